@@ -1,0 +1,1 @@
+"""How good the pictures are, in numbers that say what they are."""

@@ -1,0 +1,122 @@
+"""``report.html``: one self-contained page about a run, readable while it goes on."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from gan_lab.directory import RunDirectory, write_atomically
+from gan_lab.reporting import plots
+from gan_lab.reporting.film import film
+
+MIDDLE_GRIDS = 4
+"""Grids shown between the untrained generator and the last one."""
+
+
+def write_report(directory: RunDirectory) -> Path:
+    """Write ``losses.png``, ``samples.webp`` and ``report.html`` anew from what the run directory holds."""
+    rows, summary = directory.history(), directory.read_summary()
+    write_atomically(directory.losses, plots.png(plots.players(rows)))
+    film(directory.previews(), directory.film)
+    environment = Environment(
+        loader=PackageLoader("gan_lab.reporting"), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=summary.get("name", directory.path.name),
+        directory=str(directory.path),
+        summary=summary,
+        facts=_facts(summary),
+        scores=_scores(summary),
+        latest=_latest(rows),
+        grids=_grids(directory),
+        reals=_embed(directory.reals),
+        film=_embed(directory.film),
+        curves=_curves(rows),
+        config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
+    )
+    write_atomically(directory.report, page)
+    return directory.report
+
+
+def _facts(summary: dict[str, Any]) -> dict[str, str]:
+    """The first lines of the page; a run that has only begun has few."""
+    parameters, versions = summary.get("parameters", {}), summary.get("versions", {})
+    facts = {
+        "trained": f"{summary.get('epochs', 0):g} epochs, {summary.get('images', 0):,} images",
+        "training time": _duration(summary.get("seconds", 0)),
+        "time per epoch": f"{summary['epoch_seconds']:.1f} s" if summary.get("epoch_seconds") else "",
+        "images per second": f"{summary['images_per_second']:.0f}" if summary.get("images_per_second") else "",
+        "parameters": f"G {parameters.get('generator', 0):,}, D {parameters.get('discriminator', 0):,}" if parameters else "",
+        "peak memory": f"{summary['peak_memory_mib']:.0f} MiB" if summary.get("peak_memory_mib") else "",
+        "device": summary.get("device", ""),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "commit": (summary.get("git_commit") or "")[:12],
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Final and best value of each score, with the protocol that makes it comparable."""
+    final, best = summary.get("final", {}), summary.get("best", {})
+    protocol = final.get("protocol", {})
+    return [
+        {"name": name, "final": value, "best": best.get(name), "best_images": best.get("images"), "protocol": protocol}
+        for name, value in final.items()
+        if name != "protocol"
+    ]
+
+
+def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, float]]]:
+    """The newest value of every figure, by player."""
+    newest: dict[str, float] = {}
+    for row in rows:
+        newest |= {name: value for name, value in row.items() if value is not None}
+    groups: dict[str, list[tuple[str, float]]] = {"discriminator": [], "generator": [], "run": []}
+    for name, value in newest.items():
+        if name not in ("images", "epoch", "seconds"):
+            groups[{"d": "discriminator", "g": "generator"}.get(name.partition("/")[0], "run")].append((name, value))
+    return groups
+
+
+def _grids(directory: RunDirectory) -> list[dict[str, str]]:
+    """Untrained, a few on the way, the last: evenly spaced."""
+    previews = directory.previews()
+    count = min(len(previews), MIDDLE_GRIDS + 2)
+    chosen = [previews[round(n * (len(previews) - 1) / max(1, count - 1))] for n in range(count)]
+    return [{"picture": _embed(path), "caption": _caption(path)} for path in chosen]
+
+
+def _caption(path: Path) -> str:
+    images = int(re.findall(r"\d+", path.stem)[-1])
+    return "untrained" if images == 0 else f"{images / 1000:.1f}k images"
+
+
+def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    curves = [("Losses and accuracies", plots.players(rows))]
+    curves += [("Score", plots.score(rows, name)) for name in names if name == "fid" or name.startswith("fd_")]
+    curves += [
+        ("Gradient norms", plots.figures(rows, ["d/gradient_norm", "g/gradient_norm"], "norm")),
+        ("Learning rates", plots.figures(rows, ["d/learning_rate", "g/learning_rate"], "rate")),
+        ("Speed", plots.figures(rows, ["time/images_per_second"], "images/s")),
+    ]
+    return [(title, Markup(plots.svg(figure))) for title, figure in curves]  # noqa: S704 - matplotlib's own SVG
+
+
+def _embed(path: Path) -> str:
+    """A picture as a data URI, or an empty string where there is none yet."""
+    if not path.exists():
+        return ""
+    kind = path.suffix.removeprefix(".")
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,55 @@
+"""The shape of a term."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class RoundView(Protocol):
+    """What a term may look at: see :class:`gan_lab.training.round.Round`. Nothing is computed before it is asked for."""
+
+    @property
+    def real(self) -> Tensor:
+        """Real images, ``[N, C, H, W]`` in [-1, 1]."""
+
+    @property
+    def fake(self) -> Tensor:
+        """Generated images, like ``real``; connected to the generator's graph in the generator's turn only."""
+
+    @property
+    def real_logits(self) -> Tensor:
+        """The discriminator's ``[N]`` float32 output for ``real``, before any sigmoid."""
+
+    @property
+    def fake_logits(self) -> Tensor:
+        """The same for ``fake``."""
+
+
+class Term(ABC):
+    """One summand of what a player minimises: ``Round -> scalar``.
+
+    Args:
+        weight: factor of the term in the player's loss.
+        every: lazy regularisation: the term is computed in every n-th step of its player, with ``every`` times its
+            weight (StyleGAN2, section 3.1).
+
+    ``needs_gradient_of`` names the images ("real", "fake") that must require a gradient while the term is computed.
+    """
+
+    needs_gradient_of: frozenset[str] = frozenset()
+
+    def __init__(self, weight: float = 1.0, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"every={every}: a term is computed every 1 or more steps")
+        self.weight = weight
+        self.every = every
+
+    @abstractmethod
+    def __call__(self, round: RoundView) -> Tensor:
+        """The unweighted value, a scalar averaged over the batch."""
+
+    def after_step(self, player: nn.Module) -> None:  # noqa: B027 - most terms have nothing to do here
+        """Called when the player's optimizer has stepped; weight clipping lives here."""

@@ -1,0 +1,109 @@
+"""The shape of a tracker, and the fan-out to several."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+Row = Mapping[str, Any]
+"""One line of ``metrics.jsonl``: ``images``, ``epoch``, ``seconds``, then figures by name."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a tracker may know of a run before it starts.
+
+    Attributes:
+        directory: the run directory.
+        name: short, for people: the overrides that make it what it is.
+        group: the multirun it belongs to, or None.
+        config: the resolved configuration as plain dictionaries.
+        total_images: images the training ends at.
+        images_per_epoch: images in one pass over the data set.
+        first_image: images already seen when this process starts; not 0 after a resume.
+        facts: what the console says at the start, by heading.
+    """
+
+    directory: Path
+    name: str
+    group: str | None
+    config: dict[str, Any]
+    total_images: int
+    images_per_epoch: int
+    first_image: int = 0
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+class Tracker:
+    """Does nothing; each back end overrides what it can show."""
+
+    def start(self, info: RunInfo) -> None:
+        """Before the first step."""
+
+    def progress(self, images: int) -> None:
+        """After every step; must cost microseconds."""
+
+    def metrics(self, row: Row) -> None:
+        """At every logging interval, and for every evaluation."""
+
+    def picture(self, name: str, path: Path, images: int) -> None:
+        """A picture file was written; ``name`` is ``samples`` or ``reals``."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """After the last step, however it ended."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs to go on in the same place, such as a run's id."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Called before :meth:`start` of a resumed run."""
+
+
+class Trackers(Tracker):
+    """Passes everything on. A tracker that fails is dropped with a warning: no back end may stop a training.
+
+    Args:
+        trackers: by name. Those in ``essential`` may fail loudly: without its own files a run is worth nothing.
+    """
+
+    def __init__(self, trackers: Mapping[str, Tracker], essential: Iterable[str] = ()) -> None:
+        self._trackers = dict(trackers)
+        self._essential = frozenset(essential)
+
+    def start(self, info: RunInfo) -> None:
+        self._each("start", info)
+
+    def progress(self, images: int) -> None:
+        self._each("progress", images)
+
+    def metrics(self, row: Row) -> None:
+        self._each("metrics", row)
+
+    def picture(self, name: str, path: Path, images: int) -> None:
+        self._each("picture", name, path, images)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._each("finish", summary)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: tracker.state_dict() for name, tracker in self._trackers.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, tracker in self._trackers.items():
+            tracker.load_state_dict(state.get(name, {}))
+
+    def _each(self, method: str, *arguments: Any) -> None:
+        for name, tracker in list(self._trackers.items()):
+            try:
+                getattr(tracker, method)(*arguments)
+            except Exception as error:
+                if name in self._essential:
+                    raise
+                log.warning("tracker %s failed and is left out from here on: %s", name, error)
+                del self._trackers[name]

@@ -1,0 +1,40 @@
+"""The run directory's own records."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gan_lab.directory import RESUMED, RunDirectory, write_atomically
+from gan_lab.tracking.base import Row, RunInfo, Tracker
+
+
+class Files(Tracker):
+    """``metrics.jsonl``, flushed line by line, and ``summary.json``."""
+
+    def start(self, info: RunInfo) -> None:
+        self._directory = RunDirectory(info.directory)
+        path = self._directory.metrics
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        self._lines = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in finish
+        if torn:
+            self._lines.write("\n")
+        if info.first_image:
+            self._write({RESUMED: True, "images": info.first_image})
+
+    def metrics(self, row: Row) -> None:
+        self._write(row)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._lines.close()
+        write_summary(self._directory, summary)
+
+    def _write(self, row: Row) -> None:
+        finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        self._lines.write(json.dumps(finite) + "\n")  # JSON has no NaN
+
+
+def write_summary(directory: RunDirectory, summary: Mapping[str, Any]) -> None:
+    write_atomically(directory.summary, json.dumps(summary, indent=2) + "\n")

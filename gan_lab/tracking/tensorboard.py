@@ -1,0 +1,43 @@
+"""TensorBoard, through torch's own writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gan_lab.tracking.base import Row, RunInfo, Tracker
+
+
+class TensorBoard(Tracker):
+    """Figures and pictures in ``<run>/tensorboard``; the step is the number of images.
+
+    Raises:
+        ValueError: the ``tensorboard`` package is missing.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError("tracker=tensorboard needs the tensorboard package: pip install 'gan_lab[tensorboard]'") from error
+        self._open = SummaryWriter
+
+    def start(self, info: RunInfo) -> None:
+        self._writer = self._open(str(info.directory / "tensorboard"), purge_step=info.first_image or None)
+        self._writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in info.config.items()))
+
+    def metrics(self, row: Row) -> None:
+        for name, value in row.items():
+            if name != "images":
+                self._writer.add_scalar(name, value, row["images"])
+
+    def picture(self, name: str, path: Path, images: int) -> None:
+        with Image.open(path) as picture:
+            self._writer.add_image(name, np.asarray(picture.convert("RGB")), images, dataformats="HWC")
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._writer.close()

@@ -1,0 +1,63 @@
+"""Weights & Biases; offline unless told otherwise, so that no login ever blocks a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gan_lab.tracking.base import Row, RunInfo, Tracker
+
+
+class Wandb(Tracker):
+    """Figures, pictures, configuration and summary of a run in W&B.
+
+    Args:
+        project: W&B project.
+        entity: W&B user or team, None for the default one.
+        mode: ``offline`` (``wandb sync`` uploads later), ``online`` or ``disabled``.
+        tags: of the run.
+    """
+
+    def __init__(self, project: str, mode: str, entity: str | None = None, tags: list[str] | None = None) -> None:
+        if mode not in ("offline", "online", "disabled"):
+            raise ValueError(f"tracker.wandb.mode={mode}: must be offline, online or disabled")
+        self._project, self._entity, self._mode, self._tags = project, entity, mode, tags or []
+        self._id: str | None = None
+
+    def start(self, info: RunInfo) -> None:
+        import wandb  # takes a second, so only when it is used
+
+        self._wandb = wandb
+        self._id = self._id or wandb.util.generate_id()
+        self._run = wandb.init(
+            project=self._project,
+            entity=self._entity,
+            mode=self._mode,  # type: ignore[arg-type]
+            dir=str(info.directory),
+            id=self._id,
+            resume="allow",
+            name=info.name,
+            group=info.group,
+            job_type="train",
+            tags=self._tags,
+            config=info.config,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        self._run.define_metric("*", step_metric="progress/images")
+
+    def metrics(self, row: Row) -> None:
+        self._run.log({"progress/images": row["images"], **{k: v for k, v in row.items() if k != "images"}})
+
+    def picture(self, name: str, path: Path, images: int) -> None:
+        self._run.log({"progress/images": images, name: self._wandb.Image(str(path))})
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._run.summary.update({f"final/{name}": value for name, value in summary.items() if not isinstance(value, Mapping)})
+        self._run.finish(exit_code=0 if summary["status"] == "finished" else 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"id": self._id}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._id = state.get("id")

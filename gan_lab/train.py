@@ -1,0 +1,43 @@
+"""Train: ``python -m gan_lab.train [group=option ...] [key=value ...]``."""
+
+from __future__ import annotations
+
+import math
+
+import hydra
+from omegaconf import DictConfig
+
+from gan_lab.config import CONF_DIR, open_job, run_command, user_errors, write_config
+from gan_lab.sweeps.objective import Objective
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
+@user_errors
+def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
+    """Run one job; returns what a sweep minimises."""
+    job = open_job(cfg)
+    objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
+
+    from gan_lab.build import build_trainer, resume
+    from gan_lab.training.trainer import Diverged
+
+    with job.directory.lock():
+        trainer = build_trainer(job)
+        if job.resumed:
+            resume(trainer, job.directory, job.cfg.checkpoint.resume_from)
+        write_config(job)
+        try:
+            summary = trainer.train()
+        except Diverged as error:
+            if objective is None:
+                raise ValueError(f"diverged: {error}. Lower optimizer.lr, or set gradient_clip or another precision") from error
+            return objective.worst()
+    return None if objective is None else objective(summary)
+
+
+def main() -> None:
+    run_command(train)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What happens between steps, and when. Cadences are functions of the images seen, so that a resume keeps them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+
+class Cadence(ABC):
+    @abstractmethod
+    def between(self, before: int, after: int) -> bool:
+        """Whether an event falls into the images ``before < n <= after``."""
+
+
+class Every(Cadence):
+    """Every ``interval`` images."""
+
+    def __init__(self, interval: float) -> None:
+        if interval <= 0:
+            raise ValueError(f"an interval of {interval} images: must be positive")
+        self.interval = interval
+
+    def between(self, before: int, after: int) -> bool:
+        return after // self.interval > before // self.interval
+
+
+class At(Cadence):
+    """At given numbers of images."""
+
+    def __init__(self, points: Iterable[float]) -> None:
+        self.points = tuple(points)
+
+    def between(self, before: int, after: int) -> bool:
+        return any(before < point <= after for point in self.points)
+
+
+class Events:
+    """Actions with their cadences, done in the order given. Each is also done at the end.
+
+    Args:
+        schedule: pairs of a cadence and what it triggers.
+        end: images at which the training ends.
+    """
+
+    def __init__(self, schedule: Iterable[tuple[Cadence, Callable[[], None]]], end: int) -> None:
+        self._schedule = list(schedule)
+        self._end = end
+
+    def due(self, before: int, after: int) -> list[Callable[[], None]]:
+        """The actions that fall into the images ``before < n <= after``."""
+        return [action for cadence, action in self._schedule if after >= self._end or cadence.between(before, after)]

@@ -1,0 +1,49 @@
+"""What ``summary.json`` says besides the scores."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import gan_lab
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, the hardware, and the commit of the code if it runs from a checkout."""
+    return {
+        "versions": {"gan_lab": gan_lab.__version__, "python": platform.python_version(), "torch": torch.__version__},
+        "git_commit": git_commit(),
+        "device": describe(device),
+    }
+
+
+def describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with ``+`` when files differ from it; None outside a checkout."""
+    folder = Path(gan_lab.__file__).parents[1]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

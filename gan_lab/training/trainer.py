@@ -1,0 +1,273 @@
+"""The loop: two players take turns over a stream of real images; everything else happens between steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.data.images import to_uint8
+from gan_lab.data.stream import Stream
+from gan_lab.directory import RunDirectory
+from gan_lab.metrics.suite import FrechetEvaluation, NoEvaluation
+from gan_lab.tracking.base import RunInfo, Tracker
+from gan_lab.tracking.files import write_summary
+from gan_lab.training import checkpoint
+from gan_lab.training.ema import HalfLife, NoAverage
+from gan_lab.training.events import Cadence, Events
+from gan_lab.training.interruption import Interruption
+from gan_lab.training.meter import Meter
+from gan_lab.training.phase import Phase
+from gan_lab.training.preview import Preview
+from gan_lab.training.round import Game
+from gan_lab.training.schedule import Schedule
+from gan_lab.training.stopwatch import Stopwatch, peak_memory
+from gan_lab.training.summary import count_parameters, environment
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(RuntimeError):
+    """A loss or a weight is no longer a finite number."""
+
+
+@dataclass
+class Cadences:
+    """When each event happens."""
+
+    log: Cadence
+    evaluate: Cadence
+    sample: Cadence
+    checkpoint: Cadence
+
+
+@dataclass
+class Trainer:
+    """Everything one training is made of; :func:`gan_lab.build.build_trainer` puts it together.
+
+    ``images``, the number of real images drawn from the stream, is the only clock.
+    """
+
+    game: Game
+    phases: Sequence[Phase]
+    stream: Stream
+    average: HalfLife | NoAverage
+    schedule: Schedule
+    evaluation: FrechetEvaluation | NoEvaluation
+    preview: Preview
+    tracker: Tracker
+    report: Callable[..., None]
+    info: RunInfo
+    directory: RunDirectory
+    device: torch.device
+    cadences: Cadences
+    total_images: int
+    images: int = 0
+    iteration: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
+
+    def __post_init__(self) -> None:
+        self.stopwatch = Stopwatch(self.device)
+        self._logged = (0, 0.0)
+        actions = [
+            (self.cadences.log, self._log),
+            (self.cadences.evaluate, self._evaluate),
+            (self.cadences.sample, self._sample),
+            (self.cadences.checkpoint, self._checkpoint),
+            (self.cadences.sample, self._report),
+        ]
+        self.events = Events(actions, end=self.total_images)
+
+    def train(self) -> dict[str, Any]:
+        """Train to ``total_images``, or until interrupted or diverged.
+
+        Returns:
+            The summary, whose ``status`` is ``finished`` or ``stopped``.
+
+        Raises:
+            Diverged: with the summary's status set and the last healthy checkpoint left as it is.
+            KeyboardInterrupt: after a SIGINT, when everything is saved.
+        """
+        status = "failed"
+        self.evaluation.prepare(self.stream.data.images, self.device)
+        self.tracker.start(self.info)
+        with Interruption() as interruption:
+            try:
+                self._begin()
+                with self.stopwatch.running():
+                    status = self._loop(interruption)
+                if status == "stopped":
+                    self._checkpoint()
+            except Diverged:
+                status = "diverged"
+                raise
+            finally:
+                self._end(status)
+        if interruption.signal is signal.SIGINT:
+            raise KeyboardInterrupt
+        return self.summary(status)
+
+    def _loop(self, interruption: Interruption) -> str:
+        for batch in self.stream.batches(self.images):
+            if self.images >= self.total_images:
+                break
+            if interruption.signal is not None:
+                return "stopped"
+            rate = self.schedule(self.images / self.total_images)
+            for phase in self.phases:
+                if phase.due(self.iteration):
+                    phase.set_rate(rate)
+                    self.meter.add(phase.step(self.game, batch))
+            self._advance(len(batch.real))
+        return "finished"
+
+    def _advance(self, batch: int) -> None:
+        """Move the clock, and do what falls into this step."""
+        before, self.images = self.images, self.images + batch
+        self.iteration += 1
+        self.average.update(self.images, batch)
+        self.tracker.progress(self.images)
+        if actions := self.events.due(before, self.images):
+            with self.stopwatch.resting():
+                for action in actions:
+                    action()
+
+    # -- events ----------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        write_summary(self.directory, self.summary("running"))
+        self._logged = (self.images, self.stopwatch.seconds)
+        if self.images == 0:
+            self.tracker.picture("reals", self.preview.save_reals(self.stream), 0)
+            self._evaluate()
+            self._sample()
+
+    def _log(self) -> None:
+        figures = self.meter.read()
+        images, seconds = self.images - self._logged[0], self.stopwatch.seconds - self._logged[1]
+        self._logged = (self.images, self.stopwatch.seconds)
+        for phase in self.phases:
+            figures[f"{phase.name}/learning_rate"] = float(phase.optimizer.param_groups[0]["lr"])
+        if images and seconds:
+            figures["time/images_per_second"] = images / seconds
+            figures["time/epoch"] = seconds / images * self.stream.images_per_epoch
+        figures["memory/peak_mib"] = peak_memory(self.device)
+        self._record(figures)
+        broken = [name for name, value in figures.items() if name.endswith("/loss") and not math.isfinite(value)]
+        if broken:
+            raise Diverged(f"{' and '.join(broken)} no longer finite at {self.images} images")
+
+    def _evaluate(self) -> None:
+        scores = self.evaluation(self._generate_from)
+        if not scores:
+            return
+        self.scores = scores
+        self._record(scores)
+        name = self.evaluation.score_name
+        if name is not None and scores[name] < self.best.get(name, math.inf):
+            self.best = {**scores, "images": self.images}
+            self._save("best")
+
+    def _sample(self) -> None:
+        path = self.preview.save_samples(self.generate(self.preview.latents), self.images)
+        self.tracker.picture("samples", path, self.images)
+
+    def _checkpoint(self) -> None:
+        self._save("last")
+        write_summary(self.directory, self.summary("running"))
+
+    def _report(self) -> None:
+        self.report(self.directory)
+
+    def _end(self, status: str) -> None:
+        summary = self.summary(status)
+        self.tracker.finish(summary)
+        self.report(self.directory, final=True)
+
+    # -- what events are made of -----------------------------------------------------------------------------------------
+
+    def generate(self, latents: Tensor) -> Tensor:
+        """uint8 images ``[N, C, H, W]`` of the averaged generator."""
+        with self.average.sampling() as generator:
+            return to_uint8(generator(latents))
+
+    def _generate_from(self, count: int, random: torch.Generator) -> Tensor:
+        return self.generate(self.game.latents.draw(count, self.device, random))
+
+    def _record(self, figures: Mapping[str, float]) -> None:
+        clock = {"images": self.images, "epoch": self.images / self.stream.images_per_epoch, "seconds": self.stopwatch.seconds}
+        self.tracker.metrics({**clock, **figures})
+
+    def _save(self, which: str) -> None:
+        if not all(_finite(module) for module in (self.game.generator, self.game.discriminator)):
+            raise Diverged(f"a weight is no longer finite at {self.images} images")
+        checkpoint.save(self.directory.checkpoint(which), self.state_dict())
+
+    def summary(self, status: str) -> dict[str, Any]:
+        epochs = self.images / self.stream.images_per_epoch
+        seconds = self.stopwatch.seconds
+        return {
+            "status": status,
+            "name": self.info.name,
+            "images": self.images,
+            "epochs": epochs,
+            "seconds": seconds,
+            "epoch_seconds": seconds / epochs if epochs else None,
+            "images_per_second": self.images / seconds if seconds else None,
+            "final": {**self.scores, "protocol": self.evaluation.protocol()} if self.scores else {},
+            "best": {**self.best, "protocol": self.evaluation.protocol()} if self.best else {},
+            "parameters": {
+                "generator": count_parameters(self.game.generator),
+                "discriminator": count_parameters(self.game.discriminator),
+            },
+            "peak_memory_mib": peak_memory(self.device),
+            **environment(self.device),
+        }
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bit-identical resume needs. Schedules, cadences and the data's order follow from ``images``."""
+        return {
+            "images": self.images,
+            "iteration": self.iteration,
+            "seconds": self.stopwatch.seconds,
+            "generator": self.game.generator.state_dict(),
+            "discriminator": self.game.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "phases": {phase.name: phase.state_dict() for phase in self.phases},
+            "preview_latents": self.preview.latents,
+            "best": self.best,
+            "scores": self.scores,
+            "meter": self.meter.state_dict(),
+            "tracker": self.tracker.state_dict(),
+            "random": checkpoint.random_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.images, self.iteration = state["images"], state["iteration"]
+        self.stopwatch.seconds = state["seconds"]
+        self.game.generator.load_state_dict(state["generator"])
+        self.game.discriminator.load_state_dict(state["discriminator"])
+        self.average.load_state_dict(state["average"])
+        for phase in self.phases:
+            phase.load_state_dict(state["phases"][phase.name])
+        self.preview.latents = state["preview_latents"]
+        self.best, self.scores = state["best"], state["scores"]
+        self.meter.load_state_dict(state["meter"])
+        self.tracker.load_state_dict(state["tracker"])
+        self.info = replace(self.info, first_image=self.images)
+        checkpoint.restore_random_state(state["random"])
+
+
+def _finite(module: nn.Module) -> bool:
+    norms = torch._foreach_norm([p.detach() for p in module.parameters()])
+    return bool(torch.stack(norms).isfinite().all())
