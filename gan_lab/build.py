@@ -166,9 +166,13 @@ def count_images(cfg: DictConfig, stream: Stream) -> int:
     return math.ceil(images / stream.batch_size) * stream.batch_size
 
 
-def describe_run(job: Job, game: Game, data: ImageSet, device: torch.device, total_images: int, images_per_epoch: int) -> RunInfo:
+def describe_run(
+    job: Job, game: Game, data: ImageSet, device: torch.device, total_images: int, images_per_epoch: int
+) -> RunInfo:
     cfg = job.cfg
     shape = "x".join(map(str, data.images.shape[1:]))
+    parameters = [f"{name} {count_parameters(getattr(game, name)):,} parameters" for name in ("generator", "discriminator")]
+    length = f"{total_images / images_per_epoch:g} epochs, {total_images / 1000:g} kimg"
     return RunInfo(
         directory=job.directory.path,
         name=job.name,
@@ -179,8 +183,8 @@ def describe_run(job: Job, game: Game, data: ImageSet, device: torch.device, tot
         facts={
             "run": str(job.directory.path),
             "data": f"{cfg.dataset.name}, {len(data):,} images {shape}",
-            "networks": f"generator {count_parameters(game.generator):,} parameters, discriminator {count_parameters(game.discriminator):,}",
-            "training": f"{total_images / images_per_epoch:g} epochs, {total_images / 1000:g} kimg, batch {cfg.batch_size}, on {describe(device)}",
+            "networks": ", ".join(parameters),
+            "training": f"{length}, batch {cfg.batch_size}, on {describe(device)}",
         },
     )
 
@@ -204,4 +208,6 @@ def resume(trainer: Trainer, directory: RunDirectory, which: str) -> None:
         raise ValueError(f"resume: {path} does not fit this configuration ({str(error).splitlines()[0]})") from error
     if trainer.images >= trainer.total_images:
         done = trainer.images / trainer.stream.images_per_epoch
-        raise ValueError(f"resume: {directory.path} has already seen its {done:g} epochs; give more, such as epochs={done * 2:g}")
+        raise ValueError(
+            f"resume: {directory.path} has already seen its {done:g} epochs; give more, such as epochs={done * 2:g}"
+        )

@@ -56,7 +56,9 @@ class RunDirectory:
         found = cls(Path(path).expanduser())
         if not found.config.is_file():
             what = "holds no config.yaml" if found.path.is_dir() else "does not exist"
-            raise ValueError(f"{found.path} is not a run directory: it {what}. Give a folder such as outputs/2026-01-01/12-00-00")
+            raise ValueError(
+                f"{found.path} is not a run directory: it {what}. Give a folder such as outputs/2026-01-01/12-00-00"
+            )
         return found
 
     @property
@@ -156,10 +158,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
-        with open(unfinished, "wb") as handle:
+        with unfinished.open("wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

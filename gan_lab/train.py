@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import hydra
 from omegaconf import DictConfig
 

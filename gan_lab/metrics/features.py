@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from gan_lab.data.images import to_unit
 
@@ -29,11 +31,11 @@ class RandomConvolutions(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         widths = [channels, width, 2 * width, 4 * width]
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths, widths[1:], strict=False):
-            conv = nn.Conv2d(narrow, wide, 4, 2, 1)
+        for narrow, wide in itertools.pairwise(widths):
+            conv = skip_init(nn.Conv2d, narrow, wide, 4, 2, 1)  # its own would draw from the global generator
             with torch.no_grad():
                 conv.weight.normal_(0.0, math.sqrt(2.0 / (narrow * 16)), generator=generator)
-                conv.bias.normal_(0.0, 0.1, generator=generator)  # type: ignore[union-attr]
+                conv.bias.normal_(0.0, 0.1, generator=generator)
             layers += [conv, nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()).eval().requires_grad_(False)
         self.num_features = 4 * widths[-1]

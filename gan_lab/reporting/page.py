@@ -24,7 +24,11 @@ def write_report(directory: RunDirectory) -> Path:
     write_atomically(directory.losses, plots.png(plots.players(rows)))
     film(directory.previews(), directory.film)
     environment = Environment(
-        loader=PackageLoader("gan_lab.reporting"), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("gan_lab.reporting"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(
         title=summary.get("name", directory.path.name),
@@ -105,7 +109,7 @@ def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
         ("Learning rates", plots.figures(rows, ["d/learning_rate", "g/learning_rate"], "rate")),
         ("Speed", plots.figures(rows, ["time/images_per_second"], "images/s")),
     ]
-    return [(title, Markup(plots.svg(figure))) for title, figure in curves]  # noqa: S704 - matplotlib's own SVG
+    return [(title, Markup(plots.svg(figure))) for title, figure in curves]
 
 
 def _embed(path: Path) -> str:

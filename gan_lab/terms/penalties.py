@@ -25,6 +25,6 @@ class WeightClipping(Term):
 
     @torch.no_grad()
     def after_step(self, player: nn.Module) -> None:
-        parameters = list(player.parameters())
+        parameters: list[Tensor] = list(player.parameters())
         torch._foreach_clamp_min_(parameters, -self.limit)
         torch._foreach_clamp_max_(parameters, self.limit)

@@ -10,7 +10,16 @@ from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +51,9 @@ class Console(Tracker):
     def __init__(self, mode: str = "auto") -> None:
         if mode not in MODES:
             raise ValueError(f"console={mode}: must be one of {', '.join(MODES)}")
-        self._live = Live(console=STDOUT, refresh_per_second=4) if mode == "live" or (mode == "auto" and STDOUT.is_terminal) else None
+        self._live = (
+            Live(console=STDOUT, refresh_per_second=4) if mode == "live" or (mode == "auto" and STDOUT.is_terminal) else None
+        )
 
     def start(self, info: RunInfo) -> None:
         self._info = info

@@ -18,7 +18,7 @@ class Files(Tracker):
         self._directory = RunDirectory(info.directory)
         path = self._directory.metrics
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        self._lines = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in finish
+        self._lines = path.open("a", encoding="utf-8", buffering=1)
         if torn:
             self._lines.write("\n")
         if info.first_image:
@@ -28,8 +28,12 @@ class Files(Tracker):
         self._write(row)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        self._lines.close()
+        self.close()
         write_summary(self._directory, summary)
+
+    def close(self) -> None:
+        """Let go of ``metrics.jsonl``; every line is in it already."""
+        self._lines.close()
 
     def _write(self, row: Row) -> None:
         finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}

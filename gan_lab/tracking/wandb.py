@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Wandb(Tracker):
         import wandb  # takes a second, so only when it is used
 
         self._wandb = wandb
-        self._id = self._id or wandb.util.generate_id()
+        self._id = self._id or uuid.uuid4().hex[:8]
         self._run = wandb.init(
             project=self._project,
             entity=self._entity,

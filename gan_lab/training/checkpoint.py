@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch.load does not look at the checksums it wrote
+                raise ValueError(f"checksum of {damaged} differs")
         state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is damaged or no checkpoint of gan_lab ({reason[:200]})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:

@@ -56,7 +56,7 @@ class HalfLife:
         self._halflife, self._rampup = kimg * 1000, rampup
         self._average = copy.deepcopy(generator).eval().requires_grad_(False)
         pairs = list(zip(_tensors(self._average), _tensors(generator), strict=True))
-        self._floating = [[t for t in side] for side in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
+        self._floating = [list(side) for side in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
         self._others = [p for p in pairs if not p[0].is_floating_point()]
 
     @torch.no_grad()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 
 
 class Cadence(ABC):
+    """When something happens."""
+
     @abstractmethod
     def between(self, before: int, after: int) -> bool:
         """Whether an event falls into the images ``before < n <= after``."""

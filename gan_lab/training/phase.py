@@ -59,6 +59,7 @@ class Phase:
         self.accumulate = accumulate
         self.gradient_clip = gradient_clip
         self.steps = 0
+        self._norm = torch.zeros((), device=precision.device)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
 
     def due(self, iteration: int) -> bool:
@@ -72,19 +73,24 @@ class Phase:
         self.player.requires_grad_(True)
         self.optimizer.zero_grad(set_to_none=True)
         parts = [self._backward(round, terms) for round in self._rounds(game, batch, terms)]
-        norm = self._clip()
+        figures = self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         for term in terms.values():
             term.after_step(self.player)
         self.steps += 1
-        means = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
-        return {f"{self.name}/{name}": value for name, value in (means | {"gradient_norm": norm}).items()}
+        means = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+        return {f"{self.name}/{name}": value for name, value in (means | figures).items()}
 
     def set_rate(self, factor: float) -> None:
         """Learning rate := configured rate x ``factor``."""
         for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = rate * factor
+
+    def settings(self) -> dict[str, float]:
+        """What the player's steps are made with at the moment; waits for the device under loss scaling."""
+        settings = {f"{self.name}/learning_rate": float(self.optimizer.param_groups[0]["lr"])}
+        return settings | ({f"{self.name}/loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {})
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "steps": self.steps}
@@ -113,11 +119,14 @@ class Phase:
             figures = {"loss": loss, **values, **self.figures(round)}
         return {name: value.detach() for name, value in figures.items()}
 
-    def _clip(self) -> Tensor:
-        """The norm of the player's gradient before clipping."""
+    def _clip(self) -> dict[str, Tensor]:
+        """Clip the player's gradient; its norm before that. Under loss scaling also whether the step will be skipped."""
         self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.player.parameters() if p.grad is not None]
-        norm = get_total_norm(gradients)
+        norm = get_total_norm([p.grad for p in self.player.parameters() if p.grad is not None])
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.player.parameters(), self.gradient_clip, norm)
-        return norm
+        if not self.scaler.is_enabled():
+            return {"gradient_norm": norm}
+        finite = norm.isfinite()
+        self._norm = torch.where(finite, norm, self._norm)  # a skipped step repeats the last norm: its own would be infinite
+        return {"gradient_norm": self._norm, "skipped": 1.0 - finite.float()}

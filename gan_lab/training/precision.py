@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import conv2d, conv_transpose2d
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -22,7 +23,9 @@ class Precision:
         ValueError: the device can't do it.
     """
 
-    def __init__(self, device: torch.device, autocast: str | None = None, loss_scaling: bool = False, tf32: bool = False) -> None:
+    def __init__(
+        self, device: torch.device, autocast: str | None = None, loss_scaling: bool = False, tf32: bool = False
+    ) -> None:
         if autocast is not None and autocast not in AUTOCAST:
             raise ValueError(f"autocast={autocast}: must be one of {', '.join(AUTOCAST)} or null")
         self.device = device
@@ -33,8 +36,8 @@ class Precision:
         if self.dtype is not None:
             _require_autocast(device, self.dtype)
         if device.type == "cuda":
-            torch.backends.cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
-            torch.backends.cudnn.conv.fp32_precision = "tf32" if tf32 else "ieee"
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            torch.backends.cudnn.allow_tf32 = tf32  # true by default: fp32 would not be what it says
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
@@ -47,7 +50,7 @@ class Precision:
 def _require_tf32(device: torch.device) -> None:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         raise ValueError(
-            f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or later, and this run is on {device}: use precision=fp32"
+            f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or above; here is {device}: use precision=fp32"
         )
 
 
@@ -55,10 +58,9 @@ def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
     """Try the layers a GAN is made of: whether a build and a processor support a format is not written down anywhere."""
     name = str(dtype).removeprefix("torch.")
     try:
-        with torch.autocast(device.type, dtype), torch.random.fork_rng(devices=[]):
+        with torch.autocast(device.type, dtype):
             images = torch.zeros(2, 4, 8, 8, device=device)
-            up = torch.nn.ConvTranspose2d(4, 4, 4, 2, 1, device=device)
-            down = torch.nn.Conv2d(4, 4, 4, 2, 1, device=device)
-            down(up(images)).float().sum().backward()
+            weight = torch.zeros(4, 4, 4, 4, device=device, requires_grad=True)
+            conv2d(conv_transpose2d(images, weight, stride=2, padding=1), weight, stride=2, padding=1).float().sum().backward()
     except RuntimeError as error:
         raise ValueError(f"precision: {device} can't train in {name} ({error}); use precision=fp32") from error

@@ -43,5 +43,3 @@ class Preview:
         path.parent.mkdir(parents=True, exist_ok=True)
         grid(images, self._columns, self._scale).save(path)
         return path
-
-

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.data.images import to_uint8
-from gan_lab.data.stream import Stream
+from gan_lab.data.stream import Batch, Stream
 from gan_lab.directory import RunDirectory
 from gan_lab.metrics.suite import FrechetEvaluation, NoEvaluation
 from gan_lab.tracking.base import RunInfo, Tracker
@@ -121,19 +121,19 @@ class Trainer:
                 break
             if interruption.signal is not None:
                 return "stopped"
-            rate = self.schedule(self.images / self.total_images)
-            for phase in self.phases:
-                if phase.due(self.iteration):
-                    phase.set_rate(rate)
-                    self.meter.add(phase.step(self.game, batch))
-            self._advance(len(batch.real))
+            self.step(batch)
         return "finished"
 
-    def _advance(self, batch: int) -> None:
-        """Move the clock, and do what falls into this step."""
-        before, self.images = self.images, self.images + batch
+    def step(self, batch: Batch) -> None:
+        """Each player whose turn it is moves once; the average follows; what falls into this step is done."""
+        rate = self.schedule(self.images / self.total_images)
+        for phase in self.phases:
+            if phase.due(self.iteration):
+                phase.set_rate(rate)
+                self.meter.add(phase.step(self.game, batch))
+        before, self.images = self.images, self.images + len(batch.real)
         self.iteration += 1
-        self.average.update(self.images, batch)
+        self.average.update(self.images, self.images - before)
         self.tracker.progress(self.images)
         if actions := self.events.due(before, self.images):
             with self.stopwatch.resting():
@@ -155,7 +155,7 @@ class Trainer:
         images, seconds = self.images - self._logged[0], self.stopwatch.seconds - self._logged[1]
         self._logged = (self.images, self.stopwatch.seconds)
         for phase in self.phases:
-            figures[f"{phase.name}/learning_rate"] = float(phase.optimizer.param_groups[0]["lr"])
+            figures |= phase.settings()
         if images and seconds:
             figures["time/images_per_second"] = images / seconds
             figures["time/epoch"] = seconds / images * self.stream.images_per_epoch

@@ -43,5 +43,5 @@ class Published(Source):
             where = self._root.resolve()
             raise ValueError(
                 f"dataset={self.name} is not whole under {where} and could not be downloaded ({error}). "
-                f"Put its files there as torchvision.datasets.{self._reader.__name__} lays them out, or say where they are with paths.data=FOLDER"
+                f"Put its files there as torchvision.datasets.{self._reader.__name__} lays them out, or set paths.data"
             ) from error

@@ -1,0 +1,11 @@
+"""Configuration: the only room, with the commands, that knows Hydra.
+
+Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg job`` and a misspelt key answer at once.
+"""
+
+from gan_lab.config.command import run_command, user_errors
+from gan_lab.config.instantiate import instantiate
+from gan_lab.config.job import Job, open_job, read_config, write_config
+from gan_lab.config.schema import CONF_DIR
+
+__all__ = ["CONF_DIR", "Job", "instantiate", "open_job", "read_config", "run_command", "user_errors", "write_config"]

@@ -1,0 +1,56 @@
+"""What the tests share: composed configurations, and the real commands run tiny."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["WANDB_MODE"] = "offline"  # no test may wait for a network
+os.environ["OMP_NUM_THREADS"] = "1"  # one thread a worker: two workers share two cores
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from gan_lab.config import CONF_DIR, Job
+from gan_lab.directory import RunDirectory
+
+torch.set_num_threads(1)
+
+SMALL = ["debug=small", "dataset.limit=64", "epochs=1", "sample.count=4", "evaluation.num_fakes=32", "model.width=4"]
+"""An experiment of 4 steps."""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def compose_config(*overrides: str, config: str = "config") -> DictConfig:
+    """The configuration of a command line, resolved."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cfg = compose(config, overrides=list(overrides))
+    OmegaConf.resolve(cfg)
+    return cfg
+
+
+def make_job(path: Path, *overrides: str) -> Job:
+    """A job as ``gan_lab.train`` would have it, in this process."""
+    return Job(compose_config(*SMALL, "console=plain", *overrides), overrides, RunDirectory(path), "test", None, False)
+
+
+def run_module(module: str, *arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """``python -m gan_lab.<module> <arguments>`` in ``cwd``, warnings being errors of the package's own code only."""
+    command = [sys.executable, "-W", "error::DeprecationWarning:gan_lab", "-m", f"gan_lab.{module}", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A finished run of two epochs, made once by the real command; tests only read it."""
+    cwd = tmp_path_factory.mktemp("finished")
+    done = run_module("train", *SMALL, "epochs=2", "hydra.run.dir=run", cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (cwd / "stdout.txt").write_text(done.stdout)
+    return RunDirectory(cwd / "run")

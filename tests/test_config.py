@@ -1,0 +1,178 @@
+"""Every option of every group composes and becomes what it says; what is wrong is said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import SMALL, compose_config, make_job
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from gan_lab.build import build_trainer, choose_device
+from gan_lab.config import CONF_DIR, instantiate
+from gan_lab.config.schema import Config, check
+from gan_lab.training.trainer import Trainer
+
+OPTIONS = sorted(
+    f"{folder.name}={file.stem}"
+    for folder in CONF_DIR.iterdir()
+    if folder.is_dir() and folder.name != "hydra"
+    for file in folder.glob("*.yaml")
+)
+NEEDS_FILES = {"dataset=mnist", "dataset=fashion_mnist", "dataset=cifar10", "dataset=cifar100"}
+NEEDS_CUDA = {"precision=tf32"}
+
+
+def build(path: Path, *overrides: str) -> Trainer:
+    return build_trainer(make_job(path, *overrides))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    for n in range(64):
+        Image.new("RGB", (40, 36), (n, 2 * n, 255 - n)).save(tmp_path / f"{n}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(option: str) -> None:
+    extra = ["dataset.path=somewhere"] if option == "dataset=folder" else []
+    check(compose_config(option, *extra))
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if not o.startswith(("experiment", "debug", "sweep"))])
+def test_every_option_becomes_an_object_that_trains(
+    option: str, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if option in NEEDS_CUDA:
+        with pytest.raises(ValueError, match="needs an NVIDIA GPU"):
+            build(pictures, option)
+        return
+    if option in NEEDS_FILES:  # their readers are tested on made files in test_data
+        cfg = compose_config(option)
+        assert instantiate(cfg.dataset, "dataset").size == 32
+        return
+    path = tmp_path_factory.mktemp("run")
+    overrides = [option, *(["dataset.path=" + str(pictures)] if option == "dataset=folder" else [])]
+    trainer = build(path, *overrides)
+    assert trainer.train()["status"] == "finished"
+    rows = trainer.directory.history()
+    assert all(rows[-1].get(name) is not None or rows[-2].get(name) is not None for name in ("d/loss", "g/loss", "g/fool_rate"))
+
+
+@pytest.mark.parametrize("loss", ["bce", "minimax", "hinge", "lsgan", "wasserstein"])
+@pytest.mark.parametrize("model", ["dcgan", "dcgan_cifar"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_models_losses_and_precisions_combine(loss: str, model: str, precision: str, tmp_path: Path) -> None:
+    trainer = build(tmp_path, f"loss={loss}", f"model={model}", f"precision={precision}", "dataset.channels=3")
+    for batch, _ in zip(trainer.stream.batches(), range(2), strict=False):
+        trainer.step(batch)
+    figures = trainer.meter.read()
+    assert {"d/loss", "g/loss", f"d/{loss}", f"g/{loss}", "d/accuracy_real", "d/accuracy_fake"} <= set(figures)
+    assert all(value == value and abs(value) < 1e6 for value in figures.values()), figures
+
+
+def test_every_top_level_key_has_a_type_and_a_value() -> None:
+    given = set(yaml.safe_load((CONF_DIR / "config.yaml").read_text())) - {"defaults", "hydra"}
+    groups = {next(iter(d)) for d in yaml.safe_load((CONF_DIR / "config.yaml").read_text())["defaults"] if isinstance(d, dict)}
+    assert given | groups - {"experiment", "sweep", "debug"} >= set(Config.__dataclass_fields__)
+    assert OmegaConf.missing_keys(compose_config()) == set()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model=stylegan9", "Could not find 'model/stylegan9'.*dcgan"),
+        ("bath_size=8", "Could not override 'bath_size'"),
+        ("model.widht=8", "Could not override 'model.widht'"),
+        ("batch_size=many", "Value 'many'.*could not be converted to Integer"),
+        ("epochs=soon", "Value 'soon'.*could not be converted to Float"),
+    ],
+)
+def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        compose_config(override)
+    import re
+
+    assert re.search(message, f"{caught.value} {caught.value.__cause__}", re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch_size=65", "batch_size=65 is larger than the data set, which has 64 images"),
+        ("dataset.size=33", "size=33: this family builds .*32"),
+        ("model.width=wide", "model.generator.width=wide: must be int"),
+        ("model.width=1.5", "model.generator.width=1.5: must be int"),
+        ("optimizer.lr=fast", "optimizer.discriminator.lr=fast: must be float"),
+        ("optimizer.betas=[0.5]", r"optimizer.discriminator.betas=\[0.5\]: must be tuple"),
+        ("optimizer.lr=-1", "Invalid learning rate"),
+        ("+model.generator.depth=3", "model.generator.depth: gan_lab.models.dcgan.Generator takes size, channels, width"),
+        ("~model.generator.size", "model.generator: gan_lab.models.dcgan.Generator needs size"),
+        ("model.generator._target_=os.system", r"targets are objects of gan_lab"),
+        ("model.generator._target_=gan_lab.models.dcgan.Generatr", "no such object"),
+        ("precision=tf32", "precision=tf32 needs an NVIDIA GPU"),
+        ("device=cuda", "device=cuda: this machine, or this build of PyTorch, has no CUDA"),
+        ("device=tpu", "device=tpu: must be auto, cpu, cuda"),
+        ("dataset=folder dataset.path=/nowhere/at/all", "there is no such folder"),
+        ("console=loud", "console=loud: must be one of auto, live, plain"),
+        ("tracker=wandb tracker.wandb.mode=sometimes", "must be offline, online or disabled"),
+        ("sample.scale=0", "scale=0"),
+        ("ema.kimg=0", "must be positive"),
+    ],
+)
+def test_what_can_not_be_built_is_named(override: str, message: str, tmp_path: Path) -> None:
+    if "device=cuda" in override:
+        import torch
+
+        if torch.cuda.is_available():
+            assert choose_device("cuda").type == "cuda"
+            return
+    with pytest.raises(ValueError, match=message):
+        build(tmp_path, *override.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch_size=0", "batch_size=0: must be at least 1"),
+        ("n_critic=0", "n_critic=0"),
+        ("accumulate=3", "accumulate=3: must divide batch_size=16"),
+        ("epochs=-1", "epochs=-1.0: must be positive"),
+        ("gradient_clip=0", "gradient_clip=0.0: must be positive"),
+        ("sample.every_kimg=0", "sample.every_kimg=0.0: must be positive"),
+        ("memory_format=sideways", "memory_format=sideways: must be one of channels_last, contiguous"),
+        ("checkpoint.resume_from=first", "must be one of last, best"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(compose_config(*SMALL, override))
+
+
+def test_one_players_optimizer_can_differ(tmp_path: Path) -> None:
+    trainer = build(tmp_path, "optimizer=rmsprop", "optimizer.lr=3e-4", "optimizer.generator.lr=7e-5")
+    rates = {phase.name: phase.optimizer.param_groups[0]["lr"] for phase in trainer.phases}
+    assert rates == {"d": 3e-4, "g": 7e-5}
+
+
+def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['train', *sys.argv[1:]]\n"
+        "try: runpy.run_module('gan_lab.train', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    for flags, expected in ((["--help"], "dataset: cifar10, cifar100"), (["--cfg", "job"], "batch_size:")):
+        done = subprocess.run([sys.executable, "-c", code, *flags], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,163 @@
+"""One player's update against the same update written by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gan_lab.data.stream import Batch
+from gan_lab.models.latents import NormalLatents
+from gan_lab.terms import adversarial
+from gan_lab.terms.base import RoundView, Term
+from gan_lab.training.phase import Phase
+from gan_lab.training.precision import Precision
+from gan_lab.training.round import Game
+
+CPU = torch.device("cpu")
+
+
+def networks() -> Game:
+    torch.manual_seed(1)
+    generator = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
+    discriminator = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
+    return Game(generator, discriminator, NormalLatents(3))
+
+
+def make_phase(game: Game, name: str, term: Term, **more: object) -> Phase:
+    player, idle = (game.generator, game.discriminator) if name == "g" else (game.discriminator, game.generator)
+    optimizer = torch.optim.SGD(player.parameters(), lr=0.1)
+    more.setdefault("precision", Precision(CPU))
+    return Phase(name, player, idle, optimizer, {"loss_term": term}, lambda round: {}, **more)  # type: ignore[arg-type]
+
+
+def batch(count: int = 8) -> Batch:
+    return Batch(torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(5)), None)
+
+
+def weights(module: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
+
+
+@pytest.mark.parametrize("name", ["d", "g"])
+def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None:
+    game = networks()
+    by_hand = copy.deepcopy(game)
+    term = adversarial.LogisticDiscriminator() if name == "d" else adversarial.NonSaturatingGenerator()
+    phase = make_phase(game, name, term)
+    torch.manual_seed(9)
+    figures = phase.step(game, batch())
+
+    torch.manual_seed(9)
+    fake = by_hand.generator(torch.randn(8, 3))
+    logits = by_hand.discriminator(fake if name == "g" else fake.detach())
+    bce = nn.functional.binary_cross_entropy_with_logits
+    if name == "d":
+        loss = bce(by_hand.discriminator(batch().real), torch.ones(8)) + bce(logits, torch.zeros(8))
+    else:
+        loss = bce(logits, torch.ones(8))
+    player, idle = (by_hand.generator, by_hand.discriminator) if name == "g" else (by_hand.discriminator, by_hand.generator)
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(player.parameters()))])
+    torch.testing.assert_close(weights(phase.player), weights(player) - 0.1 * gradient)
+    assert torch.equal(weights(phase.idle), weights(idle))
+    torch.testing.assert_close(figures[f"{name}/loss"], loss.detach())
+    torch.testing.assert_close(figures[f"{name}/gradient_norm"], gradient.norm())
+
+
+@pytest.mark.parametrize("name", ["d", "g"])
+def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
+    results = []
+    for accumulate in (1, 4):
+        game = networks()
+        term = adversarial.HingeDiscriminator() if name == "d" else adversarial.NonSaturatingGenerator()
+        phase = make_phase(game, name, term, accumulate=accumulate)
+        torch.manual_seed(9)
+        figures = phase.step(game, batch())
+        results.append((weights(phase.player), figures))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    torch.testing.assert_close(dict(results[0][1]), dict(results[1][1]))
+
+
+def test_clipping_limits_the_step_and_reports_the_norm_before() -> None:
+    game = networks()
+    phase = make_phase(game, "d", adversarial.LogisticDiscriminator(weight=50.0), gradient_clip=0.25)
+    before = weights(game.discriminator)
+    norm = phase.step(game, batch())["d/gradient_norm"]
+    assert norm > 0.25
+    assert (weights(game.discriminator) - before).norm().item() == pytest.approx(0.1 * 0.25, rel=1e-4)
+
+
+def test_a_weight_scales_the_loss_but_not_the_terms_own_figure() -> None:
+    game = networks()
+    figures = make_phase(game, "g", adversarial.NonSaturatingGenerator(weight=3.0)).step(game, batch())
+    torch.testing.assert_close(figures["g/loss"], 3 * figures["g/loss_term"])
+
+
+def test_every_other_player_moves_after_n_critic_steps() -> None:
+    phase = make_phase(networks(), "g", adversarial.LinearGenerator(), every=5)
+    assert [n for n in range(20) if phase.due(n)] == [4, 9, 14, 19]
+
+
+class Lazy(Term):
+    """Remembers when it was computed."""
+
+    def __call__(self, round: RoundView) -> torch.Tensor:
+        return round.fake_logits.mean()
+
+
+def test_a_lazy_term_comes_every_nth_step_with_n_times_its_weight() -> None:
+    game = networks()
+    phase = make_phase(game, "d", adversarial.HingeDiscriminator())
+    phase.terms["lazy"] = Lazy(weight=2.0, every=3)
+    seen = [phase.step(game, batch()) for _ in range(4)]
+    assert ["d/lazy" in figures for figures in seen] == [True, False, False, True]
+    torch.testing.assert_close(seen[0]["d/loss"], seen[0]["d/loss_term"] + 6 * seen[0]["d/lazy"])
+    with pytest.raises(ValueError, match="every=0"):
+        Lazy(every=0)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_autocast_steps_stay_near_float32(dtype: str) -> None:
+    steps = []
+    for precision in (Precision(CPU), Precision(CPU, autocast=dtype, loss_scaling=dtype == "float16")):
+        game = networks()
+        phase = make_phase(game, "d", adversarial.LogisticDiscriminator(), precision=precision)
+        before = weights(game.discriminator)
+        torch.manual_seed(9)
+        figures = phase.step(game, batch())
+        assert figures["d/loss"].dtype == torch.float32
+        steps.append(weights(game.discriminator) - before)
+    assert (steps[0] - steps[1]).norm() < 0.03 * steps[0].norm()
+
+
+def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None:
+    game = networks()
+    phase = make_phase(
+        game,
+        "d",
+        adversarial.LogisticDiscriminator(weight=1e36),
+        precision=Precision(CPU, autocast="float16", loss_scaling=True),
+    )
+    before, scale = weights(game.discriminator), phase.scaler.get_scale()
+    figures = phase.step(game, batch())
+    assert torch.equal(weights(game.discriminator), before)
+    assert (figures["d/skipped"], figures["d/gradient_norm"]) == (1, 0)
+    assert phase.settings()["d/loss_scale"] == scale / 2
+
+
+def test_a_learning_rate_changed_for_a_resume_wins_over_the_stored_one() -> None:
+    game = networks()
+    state = make_phase(game, "d", adversarial.HingeDiscriminator()).state_dict()
+    phase = make_phase(game, "d", adversarial.HingeDiscriminator())
+    phase.optimizer.param_groups[0]["lr"] = 0.025
+    phase.load_state_dict(state)
+    assert phase.optimizer.param_groups[0]["lr"] == 0.025
+
+
+def test_tf32_is_refused_where_there_are_no_such_cores() -> None:
+    with pytest.raises(ValueError, match="precision=tf32 needs"):
+        Precision(CPU, tf32=True)
+    with pytest.raises(ValueError, match="autocast=int4"):
+        Precision(CPU, autocast="int4")

@@ -1,0 +1,96 @@
+"""A round computes what is asked for, once, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_lab.models.latents import NormalLatents
+from gan_lab.terms import adversarial
+from gan_lab.training.accuracy import Accuracy
+from gan_lab.training.round import Game, Round
+
+
+class Counting(nn.Module):
+    """Counts its calls by what it is given."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, value: Tensor) -> Tensor:
+        self.calls += 1
+        return self.network(value)
+
+
+@pytest.fixture
+def game() -> Game:
+    generator = Counting(nn.Sequential(nn.Linear(3, 16), nn.Unflatten(1, (1, 4, 4))))
+    discriminator = Counting(nn.Sequential(nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0)))
+    return Game(generator, discriminator, NormalLatents(3))
+
+
+def play(game: Game, **more: object) -> Round:
+    return Round(game, torch.randn(5, 1, 4, 4), torch.randn(5, 3), **more)  # type: ignore[arg-type]
+
+
+EXPECTED = {
+    "NonSaturatingGenerator": (1, 1),
+    "SaturatingGenerator": (1, 1),
+    "LinearGenerator": (1, 1),
+    "LeastSquaresGenerator": (1, 1),
+    "LogisticDiscriminator": (1, 2),
+    "HingeDiscriminator": (1, 2),
+    "LeastSquaresDiscriminator": (1, 2),
+    "WassersteinDiscriminator": (1, 2),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_loss_and_its_accuracies_run_each_network_no_more_than_needed(game: Game, name: str) -> None:
+    is_generator = name.endswith("Generator")
+    round = play(game, generator_turn=is_generator)
+    assert (game.generator.calls, game.discriminator.calls) == (0, 0)
+    term = getattr(adversarial, name)()
+    term(round)
+    accuracy = Accuracy([adversarial.HingeDiscriminator()])
+    figures = accuracy.of_generator(round) if is_generator else accuracy.of_discriminator(round)
+    assert (game.generator.calls, game.discriminator.calls) == EXPECTED[name]
+    assert set(figures) == ({"fool_rate"} if is_generator else {"accuracy_real", "accuracy_fake"})
+
+
+def test_fakes_carry_the_generators_graph_in_its_own_turn_only(game: Game) -> None:
+    assert play(game, generator_turn=True).fake.requires_grad
+    assert not play(game, generator_turn=False).fake.requires_grad
+
+
+def test_a_penalty_gets_the_gradient_it_asks_for(game: Game) -> None:
+    round = play(game, generator_turn=False, needs_gradient_of=frozenset({"real", "fake"}))
+    for images, logits in ((round.real, round.real_logits), (round.fake, round.fake_logits)):
+        (gradient,) = torch.autograd.grad(logits.sum(), images)
+        expected = game.discriminator.network[1].weight.view(1, 4, 4).expand(5, 1, 4, 4)  # type: ignore[index, union-attr]
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_accuracies_count_by_the_boundary() -> None:
+    class Given:
+        real_logits = torch.tensor([2.0, 0.4, 1.0, -1.0])
+        fake_logits = torch.tensor([0.6, -2.0, 0.4, 0.2])
+
+    def figures(term: adversarial.DiscriminatorTerm) -> Counter[str]:
+        accuracy = Accuracy([term])
+        found = accuracy.of_discriminator(Given()) | accuracy.of_generator(Given())  # type: ignore[arg-type]
+        return Counter({name: float(value) for name, value in found.items()})  # type: ignore[misc]
+
+    assert figures(adversarial.HingeDiscriminator()) == {"accuracy_real": 0.75, "accuracy_fake": 0.25, "fool_rate": 0.75}
+    assert figures(adversarial.LeastSquaresDiscriminator()) == {"accuracy_real": 0.5, "accuracy_fake": 0.75, "fool_rate": 0.25}
+    # the means are 0.6 and -0.2, so the critic's boundary is 0.2; 0.2 itself lies on it
+    assert figures(adversarial.WassersteinDiscriminator())["accuracy_real"] == 0.75
+
+
+def test_a_loss_without_an_adversarial_term_is_refused() -> None:
+    with pytest.raises(ValueError, match="no adversarial term"):
+        Accuracy([adversarial.LinearGenerator()])
