@@ -27,6 +27,7 @@ def benchmark(cfg: DictConfig) -> None:
     for key, value in numbers.items():
         if value < 1:
             raise ValueError(f"benchmark.{key}={value}: must be at least 1")
+    cfg.epochs, cfg.kimg = 1e9, None  # nothing of what happens at the end of a training
     seconds = measure(open_job(cfg), **numbers)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     print_table(seconds, medians)

@@ -37,6 +37,7 @@ def compose_config(*overrides: str, config: str = "config") -> DictConfig:
 
 def make_job(path: Path, *overrides: str) -> Job:
     """A job as ``gan_lab.train`` would have it, in this process."""
+    path.mkdir(parents=True, exist_ok=True)
     return Job(compose_config(*SMALL, "console=plain", *overrides), overrides, RunDirectory(path), "test", None, False)
 
 

@@ -6,9 +6,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,9 +26,17 @@ def user_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
         except (ValueError, OmegaConfBaseException) as error:
             if "HYDRA_FULL_ERROR" in os.environ:
                 raise
-            raise HydraException(f"error: {str(error).strip()}") from None
+            _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
+            raise CompactHydraException(f"error: {str(error).strip()}") from None
 
     return run
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Hydra has made the job's folder before the job was refused; the working directory, which some commands name, stays."""
+    if folder.resolve() != Path.cwd():
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def run_command(command: Callable[[], Any]) -> None:

@@ -49,7 +49,7 @@ def open_job(cfg: DictConfig) -> Job:
     group = Path(hydra.sweep.dir).as_posix().removeprefix("multirun/") if multirun else None
     resumed = cfg.resume is not None
     if not resumed:
-        directory, overrides = RunDirectory(hydra.runtime.output_dir), given
+        directory, overrides = RunDirectory(_from_here(hydra.runtime.output_dir)), given
     else:
         directory = RunDirectory.find(cfg.resume)
         cfg, overrides = _resumed(directory, given)
@@ -57,6 +57,12 @@ def open_job(cfg: DictConfig) -> Job:
     OmegaConf.resolve(cfg)
     check(cfg)
     return Job(cfg, overrides, directory, ",".join(overrides) or "default", group, resumed)
+
+
+def _from_here(path: str) -> Path:
+    """``path`` relative to the working directory if it lies in it: shorter to read, and what one types to resume."""
+    absolute = Path(path).resolve()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 def _settle_length(cfg: DictConfig, given: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from gan_lab.directory import RunDirectory
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "config.yaml").is_file())
 """The configuration tree: inside the package in a wheel, beside it in a checkout."""
@@ -100,12 +102,16 @@ class BenchmarkConfig(Config):
 
 ConfigStore.instance().store(name="schema", node=Config)
 ConfigStore.instance().store(name="benchmark_schema", node=BenchmarkConfig)
-OmegaConf.register_new_resolver(
-    "gan_lab.run_dir",
-    lambda resume: str(resume) if resume else f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}",
-    replace=True,
-    use_cache=True,
-)
+
+
+def _run_dir(resume: str | None) -> str:
+    """Where Hydra puts this job: the run to be resumed, or a new folder (also if there is no such run: see ``open_job``)."""
+    if resume is not None and RunDirectory(resume).config.is_file():
+        return resume
+    return f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}"
+
+
+OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)
 
 
 def check(cfg: DictConfig) -> None:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gan_lab.directory import RunDirectory, write_atomically
@@ -23,13 +23,8 @@ def write_report(directory: RunDirectory) -> Path:
     rows, summary = directory.history(), directory.read_summary()
     write_atomically(directory.losses, plots.png(plots.players(rows)))
     film(directory.previews(), directory.film)
-    environment = Environment(
-        loader=PackageLoader("gan_lab.reporting"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("gan_lab.reporting")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = environment.get_template("report.html.j2").render(
         title=summary.get("name", directory.path.name),
         directory=str(directory.path),

@@ -188,9 +188,13 @@ class Trainer:
         self.report(self.directory)
 
     def _end(self, status: str) -> None:
-        summary = self.summary(status)
-        self.tracker.finish(summary)
+        self.tracker.finish(self.summary(status))
         self.report(self.directory, final=True)
+        log.info("%s at %s images after %.0f s of training", status, f"{self.images:,}", self.stopwatch.seconds)
+        if status in ("stopped", "diverged", "failed"):
+            log.info("go on from the last checkpoint: python -m gan_lab.train resume=%s", self.directory.path)
+        else:
+            log.info("look at %s and %s", self.directory.final, self.directory.report)
 
     # -- what events are made of -----------------------------------------------------------------------------------------
 
