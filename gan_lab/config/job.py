@@ -56,13 +56,18 @@ def open_job(cfg: DictConfig) -> Job:
     _settle_length(cfg, given)
     OmegaConf.resolve(cfg)
     check(cfg)
-    return Job(cfg, overrides, directory, ",".join(overrides) or "default", group, resumed)
+    return Job(cfg, overrides, directory, _name(overrides), group, resumed)
 
 
 def _from_here(path: str) -> Path:
     """``path`` relative to the working directory if it lies in it: shorter to read, and what one types to resume."""
     absolute = Path(path).resolve()
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
+
+
+def _name(overrides: Sequence[str]) -> str:
+    """What sets the run apart from the default experiment, without what only concerns where its words go."""
+    return ",".join(o for o in overrides if not o.startswith(("console", "tracker"))) or "default"
 
 
 def _settle_length(cfg: DictConfig, given: Sequence[str]) -> None:
