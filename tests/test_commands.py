@@ -56,8 +56,8 @@ def test_figures_of_both_players_are_logged(finished: RunDirectory) -> None:
     assert [row["images"] for row in ticks] == [64, 128]
     assert set(ticks[-1]) == {
         *("images", "epoch", "seconds"),
-        *("d/loss", "d/bce", "d/accuracy_real", "d/accuracy_fake", "d/gradient_norm", "d/learning_rate"),
-        *("g/loss", "g/bce", "g/fool_rate", "g/gradient_norm", "g/learning_rate"),
+        *("d/loss", "d/hinge", "d/accuracy_real", "d/accuracy_fake", "d/gradient_norm", "d/learning_rate"),
+        *("g/loss", "g/hinge", "g/fool_rate", "g/gradient_norm", "g/learning_rate"),
         *("time/images_per_second", "time/epoch", "memory/peak_mib"),
     }
     assert all(0 <= row[name] <= 1 for row in ticks for name in ("d/accuracy_real", "d/accuracy_fake", "g/fool_rate"))
