@@ -13,12 +13,13 @@ from torch import nn
 
 from gan_lab.config import Job, instantiate
 from gan_lab.data.images import ImageSet
+from gan_lab.data.sources import Source
 from gan_lab.data.stream import Stream
 from gan_lab.directory import RunDirectory
 from gan_lab.reporting.live import LiveReport
 from gan_lab.terms.base import Term
 from gan_lab.tracking import RunInfo, Trackers
-from gan_lab.tracking.console import Console
+from gan_lab.tracking.console import Console, progress_of
 from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
 from gan_lab.training.accuracy import Accuracy
@@ -48,8 +49,7 @@ def build_trainer(job: Job) -> Trainer:
     evaluation = instantiate(cfg.evaluation.suite, "evaluation.suite")
     average = instantiate(cfg.ema, "ema", generator=game.generator)
     schedule = instantiate(cfg.schedule, "schedule")
-    data = instantiate(cfg.dataset, "dataset").load()
-    stream = Stream(data, cfg.batch_size, cfg.seed, device, MEMORY_FORMATS[cfg.memory_format])
+    stream = build_stream(cfg, device)
     total_images = count_images(cfg, stream)
     latents = game.latents.draw(cfg.sample.count, device, torch.Generator().manual_seed(cfg.seed))
     return Trainer(
@@ -62,7 +62,7 @@ def build_trainer(job: Job) -> Trainer:
         preview=Preview(job.directory, latents, cfg.sample.columns, cfg.sample.scale),
         tracker=build_trackers(cfg),
         report=LiveReport(),
-        info=describe_run(job, game, data, device, total_images, stream.images_per_epoch),
+        info=describe_run(job, game, stream.data, device, total_images, stream.images_per_epoch),
         directory=job.directory,
         device=device,
         cadences=build_cadences(cfg, stream.images_per_epoch),
@@ -98,6 +98,14 @@ def seed_everything(seed: int, deterministic: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
     torch.use_deterministic_algorithms(deterministic)
+
+
+def build_stream(cfg: DictConfig, device: torch.device) -> Stream:
+    """The data set, prepared if need be, as a stream of batches."""
+    source: Source = instantiate(cfg.dataset, "dataset")
+    with progress_of(f"preparing {source.name}", "images") as progress:
+        data = source.load(progress)
+    return Stream(data, cfg.batch_size, cfg.seed, device, MEMORY_FORMATS[cfg.memory_format], source.last, source.mirror)
 
 
 def build_game(cfg: DictConfig, device: torch.device) -> Game:
@@ -170,7 +178,13 @@ def describe_run(
     job: Job, game: Game, data: ImageSet, device: torch.device, total_images: int, images_per_epoch: int
 ) -> RunInfo:
     cfg = job.cfg
-    shape = "x".join(map(str, data.images.shape[1:]))
+    shape = "x".join(map(str, data.shape))
+    counts = data.counts().values()
+    classes = (
+        f", {len(counts)} {'attributes' if data.is_multi_label else 'classes'} of {min(counts):,} to {max(counts):,}"
+        if counts
+        else ""
+    )
     parameters = [f"{name} {count_parameters(getattr(game, name)):,} parameters" for name in ("generator", "discriminator")]
     length = f"{total_images / images_per_epoch:g} epochs, {total_images / 1000:g} kimg"
     return RunInfo(
@@ -182,7 +196,7 @@ def describe_run(
         images_per_epoch=images_per_epoch,
         facts={
             "run": str(job.directory.path),
-            "data": f"{cfg.dataset.name}, {len(data):,} images {shape}",
+            "data": f"{cfg.dataset.name}, {len(data):,} images {shape}{classes}",
             "networks": ", ".join(parameters),
             "training": f"{length}, batch {cfg.batch_size}, on {describe(device)}",
         },

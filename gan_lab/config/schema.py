@@ -85,19 +85,10 @@ class Config:
 
 
 @dataclass
-class Benchmark:
-    """How often things are measured."""
-
-    rounds: int = MISSING
-    steps: int = MISSING
-    warmup: int = MISSING
-
-
-@dataclass
 class BenchmarkConfig(Config):
     """Types of ``conf/benchmark.yaml``."""
 
-    benchmark: Benchmark = MISSING
+    kind: Any = MISSING
 
 
 ConfigStore.instance().store(name="schema", node=Config)

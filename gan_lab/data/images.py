@@ -1,38 +1,119 @@
-"""Images as uint8 tensors, and the few things done to them on their way in and out."""
+"""Images as uint8 arrays and tensors, and the few things done to them on their way in and out."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
-
-LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601 weights of red, green and blue, as Pillow's ``convert("L")``."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A whole data set in memory.
+    """A prepared data set: pixels in memory or mapped from a packed file, and which of them belong to the set.
 
     Attributes:
-        images: ``[N, C, H, W]`` uint8.
-        labels: ``[N]`` int64, or None.
-        classes: name of each label.
+        pixels: ``[M, H, W, C]`` uint8, all images of the packed file.
+        labels: ``[M]`` int64 class numbers, ``[M, A]`` uint8 attributes, or None.
+        classes: name of each class, or of each attribute.
+        index: ``[N]`` int64, the images of the set among the M.
     """
 
-    images: Tensor
-    labels: Tensor | None = None
+    pixels: np.ndarray
+    labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    index: np.ndarray = field(kw_only=True)
+
+    @classmethod
+    def whole(cls, pixels: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = ()) -> ImageSet:
+        """The set of all images there are."""
+        return cls(pixels, labels, tuple(classes), index=np.arange(len(pixels)))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.index)
 
-    def __getitem__(self, index: Tensor) -> ImageSet:
-        return ImageSet(self.images[index], None if self.labels is None else self.labels[index], self.classes)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        height, width, channels = self.pixels.shape[1:]
+        return channels, height, width
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether labels are attributes, any number of which an image may have."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
+        """Images of the set by their place in it: ``[n, C, H, W]`` uint8, channels last in memory."""
+        gathered = self.pixels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]]
+        return torch.from_numpy(gathered).permute(0, 3, 1, 2)
+
+    def labels_of(self, which: Tensor | np.ndarray | slice) -> Tensor | None:
+        """Their labels: ``[n]`` int64, ``[n, A]`` uint8, or None."""
+        if self.labels is None:
+            return None
+        return torch.from_numpy(self.labels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]])
+
+    def only_classes(self, names: Sequence[str | int]) -> ImageSet:
+        """The images of some classes; their labels are numbered anew in the order given.
+
+        Raises:
+            ValueError: no such class, or no classes at all.
+        """
+        if self.labels is None or self.is_multi_label:
+            raise ValueError("dataset.classes: this data set has no classes to choose from")
+        wanted = [_position(name, self.classes, "dataset.classes") for name in names]
+        number = np.full(max(len(self.classes), int(self.labels.max()) + 1), -1)
+        number[wanted] = np.arange(len(wanted))
+        labels = number[self.labels]
+        index = self.index[labels[self.index] >= 0]
+        return replace(self, labels=labels, classes=tuple(self.classes[n] for n in wanted), index=index)
+
+    def only_attributes(self, names: Sequence[str]) -> ImageSet:
+        """The images that have every attribute named, and none of those named with a minus sign.
+
+        Raises:
+            ValueError: no such attribute, no attributes at all, or no image left.
+        """
+        if self.labels is None or not self.is_multi_label:
+            raise ValueError("dataset.attributes: this data set has no attributes; dataset.classes chooses classes")
+        keep = np.ones(len(self.index), dtype=bool)
+        for name in names:
+            column = _position(name.removeprefix("-"), self.classes, "dataset.attributes")
+            keep &= self.labels[self.index, column] == (0 if name.startswith("-") else 1)
+        if not keep.any():
+            raise ValueError(f"dataset.attributes={list(names)}: no image has them all")
+        return replace(self, index=self.index[keep])
+
+    def limited(self, limit: int, seed: int) -> ImageSet:
+        """A random choice of ``limit`` images that depends on ``seed`` alone, in their old order."""
+        if limit >= len(self):
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return replace(self, index=self.index[np.sort(order[:limit].numpy())])
+
+    def counts(self) -> dict[str, int]:
+        """How many images each class, or attribute, has."""
+        if self.labels is None:
+            return {}
+        own = self.labels[self.index]
+        numbers = own.sum(0) if own.ndim == 2 else np.bincount(own[own >= 0], minlength=len(self.classes))
+        return dict(zip(self.classes, map(int, numbers), strict=False))
+
+
+def _position(name: str | int, names: Sequence[str], where: str) -> int:
+    """The number of a class given by its name or its number."""
+    if isinstance(name, int) and 0 <= name < len(names):
+        return name
+    if str(name) in names:
+        return names.index(str(name))
+    near = get_close_matches(str(name), names, n=3) or list(names[:10])
+    raise ValueError(f"{where}: there is no {name}; did you mean {', '.join(near)}? ({len(names)} names in all)")
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -45,67 +126,9 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Between grey (1) and colour (3): luma one way, repetition the other.
-
-    Raises:
-        ValueError: any other pair of channel counts.
-    """
-    have = images.shape[1]
-    if have == channels:
-        return images
-    if (have, channels) == (1, 3):
-        return images.expand(-1, 3, -1, -1).contiguous()
-    if (have, channels) == (3, 1):
-        grey = torch.empty(len(images), 1, *images.shape[2:], dtype=torch.uint8)
-        for part, out in zip(images.split(4096), grey.split(4096), strict=True):
-            weights = torch.tensor(LUMA, device=part.device)[:, None, None]
-            out.copy_((part.float() * weights).sum(1, keepdim=True).round_())
-        return grey
-    raise ValueError(f"dataset.channels={channels}: images of {have} channels can only become 1 (grey) or 3 (colour)")
-
-
-def fit_pad(images: Tensor, size: int) -> Tensor:
-    """Shrink images larger than ``size`` so that they fit, then pad with black to a square. Never enlarges."""
-    height, width = images.shape[2:]
-    scale = min(1.0, size / max(height, width))
-    if scale < 1.0:
-        images = _resize(images, max(1, round(height * scale)), max(1, round(width * scale)))
-    height, width = images.shape[2:]
-    top, left = (size - height) // 2, (size - width) // 2
-    return pad(images, (left, size - width - left, top, size - height - top))
-
-
-def fit_resize(images: Tensor, size: int) -> Tensor:
-    """Resize to a square, whatever the aspect."""
-    return images if tuple(images.shape[2:]) == (size, size) else _resize(images, size, size)
-
-
-def fit_crop(images: Tensor, size: int) -> Tensor:
-    """Cut out the largest central square, then resize it."""
-    height, width = images.shape[2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return fit_resize(images[:, :, top : top + side, left : left + side], size)
-
-
-FITS = {"pad": fit_pad, "resize": fit_resize, "crop": fit_crop}
-"""How an image meets the configured size, by the name used in ``dataset.fit``."""
-
-
-def _resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bicubic resize of uint8 images, in parts so that the floats never hold the whole data set."""
-    return torch.cat([_resize_part(part, height, width) for part in images.split(1024)])
-
-
-def _resize_part(images: Tensor, height: int, width: int) -> Tensor:
-    floats = interpolate(images.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return floats.round_().clamp_(0, 255).to(torch.uint8)
-
-
 def to_picture(image: Tensor) -> Image.Image:
     """One uint8 image ``[C, H, W]`` (1 or 3 channels) as a Pillow picture."""
-    array = image.cpu().permute(1, 2, 0).numpy()
+    array = image.cpu().permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 

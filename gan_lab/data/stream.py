@@ -10,19 +10,21 @@ from torch import Tensor
 
 from gan_lab.data.images import ImageSet, to_unit
 
+LAST = ("drop", "wrap")
+
 
 class Batch(NamedTuple):
-    """``real``: ``[N, C, H, W]`` float32 in [-1, 1] on the device; ``labels``: ``[N]`` int64 or None."""
+    """``real``: ``[N, C, H, W]`` float32 in [-1, 1] on the device; ``labels``: ``[N]`` int64, ``[N, A]`` uint8, or None."""
 
     real: Tensor
     labels: Tensor | None
 
 
 class Stream:
-    """Batches gathered by index from memory: no worker processes, and nothing to decode.
+    """Batches gathered by index from memory or a mapped file: no worker processes, and nothing to decode.
 
-    The order of epoch ``e`` is a permutation drawn from (seed, e); the images beyond the last whole batch of an epoch are
-    left out of it (others in each epoch).
+    The order of epoch ``e``, and which of its images are mirrored, are drawn from (seed, e) alone: a resume, and every rank of
+    a distributed run, knows which images come next.
 
     Args:
         data: the images.
@@ -30,6 +32,9 @@ class Stream:
         seed: of the order.
         device: where batches go; they travel as uint8 and become floats there.
         memory_format: of the images, the networks' own.
+        last: what becomes of an epoch's images beyond its last whole batch: ``drop`` leaves them out (others in each epoch),
+            ``wrap`` begins the next batch with them, so that every epoch shows every image.
+        mirror: whether each image is mirrored left to right with probability 1/2, anew in each epoch.
 
     Raises:
         ValueError: the batch is larger than the data set.
@@ -42,34 +47,73 @@ class Stream:
         seed: int,
         device: torch.device,
         memory_format: torch.memory_format = torch.contiguous_format,
+        last: str = "drop",
+        mirror: bool = False,
     ) -> None:
         if batch_size > len(data):
             raise ValueError(f"batch_size={batch_size} is larger than the data set, which has {len(data)} images")
+        if last not in LAST:
+            raise ValueError(f"dataset.last={last}: must be one of {', '.join(LAST)}")
         self.data = data
         self.batch_size = batch_size
-        self.images_per_epoch = len(data) // batch_size * batch_size
+        self.images_per_epoch = len(data) if last == "wrap" else len(data) // batch_size * batch_size
         self._seed = seed
         self._device = device
         self._memory_format = memory_format
+        self._mirror = mirror
 
     def batches(self, images: int = 0) -> Iterator[Batch]:
         """All batches that come after ``images`` images, without end."""
-        assert images % self.batch_size == 0, "a stream stands between two batches"
-        while True:
-            epoch, offset = divmod(images, self.images_per_epoch)
-            order = self.order(epoch)
-            for start in range(offset, self.images_per_epoch, self.batch_size):
-                yield self.gather(order[start : start + self.batch_size])
-            images = (epoch + 1) * self.images_per_epoch
+        batches = self._from(images)
+        return _one_ahead(batches, self._device) if self._device.type == "cuda" else batches
 
-    def order(self, epoch: int) -> Tensor:
-        """The permutation of epoch ``epoch``: ``[N]`` int64."""
+    def order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The permutation of epoch ``epoch``, ``[N]`` int64, and whether each of its images is mirrored, ``[N]`` bool."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.data), generator=generator)
+        order = torch.randperm(len(self.data), generator=generator)
+        mirrored = (
+            torch.rand(len(order), generator=generator) < 0.5 if self._mirror else torch.zeros(len(order), dtype=torch.bool)
+        )
+        return order[: self.images_per_epoch], mirrored[: self.images_per_epoch]
 
-    def gather(self, index: Tensor) -> Batch:
-        part = self.data[index]
+    def _from(self, images: int) -> Iterator[Batch]:
+        epoch, offset = divmod(images, self.images_per_epoch)
+        order, mirrored = self.order(epoch)
+        while True:
+            if offset + self.batch_size > len(order):
+                rest, rest_mirrored = order[offset:], mirrored[offset:]
+                epoch, offset = epoch + 1, 0
+                following, following_mirrored = self.order(epoch)
+                order, mirrored = torch.cat([rest, following]), torch.cat([rest_mirrored, following_mirrored])
+            part = slice(offset, offset + self.batch_size)
+            yield self._gather(order[part], mirrored[part])
+            offset += self.batch_size
+
+    def _gather(self, which: Tensor, mirrored: Tensor) -> Batch:
+        pixels, labels = self.data.images(which), self.data.labels_of(which)
         if self._device.type == "cuda":
-            part = ImageSet(part.images.pin_memory(), part.labels if part.labels is None else part.labels.pin_memory())
-        real = to_unit(part.images.to(self._device, non_blocking=True)).contiguous(memory_format=self._memory_format)
-        return Batch(real, part.labels if part.labels is None else part.labels.to(self._device, non_blocking=True))
+            pixels, labels = pixels.pin_memory(), None if labels is None else labels.pin_memory()
+        real = to_unit(pixels.to(self._device, non_blocking=True)).contiguous(memory_format=self._memory_format)
+        if self._mirror:
+            flip = mirrored.to(self._device, non_blocking=True)[:, None, None, None]
+            real = torch.where(flip, real.flip(3), real)
+        return Batch(real, None if labels is None else labels.to(self._device, non_blocking=True))
+
+
+def _one_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Gather and copy the next batch on a stream of its own while the device works on the current one."""
+    side = torch.cuda.Stream(device)
+
+    def gather() -> Batch:
+        with torch.cuda.stream(side):
+            return next(batches)
+
+    following = gather()
+    while True:
+        current = torch.cuda.current_stream(device)
+        current.wait_stream(side)
+        for tensor in following:
+            if tensor is not None:
+                tensor.record_stream(current)
+        ready, following = following, gather()
+        yield ready

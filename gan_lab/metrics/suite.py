@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_lab.data.images import ImageSet
 from gan_lab.metrics.features import RandomConvolutions
 from gan_lab.metrics.frechet import Statistics, frechet_distance
 
@@ -20,7 +21,7 @@ class NoEvaluation:
 
     score_name: str | None = None
 
-    def prepare(self, reals: Tensor, device: torch.device) -> None:
+    def prepare(self, reals: ImageSet, device: torch.device) -> None:
         """No reference needed."""
 
     def __call__(self, generate: Generate) -> dict[str, float]:
@@ -31,32 +32,35 @@ class NoEvaluation:
 
 
 class FrechetEvaluation:
-    """Frechet distance between fakes and all training images.
+    """Frechet distance between fakes and training images.
 
     Args:
         features: the network.
         num_fakes: images generated for a score.
+        num_reals: training images compared with, a random choice by ``seed`` where there are more.
         batch_size: images at a time.
         seed: of the latents, the same for every score of a run.
     """
 
-    def __init__(self, features: RandomConvolutions, num_fakes: int, batch_size: int, seed: int) -> None:
-        if num_fakes < 2 or batch_size < 1:
-            raise ValueError(f"evaluation: num_fakes={num_fakes} and batch_size={batch_size} must be at least 2 and 1")
+    def __init__(self, features: RandomConvolutions, num_fakes: int, num_reals: int, batch_size: int, seed: int) -> None:
+        if num_fakes < 2 or num_reals < 2 or batch_size < 1:
+            raise ValueError(f"evaluation: {num_fakes=}, {num_reals=} and {batch_size=} must be at least 2, 2 and 1")
         self.score_name = f"fd_{features.name}"
         self._features, self._num_fakes, self._batch_size, self._seed = features, num_fakes, batch_size, seed
-        self._reference: Statistics | None = None
+        self._max_reals = num_reals
         self._num_reals = 0
+        self._reference: Statistics | None = None
 
     @torch.no_grad()
-    def prepare(self, reals: Tensor, device: torch.device) -> None:
-        """Take the reference statistics of uint8 images ``[N, C, H, W]``."""
+    def prepare(self, reals: ImageSet, device: torch.device) -> None:
+        """Take the reference statistics."""
         self._device = device
         self._features.to(device)
+        reals = reals.limited(self._max_reals, self._seed)
         self._num_reals = len(reals)
         self._reference = Statistics(self._features.num_features)
-        for part in reals.split(self._batch_size):
-            self._reference.add(self._features(part.to(device)))
+        for start in range(0, len(reals), self._batch_size):
+            self._reference.add(self._features(reals.images(slice(start, start + self._batch_size)).to(device)))
 
     @torch.no_grad()
     def __call__(self, generate: Generate) -> dict[str, float]:

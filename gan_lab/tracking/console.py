@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -60,16 +62,8 @@ class Console(Tracker):
         self._rows: dict[str, list[float]] = {}
         for heading, text in info.facts.items():
             log.info("%-9s %s", heading, text)
-        columns: list[ProgressColumn] = [
-            TextColumn("{task.description:<6}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("eta"),
-            _Remaining(),
-        ]
-        self._bars = Progress(*columns, console=STDOUT, expand=True)
+        note = TextColumn("{task.fields[note]}")
+        self._bars = _progress(BarColumn(bar_width=None), TaskProgressColumn(), note, TimeElapsedColumn(), TextColumn("eta"))
         self._run = self._bars.add_task("run", total=info.total_images, completed=info.first_image, note="")
         self._epoch = self._bars.add_task("epoch", total=info.images_per_epoch, note="")
         self._epoch_number = -1
@@ -112,6 +106,39 @@ class Console(Tracker):
                 cells += _cells(*side[line]) if line < len(side) else [Text(), Text(), Text()]
             table.add_row(*cells)
         return Group(Panel(table, title=self._info.name, title_align="left", border_style="dim"), self._bars)
+
+
+@contextmanager
+def progress_of(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A function ``(done, total)`` that shows a bar with rate and time to go, or, when piped, a line every ten seconds."""
+    bar = _progress(
+        BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("eta")
+    )
+    task = None
+    started = told = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal task, told
+        now = time.monotonic()
+        note = f"{done:,} of {total:,} {unit}, {done / max(now - started, 1e-9):,.0f}/s"
+        if STDOUT.is_terminal:
+            if task is None:
+                bar.start()
+                task = bar.add_task(description, note="")
+            bar.update(task, completed=done, total=total, note=note)
+        elif now - told > 10 or done == total:
+            told = now
+            log.info("%s: %s", description, note)
+
+    try:
+        yield report
+    finally:
+        if task is not None:
+            bar.stop()
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    return Progress(TextColumn("{task.description:<6}"), *columns, _Remaining(), console=STDOUT, expand=True)
 
 
 class _Remaining(TimeRemainingColumn):

@@ -36,8 +36,8 @@ class Preview:
 
     def save_reals(self, stream: Stream) -> Path:
         """As many real images as samples, the first of the first epoch."""
-        order = stream.order(0)[: len(self.latents)]
-        return self._save(stream.data.images[order], self._directory.reals)
+        order, _ = stream.order(0)
+        return self._save(stream.data.images(order[: len(self.latents)]), self._directory.reals)
 
     def _save(self, images: Tensor, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -97,7 +97,7 @@ class Trainer:
             KeyboardInterrupt: after a SIGINT, when everything is saved.
         """
         status = "failed"
-        self.evaluation.prepare(self.stream.data.images, self.device)
+        self.evaluation.prepare(self.stream.data, self.device)
         self.tracker.start(self.info)
         with Interruption() as interruption:
             try:

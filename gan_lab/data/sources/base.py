@@ -2,53 +2,159 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 
-from gan_lab.data.images import FITS, ImageSet, to_channels
+from gan_lab.data.decode import FITS
+from gan_lab.data.images import ImageSet
+from gan_lab.data.packed import Packed
+from gan_lab.data.pictures import Pictures
+from gan_lab.data.prepare import Progress, Shape, prepare
+
+IN_MEMORY = 256 * 2**20
+"""Bytes of pixels up to which a set is read into memory; larger ones stay mapped, and the system keeps what is used."""
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 class Source(ABC):
     """A data set in the shape a model wants it.
 
     Args:
-        name: as in the configuration; for messages.
+        name: as in the configuration; for messages and the packed file's name.
+        root: folder of all data sets; packed files go to ``packed/`` in it.
         size: height and width in pixels.
         channels: 1 grey, 3 colour.
         fit: how an image meets ``size``: ``pad``, ``resize`` or ``crop``.
+        split: which part of it; see :attr:`splits`.
+        classes: take only these classes, by name or number; None takes all.
+        attributes: take only images that have these attributes; ``-name`` those that don't.
         limit: take only so many images, a random choice that depends on ``seed`` alone; None takes all.
         seed: of that choice.
+        max_bad: share of unreadable images up to which they are left out with a warning.
+        workers: threads that decode; None takes as many as there are processors.
+        mirror, last: how a :class:`gan_lab.data.stream.Stream` shows the images; see there.
     """
 
-    def __init__(self, *, name: str, size: int, channels: int, fit: str, limit: int | None = None, seed: int = 0) -> None:
-        if size < 1:
-            raise ValueError(f"dataset.size={size}: must be at least 1 pixel")
+    splits: tuple[str, ...] = ("all",)
+    """Splits this source has."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: str,
+        size: int,
+        channels: int,
+        fit: str,
+        split: str = "all",
+        classes: list[str | int] | None = None,
+        attributes: list[str] | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        max_bad: float = 0.001,
+        workers: int | None = None,
+        mirror: bool = False,
+        last: str = "drop",
+    ) -> None:
+        if not 1 <= size <= 8192:
+            raise ValueError(f"dataset.size={size}: must be 1 to 8192 pixels")
         if channels not in (1, 3):
             raise ValueError(f"dataset.channels={channels}: must be 1 (grey) or 3 (colour)")
         if fit not in FITS:
             raise ValueError(f"dataset.fit={fit}: must be one of {', '.join(FITS)}")
+        if split not in self.splits:
+            raise ValueError(f"dataset.split={split}: {name} has {', '.join(self.splits)}")
         if limit is not None and limit < 1:
             raise ValueError(f"dataset.limit={limit}: must be at least 1 image")
-        self.name, self.size, self.channels, self.fit, self.limit, self.seed = name, size, channels, fit, limit, seed
-
-    def load(self) -> ImageSet:
-        """The whole set, fitted, ``[N, channels, size, size]``.
-
-        Raises:
-            ValueError: it is missing, empty or damaged.
-        """
-        data = self.read()
-        images = FITS[self.fit](to_channels(data.images, self.channels), self.size)
-        return ImageSet(images.contiguous(), data.labels, data.classes)
+        if not 0 <= max_bad <= 1:
+            raise ValueError(f"dataset.max_bad={max_bad}: a share, 0 to 1")
+        if workers is not None and workers < 1:
+            raise ValueError(f"dataset.workers={workers}: must be at least 1")
+        self.name, self.split = name, split
+        self.mirror, self.last = mirror, last
+        self.root = Path(root).expanduser()
+        self.shape = Shape(size, channels, fit, self.precrop())
+        self._classes: Sequence[str | int] | None = classes
+        self._attributes, self._limit, self._seed = attributes, limit, seed
+        self._max_bad, self._workers = max_bad, workers or os.cpu_count() or 1
 
     @abstractmethod
-    def read(self) -> ImageSet:
-        """The images as they are stored, of one size, already limited."""
+    def pictures(self) -> Pictures:
+        """The stored pictures of the split.
 
-    def choose(self, count: int) -> torch.Tensor:
-        """Indices ``[M]`` of the images to take from ``count`` stored ones: all in order, or ``limit`` of them at random."""
-        if self.limit is None or self.limit >= count:
-            return torch.arange(count)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
-        return order[: self.limit].sort().values
+        Raises:
+            ValueError: they are missing, incomplete or damaged.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes this source from another of the same name, besides its shape."""
+        return {"source": type(self).__name__, "split": self.split}
+
+    def precrop(self) -> int | None:
+        """Side of the central square cut out of each stored picture before it is fitted."""
+        return None
+
+    def packed(self, progress: Progress = silent) -> Packed:
+        """The packed file of the whole split, made when it isn't there."""
+        return prepare(
+            self.packed_path(),
+            self._checked_pictures,
+            self.shape,
+            self.identity(),
+            is_current=_is_current,
+            max_bad=self._max_bad,
+            workers=self._workers,
+            progress=progress,
+        )
+
+    def packed_path(self) -> Path:
+        """Another size, fit, split or folder is another file."""
+        key = hashlib.sha256(json.dumps([self.identity(), self.shape.__dict__], sort_keys=True).encode()).hexdigest()[:8]
+        return self.root / "packed" / f"{self.name}-{self.split}-{self.shape.size}x{self.shape.channels}-{key}.pack"
+
+    def load(self, progress: Progress = silent) -> ImageSet:
+        """The images that ``classes``, ``attributes`` and ``limit`` leave, prepared first if they are not.
+
+        Raises:
+            ValueError: the source can't be had, or nothing is left.
+        """
+        packed = self.packed(progress)
+        pixels = packed.pixels
+        if pixels.nbytes <= IN_MEMORY:
+            pixels = np.array(pixels)
+        return self.select(ImageSet.whole(pixels, packed.labels, packed.manifest["classes"]))
+
+    def select(self, data: ImageSet) -> ImageSet:
+        """The part of a whole split that the configuration asks for."""
+        if self._classes is not None:
+            data = data.only_classes(self._classes)
+        if self._attributes is not None:
+            data = data.only_attributes(self._attributes)
+        return data if self._limit is None else data.limited(self._limit, self._seed)
+
+    def _checked_pictures(self) -> Pictures:
+        pictures = self.pictures()
+        if len(pictures) == 0:
+            raise ValueError(f"dataset={self.name}: no picture in split {self.split}")
+        return pictures
+
+
+def _is_current(packed: Packed) -> bool:
+    """Whether nothing that was packed has changed since; what is gone altogether does not count as changed."""
+    for path, changed in packed.manifest["watched"].items():
+        try:
+            if Path(path).stat().st_mtime_ns != changed:
+                return False
+        except FileNotFoundError:
+            continue
+    return True

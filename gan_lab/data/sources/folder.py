@@ -1,57 +1,112 @@
-"""A folder of pictures."""
+"""Pictures of one's own: a folder, a zip, or an array."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gan_lab.data.images import FITS, ImageSet, to_channels
+from gan_lab.data.pictures import SUFFIXES, ArrayPictures, FilePictures, Pictures, ZipPictures, folder_classes
 from gan_lab.data.sources.base import Source
 
-SUFFIXES = frozenset(Image.registered_extensions())
+LABELS_FILE = "dataset.json"
 
 
 class Folder(Source):
-    """Every picture below a folder, in the order of the paths. Sub-folders of the first level are the classes.
+    """Every picture in and below a folder or a zip, in the order of the paths, or an ``.npy`` or ``.npz`` array.
+
+    Sub-folders of the first level are the classes. A ``dataset.json`` of the StyleGAN tools, ``{"labels": [[path, number],
+    ...]}``, is used instead where there is one. An ``.npz`` holds ``images`` and, if wanted, ``labels``.
 
     Args:
-        path: the folder.
-        shape: the rest are :class:`Source`'s.
+        path: the folder or file.
+        shared: the rest are :class:`Source`'s.
     """
 
-    def __init__(self, *, path: str, **shape: Any) -> None:
-        super().__init__(**shape)
-        self._path = Path(path).expanduser()
+    def __init__(self, *, path: str, **shared: Any) -> None:
+        super().__init__(**shared)
+        self._path = Path(path).expanduser().absolute()
 
-    def read(self) -> ImageSet:
-        files = self._files()
-        files = [files[n] for n in self.choose(len(files))]
-        images = torch.empty(len(files), self.channels, self.size, self.size, dtype=torch.uint8)
-        for image, file in zip(images, files, strict=True):
-            image.copy_(self._decode(file))
-        folders = [file.relative_to(self._path).parts[0] for file in files]
-        classes = tuple(sorted({f for f, file in zip(folders, files, strict=True) if file.parent != self._path}))
-        if not classes:
-            return ImageSet(images)
-        return ImageSet(images, torch.tensor([classes.index(f) if f in classes else -1 for f in folders]), classes)
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "path": str(self._path)}
 
-    def _files(self) -> list[Path]:
-        if not self._path.is_dir():
-            raise ValueError(f"dataset.path={self._path}: there is no such folder")
-        files = sorted(f for f in self._path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-        if not files:
-            raise ValueError(f"dataset.path={self._path}: no picture in this folder or below it")
-        return files
+    def pictures(self) -> Pictures:
+        if self._path.is_dir():
+            return self._of_folder()
+        if not self._path.is_file():
+            raise ValueError(f"dataset.path={self._path}: there is no such folder or file")
+        readers = {".zip": self._of_zip, ".npy": self._of_array, ".npz": self._of_array}
+        if self._path.suffix.lower() not in readers:
+            raise ValueError(f"dataset.path={self._path}: must be a folder, a .zip, an .npy or an .npz")
+        return readers[self._path.suffix.lower()]()
 
-    def _decode(self, file: Path) -> torch.Tensor:
+    def _of_folder(self) -> Pictures:
+        names = sorted(self._walk())
+        labels_file = self._path / LABELS_FILE
+        labels, classes = self._labels(names, labels_file.read_bytes() if labels_file.is_file() else None)
+        return FilePictures(self._path, self._some(names), labels, classes)
+
+    def _of_zip(self) -> Pictures:
         try:
-            with Image.open(file) as picture:
-                array = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-        except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ValueError(f"dataset.path: {file} can't be read as a picture ({error}); mend or remove it") from error
-        image = torch.from_numpy(array.copy()).permute(2, 0, 1)[None]
-        return FITS[self.fit](to_channels(image, self.channels), self.size)[0]
+            with zipfile.ZipFile(self._path) as archive:
+                members = [info.filename for info in archive.infolist() if not info.is_dir()]
+                for member in members:
+                    if PurePosixPath(member).is_absolute() or ".." in PurePosixPath(member.replace("\\", "/")).parts:
+                        raise ValueError(f"dataset.path={self._path}: its member {member} points outside of it; it is not read")
+                names = sorted(member for member in members if _is_picture(member) and not member.startswith("__MACOSX/"))
+                description = archive.read(LABELS_FILE) if LABELS_FILE in members else None
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"dataset.path={self._path} is no zip, or a damaged one ({error})") from error
+        labels, classes = self._labels(names, description)
+        return ZipPictures(self._path, self._some(names), labels, classes)
+
+    def _of_array(self) -> Pictures:
+        try:
+            stored: Any = np.load(self._path, allow_pickle=False)
+            images, labels = (stored["images"], stored.get("labels")) if self._path.suffix.lower() == ".npz" else (stored, None)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"dataset.path={self._path} can't be read as an array of images ({error})") from error
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
+            raise ValueError(
+                f"dataset.path={self._path}: must be uint8 [N, height, width] or [N, height, width, 1, 3 or 4], "
+                f"not {images.dtype} {list(images.shape)}"
+            )
+        if labels is not None and (labels.shape != (len(images),) or labels.min() < 0):
+            raise ValueError(f"dataset.path={self._path}: labels must be one number from 0 for each image")
+        classes = [] if labels is None else [str(n) for n in range(int(labels.max()) + 1)]
+        return ArrayPictures(images, [self._path], None if labels is None else labels.astype(np.int64), classes)
+
+    def _walk(self) -> Iterator[str]:
+        for folder, inner, files in os.walk(self._path, followlinks=True):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            below = Path(folder).relative_to(self._path)
+            yield from ((below / name).as_posix() for name in files if _is_picture(name))
+
+    def _some(self, names: list[str]) -> list[str]:
+        if not names:
+            raise ValueError(f"dataset.path={self._path}: no picture in it or below it")
+        return names
+
+    def _labels(self, names: list[str], description: bytes | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        if description is None:
+            return folder_classes(names)
+        try:
+            listed = json.loads(description).get("labels")
+            if listed is None:
+                return folder_classes(names)
+            number = {name.replace("\\", "/"): int(label) for name, label in listed}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'dataset.path={self._path}: {LABELS_FILE} is not {{"labels": [[path, number], ...]}} ({error})'
+            ) from error
+        labels = np.array([number.get(name, -1) for name in names], dtype=np.int64)
+        return labels, tuple(str(n) for n in range(labels.max(initial=-1) + 1))
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES and not PurePosixPath(name).name.startswith(".")

@@ -1,0 +1,40 @@
+"""Prepare: ``python -m gan_lab.prepare dataset=celeba dataset.size=64``; training does it by itself on first use."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from gan_lab.config import CONF_DIR, instantiate, run_command, user_errors
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="prepare")
+@user_errors
+def prepare(cfg: DictConfig) -> None:
+    """Pack a data set, verify what is packed, and show what is in it."""
+    from gan_lab.data.inspection import Inspection
+    from gan_lab.tracking.console import STDOUT, progress_of
+
+    source = instantiate(cfg.dataset, "dataset")
+    with progress_of(f"preparing {source.name}", "images") as progress:
+        data = source.load(progress)
+    path = source.packed_path()
+    if path.is_file():
+        packed = source.packed()
+        if packed.checksum() != packed.manifest["crc32"]:
+            raise ValueError(f"{path} is damaged: its checksum differs; remove it, it is made anew")
+        print(f"{path}: {len(packed.pixels):,} images, {path.stat().st_size / 2**20:,.1f} MiB, checksum right")
+    print(f"{source.name}: {len(data):,} images {'x'.join(map(str, data.shape))} chosen")
+    if cfg.show:
+        with progress_of("looking", "images") as progress:
+            inspection = Inspection.of(source, data, progress)
+        STDOUT.print(inspection.render())
+        print(inspection.save_sheet(cfg.sheet or f"{source.name}.png"))
+
+
+def main() -> None:
+    run_command(prepare)
+
+
+if __name__ == "__main__":
+    main()
