@@ -17,8 +17,12 @@ from gan_lab.directory import write_atomically
 @user_errors
 def benchmark(cfg: DictConfig) -> None:
     """Measure, print a table, and write ``benchmark.json``."""
-    cfg.epochs, cfg.kimg = 1e9, None  # nothing of what happens at the end of a training
-    result = instantiate(cfg.kind, "kind")(open_job(cfg))
+    if cfg.resume is not None:
+        raise ValueError("resume: a benchmark trains nothing that could be gone on with")
+    job = open_job(cfg)
+    if job.directory.config.exists():
+        raise ValueError(f"{job.directory.path} holds a run; a benchmark needs a folder of its own")
+    result = instantiate(cfg.kind, "kind")(job)
     result.print()
     path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
     write_atomically(path, json.dumps(result.to_dict(), indent=2) + "\n")

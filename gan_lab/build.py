@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import random
 from typing import Any
 
 import torch
@@ -17,12 +15,14 @@ from gan_lab.data.sources import Source
 from gan_lab.data.stream import Stream
 from gan_lab.directory import RunDirectory
 from gan_lab.reporting.live import LiveReport
+from gan_lab.terms.adversarial import AdversarialTerm
 from gan_lab.terms.base import Term
 from gan_lab.tracking import RunInfo, Trackers
 from gan_lab.tracking.console import Console, progress_of
 from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
 from gan_lab.training.accuracy import Accuracy
+from gan_lab.training.device import choose_device, seed_everything
 from gan_lab.training.events import At, Cadence, Every
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
@@ -70,36 +70,6 @@ def build_trainer(job: Job) -> Trainer:
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ValueError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device={name}: must be auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device={name}: must be auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name}: this machine, or this build of PyTorch, has no CUDA; use device=cpu or device=auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA device(s), counted from 0")
-    return device
-
-
-def seed_everything(seed: int, deterministic: bool) -> None:
-    random.seed(seed)
-    torch.manual_seed(seed)
-    torch.backends.cudnn.benchmark = not deterministic
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
-    torch.use_deterministic_algorithms(deterministic)
-
-
 def build_stream(cfg: DictConfig, device: torch.device) -> Stream:
     """The data set, prepared if need be, as a stream of batches."""
     source: Source = instantiate(cfg.dataset, "dataset")
@@ -143,11 +113,14 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
 
 def build_terms(cfg: DictConfig, player: str) -> dict[str, Term]:
     """What a player minimises: the loss's terms and the penalty's, by name."""
-    return {
+    terms = {
         name: instantiate(node, f"{group}.{player}.{name}")
         for group in ("loss", "penalty")
         for name, node in (cfg[group].get(player) or {}).items()
     }
+    if not any(isinstance(term, AdversarialTerm) for term in terms.values()):
+        raise ValueError(f"loss.{player}: no adversarial term among its terms")
+    return terms
 
 
 def build_trackers(cfg: DictConfig) -> Trackers:
@@ -171,7 +144,7 @@ def build_cadences(cfg: DictConfig, images_per_epoch: int) -> Cadences:
 def count_images(cfg: DictConfig, stream: Stream) -> int:
     """Images of the whole training, a whole number of batches."""
     images = cfg.kimg * 1000 if cfg.kimg is not None else cfg.epochs * stream.images_per_epoch
-    return math.ceil(images / stream.batch_size) * stream.batch_size
+    return math.ceil(round(images) / stream.batch_size) * stream.batch_size
 
 
 def describe_run(
@@ -211,14 +184,14 @@ def resume(trainer: Trainer, directory: RunDirectory, which: str) -> None:
     """
     path = directory.checkpoint(which)
     try:
-        state = checkpoint.load(path, trainer.device)
+        state = checkpoint.load(path)
     except ValueError as error:
         other = directory.checkpoint("best" if which == "last" else "last")
-        hint = f"; checkpoint.resume_from={other.stem} goes on from {other}" if other.is_file() else ""
+        hint = f"; resume_from={other.stem} goes on from {other}" if other.is_file() else ""
         raise ValueError(f"resume: {error}{hint}") from error
     try:
         trainer.load_state_dict(state)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, IndexError) as error:
         raise ValueError(f"resume: {path} does not fit this configuration ({str(error).splitlines()[0]})") from error
     if trainer.images >= trainer.total_images:
         done = trainer.images / trainer.stream.images_per_epoch

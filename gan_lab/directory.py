@@ -49,13 +49,13 @@ class RunDirectory:
             ValueError: there is no run there.
         """
         if str(path) == "latest":
-            configs = [c for root in ("outputs", "multirun") for c in Path(root).glob("*/*/**/config.yaml")]
+            configs = [c for root in ("outputs", "multirun") for c in Path(root).rglob("config.yaml") if "wandb" not in c.parts]
             if not configs:
-                raise ValueError("run=latest: no run under outputs/ or multirun/ yet; train one with `python -m gan_lab.train`")
+                raise ValueError("latest: no run under outputs/ or multirun/ yet; train one with `python -m gan_lab.train`")
             return cls(max(configs, key=lambda c: c.stat().st_mtime).parent)
         found = cls(Path(path).expanduser())
         if not found.config.is_file():
-            what = "holds no config.yaml" if found.path.is_dir() else "does not exist"
+            what = "holds no config.yaml" if found.path.is_dir() else "is a file" if found.path.exists() else "does not exist"
             raise ValueError(
                 f"{found.path} is not a run directory: it {what}. Give a folder such as outputs/2026-01-01/12-00-00"
             )
@@ -116,10 +116,12 @@ class RunDirectory:
         rows: list[dict[str, Any]] = []
         if not self.metrics.exists():
             return rows
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
+                continue
+            if not isinstance(row, dict) or "images" not in row:
                 continue
             if RESUMED in row:
                 rows = [kept for kept in rows if kept["images"] <= row["images"]]
@@ -128,8 +130,20 @@ class RunDirectory:
         return rows
 
     def read_summary(self) -> dict[str, Any]:
-        """``summary.json``, or an empty dictionary before the run has written one."""
-        return json.loads(self.summary.read_text(encoding="utf-8")) if self.summary.exists() else {}
+        """``summary.json``, or an empty dictionary before the run has written one.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if not self.summary.exists():
+            return {}
+        try:
+            summary = json.loads(self.summary.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.summary} is damaged: {error}") from error
+        if not isinstance(summary, dict):
+            raise ValueError(f"{self.summary} is not the summary of a run")
+        return summary
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -144,10 +158,11 @@ class RunDirectory:
             return
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.path} is being trained by another process; wait for it or stop it first") from None
             yield
-        except BlockingIOError:
-            raise ValueError(f"{self.path} is being trained by another process; wait for it or stop it first") from None
         finally:
             os.close(handle)
 

@@ -13,6 +13,7 @@ from gan_lab.data.images import to_uint8
 from gan_lab.directory import RunDirectory
 from gan_lab.models.latents import NormalLatents
 from gan_lab.training import checkpoint
+from gan_lab.training.device import choose_device
 
 
 class Run:
@@ -30,36 +31,36 @@ class Run:
         self.directory = directory
         self.config = read_config(directory)
         self.device = device
-        state = checkpoint.load(directory.checkpoint(which), device)
+        state = checkpoint.load(directory.checkpoint(which))
         self.images_seen: int = state["images"]
         self.latents: NormalLatents = instantiate(self.config.model.latents, "model.latents")
-        self.generator: nn.Module = instantiate(self.config.model.generator, "model.generator").to(device)
+        self.generator: nn.Module = instantiate(self.config.model.generator, "model.generator")
         try:
             self.generator.load_state_dict(state["average"])
         except RuntimeError as error:
             raise ValueError(
                 f"{directory.checkpoint(which)} does not fit {directory.config}: {str(error).splitlines()[0]}"
             ) from error
-        self.generator.eval().requires_grad_(False)
+        self.generator.to(device).eval().requires_grad_(False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], checkpoint: str = "last", device: str | torch.device = "cpu") -> Run:
+    def open(cls, path: str | os.PathLike[str], checkpoint: str = "last", device: str = "cpu") -> Run:
         """Open a finished, a stopped or a running run.
 
         Args:
             path: the run directory, or ``latest``.
             checkpoint: ``last`` or ``best``.
-            device: where the generator goes.
+            device: where the generator goes: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
-            ValueError: no run there, no such checkpoint yet, or a damaged one.
+            ValueError: no run there, no such checkpoint yet, a damaged one, or no such device.
         """
         if checkpoint not in ("last", "best"):
             raise ValueError(f"checkpoint={checkpoint}: must be last or best")
-        return cls(RunDirectory.find(path), checkpoint, torch.device(device))
+        return cls(RunDirectory.find(path), checkpoint, choose_device(device))
 
     def sample(self, count: int, seed: int = 0, batch_size: int = 64) -> Tensor:
-        """``count`` images, uint8 ``[count, C, H, W]`` on the CPU; the same for the same seed on every device."""
+        """``count`` images, uint8 ``[count, C, H, W]`` on the CPU; from the same latents for the same seed on every device."""
         if count < 1 or batch_size < 1:
             raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
         latents = self.latents.draw(count, self.device, torch.Generator().manual_seed(seed))

@@ -14,16 +14,20 @@ from gan_lab.config import CONF_DIR, run_command, user_errors
 @user_errors
 def sample(cfg: DictConfig) -> None:
     """Write a grid and single images of a run's generator."""
-    from gan_lab.build import choose_device
     from gan_lab.data.images import grid, to_picture
     from gan_lab.run import Run
 
-    run = Run.open(cfg.run, cfg.checkpoint, choose_device(cfg.device))
+    run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
+    for key in ("scale", "columns"):
+        if cfg[key] is not None and cfg[key] < 1:
+            raise ValueError(f"{key}={cfg[key]}: must be at least 1")
     folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / f"{cfg.checkpoint}-seed-{cfg.seed}"
     if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
         raise ValueError(f"{folder} already holds files: choose another out=, another seed=, or overwrite=true")
     images = run.sample(cfg.count, cfg.seed, cfg.batch_size)
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):  # of another count; asked for by overwrite=true
+        old.unlink()
     grid(images, cfg.columns, cfg.scale).save(folder / "grid.png")
     if cfg.singles:
         digits = len(str(cfg.count - 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, open_job, run_command, user_errors, write_config
+from gan_lab.config import CONF_DIR, open_job, run_command, user_errors, with_stored_overrides, write_config
 from gan_lab.sweeps.objective import Objective
 
 
@@ -21,20 +21,24 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
     with job.directory.lock():
         trainer = build_trainer(job)
+        if objective is not None:
+            objective.check(trainer.evaluation.score_name)
         if job.resumed:
-            resume(trainer, job.directory, job.cfg.checkpoint.resume_from)
+            resume(trainer, job.directory, job.cfg.resume_from)
         write_config(job)
         try:
             summary = trainer.train()
         except Diverged as error:
             if objective is None:
-                raise ValueError(f"diverged: {error}. Lower optimizer.lr, or set gradient_clip or another precision") from error
+                raise ValueError(
+                    f"diverged: {error}. Lower optimizer.lr, clip the gradient, or choose another precision"
+                ) from error
             return objective.worst()
     return None if objective is None else objective(summary)
 
 
 def main() -> None:
-    run_command(train)
+    run_command(train, with_stored_overrides)
 
 
 if __name__ == "__main__":

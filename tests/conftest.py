@@ -21,7 +21,15 @@ from gan_lab.directory import RunDirectory
 
 torch.set_num_threads(1)
 
-SMALL = ["debug=small", "dataset.limit=64", "epochs=1", "sample.count=4", "evaluation.num_fakes=32", "model.width=4"]
+SMALL = [
+    "device=cpu",
+    "debug=small",
+    "dataset.limit=64",
+    "epochs=1",
+    "sample.count=4",
+    "evaluation.num_fakes=32",
+    "model.width=4",
+]
 """An experiment of 4 steps."""
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,7 +46,8 @@ def compose_config(*overrides: str, config: str = "config") -> DictConfig:
 def make_job(path: Path, *overrides: str) -> Job:
     """A job as ``gan_lab.train`` would have it, in this process."""
     path.mkdir(parents=True, exist_ok=True)
-    return Job(compose_config(*SMALL, "console=plain", *overrides), overrides, RunDirectory(path), "test", None, False)
+    cfg = compose_config(*SMALL, "console=plain", *overrides)
+    return Job(cfg, {}, overrides, RunDirectory(path), "test", None, resumed=False)
 
 
 def run_module(module: str, *arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:

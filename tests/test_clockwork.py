@@ -115,7 +115,7 @@ def test_a_meter_reads_means_once_and_survives_a_checkpoint() -> None:
     meter.add({"a": torch.tensor(1.0), "b": torch.tensor(4.0)})
     meter.add({"a": torch.tensor(2.0)})
     restored = Meter()
-    restored.load_state_dict(meter.state_dict())
+    restored.load_state_dict(meter.state_dict(), torch.device("cpu"))
     for each in (meter, restored):
         each.add({"a": torch.tensor(6.0)})
         assert each.read() == {"a": 3.0, "b": 4.0}

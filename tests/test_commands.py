@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,6 @@ import gan_lab
 from gan_lab.build import build_trainer
 from gan_lab.directory import RunDirectory
 from gan_lab.training import checkpoint
-
-CPU = torch.device("cpu")
 
 
 def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -106,7 +105,7 @@ def test_the_report_stands_alone(finished: RunDirectory) -> None:
 def comparable(directory: RunDirectory) -> tuple[list[dict[str, float]], dict[str, object]]:
     """What two runs that did the same must share: all figures but times and memory, and every tensor of the checkpoint."""
     rows = [{k: v for k, v in row.items() if not k.startswith(("time", "memory", "seconds"))} for row in directory.history()]
-    state = checkpoint.load(directory.checkpoint("last"), CPU)
+    state = checkpoint.load(directory.checkpoint("last"))
     return rows, {
         key: state[key] for key in ("generator", "discriminator", "average", "phases", "random", "preview_latents", "images")
     }
@@ -137,9 +136,11 @@ def test_a_resumed_run_is_bit_identical_to_one_that_never_stopped(tmp_path: Path
         take_step(batch)  # type: ignore[arg-type]
 
     broken.step = step  # type: ignore[method-assign]
-    assert broken.train()["status"] == "stopped"
+    with pytest.raises(SystemExit) as ended:
+        broken.train()
+    assert ended.value.code == 143 and broken.directory.read_summary()["status"] == "stopped"
     resumed = build_trainer(make_job(tmp_path / "broken", "epochs=4", *extra))
-    resumed.load_state_dict(checkpoint.load(broken.directory.checkpoint("last"), CPU))
+    resumed.load_state_dict(checkpoint.load(broken.directory.checkpoint("last")))
     assert resumed.images == broken.images == 9 * 16
     resumed.train()
     assert_same(whole.directory, resumed.directory)
@@ -150,7 +151,7 @@ def test_evaluation_and_previews_change_nothing_in_the_training(tmp_path: Path) 
     for name, extra in (("with", []), ("without", ["evaluation=none", "sample.at_epochs=[]", "sample.count=1"])):
         trainer = build_trainer(make_job(tmp_path / name, "epochs=2", *extra))
         trainer.train()
-        state = checkpoint.load(trainer.directory.checkpoint("last"), CPU)
+        state = checkpoint.load(trainer.directory.checkpoint("last"))
         states.append({key: state[key] for key in ("generator", "discriminator", "average", "phases", "random")})
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
     assert not RunDirectory(tmp_path / "without").checkpoint("best").exists()
@@ -204,8 +205,8 @@ def test_a_damaged_checkpoint_is_named_and_the_other_one_offered(tmp_path: Path)
     last.write_bytes(last.read_bytes()[:-1000])
     done = run_module("train", "resume=run", "epochs=2", cwd=tmp_path)
     assert done.returncode == 1
-    assert "last.pt is damaged" in done.stderr and "checkpoint.resume_from=best goes on from" in done.stderr
-    done = run_module("train", "resume=run", "epochs=2", "checkpoint.resume_from=best", cwd=tmp_path)
+    assert "last.pt is damaged" in done.stderr and "resume_from=best goes on from" in done.stderr
+    done = run_module("train", "resume=run", "epochs=2", "resume_from=best", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert RunDirectory(tmp_path / "run").read_summary()["images"] == 128
 
@@ -224,7 +225,7 @@ def test_ctrl_c_saves_and_a_resume_completes_the_run(tmp_path: Path) -> None:
     assert f"resume={Path('run')}" in output
     summary = run.read_summary()
     assert summary["status"] == "stopped"
-    images = checkpoint.load(run.checkpoint("last"), CPU)["images"]
+    images = checkpoint.load(run.checkpoint("last"))["images"]
     assert images == summary["images"] > 0
     done = run_module("train", f"resume={run.path}", f"epochs={images / 64 + 1}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -303,10 +304,141 @@ def test_a_run_opens_as_an_object(finished: RunDirectory) -> None:
     assert (a.int() - b.int()).abs().max() <= 1
 
 
-def test_the_benchmark_measures_each_part_and_writes_it_down(tmp_path: Path) -> None:
-    done = run_module("benchmark", *SMALL, "benchmark.rounds=2", "benchmark.steps=2", "hydra.run.dir=bench", cwd=tmp_path)
+def bench(*arguments: str, cwd: Path) -> dict[str, dict[str, list[float]]]:
+    done = run_module("benchmark", *SMALL, *arguments, "hydra.run.dir=bench", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "bench" / "benchmark.json").read_text())
+    return json.loads((cwd / "bench" / "benchmark.json").read_text())
+
+
+def test_the_step_benchmark_measures_each_part_and_writes_it_down(tmp_path: Path) -> None:
+    result = bench("kind.rounds=2", "kind.steps=2", "evaluation.every_kimg=0.016", cwd=tmp_path)
     assert set(result["milliseconds"]) == {"bare step", "whole loop", "data", "d turn", "g turn", "average"}
     assert all(len(times) == 2 and min(times) > 0 for times in result["milliseconds"].values())
-    assert result["whole_loop_over_bare_step"] > 0.5
+    assert set(result["ratios"]) == {"whole loop / bare step", "data / bare step"}
+
+
+def test_the_data_benchmark_prepares_streams_and_starts(tmp_path: Path) -> None:
+    result = bench(
+        "kind=data", "kind.rounds=1", "kind.pictures=80", "kind.size=16", "kind.batch_size=8", "kind.large=1000", cwd=tmp_path
+    )
+    assert len(result["milliseconds"]) == 6 and all(min(times) > 0 for times in result["milliseconds"].values())
+
+
+def test_a_benchmark_keeps_out_of_runs(finished: RunDirectory) -> None:
+    for arguments, message in ((["resume=run"], "a benchmark trains nothing"), (["hydra.run.dir=run"], "run holds a run")):
+        done = run_module("benchmark", *SMALL, *arguments, cwd=finished.path.parent)
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+
+
+# -- what a stranger broke ---------------------------------------------------------------------------------------------
+
+
+def test_a_resume_from_the_best_checkpoint_is_for_once_and_drops_what_came_after(tmp_path: Path) -> None:
+    assert train("hydra.run.dir=run", "epochs=3", cwd=tmp_path).returncode == 0
+    run = RunDirectory(tmp_path / "run")
+    early = checkpoint.load(run.checkpoint("last")) | {"images": 64}
+    checkpoint.save(run.checkpoint("best"), {k: v for k, v in early.items() if k != "format"})
+    assert run_module("train", "resume=run", "epochs=2", "resume_from=best", cwd=tmp_path).returncode == 0
+    assert [path.name for path in run.previews()] == [f"images-{n:09d}.png" for n in (0, 64, 128)]
+    assert run_module("train", "resume=run", "epochs=4", cwd=tmp_path).returncode == 0
+    resumed = [json.loads(line)["images"] for line in run.metrics.read_text().splitlines() if "resumed" in line]
+    assert resumed == [64, 128], "the second resume goes on from the last checkpoint"
+
+
+def test_keys_of_any_chosen_group_may_change_on_resume_from_any_working_directory(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for n in range(32):
+        Image.new("RGB", (20, 20), (8 * n, n, 255 - n)).save(pictures / f"{n}.png")
+    own = ["dataset=folder", "dataset.path=pictures", "paths.data=data", "dataset.size=32", "dataset.limit=null"]
+    done = train(*own, "schedule=cosine", "optimizer=sgd", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "elsewhere").mkdir()
+    arguments = ["resume=../run", "epochs=2", "schedule.end=0.5", "optimizer.momentum=0.25"]
+    done = run_module("train", *arguments, cwd=tmp_path / "elsewhere")
+    assert done.returncode == 0, done.stderr
+    config = RunDirectory(tmp_path / "run").config.read_text()
+    assert "end: 0.5" in config and config.count("momentum: 0.25") == 3
+    Image.new("RGB", (20, 20)).save(pictures / "new.png")
+    done = run_module("train", "resume=run", "epochs=3", cwd=tmp_path)
+    assert done.returncode == 1 and "the data set has 33 images now and had 32" in done.stderr
+
+
+def test_a_run_whose_defaults_have_moved_keeps_its_own(tmp_path: Path) -> None:
+    assert train("loss=bce", "loss.label_smoothing=0.1", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    run = RunDirectory(tmp_path / "run")
+    run.config.write_text(run.config.read_text().replace("rampup: 0.05", "rampup: 0.06"))
+    done = run_module("train", "resume=run", "epochs=2", "loss.label_smoothing=0.2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = run.config.read_text()
+    assert config.count("label_smoothing: 0.2") == 2 and "rampup: 0.06" in config
+
+
+def test_sigterm_ends_with_its_code_and_takes_the_multirun_along(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gan_lab.train", "-m", *SMALL, "epochs=100000", "seed=1,2", "hydra.sweep.dir=sweep"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = RunDirectory(tmp_path / "sweep" / "0")
+    deadline = time.monotonic() + 120
+    while not any("d/loss" in row for row in first.history()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert first.read_summary()["status"] == "stopped" and not (tmp_path / "sweep" / "1").exists()
+
+
+def test_a_run_killed_before_its_first_epoch_can_be_resumed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gan_lab.train", *SMALL, "epochs=2", "checkpoint.every_kimg=1000", "hydra.run.dir=run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = RunDirectory(tmp_path / "run")
+    deadline = time.monotonic() + 120
+    while not run.checkpoint("last").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = run_module("train", "resume=run", "epochs=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert run.read_summary()["images"] == 192
+
+
+def test_a_skipped_first_step_does_not_poison_sgds_momentum(tmp_path: Path) -> None:
+    trainer = build_trainer(make_job(tmp_path, "optimizer=sgd", "precision=fp16", "loss.generator.hinge.weight=1e6"))
+    for batch, _ in zip(trainer.stream.batches(), range(30), strict=False):
+        trainer.step(batch)
+    momenta = [state["momentum_buffer"] for phase in trainer.phases for state in phase.optimizer.state.values()]
+    assert trainer.meter.read()["g/skipped"] > 0
+    assert momenta and all(buffer.isfinite().all() and buffer.abs().max() < 1e8 for buffer in momenta)
+
+
+def test_what_the_system_refuses_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for module, arguments in (
+        ("train", [*SMALL, "hydra.run.dir=file/run"]),
+        ("sample", ["run=file"]),
+        ("report", ["run=file"]),
+    ):
+        done = run_module(module, *arguments, cwd=tmp_path)
+        assert done.returncode != 0 and "Traceback" not in done.stderr and "file" in done.stderr, done.stderr
+
+
+def test_an_objective_nothing_will_log_is_refused_before_the_training(tmp_path: Path) -> None:
+    done = train("objective=fidd", "hydra.run.dir=run", cwd=tmp_path)
+    assert (
+        done.returncode == 1 and "objective=fidd: this run will have no such figure; it will have epoch_seconds" in done.stderr
+    )
+    assert not (tmp_path / "run").exists()
+    done = train("objective=[fd_random,epoch_seconds]", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_records_with_damage_are_read_as_far_as_they_go(finished: RunDirectory, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(finished.path, run.path)
+    with run.metrics.open("ab") as handle:
+        handle.write(b"[1, 2]\n3\n\xff\xfe\n")
+    run.preview(64).write_bytes(run.preview(64).read_bytes()[:100])
+    done = run_module("report", "run=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run.summary.write_text("{bad")
+    done = run_module("report", "run=run", cwd=tmp_path)
+    assert done.returncode == 1 and "summary.json is damaged" in done.stderr

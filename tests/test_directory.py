@@ -16,23 +16,23 @@ from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
 
 CPU = torch.device("cpu")
-STATE = {"images": 7, "weights": {"a": torch.arange(1000.0)}, "random": checkpoint.random_state()}
+STATE = {"images": 7, "weights": {"a": torch.arange(1000.0)}, "random": checkpoint.random_state(CPU)}
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "deep" / "last.pt", STATE)
-    state = checkpoint.load(tmp_path / "deep" / "last.pt", CPU)
+    state = checkpoint.load(tmp_path / "deep" / "last.pt")
     assert state["images"] == 7 and torch.equal(state["weights"]["a"], torch.arange(1000.0))
-    checkpoint.restore_random_state(state["random"])
+    checkpoint.restore_random_state(state["random"], CPU)
     a = torch.rand(3)
-    checkpoint.restore_random_state(state["random"])
+    checkpoint.restore_random_state(state["random"], CPU)
     assert torch.equal(a, torch.rand(3))
 
 
 def test_damage_of_every_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     with pytest.raises(ValueError, match="no checkpoint at"):
-        checkpoint.load(path, CPU)
+        checkpoint.load(path)
     checkpoint.save(path, STATE)
     whole = path.read_bytes()
     flipped = bytearray(whole)
@@ -40,10 +40,10 @@ def test_damage_of_every_kind_is_named(tmp_path: Path) -> None:
     for damaged in (b"", whole[: len(whole) // 2], b"nonsense" * 100, bytes(flipped)):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"last\.pt is damaged or no checkpoint"):
-            checkpoint.load(path, CPU)
+            checkpoint.load(path)
     torch.save({"some": "other file"}, path)
     with pytest.raises(ValueError, match="no checkpoint this version"):
-        checkpoint.load(path, CPU)
+        checkpoint.load(path)
 
 
 class Malicious:
@@ -57,7 +57,7 @@ def test_a_checkpoint_is_read_without_running_what_it_contains(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     torch.save({"format": 1, "payload": Malicious()}, tmp_path / "last.pt")
     with pytest.raises(ValueError, match="damaged or no checkpoint"):
-        checkpoint.load(tmp_path / "last.pt", CPU)
+        checkpoint.load(tmp_path / "last.pt")
     assert not (tmp_path / "pwned").exists()
 
 
@@ -102,7 +102,7 @@ def test_a_resume_replaces_what_was_trained_over_again_and_a_torn_line_is_passed
 
 def test_a_run_is_found_or_the_reason_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="run=latest: no run"):
+    with pytest.raises(ValueError, match="latest: no run"):
         RunDirectory.find("latest")
     with pytest.raises(ValueError, match="nowhere is not a run directory: it does not exist"):
         RunDirectory.find("nowhere")

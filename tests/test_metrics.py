@@ -7,11 +7,16 @@ import pytest
 import scipy.linalg
 import torch
 
+from gan_lab.data.images import ImageSet
 from gan_lab.metrics.features import RandomConvolutions
 from gan_lab.metrics.frechet import Statistics, frechet_distance
 from gan_lab.metrics.suite import FrechetEvaluation
 
 CPU = torch.device("cpu")
+
+
+def image_set(images: torch.Tensor) -> ImageSet:
+    return ImageSet.whole(images.permute(0, 2, 3, 1).numpy())
 
 
 def statistics(features: torch.Tensor, batch: int = 37) -> Statistics:
@@ -69,8 +74,8 @@ def test_the_score_orders_noise_blur_and_the_real_thing() -> None:
         blob = torch.exp(-((rows.view(1, 1, 16, 1) - y) ** 2 + (rows.view(1, 1, 1, 16) - x) ** 2) / 6)
         return (blob * 255).to(torch.uint8)
 
-    evaluation = FrechetEvaluation(RandomConvolutions(1, 8, seed=0), num_fakes=300, batch_size=100, seed=0)
-    evaluation.prepare(reals(600), CPU)
+    evaluation = FrechetEvaluation(RandomConvolutions(1, 8, seed=0), num_fakes=300, num_reals=10**6, batch_size=100, seed=0)
+    evaluation.prepare(image_set(reals(600)), CPU)
 
     def score(make: object) -> float:
         return evaluation(lambda count, random: make(count))["fd_random"]  # type: ignore[operator]
@@ -82,8 +87,8 @@ def test_the_score_orders_noise_blur_and_the_real_thing() -> None:
 
 
 def test_the_same_generator_gets_the_same_score_and_its_protocol_is_told() -> None:
-    evaluation = FrechetEvaluation(RandomConvolutions(1, 4, seed=0), num_fakes=50, batch_size=20, seed=3)
-    evaluation.prepare(torch.randint(0, 256, (90, 1, 16, 16), dtype=torch.uint8), CPU)
+    evaluation = FrechetEvaluation(RandomConvolutions(1, 4, seed=0), num_fakes=50, num_reals=60, batch_size=20, seed=3)
+    evaluation.prepare(image_set(torch.randint(0, 256, (90, 1, 16, 16), dtype=torch.uint8)), CPU)
     drawn: list[int] = []
 
     def generate(count: int, random: torch.Generator) -> torch.Tensor:
@@ -92,6 +97,6 @@ def test_the_same_generator_gets_the_same_score_and_its_protocol_is_told() -> No
 
     assert evaluation(generate) == evaluation(generate)
     assert drawn == [20, 20, 10] * 2
-    assert evaluation.protocol()["fakes"] == 50 and evaluation.protocol()["reals"] == "90 training images"
+    assert evaluation.protocol()["fakes"].startswith("50,") and evaluation.protocol()["reals"] == "60 training images"
     with pytest.raises(ValueError, match="num_fakes=1"):
-        FrechetEvaluation(RandomConvolutions(1, 4, seed=0), num_fakes=1, batch_size=1, seed=0)
+        FrechetEvaluation(RandomConvolutions(1, 4, seed=0), num_fakes=1, num_reals=9, batch_size=1, seed=0)

@@ -92,5 +92,5 @@ def test_accuracies_count_by_the_boundary() -> None:
 
 
 def test_a_loss_without_an_adversarial_term_is_refused() -> None:
-    with pytest.raises(ValueError, match="no adversarial term"):
+    with pytest.raises(ValueError, match="must have an adversarial one"):
         Accuracy([adversarial.LinearGenerator()])

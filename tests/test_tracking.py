@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,9 +71,7 @@ def test_the_live_console_shows_progress_figures_and_their_direction(tmp_path: P
         live.progress(images)
         live.metrics(row(images, loss))
     handler = console.ConsoleHandler()
-    handler.emit(
-        logging.LogRecord("x", logging.INFO, "", 0, "a tick", (), None) if False else logging.makeLogRecord({"msg": "told"})
-    )
+    handler.emit(logging.makeLogRecord({"msg": "told"}))
     handler.emit(logging.makeLogRecord({"msg": "in the table already", "in_table": True}))
     live.finish({})
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
@@ -124,3 +123,27 @@ def test_a_missing_tensorboard_is_said_before_the_training_starts(tmp_path: Path
 def test_two_trackers_can_be_chosen_together(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, "tracker=[tensorboard,wandb]"))
     assert set(json.loads(json.dumps(trainer.tracker.state_dict()))) == {"files", "console", "tensorboard", "wandb"}
+
+
+def test_a_closed_pipe_does_not_end_the_training(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gan_lab.train {' '.join(SMALL)} epochs=3 hydra.run.dir=run | head -n 2"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.count("\n") == 2 and done.stderr == ""
+    assert RunDirectory(tmp_path / "run").read_summary()["status"] == "finished"
+
+
+def test_an_essential_tracker_that_fails_at_the_end_leaves_no_other_unfinished() -> None:
+    class Noting(Tracker):
+        finished = False
+
+        def finish(self, summary: object) -> None:
+            self.finished = True
+
+    class Full(Tracker):
+        def finish(self, summary: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    noting = Noting()
+    with pytest.raises(OSError, match="No space"):
+        Trackers({"files": Full(), "console": noting}, essential=["files"]).finish({})
+    assert noting.finished

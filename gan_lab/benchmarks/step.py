@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from gan_lab.benchmarks.timing import Action, Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
 from gan_lab.data.stream import Batch
+from gan_lab.training.events import Events
 from gan_lab.training.round import Round
 from gan_lab.training.trainer import Trainer
 
@@ -31,6 +33,7 @@ class StepBenchmark:
     def __call__(self, job: Job) -> Result:
         """``gan_lab.train``'s own objects do the work, logging and console included."""
         trainer = build_trainer(job)
+        trainer.events = Events([(trainer.cadences.log, trainer.log_figures)], end=sys.maxsize)
         trainer.tracker.start(trainer.info)
         endless = trainer.stream.batches()
         batch = next(endless)

@@ -5,7 +5,17 @@ Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg j
 
 from gan_lab.config.command import run_command, user_errors
 from gan_lab.config.instantiate import instantiate
-from gan_lab.config.job import Job, open_job, read_config, write_config
+from gan_lab.config.job import Job, open_job, read_config, with_stored_overrides, write_config
 from gan_lab.config.schema import CONF_DIR
 
-__all__ = ["CONF_DIR", "Job", "instantiate", "open_job", "read_config", "run_command", "user_errors", "write_config"]
+__all__ = [
+    "CONF_DIR",
+    "Job",
+    "instantiate",
+    "open_job",
+    "read_config",
+    "run_command",
+    "user_errors",
+    "with_stored_overrides",
+    "write_config",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 def user_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Turn a ValueError, the mistake of a user, into Hydra's one-message exit; any other error keeps its traceback."""
+    """Turn the mistake of a user (ValueError) and of the system (OSError: no room, no permission) into one message.
+
+    Any other error, and any at all under ``HYDRA_FULL_ERROR=1``, keeps its traceback.
+    """
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
-        except (ValueError, OmegaConfBaseException) as error:
+        except (ValueError, OSError, OmegaConfBaseException) as error:
             if "HYDRA_FULL_ERROR" in os.environ:
                 raise
             _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
@@ -39,10 +42,23 @@ def _remove_if_empty(folder: Path) -> None:
             folder.rmdir()
 
 
-def run_command(command: Callable[[], Any]) -> None:
-    """Call a ``hydra.main`` function as a program: Ctrl-C ends it with exit code 130 and without a traceback."""
+def run_command(command: Callable[[], Any], rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
+    """Call a ``hydra.main`` function as a program.
+
+    Ctrl-C ends it with exit code 130, a closed pipe with 141, as a shell would tell it; neither with a traceback.
+
+    Args:
+        command: the function.
+        rewrite: changes the command line before Hydra sees it.
+    """
     try:
+        sys.argv[1:] = rewrite(sys.argv[1:])
         command()
+        sys.stdout.flush()
+    except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+            sys.exit(141)
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
         sys.exit(130)

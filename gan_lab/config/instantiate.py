@@ -60,6 +60,8 @@ def _check_arguments(node: DictConfig, where: str, given: tuple[str, ...]) -> No
         target = get_object(name)
     except (ImportError, ValueError, HydraException) as error:
         raise ValueError(f"{where}._target_={name}: no such object") from error
+    if not f"{getattr(target, '__module__', '')}.".startswith(ALLOWED_TARGETS):  # reached through a module that imports it
+        raise ValueError(f"{where}._target_={name}: belongs to {getattr(target, '__module__', 'another module')}")
     parameters, hints = _signature(target)
     own = {str(key): node[key] for key in node if not str(key).startswith("_")}
     takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

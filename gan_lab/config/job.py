@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from hydra import compose
@@ -13,11 +14,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.schema import CONF_DIR, check
+from gan_lab.config.schema import check
 from gan_lab.directory import RunDirectory, write_atomically
 
-FIXED_ON_RESUME = ("model", "dataset", "seed", "batch_size", "ema")
-"""Sections a checkpoint is made of; a run with others is another run."""
+FIXED_ON_RESUME = ("model", "dataset", "seed", "batch_size", "ema", "sample.count", "sample.columns", "sample.scale")
+"""What a checkpoint is made of; a run with other values is another run."""
+
+FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.workers", "dataset.max_bad")
+"""But for these: where the same images lie, and how they are read. The checkpoint knows how many there were."""
+
+PATHS = ("paths.data", "dataset.root", "dataset.path")
+"""Stored absolute, so that a run goes on from any working directory."""
+
+RESUMING = ("resume", "resume_from")
+"""Keys of one command line alone; never stored."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +36,16 @@ class Job:
 
     Attributes:
         cfg: the resolved configuration.
-        overrides: of the command line, from the first start of the run on.
+        choices: the option chosen of each group.
+        overrides: single values given on the command line, from the first start of the run on.
         directory: the run's.
-        name: the overrides as one word.
+        name: what was given, as one word.
         group: the multirun's name, or None.
         resumed: whether the directory already holds the run.
     """
 
     cfg: DictConfig
+    choices: dict[str, Any]
     overrides: tuple[str, ...]
     directory: RunDirectory
     name: str
@@ -41,22 +53,102 @@ class Job:
     resumed: bool
 
 
+def with_stored_overrides(arguments: Sequence[str]) -> list[str]:
+    """A command line that resumes a run, with the run's own choices and values put before the new ones.
+
+    Hydra then composes what the run was composed from, whatever the defaults have become, and knows all of its keys.
+
+    Raises:
+        ValueError: the run can't be read, or a whole group of it would be exchanged.
+    """
+    named = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if not named or named[-1] in ("", "null"):
+        return list(arguments)
+    stored = read_config(RunDirectory.find(named[-1]))
+    flags = [a for a in arguments if a.startswith("-")]
+    given = [a for a in arguments if not a.startswith("-")]
+    if {"-m", "--multirun"} & set(flags):
+        raise ValueError("resume goes on with one run: it can't be combined with a multirun")
+    for override in given:
+        key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+        if key in stored.choices:
+            raise ValueError(
+                f"resume: {override} would exchange a whole group of a run under way; single values of it may change"
+            )
+    return [*flags, *_stored(stored), *given]
+
+
 def open_job(cfg: DictConfig) -> Job:
     """Settle the configuration and the directory of the job Hydra is running: a new run, or one to be resumed."""
     hydra = HydraConfig.get()
-    given = tuple(o for o in hydra.overrides.task if o.partition("=")[0] != "resume")
+    groups = {str(name): choice for name, choice in hydra.runtime.choices.items() if not str(name).startswith("hydra/")}
+    choices = {
+        name: OmegaConf.to_container(c) if OmegaConf.is_config(c) else c for name, c in groups.items() if "/" not in name
+    }
+    task = [o for o in hydra.overrides.task if o.partition("=")[0] not in RESUMING]
+    given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)
     multirun = hydra.mode == RunMode.MULTIRUN
     group = Path(hydra.sweep.dir).as_posix().removeprefix("multirun/") if multirun else None
-    resumed = cfg.resume is not None
-    if not resumed:
-        directory, overrides = RunDirectory(_from_here(hydra.runtime.output_dir)), given
-    else:
-        directory = RunDirectory.find(cfg.resume)
-        cfg, overrides = _resumed(directory, given)
-    _settle_length(cfg, given)
+    if cfg.resume is None:
+        cfg = _settle(cfg, given)
+        return Job(cfg, choices, given, RunDirectory(_from_here(hydra.runtime.output_dir)), _name(task), group, resumed=False)
+    directory = RunDirectory.find(cfg.resume)
+    stored = read_config(directory)
+    new = given[len(stored.overrides) :]
+    merged = _settle(_changed(stored, cfg, new, directory), new)
+    name = directory.read_summary().get("name") or directory.path.name
+    return Job(merged, dict(stored.choices), given, directory, name, group, resumed=True)
+
+
+def _settle(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
+    """Resolve and check a configuration."""
+    named = {override.lstrip("+").partition("=")[0] for override in given} & {"epochs", "kimg"}
+    if len(named) == 2:
+        raise ValueError("epochs and kimg both say how long to train: give one of them")
+    if named == {"epochs"}:
+        cfg.kimg = None  # what the command line names wins over what a file or the past says
     OmegaConf.resolve(cfg)
+    for key in PATHS:
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, str) and (key != "dataset.path" or Path(value).expanduser().exists()):  # or a name on a hub
+            OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
     check(cfg)
-    return Job(cfg, overrides, directory, _name(overrides), group, resumed)
+    return cfg
+
+
+def _changed(stored: DictConfig, composed: DictConfig, new: Sequence[str], directory: RunDirectory) -> DictConfig:
+    """The stored configuration with what ``new`` changes in it.
+
+    What that is, is found by composing without it: a value others refer to changes those too, while defaults that have moved
+    since the run began stay as the run had them.
+    """
+    before = _leaves(compose(HydraConfig.get().job.config_name, overrides=_stored(stored)))
+    after = _leaves(composed)
+    named = {override.lstrip("+~").partition("=")[0] for override in new}
+    cfg = OmegaConf.masked_copy(stored, [str(key) for key in stored if key not in ("choices", "overrides")])
+    for key, value in after.items():
+        if key in RESUMING or (key in before and before[key] == value and key not in named):
+            continue
+        fixed = any(key == f or key.startswith(f"{f}.") for f in FIXED_ON_RESUME) and key not in FREE_ON_RESUME
+        if fixed and value != OmegaConf.select(stored, key):
+            raise ValueError(
+                f"resume: {key} belongs to what {directory.path} has learnt and can't become {value}; start a new run for it"
+            )
+        OmegaConf.update(cfg, key, value)
+    cfg.resume, cfg.resume_from = composed.resume, composed.resume_from
+    return cfg
+
+
+def _stored(stored: DictConfig) -> list[str]:
+    """The command line a run was composed from."""
+    choices = (f"{group}={_spell(choice)}" for group, choice in stored.choices.items())
+    return [*choices, *stored.overrides]
+
+
+def _spell(choice: Any) -> str:
+    if OmegaConf.is_list(choice) or isinstance(choice, list):
+        return f"[{','.join(choice)}]"
+    return "null" if choice is None else str(choice)
 
 
 def _from_here(path: str) -> Path:
@@ -68,47 +160,6 @@ def _from_here(path: str) -> Path:
 def _name(overrides: Sequence[str]) -> str:
     """What sets the run apart from the default experiment, without what only concerns where its words go."""
     return ",".join(o for o in overrides if not o.startswith(("console", "tracker"))) or "default"
-
-
-def _settle_length(cfg: DictConfig, given: Sequence[str]) -> None:
-    """``epochs`` and ``kimg`` say the same thing: what the command line names wins over what a file or the past says."""
-    named = {override.lstrip("+").partition("=")[0] for override in given} & {"epochs", "kimg"}
-    if len(named) == 2:
-        raise ValueError("epochs and kimg both say how long to train: give one of them")
-    if named == {"epochs"}:
-        cfg.kimg = None
-
-
-def _resumed(directory: RunDirectory, given: tuple[str, ...]) -> tuple[DictConfig, tuple[str, ...]]:
-    """The stored configuration with what ``given`` changes in it.
-
-    What the overrides change is found by composing without and with them; so a value others refer to changes those too,
-    while defaults that have moved since the run began stay as the run had them.
-    """
-    stored = read_config(directory)
-    first = tuple(stored.pop("overrides", ()))
-    _refuse_other_groups(given)
-    before, after = (_leaves(compose("config", overrides=[*o])) for o in (first, (*first, *given)))
-    changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
-    changed.pop("resume", None)
-    for key, value in changed.items():
-        section = key.partition(".")[0]
-        if section in FIXED_ON_RESUME:
-            raise ValueError(
-                f"resume: {key} belongs to what {directory.path} has learnt and can't become {value}; start a new run for it"
-            )
-        OmegaConf.update(stored, key, value)
-    return stored, (*first, *given)
-
-
-def _refuse_other_groups(given: Sequence[str]) -> None:
-    groups = {folder.name for folder in CONF_DIR.iterdir() if folder.is_dir()}
-    for override in given:
-        key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-        if key in groups:
-            raise ValueError(
-                f"resume: {override} would exchange a whole group of a run under way; single values such as {key}.…= may change"
-            )
 
 
 def _leaves(cfg: Any, prefix: str = "") -> dict[str, Any]:
@@ -131,7 +182,12 @@ def read_config(directory: RunDirectory) -> DictConfig:
         raise ValueError(f"{directory.config} can't be read: {error}") from error
     except Exception as error:  # the YAML parser's own errors, without importing it for their name
         raise ValueError(f"{directory.config} is not YAML: {error}") from error
-    if not isinstance(cfg, DictConfig) or "model" not in cfg:
+    if (
+        not isinstance(cfg, DictConfig)
+        or "model" not in cfg
+        or not OmegaConf.is_list(cfg.get("overrides"))
+        or not OmegaConf.is_dict(cfg.get("choices"))
+    ):
         raise ValueError(f"{directory.config} is not the configuration of a run")
     return cfg
 
@@ -142,7 +198,10 @@ def write_config(job: Job) -> None:
     Raises:
         ValueError: a new run would overwrite another one.
     """
-    text = OmegaConf.to_yaml(OmegaConf.create({"overrides": list(job.overrides), **OmegaConf.to_container(job.cfg)}))  # type: ignore[dict-item]
+    cfg = OmegaConf.to_container(job.cfg)
+    assert isinstance(cfg, dict)
+    kept = {key: value for key, value in cfg.items() if key not in RESUMING}
+    text = OmegaConf.to_yaml(OmegaConf.create({"choices": job.choices, "overrides": list(job.overrides), **kept}))
     if job.resumed:
         return write_atomically(job.directory.config, text)
     job.directory.path.mkdir(parents=True, exist_ok=True)
@@ -150,4 +209,6 @@ def write_config(job: Job) -> None:
         with job.directory.config.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError:
-        raise ValueError(f"{job.directory.path} already holds a run: resume={job.directory.path} goes on with it") from None
+        raise ValueError(
+            f"{job.directory.path} already holds a run: resume={quote(str(job.directory.path))} goes on with it"
+        ) from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +40,9 @@ class Log:
 
 @dataclass
 class Checkpoint:
-    """Checkpoints, and which one a resume loads."""
+    """Checkpoints."""
 
     every_kimg: float | None = MISSING
-    resume_from: str = MISSING
 
 
 @dataclass
@@ -81,6 +82,7 @@ class Config:
     console: str = MISSING
     objective: Any = MISSING
     resume: str | None = MISSING
+    resume_from: str = MISSING
     paths: Paths = MISSING
 
 
@@ -91,47 +93,84 @@ class BenchmarkConfig(Config):
     kind: Any = MISSING
 
 
+@dataclass
+class SampleCommand:
+    """Types of ``conf/sample.yaml``."""
+
+    run: str = MISSING
+    checkpoint: str = MISSING
+    count: int = MISSING
+    seed: int = MISSING
+    out: str | None = MISSING
+    overwrite: bool = MISSING
+    singles: bool = MISSING
+    columns: int | None = MISSING
+    scale: int = MISSING
+    batch_size: int = MISSING
+    device: str = MISSING
+
+
+@dataclass
+class ReportCommand:
+    """Types of ``conf/report.yaml``."""
+
+    run: str = MISSING
+
+
+@dataclass
+class PrepareCommand:
+    """Types of ``conf/prepare.yaml``."""
+
+    dataset: Any = MISSING
+    seed: int = MISSING
+    show: bool = MISSING
+    sheet: str | None = MISSING
+    paths: Paths = MISSING
+
+
 ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="sample_schema", node=SampleCommand)
+ConfigStore.instance().store(name="report_schema", node=ReportCommand)
+ConfigStore.instance().store(name="prepare_schema", node=PrepareCommand)
 ConfigStore.instance().store(name="benchmark_schema", node=BenchmarkConfig)
 
 
 def _run_dir(resume: str | None) -> str:
-    """Where Hydra puts this job: the run to be resumed, or a new folder (also if there is no such run: see ``open_job``)."""
-    if resume is not None and RunDirectory(resume).config.is_file():
-        return resume
-    return f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}"
+    """Where Hydra puts this job: the run to be resumed, or a folder of its own."""
+    if resume is not None:
+        return str(RunDirectory.find(resume).path)
+    folder = f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}"
+    free = (name for n in count(2) if not Path(name := f"{folder}-{n}").exists())  # several may start in the same second
+    return next(free) if Path(folder).exists() else folder
 
 
 OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)
 
 
 def check(cfg: DictConfig) -> None:
-    """Check what no single field can say.
+    """Check what no type can say.
 
     Raises:
         ValueError: with the key, its value and what is allowed.
     """
-    for key in ("batch_size", "n_critic", "accumulate", "sample.count"):
-        if OmegaConf.select(cfg, key) < 1:
-            raise ValueError(f"{key}={OmegaConf.select(cfg, key)}: must be at least 1")
-    for key in (
-        "epochs",
-        "kimg",
-        "gradient_clip",
-        "log.every_kimg",
-        "sample.every_kimg",
-        "checkpoint.every_kimg",
-        "evaluation.every_kimg",
-    ):
+    for key in ("batch_size", "n_critic", "accumulate", "sample.count", "sample.scale", "sample.columns"):
         value = OmegaConf.select(cfg, key)
-        if value is not None and value <= 0:
-            raise ValueError(f"{key}={value}: must be positive")
+        if value is not None and value < 1:
+            raise ValueError(f"{key}={value}: must be at least 1")
+    cadences = ("log", "sample", "checkpoint", "evaluation")
+    for key in ("epochs", "kimg", "gradient_clip", *(f"{name}.every_kimg" for name in cadences)):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise ValueError(f"{key}={value}: must be positive and finite")
+    if not 0 <= cfg.seed < 2**32:
+        raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
     if cfg.batch_size % cfg.accumulate:
         raise ValueError(f"accumulate={cfg.accumulate}: must divide batch_size={cfg.batch_size}")
-    _one_of("memory_format", cfg.memory_format, ("channels_last", "contiguous"))
-    _one_of("checkpoint.resume_from", cfg.checkpoint.resume_from, ("last", "best"))
+    one_of("memory_format", cfg.memory_format, ("channels_last", "contiguous"))
+    one_of("resume_from", cfg.resume_from, ("last", "best"))
 
 
-def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+def one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ValueError unless ``value`` is among ``allowed``."""
     if value not in allowed:
         raise ValueError(f"{key}={value}: must be one of {', '.join(allowed)}")

@@ -39,6 +39,7 @@ class RandomConvolutions(nn.Module):
             layers += [conv, nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()).eval().requires_grad_(False)
         self.num_features = 4 * widths[-1]
+        self.description = f"random convolutions, width {width}, seed {seed}"
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 images ``[N, C, H, W]`` to float32 features ``[N, num_features]``."""

@@ -56,6 +56,8 @@ class FrechetEvaluation:
         """Take the reference statistics."""
         self._device = device
         self._features.to(device)
+        if len(reals) < 2:
+            raise ValueError("evaluation: a covariance needs at least 2 real images; evaluation=none goes without a score")
         reals = reals.limited(self._max_reals, self._seed)
         self._num_reals = len(reals)
         self._reference = Statistics(self._features.num_features)
@@ -73,12 +75,11 @@ class FrechetEvaluation:
         return {self.score_name: frechet_distance(fakes, self._reference)}
 
     def protocol(self) -> dict[str, Any]:
-        """What has to be the same before two scores may be compared."""
+        """What has to be the same before two scores may be compared, besides the data and the generator."""
         return {
-            "features": self._features.name,
+            "features": self._features.description,
             "resize": "none",
-            "fakes": self._num_fakes,
+            "fakes": f"{self._num_fakes}, latents of seed {self._seed}",
             "reals": f"{self._num_reals} training images",
-            "weights": "sampling (average) generator",
             "batch_norm": "running statistics",
         }

@@ -21,12 +21,3 @@ class NormalLatents:
         if generator is None:
             return torch.randn(count, self.size, device=device)
         return torch.randn(count, self.size, generator=generator).to(device)
-
-
-class UniformLatents(NormalLatents):
-    """z ~ U(-1, 1), as in the DCGAN paper (its reference implementations use the normal)."""
-
-    def draw(self, count: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-        if generator is None:
-            return torch.rand(count, self.size, device=device) * 2 - 1
-        return (torch.rand(count, self.size, generator=generator) * 2 - 1).to(device)

@@ -14,18 +14,25 @@ LONGEST = 120
 
 
 def film(previews: list[Path], path: Path, milliseconds: int = 250) -> None:
-    """Write the grids, oldest first, as an animated WebP; the last one stays for two seconds."""
-    if len(previews) < 2:
-        return
-    every = -(-len(previews) // LONGEST)
+    """Write the grids, oldest first, as an animated WebP; the last one stays for two seconds.
+
+    A grid that can't be read, or has another size than the last, is left out.
+    """
+    every = max(1, -(-len(previews) // LONGEST))
     chosen = previews[::-1][::every][::-1]
-    frames = [_open(preview) for preview in ([previews[0]] if chosen[0] != previews[0] else []) + chosen]
+    frames = [f for f in map(_open, previews[:1] * (chosen[:1] != previews[:1]) + chosen) if f is not None]
+    frames = [frame for frame in frames if frame.size == frames[-1].size]
+    if len(frames) < 2:
+        return
     buffer = io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [2000]
     frames[0].save(buffer, format="WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=80)
     write_atomically(path, buffer.getvalue())
 
 
-def _open(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+def _open(path: Path) -> Image.Image | None:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except OSError:
+        return None

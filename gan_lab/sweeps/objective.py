@@ -6,23 +6,38 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+FIGURES = ("epoch_seconds", "seconds", "peak_memory_mib")
+"""Of a summary, what is worth minimising besides scores. On a CPU, memory is the process's: the peak of all its jobs so far."""
+
 
 class Objective:
     """Reads figures out of a summary; all are minimised.
 
     Args:
-        names: scores (``fd_random``) or figures of ``summary.json`` (``epoch_seconds``, ``peak_memory_mib``).
+        names: the score (``fd_random``) or one of :data:`FIGURES`.
+
+    Raises:
+        ValueError: not a name or a list of names.
     """
 
     def __init__(self, names: str | Sequence[str]) -> None:
-        self.names = (names,) if isinstance(names, str) else tuple(names)
+        self.names = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()
+        if not self.names or not all(isinstance(name, str) for name in self.names):
+            raise ValueError(f"objective={names}: must be the name of a figure, or a list of names")
 
-    def __call__(self, summary: Mapping[str, Any]) -> float | tuple[float, ...]:
-        """The final values, not the best ones: a collapse after a good moment counts.
+    def check(self, score_name: str | None) -> None:
+        """Say before the training that its end would have nothing to return.
 
         Raises:
-            ValueError: the run has no such figure.
+            ValueError: no such figure will be there.
         """
+        known = [*FIGURES, *([score_name] if score_name else [])]
+        for name in self.names:
+            if name not in known:
+                raise ValueError(f"objective={name}: this run will have no such figure; it will have {', '.join(known)}")
+
+    def __call__(self, summary: Mapping[str, Any]) -> float | tuple[float, ...]:
+        """The final values, not the best ones: a collapse after a good moment counts."""
         return self._shape([self._value(summary, name) for name in self.names])
 
     def worst(self) -> float | tuple[float, ...]:
@@ -30,10 +45,7 @@ class Objective:
         return self._shape([math.inf] * len(self.names))
 
     def _value(self, summary: Mapping[str, Any], name: str) -> float:
-        figures = {key: value for key, value in {**summary, **summary["final"]}.items() if isinstance(value, int | float)}
-        if name not in figures:
-            raise ValueError(f"objective={name}: the run has no such figure; it has {', '.join(sorted(figures))}")
-        return float(figures[name])
+        return float({**summary, **summary["final"]}[name])
 
     def _shape(self, values: list[float]) -> float | tuple[float, ...]:
         return values[0] if len(values) == 1 else tuple(values)

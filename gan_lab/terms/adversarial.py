@@ -13,8 +13,15 @@ from torch.nn.functional import relu, softplus
 from gan_lab.terms.base import RoundView, Term
 
 
-class DiscriminatorTerm(Term):
-    """An adversarial term of the discriminator: it also says where the decision between real and fake lies."""
+class AdversarialTerm(Term):
+    """What the game is about; computed in every step, so it takes no ``every``."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+
+class DiscriminatorTerm(AdversarialTerm):
+    """The discriminator's; it also says where the decision between real and fake lies."""
 
     @abstractmethod
     def boundary(self, round: RoundView) -> Tensor | float:
@@ -47,14 +54,14 @@ class LogisticDiscriminator(DiscriminatorTerm):
         return 0.0
 
 
-class NonSaturatingGenerator(Term):
+class NonSaturatingGenerator(AdversarialTerm):
     """``softplus(-f)``: maximise ``log D(G(z))`` (Goodfellow et al. 2014, section 3), "BCE with real labels"."""
 
     def __call__(self, round: RoundView) -> Tensor:
         return softplus(-round.fake_logits).mean()
 
 
-class SaturatingGenerator(Term):
+class SaturatingGenerator(AdversarialTerm):
     """``-softplus(f)``: minimise ``log(1 - D(G(z)))``, the minimax game as written (Goodfellow et al. 2014, eq. 1)."""
 
     def __call__(self, round: RoundView) -> Tensor:
@@ -71,7 +78,7 @@ class HingeDiscriminator(DiscriminatorTerm):
         return 0.0
 
 
-class LinearGenerator(Term):
+class LinearGenerator(AdversarialTerm):
     """``-f``: the generator of both the hinge (Miyato et al. 2018, eq. 17) and the Wasserstein game (Arjovsky et al. 2017)."""
 
     def __call__(self, round: RoundView) -> Tensor:
@@ -92,7 +99,7 @@ class LeastSquaresDiscriminator(DiscriminatorTerm):
         return self.real_target / 2
 
 
-class LeastSquaresGenerator(Term):
+class LeastSquaresGenerator(AdversarialTerm):
     """``(f - 1)^2 / 2`` (Mao et al. 2017, eq. 9)."""
 
     def __call__(self, round: RoundView) -> Tensor:

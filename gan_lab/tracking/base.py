@@ -89,7 +89,8 @@ class Trackers(Tracker):
         self._each("picture", name, path, images)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        self._each("finish", summary)
+        for name in reversed(self._trackers):  # essential ones come first, and may raise: the others are told before
+            Trackers({name: self._trackers[name]}, self._essential)._each("finish", summary)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: tracker.state_dict() for name, tracker in self._trackers.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,17 +31,31 @@ from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
 
-STDOUT = RichConsole(highlight=False, soft_wrap=True)
+
+class _Stdout(RichConsole):
+    """Goes on in silence when nobody listens any more: a training must not end because ``| head`` did."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+STDOUT = _Stdout(highlight=False, soft_wrap=True)
 """The one console of the process: log lines and the live table must share it, or they would overwrite each other."""
 
 MODES = ("auto", "live", "plain")
 
 
 class ConsoleHandler(logging.Handler):
-    """A log handler that prints on :data:`STDOUT`, above the live table if there is one."""
+    """A log handler that prints on :data:`STDOUT`, above the live table if there is one.
+
+    ``table_shown`` is true while there is one: then a record that says ``in_table`` is not printed as well.
+    """
+
+    table_shown = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not (STDOUT._live_stack and getattr(record, "in_table", False)):
+        if not (ConsoleHandler.table_shown and getattr(record, "in_table", False)):
             STDOUT.print(Text(self.format(record)))
 
 
@@ -69,6 +85,7 @@ class Console(Tracker):
         self._epoch_number = -1
         if self._live is not None:
             self._live.start()
+            ConsoleHandler.table_shown = True
 
     def progress(self, images: int) -> None:
         if self._live is None:
@@ -92,6 +109,7 @@ class Console(Tracker):
     def finish(self, summary: Mapping[str, Any]) -> None:
         if self._live is not None:
             self._live.stop()
+            ConsoleHandler.table_shown = False
 
     def _render(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))

@@ -27,7 +27,9 @@ class TensorBoard(Tracker):
         self._open = SummaryWriter
 
     def start(self, info: RunInfo) -> None:
-        self._writer = self._open(str(info.directory / "tensorboard"), purge_step=info.first_image or None)
+        self._writer = self._open(
+            str(info.directory / "tensorboard"), purge_step=info.first_image + 1 if info.first_image else None
+        )
         self._writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in info.config.items()))
 
     def metrics(self, row: Row) -> None:

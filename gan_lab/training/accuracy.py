@@ -17,14 +17,14 @@ class Accuracy:
     """
 
     def __init__(self, terms: Iterable[Term]) -> None:
-        adversarial = [term for term in terms if isinstance(term, DiscriminatorTerm)]
-        if not adversarial:
-            raise ValueError("loss.discriminator: no adversarial term among its terms")
-        self._term = adversarial[0]
+        self._term = next((term for term in terms if isinstance(term, DiscriminatorTerm)), None)
+        if self._term is None:
+            raise ValueError("loss.discriminator: its terms must have an adversarial one of the discriminator's")
         self._boundary: Tensor | float = 0.0
 
     def of_discriminator(self, round: RoundView) -> dict[str, Tensor]:
         """Shares of reals judged real and of fakes judged fake, in [0, 1]."""
+        assert self._term is not None
         self._boundary = self._term.boundary(round)
         real, fake = round.real_logits, round.fake_logits
         return {

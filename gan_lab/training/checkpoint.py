@@ -23,19 +23,21 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint onto ``device``.
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; whoever loads a state moves it to where it belongs.
 
     Raises:
         ValueError: it is missing, damaged, or of a format this version does not know.
+        OSError: it may not be read.
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
+    path.open("rb").close()
     try:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():  # torch.load does not look at the checksums it wrote
                 raise ValueError(f"checksum of {damaged} differs")
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is damaged or no checkpoint of gan_lab ({reason[:200]})") from error
@@ -44,14 +46,15 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def random_state() -> dict[str, Any]:
-    """Of every random number generator a step may draw from."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Of every random number generator a step on ``device`` may draw from."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate()}
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """A run that moves to a GPU starts that one's generator from the seed."""
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
     random.setstate(state["python"])

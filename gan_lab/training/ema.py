@@ -14,6 +14,8 @@ from torch import nn
 class NoAverage:
     """The generator itself: sampled in evaluation mode and put back as it was."""
 
+    name = "as trained"
+
     def __init__(self, generator: nn.Module) -> None:
         self._generator = generator
 
@@ -49,6 +51,8 @@ class HalfLife:
         kimg: half-life in thousands of images.
         rampup: the half-life is at most this share of the images seen so far, so that early images don't linger.
     """
+
+    name = "average"
 
     def __init__(self, generator: nn.Module, kimg: float, rampup: float) -> None:
         if kimg <= 0 or rampup <= 0:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import io
 from pathlib import Path
 
 from torch import Tensor
 
 from gan_lab.data.images import grid
 from gan_lab.data.stream import Stream
-from gan_lab.directory import RunDirectory
+from gan_lab.directory import RunDirectory, write_atomically
 
 
 class Preview:
@@ -23,16 +23,20 @@ class Preview:
     """
 
     def __init__(self, directory: RunDirectory, latents: Tensor, columns: int | None, scale: int) -> None:
-        if scale < 1 or (columns is not None and columns < 1):
-            raise ValueError(f"sample: scale={scale} and columns={columns} must be at least 1")
         self.latents = latents
         self._directory, self._columns, self._scale = directory, columns, scale
 
     def save_samples(self, images: Tensor, images_seen: int) -> Path:
         """uint8 ``images`` as the grid of this moment and, for now, the final one."""
         path = self._save(images, self._directory.preview(images_seen))
-        shutil.copyfile(path, self._directory.final)
+        write_atomically(self._directory.final, path.read_bytes())
         return path
+
+    def drop_after(self, images_seen: int) -> None:
+        """Remove grids of a future that a resume from an earlier checkpoint will not have."""
+        for path in self._directory.previews():
+            if path > self._directory.preview(images_seen):
+                path.unlink()
 
     def save_reals(self, stream: Stream) -> Path:
         """As many real images as samples, the first of the first epoch."""
@@ -40,6 +44,7 @@ class Preview:
         return self._save(stream.data.images(order[: len(self.latents)]), self._directory.reals)
 
     def _save(self, images: Tensor, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grid(images, self._columns, self._scale).save(path)
+        buffer = io.BytesIO()
+        grid(images, self._columns, self._scale).save(buffer, format="PNG")
+        write_atomically(path, buffer.getvalue())
         return path

@@ -29,7 +29,7 @@ class Linear(Schedule):
     """
 
     def __init__(self, start: float = 0.0, end: float = 0.0) -> None:
-        _check_share(start=start)
+        _check(start, end)
         self.start, self.end = start, end
 
     def __call__(self, progress: float) -> float:
@@ -41,7 +41,7 @@ class Cosine(Schedule):
     """Half a cosine from 1 at ``start`` to ``end`` (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
 
     def __init__(self, start: float = 0.0, end: float = 0.0) -> None:
-        _check_share(start=start)
+        _check(start, end)
         self.start, self.end = start, end
 
     def __call__(self, progress: float) -> float:
@@ -55,12 +55,16 @@ class Steps(Schedule):
     def __init__(self, at: list[float], gamma: float = 0.5) -> None:
         if not all(0.0 <= share <= 1.0 for share in at):
             raise ValueError(f"at={list(at)}: shares of the training lie in [0, 1]")
+        if gamma <= 0:
+            raise ValueError(f"gamma={gamma}: must be positive")
         self.at, self.gamma = tuple(at), gamma
 
     def __call__(self, progress: float) -> float:
         return self.gamma ** sum(progress >= share for share in self.at)
 
 
-def _check_share(start: float) -> None:
+def _check(start: float, end: float) -> None:
+    if end < 0:
+        raise ValueError(f"end={end}: must not be negative")
     if not 0.0 <= start < 1.0:
         raise ValueError(f"start={start}: a share of the training in [0, 1)")

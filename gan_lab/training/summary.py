@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from pathlib import Path
@@ -32,8 +33,9 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """The checkout's commit, with ``+`` when files differ from it; None outside a checkout."""
+    """The checkout's commit when it was first asked for, with ``+`` when files differ from it; None outside a checkout."""
     folder = Path(gan_lab.__file__).parents[1]
     if not (folder / ".git").exists():
         return None

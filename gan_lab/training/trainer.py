@@ -7,6 +7,7 @@ import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import Any
 
 import torch
@@ -71,14 +72,16 @@ class Trainer:
     images: int = 0
     iteration: int = 0
     best: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)  # of an earlier job of the same process
         self._logged = (0, 0.0)
         actions = [
-            (self.cadences.log, self._log),
+            (self.cadences.log, self.log_figures),
             (self.cadences.evaluate, self._evaluate),
             (self.cadences.sample, self._sample),
             (self.cadences.checkpoint, self._checkpoint),
@@ -87,14 +90,15 @@ class Trainer:
         self.events = Events(actions, end=self.total_images)
 
     def train(self) -> dict[str, Any]:
-        """Train to ``total_images``, or until interrupted or diverged.
+        """Train to ``total_images``.
 
         Returns:
-            The summary, whose ``status`` is ``finished`` or ``stopped``.
+            The summary, with status ``finished``.
 
         Raises:
             Diverged: with the summary's status set and the last healthy checkpoint left as it is.
-            KeyboardInterrupt: after a SIGINT, when everything is saved.
+            KeyboardInterrupt: after a SIGINT, when everything is saved; a multirun ends with it.
+            SystemExit: the same after a SIGTERM.
         """
         status = "failed"
         self.evaluation.prepare(self.stream.data, self.device)
@@ -111,8 +115,8 @@ class Trainer:
                 raise
             finally:
                 self._end(status)
-        if interruption.signal is signal.SIGINT:
-            raise KeyboardInterrupt
+        if interruption.signal is not None and status == "stopped":
+            raise KeyboardInterrupt if interruption.signal is signal.SIGINT else SystemExit(128 + interruption.signal)
         return self.summary(status)
 
     def _loop(self, interruption: Interruption) -> str:
@@ -145,12 +149,15 @@ class Trainer:
     def _begin(self) -> None:
         write_summary(self.directory, self.summary("running"))
         self._logged = (self.images, self.stopwatch.seconds)
+        self.preview.drop_after(self.images)
         if self.images == 0:
             self.tracker.picture("reals", self.preview.save_reals(self.stream), 0)
             self._evaluate()
             self._sample()
+            self._checkpoint()  # so that from here on there is always something to go on from
 
-    def _log(self) -> None:
+    def log_figures(self) -> None:
+        """Read the meter, tell the trackers, and see whether all is still finite."""
         figures = self.meter.read()
         images, seconds = self.images - self._logged[0], self.stopwatch.seconds - self._logged[1]
         self._logged = (self.images, self.stopwatch.seconds)
@@ -169,11 +176,12 @@ class Trainer:
         scores = self.evaluation(self._generate_from)
         if not scores:
             return
-        self.scores = scores
         self._record(scores)
+        self.scores = {**scores, "images": self.images, "protocol": self._protocol()}
         name = self.evaluation.score_name
-        if name is not None and scores[name] < self.best.get(name, math.inf):
-            self.best = {**scores, "images": self.images}
+        comparable = self.best.get("protocol") == self.scores["protocol"]
+        if name is not None and (not comparable or scores[name] < self.best[name]):
+            self.best = self.scores
             self._save("best")
 
     def _sample(self) -> None:
@@ -191,10 +199,13 @@ class Trainer:
         self.tracker.finish(self.summary(status))
         self.report(self.directory, final=True)
         log.info("%s at %s images after %.0f s of training", status, f"{self.images:,}", self.stopwatch.seconds)
-        if status in ("stopped", "diverged", "failed"):
-            log.info("go on from the last checkpoint: python -m gan_lab.train resume=%s", self.directory.path)
-        else:
+        if status == "finished":
             log.info("look at %s and %s", self.directory.final, self.directory.report)
+        elif self.directory.checkpoint("last").exists():
+            other = " optimizer.lr=..." if status == "diverged" else ""  # the same values would diverge in the same way
+            log.info(
+                "go on from the last checkpoint: python -m gan_lab.train resume=%s%s", quote(str(self.directory.path)), other
+            )
 
     # -- what events are made of -----------------------------------------------------------------------------------------
 
@@ -205,6 +216,15 @@ class Trainer:
 
     def _generate_from(self, count: int, random: torch.Generator) -> Tensor:
         return self.generate(self.game.latents.draw(count, self.device, random))
+
+    def _protocol(self) -> dict[str, Any]:
+        """What has to be the same before two scores may be compared."""
+        shape = "x".join(map(str, self.stream.data.shape))
+        return {
+            "data": f"{self.info.config['dataset']['name']} {shape}",
+            "generator": self.average.name,
+            **self.evaluation.protocol(),
+        }
 
     def _record(self, figures: Mapping[str, float]) -> None:
         clock = {"images": self.images, "epoch": self.images / self.stream.images_per_epoch, "seconds": self.stopwatch.seconds}
@@ -226,8 +246,8 @@ class Trainer:
             "seconds": seconds,
             "epoch_seconds": seconds / epochs if epochs else None,
             "images_per_second": self.images / seconds if seconds else None,
-            "final": {**self.scores, "protocol": self.evaluation.protocol()} if self.scores else {},
-            "best": {**self.best, "protocol": self.evaluation.protocol()} if self.best else {},
+            "final": self.scores,
+            "best": self.best,
             "parameters": {
                 "generator": count_parameters(self.game.generator),
                 "discriminator": count_parameters(self.game.discriminator),
@@ -253,10 +273,21 @@ class Trainer:
             "scores": self.scores,
             "meter": self.meter.state_dict(),
             "tracker": self.tracker.state_dict(),
-            "random": checkpoint.random_state(),
+            "num_images": len(self.stream.data),
+            "random": checkpoint.random_state(self.device),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: the data set is not the one the run has seen so far.
+        """
+        if state["num_images"] != len(self.stream.data):
+            raise ValueError(
+                f"the data set has {len(self.stream.data):,} images now and had {state['num_images']:,} when the run began; "
+                "a run goes on with the images it has"
+            )
         self.images, self.iteration = state["images"], state["iteration"]
         self.stopwatch.seconds = state["seconds"]
         self.game.generator.load_state_dict(state["generator"])
@@ -264,12 +295,12 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for phase in self.phases:
             phase.load_state_dict(state["phases"][phase.name])
-        self.preview.latents = state["preview_latents"]
+        self.preview.latents = state["preview_latents"].to(self.device)
         self.best, self.scores = state["best"], state["scores"]
-        self.meter.load_state_dict(state["meter"])
+        self.meter.load_state_dict(state["meter"], self.device)
         self.tracker.load_state_dict(state["tracker"])
         self.info = replace(self.info, first_image=self.images)
-        checkpoint.restore_random_state(state["random"])
+        checkpoint.restore_random_state(state["random"], self.device)
 
 
 def _finite(module: nn.Module) -> bool:

@@ -82,7 +82,7 @@ class Folder(Source):
         return ArrayPictures(images, [self._path], None if labels is None else labels.astype(np.int64), classes)
 
     def _walk(self) -> Iterator[str]:
-        for folder, inner, files in os.walk(self._path, followlinks=True):
+        for folder, inner, files in os.walk(self._path, followlinks=True, onerror=_refuse):
             inner[:] = [name for name in inner if not name.startswith(".")]
             below = Path(folder).relative_to(self._path)
             yield from ((below / name).as_posix() for name in files if _is_picture(name))
@@ -106,6 +106,10 @@ class Folder(Source):
             ) from error
         labels = np.array([number.get(name, -1) for name in names], dtype=np.int64)
         return labels, tuple(str(n) for n in range(labels.max(initial=-1) + 1))
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # a folder that may not be read is not an empty one
 
 
 def _is_picture(name: str) -> bool:
