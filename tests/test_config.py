@@ -180,7 +180,7 @@ def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
-    for flags, expected in ((["--help"], "dataset: cifar10, cifar100"), (["--cfg", "job"], "batch_size:")):
+    for flags, expected in ((["--help"], "dataset: celeba, cifar10, cifar100"), (["--cfg", "job"], "batch_size:")):
         done = subprocess.run([sys.executable, "-c", code, *flags], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout

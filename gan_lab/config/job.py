@@ -141,14 +141,14 @@ def _changed(stored: DictConfig, composed: DictConfig, new: Sequence[str], direc
 
 def _stored(stored: DictConfig) -> list[str]:
     """The command line a run was composed from."""
-    choices = (f"{group}={_spell(choice)}" for group, choice in stored.choices.items())
+    choices = (f"{group}={_spell(choice)}" for group, choice in stored.choices.items() if choice is not None)
     return [*choices, *stored.overrides]
 
 
 def _spell(choice: Any) -> str:
     if OmegaConf.is_list(choice) or isinstance(choice, list):
         return f"[{','.join(choice)}]"
-    return "null" if choice is None else str(choice)
+    return str(choice)
 
 
 def _from_here(path: str) -> Path:
