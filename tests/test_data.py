@@ -147,3 +147,13 @@ def test_mirroring_turns_half_of_the_images_and_the_same_ones_after_a_resume() -
     assert 150 < sum(whole) < 250
     assert whole[:200] != whole[200:]
     assert mirrored(140, 13) == whole[140:]
+
+
+def test_a_batch_at_a_lower_resolution_is_the_mean_of_its_boxes() -> None:
+    data = ImageSet.whole(np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
+    batch = next(Stream(data, 4, 0, CPU, torch.channels_last).batches())
+    boxes = batch.real.numpy().reshape(4, 3, 4, 4, 4, 4).mean((3, 5))
+    np.testing.assert_allclose(batch.at(4).real, boxes, atol=1e-6)
+    assert batch.at(16) is batch
+    with pytest.raises(ValueError, match="16 pixels can't be averaged to 5"):
+        batch.at(5)

@@ -12,7 +12,9 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from gan_lab.data.sources.celeba import CelebA
 from gan_lab.data.sources.cifar import KINDS, Cifar
 from gan_lab.data.sources.embedded import EmbeddedFashionMnist
 from gan_lab.data.sources.folder import Folder
+from gan_lab.data.sources.huggingface import HuggingFace
 from gan_lab.data.sources.idx import Idx
 from gan_lab.data.sources.stacked_mnist import StackedMnist
 
@@ -557,9 +560,49 @@ def test_every_data_set_of_the_configuration_names_a_source(tmp_path: Path) -> N
         assert isinstance(source, Source) and source.name == path.stem
 
 
-def test_hugging_faces_absence_is_said(tmp_path: Path, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from gan_lab.data.sources.huggingface import HuggingFace
+def test_torchvisions_own_readers_give_arrays_and_their_trouble_is_told(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = RNG.integers(0, 256, (6, 3, 96, 96), dtype=np.uint8)
+    reader = mock.Mock(
+        return_value=SimpleNamespace(data=images, labels=np.array([0, 1, -1, -1, 2, 0]), classes=["a", "b", "c"])
+    )
+    reader.__name__ = "STL10"
+    monkeypatch.setattr("torchvision.datasets.STL10", reader)
+    cfg = compose_config("dataset=stl10", "dataset.size=96", f"paths.data={shared['root']}", "dataset.split=train+unlabeled")
+    data = instantiate(cfg.dataset, "dataset").load()
+    assert np.array_equal(data.pixels, images.transpose(0, 2, 3, 1)) and data.counts() == {"a": 2, "b": 1, "c": 1}
+    assert len(data.only_classes(["a"])) == 2
+    reader.assert_called_once_with(mock.ANY, split="train+unlabeled", download=True)
+    reader.side_effect = RuntimeError("File not found or corrupted.")
+    cfg.dataset.split = "test"
+    with pytest.raises(ValueError, match=r"dataset=stl10 is not whole under .*corrupted.*torchvision\.datasets\.STL10"):
+        instantiate(cfg.dataset, "dataset").load()
 
+
+def test_a_hub_data_set_is_read_by_its_columns(shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Rows(list):  # type: ignore[type-arg]
+        column_names: ClassVar = ["image", "label"]
+        features: ClassVar = {"label": SimpleNamespace(names=["cat", "dog"])}
+
+        def __getitem__(self, key: Any) -> Any:
+            return [row[key] for row in self] if isinstance(key, str) else list.__getitem__(self, key)
+
+    rows = Rows({"image": Image.new("L", (16, 16), n), "label": n % 2} for n in range(5))
+    hub = SimpleNamespace(load_dataset=mock.Mock(return_value=rows))
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    own = {**shared, "size": 16, "path": "somebody/pets", "image": "image", "split": "validation"}
+    data = HuggingFace(label="label", **own).load()
+    assert data.pixels[:, 0, 0, 0].tolist() == list(range(5)) and data.counts() == {"cat": 3, "dog": 2}
+    hub.load_dataset.assert_called_once_with("somebody/pets", split="validation")
+    with pytest.raises(ValueError, match="somebody/pets has no column breed; it has image, label"):
+        HuggingFace(label="breed", **own).load()
+    hub.load_dataset.side_effect = ConnectionError("offline")
+    with pytest.raises(ValueError, match=r"dataset\.path=somebody/pets could not be loaded from the hub \(offline\)"):
+        HuggingFace(label=None, **own).load()
+
+
+def test_hugging_faces_absence_is_said(tmp_path: Path, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"pip install 'gan_lab\[huggingface\]'"):
         HuggingFace(path="somebody/something", image="image", label=None, **shared).load()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from gan_lab.data.images import ImageSet, to_unit
 
@@ -18,6 +19,17 @@ class Batch(NamedTuple):
 
     real: Tensor
     labels: Tensor | None
+
+    def at(self, size: int) -> Batch:
+        """The same images at a lower resolution, by the mean of each box of pixels (as ProGAN lowers its reals).
+
+        Raises:
+            ValueError: ``size`` does not divide the images'.
+        """
+        factor, rest = divmod(self.real.shape[-1], size)
+        if rest or factor < 1:
+            raise ValueError(f"{self.real.shape[-1]} pixels can't be averaged to {size}: it must be a divisor")
+        return self if factor == 1 else Batch(avg_pool2d(self.real, factor), self.labels)
 
 
 class Stream:
