@@ -9,12 +9,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, instantiate, open_job, run_command, user_errors
+from gan_lab.config import CONF_DIR, instantiate, leaving_nothing_empty, open_job, run_command
 from gan_lab.directory import write_atomically
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
-@user_errors
+@leaving_nothing_empty
 def benchmark(cfg: DictConfig) -> None:
     """Measure, print a table, and write ``benchmark.json``."""
     if cfg.resume is not None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, instantiate, run_command, user_errors
+from gan_lab.config import CONF_DIR, instantiate, run_command
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="prepare")
-@user_errors
 def prepare(cfg: DictConfig) -> None:
     """Pack a data set, verify what is packed, and show what is in it."""
     from gan_lab.data.inspection import Inspection

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, run_command, user_errors
+from gan_lab.config import CONF_DIR, run_command
 from gan_lab.directory import RunDirectory
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="report")
-@user_errors
 def report(cfg: DictConfig) -> None:
     """Write a run's page, curves and film anew from its records."""
     from gan_lab.reporting.page import write_report

@@ -7,11 +7,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, run_command, user_errors
+from gan_lab.config import CONF_DIR, run_command
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="sample")
-@user_errors
 def sample(cfg: DictConfig) -> None:
     """Write a grid and single images of a run's generator."""
     from gan_lab.data.images import grid, to_picture

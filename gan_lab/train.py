@@ -5,12 +5,12 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, open_job, run_command, user_errors, with_stored_overrides, write_config
+from gan_lab.config import CONF_DIR, leaving_nothing_empty, open_job, run_command, with_stored_overrides, write_config
 from gan_lab.sweeps.objective import Objective
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
-@user_errors
+@leaving_nothing_empty
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run one job; returns what a sweep minimises."""
     job = open_job(cfg)

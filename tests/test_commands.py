@@ -415,6 +415,7 @@ def test_a_skipped_first_step_does_not_poison_sgds_momentum(tmp_path: Path) -> N
 def test_what_the_system_refuses_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for module, arguments in (
+        ("train", [*SMALL, "hydra.run.dir=file/run"]),
         ("sample", ["run=file"]),
         ("report", ["run=file"]),
         ("prepare", ["dataset=mnist", "paths.data=file"]),

@@ -3,7 +3,7 @@
 Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg job`` and a misspelt key answer at once.
 """
 
-from gan_lab.config.command import run_command, user_errors
+from gan_lab.config.command import leaving_nothing_empty, run_command
 from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import Job, open_job, read_config, with_stored_overrides, write_config
 from gan_lab.config.schema import CONF_DIR
@@ -12,10 +12,10 @@ __all__ = [
     "CONF_DIR",
     "Job",
     "instantiate",
+    "leaving_nothing_empty",
     "open_job",
     "read_config",
     "run_command",
-    "user_errors",
     "with_stored_overrides",
     "write_config",
 ]

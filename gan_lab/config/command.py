@@ -11,54 +11,56 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+TOLD_IN_A_MESSAGE = (ValueError, OSError, HydraException, OmegaConfBaseException)
+"""Mistakes of a user, and what the system refuses: no room, no permission. Any other error is ours and keeps its traceback."""
 
-def user_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Turn the mistake of a user (ValueError) and of the system (OSError: no room, no permission) into one message.
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
-    Any other error, and any at all under ``HYDRA_FULL_ERROR=1``, keeps its traceback.
-    """
+
+def leaving_nothing_empty(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Remove the folder Hydra has made for a job that was refused, unless something is in it."""
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
-        except (ValueError, OSError, OmegaConfBaseException) as error:
-            if "HYDRA_FULL_ERROR" in os.environ:
-                raise
-            _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
-            raise CompactHydraException(f"error: {str(error).strip()}") from None
+        except Exception:
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            if folder.resolve() != Path.cwd():  # some commands name the working directory
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
 
     return run
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Hydra has made the job's folder before the job was refused; the working directory, which some commands name, stays."""
-    if folder.resolve() != Path.cwd():
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def run_command(command: Callable[[], Any], rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a ``hydra.main`` function as a program.
 
-    Ctrl-C ends it with exit code 130, a closed pipe with 141, as a shell would tell it; neither with a traceback.
+    An error of :data:`TOLD_IN_A_MESSAGE` ends it with exit code 1 and a message (with a traceback under
+    ``HYDRA_FULL_ERROR=1``), Ctrl-C with 130 and a closed pipe with 141, as a shell would tell it.
 
     Args:
         command: the function.
         rewrite: changes the command line before Hydra sees it.
     """
+    with_traceback = os.environ.get(FULL_ERROR) == "1"
+    os.environ[FULL_ERROR] = "1"  # Hydra would word errors itself, and those it doesn't know as tracebacks
     try:
         sys.argv[1:] = rewrite(sys.argv[1:])
         command()
         sys.stdout.flush()
-    except (ValueError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
-            sys.exit(141)
-        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        sys.exit(141)
+    except TOLD_IN_A_MESSAGE as error:
+        if with_traceback:
+            raise
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        sys.exit(f"error: {error}{cause}")
