@@ -60,10 +60,15 @@ class Packed:
         return cls(path, manifest, np.memmap(path, dtype=np.uint8, mode="r", shape=shape), labels)
 
     def checksum(self) -> int:
-        """CRC-32 of the pixels as they are now, to be held against ``manifest["crc32"]``."""
-        crc = 0
-        for start in range(0, len(self.pixels), 4096):
-            crc = zlib.crc32(self.pixels[start : start + 4096].tobytes(), crc)
+        """CRC-32 of the pixels as they are now, to be held against ``manifest["crc32"]``.
+
+        Reads the file instead of the map, whose pages would count as this process's memory.
+        """
+        crc, left = 0, self.pixels.nbytes
+        with self.path.open("rb") as handle:
+            while left:
+                part = handle.read(min(left, 2**22))
+                crc, left = zlib.crc32(part, crc), left - len(part)
         return crc
 
 
