@@ -28,7 +28,7 @@ def prepare(cfg: DictConfig) -> None:
         with progress_of("looking", "images") as progress:
             inspection = Inspection.of(source, data, progress)
         STDOUT.print(inspection.render())
-        print(inspection.save_sheet(cfg.sheet or f"{source.name}.png"))
+        print(inspection.save_sheet(cfg.sheet or path.with_suffix(".png")))
 
 
 def main() -> None:

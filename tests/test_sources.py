@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -288,6 +291,10 @@ def test_celeba_is_read_as_it_is_distributed(shared: dict[str, Any], zipped: boo
     assert data.labels_of(slice(None)).tolist() == [[0, 0, 1], [0, 1, 1]]  # type: ignore[union-attr]
     other = CelebA(**{**shape, "precrop": 108}).packed_path()
     assert other != CelebA(**shape).packed_path(), "another crop is another file"
+    rows = (Path(shared["root"]) / "celeba" / "list_attr_celeba.txt").read_text()
+    (Path(shared["root"]) / "celeba" / "list_attr_celeba.txt").write_text(rows[: len(rows) // 2])
+    with pytest.raises(ValueError, match=r"list_attr_celeba\.txt is damaged or cut short: . whole rows instead of 12"):
+        CelebA(**shape).load()
     with pytest.raises(ValueError, match="precrop=200"):
         CelebA(**{**shape, "precrop": 200})
 
@@ -359,7 +366,11 @@ def test_the_labels_of_the_stylegan_tools_are_used(folder: Path, shared: dict[st
     names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.png") if not f.name.startswith("."))
     labels = json.dumps({"labels": [[name, n + 2] for n, name in enumerate(names)]}).encode()
     data = Folder(path=str(zipped(folder, **{"dataset.json": labels})), **shared).load()
-    assert data.labels.tolist() == [2, 3, 4, -1, 5, 6] or sorted(data.labels.tolist()) == [-1, 2, 3, 4, 5, 6]  # type: ignore[union-attr]
+    order = sorted(
+        f.relative_to(folder).as_posix() for f in folder.rglob("*.*") if f.suffix in (".png", ".tiff") and f.name[0] != "."
+    )
+    expected = [names.index(name) + 2 if name in names else -1 for name in order]
+    assert data.labels.tolist() == expected and -1 in expected  # type: ignore[union-attr]
     with pytest.raises(ValueError, match=r"dataset\.json is not"):
         Folder(path=str(zipped(folder, **{"dataset.json": b"[1"})), **shared).load()
 
@@ -456,13 +467,15 @@ def test_unreadable_pictures_are_counted_named_and_left_out_up_to_a_share(
     (folder / "cats" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     whole = (folder / "cats" / "1.png").read_bytes()
     (folder / "cats" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"2 of 8 images can't be read: .*bad\.png.*cut\.png.*dataset\.max_bad=0\.26"):
+    with pytest.raises(
+        ValueError, match=r"2 of the first 8 of 8 images can't be read: .*bad\.png.*cut\.png.*dataset\.max_bad=0\.26"
+    ):
         own(folder, shared).load()
-    assert not list((Path(shared["root"]) / "packed").glob("*.p*")), "nothing is left behind"
+    assert not list((Path(shared["root"]) / "packed").glob("*.pack")), "nothing that looks finished is left behind"
     source = own(folder, shared, max_bad=0.26)
     data = source.load()
     assert len(data) == 6 and data.labels.tolist() == [0, 0, 0, 1, 1, 1]  # type: ignore[union-attr]
-    assert "2 of 8 images can't be read" in caplog.text and len(source.packed().manifest["bad"]) == 2
+    assert "2 of the first 8 of 8 images can't be read" in caplog.text and len(source.packed().manifest["bad"]) == 2
 
 
 def test_an_interrupted_preparation_goes_on_where_it_stopped(
@@ -522,6 +535,92 @@ def test_two_processes_preparing_the_same_thing_do_not_hurt_each_other(tmp_path:
     assert all(process.returncode == 0 for process in both) and sums[0] == sums[1] != ""
 
 
+def write_labels(folder: Path, first: int) -> None:
+    names = sorted(
+        f.relative_to(folder).as_posix() for f in folder.rglob("*.*") if f.suffix in (".png", ".tiff") and f.name[0] != "."
+    )
+    (folder / "dataset.json").write_text(json.dumps({"labels": [[name, (n + first) % 2] for n, name in enumerate(names)]}))
+
+
+def test_changed_labels_and_pictures_added_meanwhile_are_noticed(folder: Path, shared: dict[str, Any]) -> None:
+    write_labels(folder, 0)
+    assert own(folder, shared).load().labels[:2].tolist() == [0, 1]  # type: ignore[index]
+    write_labels(folder, 1)
+    os.utime(folder / "dataset.json", ns=(1, 1))
+    assert own(folder, shared).load().labels[:2].tolist() == [1, 0]  # type: ignore[index]
+    (folder / "dataset.json").unlink()
+
+    def add(done: int, total: int) -> None:
+        picture(folder / "cats" / "late.png")
+
+    assert len(own(folder, shared).packed(add).pixels) == 6
+    assert len(own(folder, shared).packed().pixels) == 7
+
+
+def test_links_in_circles_hidden_folders_and_data_files_are_passed_over(folder: Path, shared: dict[str, Any]) -> None:
+    (folder / "cats" / "round").symlink_to(folder)
+    picture(folder / ".thumbs" / "0.png")
+    (folder / "weights.h5").write_bytes(b"x")
+    (folder / "licence.pdf").write_bytes(b"x")
+    assert len(own(folder, shared).load()) == 6
+    (folder / "cats" / "round").unlink()
+    assert len(own(zipped(folder), shared).load()) == 6
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_preparation_keeps_no_lock_and_leaves_no_process(
+    tmp_path: Path, shared: dict[str, Any], signal_number: signal.Signals
+) -> None:
+    path = many(tmp_path / "own", 3000)
+    code = (
+        "import sys, json, time; from gan_lab.data.sources.folder import Folder\n"
+        "def told(done, total): print(done, flush=True); time.sleep(0.2)\n"
+        "Folder(**json.loads(sys.argv[1])).packed(told)"
+    )
+    arguments = json.dumps({"path": str(path), **shared, "size": 16, "workers": 2})
+    process = subprocess.Popen([sys.executable, "-c", code, arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal_number)
+    process.wait(timeout=30)
+    process.stdout.close()
+    assert len(own(path, shared, workers=1).packed().pixels) == 3000
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_a_killed_worker_is_told_and_the_work_goes_on_from_there(tmp_path: Path, shared: dict[str, Any]) -> None:
+    path = many(tmp_path / "own", 1500)
+    source = own(path, shared, workers=2)
+
+    def kill(done: int, total: int) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    with pytest.raises(ValueError, match="a process that decodes was killed"):
+        source.packed(kill)
+    assert source.packed_path().with_name(source.packed_path().name + ".part").exists()
+    assert len(source.packed().pixels) == 1500
+
+
+def test_a_part_that_lost_its_end_is_not_trusted(tmp_path: Path, shared: dict[str, Any]) -> None:
+    path = many(tmp_path / "own", 200)
+    source = own(path, shared, workers=1)
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        source.packed(interrupt)
+    part = source.packed_path().with_name(source.packed_path().name + ".part")
+    part.write_bytes(part.read_bytes()[:1000])
+    packed = source.packed()
+    assert packed.checksum() == packed.manifest["crc32"] and packed.pixels.reshape(200, -1).max(1).min() > 0
+
+
 def test_a_damaged_packed_file_is_named(folder: Path, shared: dict[str, Any]) -> None:
     path = own(folder, shared).packed().path
     whole = path.read_bytes()
@@ -571,8 +670,13 @@ def test_torchvisions_own_readers_give_arrays_and_their_trouble_is_told(
     monkeypatch.setattr("torchvision.datasets.STL10", reader)
     cfg = compose_config("dataset=stl10", "dataset.size=96", f"paths.data={shared['root']}", "dataset.split=train+unlabeled")
     data = instantiate(cfg.dataset, "dataset").load()
-    assert np.array_equal(data.pixels, images.transpose(0, 2, 3, 1)) and data.counts() == {"a": 2, "b": 1, "c": 1}
-    assert len(data.only_classes(["a"])) == 2
+    assert np.array_equal(data.pixels, images.transpose(0, 2, 3, 1)) and data.counts() == {
+        "a": 2,
+        "b": 1,
+        "c": 1,
+        "(unlabelled)": 2,
+    }
+    assert [len(data.only_classes([name])) for name in "abc"] == [2, 1, 1], "unlabelled images are of no class"
     reader.assert_called_once_with(mock.ANY, split="train+unlabeled", download=True)
     reader.side_effect = RuntimeError("File not found or corrupted.")
     cfg.dataset.split = "test"

@@ -6,7 +6,6 @@ import itertools
 import multiprocessing
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +20,7 @@ from gan_lab.benchmarks.step import bare_step
 from gan_lab.benchmarks.timing import Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
-from gan_lab.data.images import ImageSet
-from gan_lab.data.packed import Packed, write_tail
+from gan_lab.data.packed import write_tail
 from gan_lab.data.sources.folder import Folder
 from gan_lab.data.stream import Stream
 
@@ -54,7 +52,7 @@ class DataBenchmark:
         with tempfile.TemporaryDirectory() as scratch, _folder(self._folder, job, self._pictures, Path(scratch)) as folder:
             files = sorted(map(str, folder.rglob("*.jpg")))
             packs = Path(scratch) / "packs"
-            source = Folder(path=str(folder), name="made", root=str(packs), size=self._size, channels=3, fit="crop")
+            source = Folder(path=str(folder), name="made", root=str(packs), size=self._size, channels=3, fit="crop", workers=2)
 
             def prepare() -> None:
                 shutil.rmtree(packs, ignore_errors=True)
@@ -71,15 +69,10 @@ class DataBenchmark:
             loader = _loader(folder, self._size, self._batch_size)
             trainer = build_trainer(job)
             step = bare_step(trainer, next(trainer.stream.batches()))
-            large = _large_file(Path(scratch) / "large.pack", self._large, self._size)
+            large = _large(source, Path(scratch) / "large", self._large)
 
             def start() -> None:
-                packed = Packed.open(large)
-                next(
-                    Stream(
-                        ImageSet.whole(packed.pixels, packed.labels), self._batch_size, 0, CPU, torch.channels_last
-                    ).batches()
-                )
+                next(Stream(large.load(), self._batch_size, 0, CPU, torch.channels_last).batches())
 
             with loader:
                 step()
@@ -166,11 +159,18 @@ def _folder(given: str | None, job: Job, count: int, scratch: Path) -> Iterator[
     yield scratch / "made"
 
 
-def _large_file(path: Path, count: int, size: int) -> Path:
-    """A packed file of black images; it takes no room on the disk, since it is sparse."""
+def _large(source: Folder, root: Path, count: int) -> Folder:
+    """The source as if it had ``count`` images, already prepared: black ones, in a sparse file that takes no room."""
+    size = source.shape.size
+    large = Folder(
+        path=str(root / "pictures"), name="large", root=str(root), size=size, channels=3, fit="crop", classes=["even"]
+    )
+    path = large.packed_path()
+    path.parent.mkdir(parents=True)
     with path.open("wb") as handle:
         handle.truncate(count * size * size * 3)
         handle.seek(0, 2)
-        manifest = {"count": count, "size": size, "channels": 3, "made": time.time()}
-        write_tail(handle, np.zeros(count, dtype=np.int64), manifest)
-    return path
+        watched = source.packed().manifest["watched"]
+        manifest = {"count": count, "size": size, "channels": 3, "classes": ["even", "odd"], "watched": watched}
+        write_tail(handle, np.arange(count, dtype=np.int64) % 2, manifest)
+    return large

@@ -95,8 +95,10 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, option) for option in arguments)
     if origin in (list, tuple):
-        items = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1] * len(value or ())
-        return OmegaConf.is_list(value) and len(value) == len(items) and all(map(_fits, value, items))
+        if not OmegaConf.is_list(value):
+            return False
+        items = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1] * len(value)
+        return len(value) == len(items) and all(map(_fits, value, items))
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:

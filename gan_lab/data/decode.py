@@ -57,9 +57,11 @@ def _draft(picture: Image.Image, wanted: int) -> None:
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode in GREY_16:
-        picture = Image.fromarray((np.asarray(picture).astype(np.uint32) // 257).astype(np.uint8))
+        picture = Image.fromarray((np.clip(np.asarray(picture).astype(np.int64), 0, 65535) // 257).astype(np.uint8))
     elif picture.mode == "F":
-        picture = Image.fromarray(np.clip(np.asarray(picture), 0, 255).astype(np.uint8))
+        values = np.asarray(picture)
+        scale = 255 if values.max(initial=0) <= 1 else 1  # floats are kept in [0, 1] or in [0, 255]
+        picture = Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
     elif picture.has_transparency_data:
         seen = picture.convert("RGBA")
         picture = Image.new("RGBA", seen.size, "white")

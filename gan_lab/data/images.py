@@ -68,10 +68,14 @@ class ImageSet:
         if self.labels is None or self.is_multi_label:
             raise ValueError("dataset.classes: this data set has no classes to choose from")
         wanted = [_position(name, self.classes, "dataset.classes") for name in names]
-        number = np.full(max(len(self.classes), int(self.labels.max()) + 1), -1)
+        if len(set(wanted)) < len(wanted):
+            raise ValueError(f"dataset.classes={list(names)}: a class is named twice")
+        number = np.full(len(self.classes), -1)
         number[wanted] = np.arange(len(wanted))
-        labels = number[self.labels]
+        labels = np.where(self.labels < 0, -1, number[self.labels])  # -1: unlabelled
         index = self.index[labels[self.index] >= 0]
+        if not len(index):
+            raise ValueError(f"dataset.classes={list(names)}: no image is of these classes")
         return replace(self, labels=labels, classes=tuple(self.classes[n] for n in wanted), index=index)
 
     def only_attributes(self, names: Sequence[str]) -> ImageSet:
@@ -102,16 +106,17 @@ class ImageSet:
         if self.labels is None:
             return {}
         own = self.labels[self.index]
-        numbers = own.sum(0) if own.ndim == 2 else np.bincount(own[own >= 0], minlength=len(self.classes))
-        return dict(zip(self.classes, map(int, numbers), strict=False))
+        numbers = own.sum(0, dtype=np.int64) if own.ndim == 2 else np.bincount(own[own >= 0], minlength=len(self.classes))
+        unlabelled = {"(unlabelled)": int((own < 0).sum())} if own.ndim == 1 and (own < 0).any() else {}
+        return dict(zip(self.classes, map(int, numbers), strict=True)) | unlabelled
 
 
 def _position(name: str | int, names: Sequence[str], where: str) -> int:
     """The number of a class given by its name or its number."""
-    if isinstance(name, int) and 0 <= name < len(names):
-        return name
     if str(name) in names:
         return names.index(str(name))
+    if isinstance(name, int) and 0 <= name < len(names):
+        return name
     near = get_close_matches(str(name), names, n=3) or list(names[:10])
     raise ValueError(f"{where}: there is no {name}; did you mean {', '.join(near)}? ({len(names)} names in all)")
 

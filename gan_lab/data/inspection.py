@@ -73,7 +73,7 @@ class Inspection:
         )
         return Group(*parts)
 
-    def save_sheet(self, path: str) -> Path:
+    def save_sheet(self, path: str | Path) -> Path:
         """A contact sheet of images spread evenly over the set."""
         places = torch.linspace(0, len(self.data) - 1, min(SHEET, len(self.data))).round().long()
         target = Path(path).expanduser()

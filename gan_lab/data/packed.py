@@ -43,21 +43,16 @@ class Packed:
         Raises:
             ValueError: it is none, or is cut short.
         """
-        with path.open("rb") as handle:
-            manifest, offset = _read_manifest(handle, path)
-        shape = (manifest["count"], manifest["size"], manifest["size"], manifest["channels"])
-        pixels_size = int(np.prod(shape, dtype=np.int64))
-        labels = None
-        if manifest["labels"] is not None:
-            kind = np.dtype(manifest["labels"]["dtype"])
-            label_shape = tuple(manifest["labels"]["shape"])
-            count = int(np.prod(label_shape, dtype=np.int64))
-            labels = np.fromfile(path, dtype=kind, count=count, offset=pixels_size).reshape(label_shape)
-        if offset != pixels_size + (0 if labels is None else labels.nbytes):
-            raise ValueError(
-                f"{path} is damaged: its parts don't have the sizes its manifest tells; remove it, it is made anew"
-            )
-        return cls(path, manifest, np.memmap(path, dtype=np.uint8, mode="r", shape=shape), labels)
+        with path.open("rb") as handle:  # one handle: another process may replace the file meanwhile
+            manifest, end = _read_manifest(handle, path)
+            shape = (manifest["count"], manifest["size"], manifest["size"], manifest["channels"])
+            pixels_size = int(np.prod(shape, dtype=np.int64))
+            labels = _read_labels(handle, manifest["labels"], pixels_size, end)
+            if end != pixels_size + (0 if labels is None else labels.nbytes):
+                raise ValueError(
+                    f"{path} is damaged: its parts don't have the sizes its manifest tells; remove it, it is made anew"
+                )
+            return cls(path, manifest, np.memmap(handle, dtype=np.uint8, mode="r", shape=shape), labels)
 
     def checksum(self) -> int:
         """CRC-32 of the pixels as they are now, to be held against ``manifest["crc32"]``.
@@ -70,6 +65,17 @@ class Packed:
                 part = handle.read(min(left, 2**22))
                 crc, left = zlib.crc32(part, crc), left - len(part)
         return crc
+
+
+def _read_labels(handle: BinaryIO, described: dict[str, Any] | None, start: int, end: int) -> np.ndarray | None:
+    """What stands between ``start`` and ``end``, or None where the manifest knows of no labels."""
+    if described is None or start >= end:
+        return None
+    handle.seek(start)
+    shape, kind = described["shape"], np.dtype(described["dtype"])
+    count = int(np.prod(shape, dtype=np.int64))
+    data = bytearray(handle.read(min(end - start, count * kind.itemsize)))
+    return np.frombuffer(data, dtype=kind).reshape(shape) if len(data) == count * kind.itemsize else None
 
 
 def write_tail(handle: BinaryIO, labels: np.ndarray | None, manifest: dict[str, Any]) -> None:

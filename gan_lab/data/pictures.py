@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN) - {
-    ".pdf",
-    ".mpg",
-    ".mpeg",
-}
-"""Endings of files that Pillow reads."""
+NO_PICTURES = frozenset(
+    [".pdf", ".ps", ".eps", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".fit", ".fits", ".wmf", ".emf"]
+)
+"""Registered with Pillow, but documents, data and films; some would start other programs."""
+
+SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN) - NO_PICTURES
+"""Endings of files that are taken for pictures."""
 
 LARGEST_MEMBER = 2**30
 """Bytes a single picture in a zip may unpack to; more is an attack or a mistake."""
@@ -58,9 +57,14 @@ class Pictures(ABC):
         """Time of change, in nanoseconds, of each of :meth:`sources`."""
         return {str(path): path.stat().st_mtime_ns for path in self.sources()}
 
-    def fingerprint(self) -> str:
-        """The same for the same pictures; an interrupted preparation goes on only then."""
-        return f"{len(self)} {zlib.crc32(json.dumps(self.watched(), sort_keys=True).encode()):08x}"
+    def check_labels(self) -> None:
+        """Raise ValueError unless there is one label for each picture, -1 or the number of a class."""
+        if self.labels is None:
+            return
+        if len(self.labels) != len(self):
+            raise ValueError(f"{len(self)} images but {len(self.labels)} labels")
+        if self.labels.ndim == 1 and len(self.labels) and not -1 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError(f"labels from {self.labels.min()} to {self.labels.max()}, but {len(self.classes)} classes")
 
 
 class ArrayPictures(Pictures):
@@ -99,12 +103,20 @@ class FilePictures(Pictures):
         root: the folder.
         names: paths below it.
         labels, classes: see :class:`Pictures`.
+        lists: further files that tell what the pictures are.
     """
 
     are_files = True
 
-    def __init__(self, root: Path, names: Sequence[str], labels: np.ndarray | None = None, classes: Sequence[str] = ()) -> None:
-        self._root, self._names = root, list(names)
+    def __init__(
+        self,
+        root: Path,
+        names: Sequence[str],
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        lists: Sequence[Path] = (),
+    ) -> None:
+        self._root, self._names, self._lists = root, list(names), tuple(lists)
         self.labels, self.classes = labels, tuple(classes)
 
     def __len__(self) -> int:
@@ -117,8 +129,9 @@ class FilePictures(Pictures):
         return str(self._root / self._names[number])
 
     def sources(self) -> Iterable[Path]:
-        """The folders: adding or removing a picture changes the time of the one it is in."""
-        return [self._root / below for below in sorted({name.rpartition("/")[0] for name in self._names} | {""})]
+        """The folders: adding or removing a picture changes the time of the one it is in; replacing one in place does not."""
+        folders = [self._root / below for below in sorted({name.rpartition("/")[0] for name in self._names} | {""})]
+        return [*folders, *self._lists]
 
 
 class ZipPictures(Pictures):
@@ -128,22 +141,31 @@ class ZipPictures(Pictures):
         archive: the zip.
         names: members.
         labels, classes: see :class:`Pictures`.
+        lists: further files that tell what the pictures are.
 
     Raises:
-        ValueError: a member that would unpack to more than :data:`LARGEST_MEMBER` bytes.
+        ValueError: no zip, a damaged one, or a member that would unpack to more than :data:`LARGEST_MEMBER` bytes.
     """
 
     are_files = True
 
     def __init__(
-        self, archive: Path, names: Sequence[str], labels: np.ndarray | None = None, classes: Sequence[str] = ()
+        self,
+        archive: Path,
+        names: Sequence[str],
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        lists: Sequence[Path] = (),
     ) -> None:
-        self._archive, self._names = archive, list(names)
-        self._zip = zipfile.ZipFile(archive)
+        self._archive, self._names, self._lists = archive, list(names), tuple(lists)
         self.labels, self.classes = labels, tuple(classes)
-        for name in names:
-            if self._zip.getinfo(name).file_size > LARGEST_MEMBER:
-                raise ValueError(f"{archive}: {name} would unpack to more than {LARGEST_MEMBER:,} bytes")
+        try:
+            self._zip = zipfile.ZipFile(archive)
+            large = [name for name in names if self._zip.getinfo(name).file_size > LARGEST_MEMBER]
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ValueError(f"{archive} is no zip, a damaged one, or lacks a file ({error})") from error
+        if large:
+            raise ValueError(f"{archive}: {large[0]} would unpack to more than {LARGEST_MEMBER:,} bytes")
 
     def __len__(self) -> int:
         return len(self._names)
@@ -158,7 +180,7 @@ class ZipPictures(Pictures):
         return f"{self._archive}:{self._names[number]}"
 
     def sources(self) -> Iterable[Path]:
-        return (self._archive,)
+        return (self._archive, *self._lists)
 
 
 class MadePictures(Pictures):

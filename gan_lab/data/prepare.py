@@ -9,15 +9,17 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TextIO, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ import gan_lab
 from gan_lab.data.decode import decode
 from gan_lab.data.packed import Packed, write_tail
 from gan_lab.data.pictures import Pictures
+from gan_lab.directory import write_atomically
 
 try:
     import fcntl
@@ -58,7 +61,7 @@ class Shape:
             return decode(picture, self.size, self.channels, self.fit, self.precrop)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Journal:
     """How far an interrupted preparation came, so that the next one goes on there.
 
@@ -77,18 +80,18 @@ class Journal:
         return self.following - len(self.bad)
 
     @classmethod
-    def read(cls, path: Path, identity: str) -> Journal:
+    def read(cls, path: Path, same: str) -> Journal:
         """The journal of an earlier attempt at the very same thing, or an empty one."""
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return cls()
-        if stored.get("identity") != identity:
-            return cls()
-        return cls(stored["following"], {int(n): why for n, why in stored["bad"].items()}, stored["crc"])
+            if stored["same"] == same:
+                return cls(stored["following"], {int(n): why for n, why in stored["bad"].items()}, stored["crc"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none there, or not to be trusted: from the beginning then
+        return cls()
 
-    def write(self, path: Path, identity: str) -> None:
-        path.write_text(json.dumps({"identity": identity, "following": self.following, "bad": self.bad, "crc": self.crc}))
+    def write(self, path: Path, same: str) -> None:
+        write_atomically(path, json.dumps({"same": same, "following": self.following, "bad": self.bad, "crc": self.crc}))
 
 
 def prepare(
@@ -104,27 +107,38 @@ def prepare(
 ) -> Packed:
     """The packed file at ``path``, made if it isn't there or no longer current.
 
-    Another process at the same work is waited for. An interrupted preparation leaves its pixels in a ``.part`` file and goes
-    on from there; any other failure leaves nothing.
+    Another process at the same work is waited for. A preparation that is interrupted, or stopped by unreadable pictures,
+    leaves its pixels in a ``.part`` file, and the next one goes on from there; any other failure leaves nothing.
 
     Raises:
         ValueError: too many unreadable pictures, no room, or no permission.
     """
     if (found := _find(path, is_current)) is not None:
         return found
-    try:
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path.with_name(f".{path.stem}.lock")):
-            if (found := _find(path, is_current)) is not None:
-                return found  # the process we waited for has made it
-            _pack(path, pictures(), shape, identity, max_bad, workers, progress)
+        lock = path.with_name(f".{path.stem}.lock").open("w")
+    with lock, _held(lock):
+        if (found := _find(path, is_current)) is not None:
+            return found  # the process we waited for has made it
+        stored = pictures()
+        stored.check_labels()
+        watched = stored.watched()  # as the pictures were listed: what changes while they are decoded is noticed next time
+        _pack(path, stored, shape, {"identity": identity, "watched": watched}, max_bad, workers, progress)
+    return Packed.open(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and what helps."""
+    try:
+        yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise ValueError(
                 f"can't write {path} ({error.strerror}); set paths.data to a folder with room and permission"
             ) from error
         raise
-    return Packed.open(path)
 
 
 def _find(path: Path, is_current: Callable[[Packed], bool]) -> Packed | None:
@@ -135,57 +149,63 @@ def _find(path: Path, is_current: Callable[[Packed], bool]) -> Packed | None:
 
 
 def _pack(
-    path: Path, pictures: Pictures, shape: Shape, identity: dict[str, Any], max_bad: float, workers: int, progress: Progress
+    path: Path, pictures: Pictures, shape: Shape, about: dict[str, Any], max_bad: float, workers: int, progress: Progress
 ) -> None:
     part, notes = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
-    same = json.dumps([identity, pictures.fingerprint(), shape.__dict__], sort_keys=True)
+    same = json.dumps([len(pictures), about, shape.__dict__], sort_keys=True)
+    bytes_of_one = shape.size**2 * shape.channels
     journal = Journal.read(notes, same) if part.exists() else Journal()
-    finished = False
+    if journal.following and part.stat().st_size < journal.kept * bytes_of_one:
+        journal = Journal()  # the system lost what had been written
     try:
-        with part.open("r+b" if journal.following else "wb") as handle:
-            handle.truncate(journal.kept * shape.size**2 * shape.channels)
+        with _told(path), part.open("r+b" if journal.following else "wb") as handle:
+            handle.truncate(journal.kept * bytes_of_one)
             handle.seek(0, 2)
-            _write_pixels(handle, pictures, shape, journal, workers, progress, lambda: journal.write(notes, same))
-            _check_bad(journal, pictures, max_bad)
-            _finish(handle, pictures, shape, journal, identity)
-        part.replace(path)
-        finished = True
-    except KeyboardInterrupt:
-        journal.write(notes, same)
-        log.info(
-            "interrupted at %s of %s images; the same command goes on from there",
-            f"{journal.following:,}",
-            f"{len(pictures):,}",
-        )
+            for written in _written(handle, pictures, shape, journal, max_bad, workers):
+                journal = written
+                progress(journal.following, len(pictures))
+                if journal.following % (64 * SLICE) == 0:
+                    handle.flush()
+                    journal.write(notes, same)
+            _warn_of_bad(journal, pictures)
+            _finish(handle, pictures, shape, journal, about)
+            part.replace(path)
+    except (KeyboardInterrupt, SystemExit, Unreadable, BrokenExecutor) as stop:
+        if part.exists():
+            journal.write(notes, same)
+            log.info(
+                "%s of %s images are done; the same command goes on from there", f"{journal.following:,}", f"{len(pictures):,}"
+            )
+        if isinstance(stop, BrokenExecutor):
+            raise ValueError(
+                "a process that decodes was killed, perhaps for want of memory; try a smaller dataset.workers"
+            ) from stop
         raise
     except BaseException:
         part.unlink(missing_ok=True)
-        finished = True
+        notes.unlink(missing_ok=True)
         raise
-    finally:
-        if finished:
-            notes.unlink(missing_ok=True)
+    notes.unlink(missing_ok=True)
 
 
-def _write_pixels(
-    handle: BinaryIO,
-    pictures: Pictures,
-    shape: Shape,
-    journal: Journal,
-    workers: int,
-    progress: Progress,
-    note: Callable[[], None],
-) -> None:
-    """Decode in parallel and write in order."""
-    for count, (pixels, bad) in enumerate(_decoded(pictures, shape, journal.following, workers)):
+class Unreadable(ValueError):
+    """More pictures can't be read than the configuration allows."""
+
+
+def _written(
+    handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal, max_bad: float, workers: int
+) -> Iterator[Journal]:
+    """Write slice after slice, in order, and yield the journal after each."""
+    for pixels, bad in _decoded(pictures, shape, journal.following, workers):
         handle.write(pixels)
-        journal.crc = zlib.crc32(pixels, journal.crc)
-        journal.bad |= bad
-        journal.following = min(journal.following + SLICE, len(pictures))
-        progress(journal.following, len(pictures))
-        if count % 64 == 63:  # every 4,096 images
-            handle.flush()
-            note()
+        following = min(journal.following + SLICE, len(pictures))
+        journal = Journal(following, journal.bad | bad, zlib.crc32(pixels, journal.crc))
+        if len(journal.bad) > max_bad * len(pictures):
+            share = len(journal.bad) / len(pictures) + 0.005
+            raise Unreadable(
+                f"{_tell_bad(journal, pictures)}. Mend or remove them, or allow more by dataset.max_bad={share:.2f}"
+            )
+        yield journal
 
 
 Decoded: TypeAlias = tuple[bytes, dict[int, str]]
@@ -209,6 +229,7 @@ def _decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Iter
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        _job = None  # an array source must not stay in memory for the length of a training
 
 
 def _pool(pictures: Pictures, count: int, workers: int) -> Executor:
@@ -218,21 +239,34 @@ def _pool(pictures: Pictures, count: int, workers: int) -> Executor:
     import torch.
     """
     if sys.platform == "linux" and pictures.are_files and workers > 1 and count >= WORTH_PROCESSES:
-        return ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_begin_process)
+        return ProcessPoolExecutor(
+            workers, multiprocessing.get_context("fork"), initializer=_begin_process, initargs=(os.getpid(),)
+        )
     return ThreadPoolExecutor(workers if pictures.are_files else 1, initializer=torch.set_num_threads, initargs=(1,))
 
 
-_job: tuple[Pictures, Shape]
+_job: tuple[Pictures, Shape] | None = None
 """What is being decoded; forked processes inherit it."""
 
 
-def _begin_process() -> None:
+def _begin_process(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
+    assert _job is not None, "set before the fork"
     _job[0].reopen()
 
 
+def _end_with(parent: int) -> None:
+    """A killed parent can't end its children: they look for it themselves."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _decode_slice(first: int) -> Decoded:
+    assert _job is not None, "set before the first slice"
     pictures, shape = _job
     pixels, bad = [], {}
     for number in range(first, min(first + SLICE, len(pictures))):
@@ -243,27 +277,28 @@ def _decode_slice(first: int) -> Decoded:
     return b"".join(pixels), bad
 
 
-def _check_bad(journal: Journal, pictures: Pictures, max_bad: float) -> None:
-    if not journal.bad:
-        return
+def _tell_bad(journal: Journal, pictures: Pictures) -> str:
     named = "; ".join(f"{pictures.name(number)} ({why})" for number, why in list(journal.bad.items())[:5])
-    told = f"{len(journal.bad)} of {len(pictures)} images can't be read: {named}{' ...' if len(journal.bad) > 5 else ''}"
-    if len(journal.bad) > max_bad * len(pictures):
-        share = len(journal.bad) / len(pictures)
-        raise ValueError(f"{told}. Mend or remove them, or allow more by dataset.max_bad={share + 0.005:.2f}")
-    log.warning("%s; they are left out", told)
+    more = " ..." if len(journal.bad) > 5 else ""
+    return f"{len(journal.bad)} of the first {journal.following} of {len(pictures)} images can't be read: {named}{more}"
 
 
-def _finish(handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal, identity: dict[str, Any]) -> None:
+def _warn_of_bad(journal: Journal, pictures: Pictures) -> None:
+    if journal.kept == 0:
+        raise ValueError(f"{_tell_bad(journal, pictures)}; none is left")
+    if journal.bad:
+        log.warning("%s; they are left out", _tell_bad(journal, pictures))
+
+
+def _finish(handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal, about: dict[str, Any]) -> None:
     kept = np.delete(np.arange(len(pictures)), sorted(journal.bad))
     manifest = {
-        "identity": identity,
+        **about,
         "count": len(kept),
         **shape.__dict__,
         "classes": list(pictures.classes),
         "crc32": journal.crc,
         "bad": {pictures.name(number): why for number, why in journal.bad.items()},
-        "watched": pictures.watched(),
         "tool": f"gan_lab {gan_lab.__version__}",
     }
     write_tail(handle, None if pictures.labels is None else pictures.labels[kept], manifest)
@@ -272,13 +307,34 @@ def _finish(handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Wait for any other process that holds ``path``; a killed one lets go."""
-    with path.open("w") as handle:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("another process is preparing the same data set; waiting for it")
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield  # the empty file stays: removed, it could be locked by two processes, each holding another one of that name
+def _held(lock: TextIO) -> Iterator[None]:
+    """Wait for any other process that holds the lock; a killed one lets go.
+
+    The file stays when it is done: removed, it could be locked by two processes, each holding another one of that name. It is
+    a record lock, which forked children do not inherit: orphans of a killed process must not keep it.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.info("another process is preparing the same data set; waiting for it")
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+    with Terminated():
+        yield
+
+
+class Terminated:
+    """A context in which SIGTERM raises SystemExit, so that a scheduler's end is an orderly one."""
+
+    def __enter__(self) -> None:
+        self._previous: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._raise)
+
+    def __exit__(self, *error: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    @staticmethod
+    def _raise(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)

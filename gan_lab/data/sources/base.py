@@ -41,7 +41,7 @@ class Source(ABC):
         limit: take only so many images, a random choice that depends on ``seed`` alone; None takes all.
         seed: of that choice.
         max_bad: share of unreadable images up to which they are left out with a warning.
-        workers: threads that decode; None takes as many as there are processors.
+        workers: processes (threads, for few images) that decode; None takes as many as there are processors for this one.
         mirror, last: how a :class:`gan_lab.data.stream.Stream` shows the images; see there.
     """
 
@@ -86,7 +86,7 @@ class Source(ABC):
         self.shape = Shape(size, channels, fit, self.precrop())
         self._classes: Sequence[str | int] | None = classes
         self._attributes, self._limit, self._seed = attributes, limit, seed
-        self._max_bad, self._workers = max_bad, workers or os.cpu_count() or 1
+        self._max_bad, self._workers = max_bad, workers or _processors()
 
     @abstractmethod
     def pictures(self) -> Pictures:
@@ -149,12 +149,17 @@ class Source(ABC):
         return pictures
 
 
+def _processors() -> int:
+    """Those this process may use, which on a shared machine are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _is_current(packed: Packed) -> bool:
     """Whether nothing that was packed has changed since; what is gone altogether does not count as changed."""
     for path, changed in packed.manifest["watched"].items():
         try:
             if Path(path).stat().st_mtime_ns != changed:
                 return False
-        except FileNotFoundError:
+        except OSError:  # gone, or out of reach
             continue
     return True

@@ -47,28 +47,34 @@ class CelebA(Source):
         return self._precrop
 
     def pictures(self) -> Pictures:
-        partition = dict(line.split() for line in self._lines("list_eval_partition.txt"))
-        _, heading, *rows = self._lines("list_attr_celeba.txt")
-        attributes = tuple(heading.split())
-        names, values = [], []
-        for row in rows:
-            name, *signs = row.split()
-            if len(signs) != len(attributes):
-                raise ValueError(f"dataset=celeba: list_attr_celeba.txt is damaged at {name}")
-            if partition.get(name) in PARTITIONS[self.split]:
-                names.append(name)
-                values.append([sign == "1" for sign in signs])
-        labels = np.array(values, dtype=np.uint8).reshape(len(names), len(attributes))
+        lists = [self._file(name) for name in ("list_attr_celeba.txt", "list_eval_partition.txt")]
+        attributes, rows = self._attribute_rows(lists[0])
+        partition = self._partition(lists[1])
+        if rows.keys() != partition.keys():
+            raise ValueError(f"dataset=celeba: {lists[0]} and {lists[1]} do not list the same pictures")
+        names = [name for name in rows if partition[name] in PARTITIONS[self.split]]
+        labels = np.array([rows[name] for name in names], dtype=np.uint8).reshape(len(names), len(attributes))
         if (self._folder / "img_align_celeba").is_dir():
-            return FilePictures(self._folder / "img_align_celeba", names, labels, attributes)
+            return FilePictures(self._folder / "img_align_celeba", names, labels, attributes, lists)
         archive = self._file("img_align_celeba.zip")
-        try:
-            return ZipPictures(archive, [f"img_align_celeba/{name}" for name in names], labels, attributes)
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"dataset=celeba: {archive} is damaged or not the published one ({error})") from error
+        return ZipPictures(archive, [f"img_align_celeba/{name}" for name in names], labels, attributes, lists)
 
-    def _lines(self, name: str) -> list[str]:
-        return self._file(name).read_text(encoding="utf-8").split("\n")[: -1 or None]
+    def _attribute_rows(self, path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
+        """The names of the attributes, and for each picture which it has. The first line is the number of pictures."""
+        count, heading, *lines = [*path.read_text(encoding="utf-8").splitlines(), "", ""]
+        attributes = tuple(heading.split())
+        rows = {name: [sign == "1" for sign in signs] for name, *signs in map(str.split, filter(str.strip, lines))}
+        if str(len(rows)) != count.strip() or any(len(row) != len(attributes) for row in rows.values()):
+            raise ValueError(
+                f"dataset=celeba: {path} is damaged or cut short: {len(rows)} whole rows instead of {count.strip()}"
+            )
+        return attributes, rows
+
+    def _partition(self, path: Path) -> dict[str, str]:
+        pairs = [tuple(line.split()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if any(len(pair) != 2 or pair[1] not in PARTITIONS["all"] for pair in pairs):
+            raise ValueError(f"dataset=celeba: {path} is damaged: its lines are a picture's name and 0, 1 or 2")
+        return {pair[0]: pair[1] for pair in pairs}
 
     def _file(self, name: str) -> Path:
         path = self._folder / name

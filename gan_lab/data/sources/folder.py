@@ -48,8 +48,9 @@ class Folder(Source):
     def _of_folder(self) -> Pictures:
         names = sorted(self._walk())
         labels_file = self._path / LABELS_FILE
-        labels, classes = self._labels(names, labels_file.read_bytes() if labels_file.is_file() else None)
-        return FilePictures(self._path, self._some(names), labels, classes)
+        lists = [labels_file] if labels_file.is_file() else []
+        labels, classes = self._labels(names, labels_file.read_bytes() if lists else None)
+        return FilePictures(self._path, self._some(names), labels, classes, lists)
 
     def _of_zip(self) -> Pictures:
         try:
@@ -58,7 +59,7 @@ class Folder(Source):
                 for member in members:
                     if PurePosixPath(member).is_absolute() or ".." in PurePosixPath(member.replace("\\", "/")).parts:
                         raise ValueError(f"dataset.path={self._path}: its member {member} points outside of it; it is not read")
-                names = sorted(member for member in members if _is_picture(member) and not member.startswith("__MACOSX/"))
+                names = sorted({member for member in members if _is_picture(member) and not member.startswith("__MACOSX/")})
                 description = archive.read(LABELS_FILE) if LABELS_FILE in members else None
         except zipfile.BadZipFile as error:
             raise ValueError(f"dataset.path={self._path} is no zip, or a damaged one ({error})") from error
@@ -67,7 +68,7 @@ class Folder(Source):
 
     def _of_array(self) -> Pictures:
         try:
-            stored: Any = np.load(self._path, allow_pickle=False)
+            stored: Any = np.load(self._path, allow_pickle=False, mmap_mode="r")
             images, labels = (stored["images"], stored.get("labels")) if self._path.suffix.lower() == ".npz" else (stored, None)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"dataset.path={self._path} can't be read as an array of images ({error})") from error
@@ -76,16 +77,26 @@ class Folder(Source):
                 f"dataset.path={self._path}: must be uint8 [N, height, width] or [N, height, width, 1, 3 or 4], "
                 f"not {images.dtype} {list(images.shape)}"
             )
-        if labels is not None and (labels.shape != (len(images),) or labels.min() < 0):
-            raise ValueError(f"dataset.path={self._path}: labels must be one number from 0 for each image")
-        classes = [] if labels is None else [str(n) for n in range(int(labels.max()) + 1)]
+        if labels is not None and (
+            labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min(initial=0) < -1
+        ):
+            raise ValueError(f"dataset.path={self._path}: labels must be a whole number from 0 for each image, or -1 for none")
+        classes = [] if labels is None else [str(n) for n in range(int(labels.max(initial=-1)) + 1)]
         return ArrayPictures(images, [self._path], None if labels is None else labels.astype(np.int64), classes)
 
     def _walk(self) -> Iterator[str]:
         for folder, inner, files in os.walk(self._path, followlinks=True, onerror=_refuse):
             inner[:] = [name for name in inner if not name.startswith(".")]
+            if (Path(folder).stat().st_dev, Path(folder).stat().st_ino) in self._parents(Path(folder)):
+                inner.clear()  # a link back to a folder it is in
+                continue
             below = Path(folder).relative_to(self._path)
             yield from ((below / name).as_posix() for name in files if _is_picture(name))
+
+    def _parents(self, folder: Path) -> set[tuple[int, int]]:
+        """The folders ``folder`` lies in, up to the data set's, by what identifies them on the disk."""
+        between = [parent for parent in folder.parents if parent.is_relative_to(self._path)]
+        return {(stat.st_dev, stat.st_ino) for stat in map(Path.stat, between)}
 
     def _some(self, names: list[str]) -> list[str]:
         if not names:
@@ -113,4 +124,5 @@ def _refuse(error: OSError) -> None:
 
 
 def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not PurePosixPath(name).name.startswith(".")
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
