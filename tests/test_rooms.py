@@ -23,7 +23,12 @@ OUTSIDE = {
     "matplotlib": {"reporting"},
     "jinja2": {"reporting"},
 }
-BESIDE = {("metrics", "data.images"), ("tracking", "directory"), ("reporting", "directory")}
+BESIDE = {
+    ("metrics", "data.images"),
+    ("data", "directory.write_atomically"),
+    ("tracking", "directory"),
+    ("reporting", "directory"),
+}
 
 
 def imports(file: Path) -> set[str]:
