@@ -25,7 +25,7 @@ OUTSIDE = {
 }
 BESIDE = {
     ("metrics", "data.images"),
-    ("data", "directory.write_atomically"),
+    ("data", "directory"),
     ("tracking", "directory"),
     ("reporting", "directory"),
 }
