@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from gan_lab.build import build_trainer
 from gan_lab.config import CONF_DIR
+from gan_lab.config.command import expand_home
 from gan_lab.config.schema import Config, check
 from gan_lab.training.device import choose_device
 from gan_lab.training.trainer import Trainer
@@ -170,6 +171,13 @@ def test_one_players_optimizer_can_differ(tmp_path: Path) -> None:
     trainer = build(tmp_path, "optimizer=rmsprop", "optimizer.lr=3e-4", "optimizer.generator.lr=7e-5")
     rates = {phase.name: phase.optimizer.param_groups[0]["lr"] for phase in trainer.phases}
     assert rates == {"d": 3e-4, "g": 7e-5}
+
+
+def test_a_tilde_is_the_home_folder_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for home in ("/home/ann", "/home/ann b's (old), new"):
+        monkeypatch.setenv("HOME", home)
+        cfg = compose_config("dataset=folder", expand_home("dataset.path=~/pictures/cats"), expand_home("dataset.size=64"))
+        assert cfg.dataset.path == f"{home}/pictures/cats" and cfg.dataset.size == 64
 
 
 def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:

@@ -38,6 +38,15 @@ def leaving_nothing_empty(task: Callable[[DictConfig], Any]) -> Callable[[DictCo
     return run
 
 
+def expand_home(argument: str) -> str:
+    """``key=~/pictures`` as an override Hydra can read: no shell expands that, and Hydra's grammar has no ``~`` in a value."""
+    key, equals, value = argument.partition("=")
+    if value != "~" and not value.startswith("~/"):
+        return argument
+    path = str(Path(value).expanduser()).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}{equals}'{path}'"
+
+
 def run_command(command: Callable[[], Any], rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a ``hydra.main`` function as a program.
 
@@ -51,7 +60,7 @@ def run_command(command: Callable[[], Any], rewrite: Callable[[Sequence[str]], l
     with_traceback = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # Hydra would word errors itself, and those it doesn't know as tracebacks
     try:
-        sys.argv[1:] = rewrite(sys.argv[1:])
+        sys.argv[1:] = rewrite([expand_home(argument) for argument in sys.argv[1:]])
         command()
         sys.stdout.flush()
     except KeyboardInterrupt:
