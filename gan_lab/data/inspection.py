@@ -15,8 +15,8 @@ from gan_lab.data.images import ImageSet, grid
 from gan_lab.data.prepare import Progress
 from gan_lab.data.sources.base import Source
 
-MOST = 20
-"""Rows of a table; the rest is counted."""
+MOST = 40
+"""Rows of a table; the rest is told in one."""
 
 SHEET = 100
 """Images on the contact sheet."""
@@ -88,5 +88,6 @@ def _table(heading: str, counts: dict[str, int]) -> Table:
     for name, count in list(counts.items())[:MOST]:
         table.add_row(name, f"{count:,}")
     if len(counts) > MOST:
-        table.add_row(f"… {len(counts) - MOST} more", f"{sum(list(counts.values())[MOST:]):,}")
+        rest = list(counts.values())[MOST:]
+        table.add_row(f"… {len(rest)} more", f"{min(rest):,} to {max(rest):,} each")
     return table

@@ -157,6 +157,8 @@ def _pack(
     journal = Journal.read(notes, same) if part.exists() else Journal()
     if journal.following and part.stat().st_size < journal.kept * bytes_of_one:
         journal = Journal()  # the system lost what had been written
+    if any(_is_readable(pictures, shape, number) for number in journal.bad):
+        journal = Journal()  # somebody has mended them
     try:
         with _told(path), part.open("r+b" if journal.following else "wb") as handle:
             handle.truncate(journal.kept * bytes_of_one)
@@ -186,6 +188,14 @@ def _pack(
         notes.unlink(missing_ok=True)
         raise
     notes.unlink(missing_ok=True)
+
+
+def _is_readable(pictures: Pictures, shape: Shape, number: int) -> bool:
+    try:
+        shape.decode(pictures, number)
+    except Exception:  # whatever a damaged file makes a decoder raise
+        return False
+    return True
 
 
 class Unreadable(ValueError):

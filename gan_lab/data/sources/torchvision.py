@@ -18,12 +18,12 @@ class Torchvision(Source):
 
     Args:
         reader: name of the class in ``torchvision.datasets``.
-        parts: its own splits, by the name used here.
+        parts: for each split, by the name used here, the reader's own it is made of.
         folder: its folder below the root.
         shared: the rest are :class:`Source`'s.
     """
 
-    def __init__(self, *, reader: str, parts: dict[str, str], folder: str, **shared: Any) -> None:
+    def __init__(self, *, reader: str, parts: dict[str, list[str]], folder: str, **shared: Any) -> None:
         self._parts = dict(parts)
         self.splits = tuple(parts)
         super().__init__(**shared)
@@ -31,8 +31,15 @@ class Torchvision(Source):
         self._folder = self.root / folder
 
     def pictures(self) -> ArrayPictures:
+        parts = [self._open(part) for part in self._parts[self.split]]
+        pixels = np.concatenate([np.asarray(part.data) for part in parts]).transpose(0, 2, 3, 1)
+        labels = np.concatenate([np.asarray(part.labels, dtype=np.int64) for part in parts])
+        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        return ArrayPictures(pixels, files, labels, getattr(parts[0], "classes", DIGITS))
+
+    def _open(self, part: str) -> Any:
         try:
-            stored = self._reader(str(self._folder), split=self._parts[self.split], download=True)
+            return self._reader(str(self._folder), split=part, download=True)
         except ModuleNotFoundError as error:
             raise ValueError(f"dataset={self.name} needs the package {error.name}: pip install {error.name}") from error
         except (OSError, RuntimeError, EOFError, ValueError) as error:
@@ -40,7 +47,3 @@ class Torchvision(Source):
                 f"dataset={self.name} is not whole under {self._folder} and could not be downloaded ({error}). "
                 f"Put its files there as torchvision.datasets.{self._reader.__name__} lays them out, or set paths.data"
             ) from error
-        labels = np.asarray(stored.labels, dtype=np.int64)
-        classes = getattr(stored, "classes", DIGITS)
-        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
-        return ArrayPictures(np.asarray(stored.data).transpose(0, 2, 3, 1), files, labels, classes)
