@@ -43,6 +43,11 @@ Progress = Callable[[int, int], None]
 SLICE = 64
 """Images decoded at a time."""
 
+NO_ROOM_OR_PERMISSION = {
+    getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST")
+}
+"""Error numbers that another folder helps against; not every system has all of them."""
+
 WORTH_PROCESSES = 1000
 """Pictures from which on processes pay."""
 
@@ -134,7 +139,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in NO_ROOM_OR_PERMISSION:
             raise ValueError(
                 f"can't write {path} ({error.strerror}); set paths.data to a folder with room and permission"
             ) from error
