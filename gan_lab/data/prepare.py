@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import mmap
 import multiprocessing
 import os
 import signal
@@ -40,8 +41,8 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """``(done, total)``, called now and then."""
 
-SLICE = 64
-"""Images decoded at a time."""
+SLICE, SLICE_BYTES = 64, 2**22
+"""Images decoded at a time: so many, or fewer large ones."""
 
 NO_ROOM_OR_PERMISSION = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST")
@@ -164,6 +165,7 @@ def _pack(
         journal = Journal()  # the system lost what had been written
     if any(_is_readable(pictures, shape, number) for number in journal.bad):
         journal = Journal()  # somebody has mended them
+    noted = time.monotonic()
     try:
         with _told(path), part.open("r+b" if journal.following else "wb") as handle:
             handle.truncate(journal.kept * bytes_of_one)
@@ -171,7 +173,8 @@ def _pack(
             for written in _written(handle, pictures, shape, journal, max_bad, workers):
                 journal = written
                 progress(journal.following, len(pictures))
-                if journal.following % (64 * SLICE) == 0:
+                if time.monotonic() > noted + 2:
+                    noted = time.monotonic()
                     handle.flush()
                     journal.write(notes, same)
             _warn_of_bad(journal, pictures)
@@ -211,10 +214,9 @@ def _written(
     handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal, max_bad: float, workers: int
 ) -> Iterator[Journal]:
     """Write slice after slice, in order, and yield the journal after each."""
-    for pixels, bad in _decoded(pictures, shape, journal.following, workers):
-        handle.write(pixels)
-        following = min(journal.following + SLICE, len(pictures))
-        journal = Journal(following, journal.bad | bad, zlib.crc32(pixels, journal.crc))
+    for following, pixels, bad in _decoded(pictures, shape, journal.following, workers):
+        handle.write(pixels.data)
+        journal = Journal(following, journal.bad | bad, zlib.crc32(pixels.data, journal.crc))
         if len(journal.bad) > max_bad * len(pictures):
             share = len(journal.bad) / len(pictures) + 0.005
             raise Unreadable(
@@ -223,28 +225,64 @@ def _written(
         yield journal
 
 
-Decoded: TypeAlias = tuple[bytes, dict[int, str]]
-"""Pixels of a slice's readable pictures, and the unreadable ones by number, with the reason."""
+@dataclass(frozen=True)
+class Work:
+    """What is being decoded, and the shared memory it is decoded into; forked processes inherit it.
+
+    Attributes:
+        pictures, shape: what to decode, and how.
+        arena: ``[slots, slice, size, size, channels]`` uint8; a slice is decoded into one slot.
+    """
+
+    pictures: Pictures
+    shape: Shape
+    arena: np.ndarray
+
+    @classmethod
+    def of(cls, pictures: Pictures, shape: Shape, slots: int) -> Work:
+        one = shape.size**2 * shape.channels
+        count = max(1, min(SLICE, SLICE_BYTES // one))
+        memory = np.frombuffer(mmap.mmap(-1, slots * count * one), dtype=np.uint8)
+        return cls(pictures, shape, memory.reshape(slots, count, shape.size, shape.size, shape.channels))
 
 
-def _decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Iterator[Decoded]:
-    """Slices in order, a few ahead of the writer, so that memory does not grow with the data set."""
-    global _job
-    _job = pictures, shape
-    waiting: deque[Future[Decoded]] = deque()
+_work: Work | None = None
+
+Decoded: TypeAlias = tuple[int, dict[int, str]]
+"""How many pictures of a slice stand in its slot, and the unreadable ones by number, with the reason."""
+
+
+def _decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
+    """For each slice, in order: the number that follows it, its pixels, and its unreadable pictures.
+
+    A few slices are decoded ahead of the writer, so memory does not grow with the data set. Pixels come through shared memory:
+    sent through a pipe they would keep the processes waiting for the writer.
+    """
+    global _work
+    free = deque(range(4 * workers))
+    _work = Work.of(pictures, shape, len(free))
+    step = _work.arena.shape[1]
+    waiting: deque[tuple[int, int, Future[Decoded]]] = deque()
     pool = _pool(pictures, len(pictures) - start, workers)
     try:
-        for first in range(start, len(pictures), SLICE):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside torch's threads, which no child uses
-                waiting.append(pool.submit(_decode_slice, first))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        upcoming = iter(range(start, len(pictures), step))
+        while True:
+            while free and (first := next(upcoming, None)) is not None:
+                slot = free.popleft()
+                with warnings.catch_warnings():
+                    warnings.simplefilter(
+                        "ignore", DeprecationWarning
+                    )  # of forking beside torch's threads, which no child uses
+                    waiting.append((first, slot, pool.submit(_decode_slice, first, slot)))
+            if not waiting:
+                return
+            first, slot, future = waiting.popleft()
+            kept, bad = future.result()
+            yield min(first + step, len(pictures)), _work.arena[slot, :kept], bad
+            free.append(slot)  # the writer has come back for more, so it is done with these
     finally:
         pool.shutdown(cancel_futures=True)
-        _job = None  # an array source must not stay in memory for the length of a training
+        _work = None  # an array source must not stay in memory for the length of a training
 
 
 def _pool(pictures: Pictures, count: int, workers: int) -> Executor:
@@ -260,17 +298,13 @@ def _pool(pictures: Pictures, count: int, workers: int) -> Executor:
     return ThreadPoolExecutor(workers if pictures.are_files else 1, initializer=torch.set_num_threads, initargs=(1,))
 
 
-_job: tuple[Pictures, Shape] | None = None
-"""What is being decoded; forked processes inherit it."""
-
-
 def _begin_process(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
-    assert _job is not None, "set before the fork"
-    _job[0].reopen()
+    assert _work is not None, "set before the fork"
+    _work.pictures.reopen()
 
 
 def _end_with(parent: int) -> None:
@@ -280,16 +314,17 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _decode_slice(first: int) -> Decoded:
-    assert _job is not None, "set before the first slice"
-    pictures, shape = _job
-    pixels, bad = [], {}
-    for number in range(first, min(first + SLICE, len(pictures))):
+def _decode_slice(first: int, slot: int) -> Decoded:
+    assert _work is not None, "set before the first slice"
+    target, kept, bad = _work.arena[slot], 0, {}
+    for number in range(first, min(first + len(target), len(_work.pictures))):
         try:
-            pixels.append(shape.decode(pictures, number).tobytes())
+            target[kept] = _work.shape.decode(_work.pictures, number)
         except Exception as error:  # whatever a damaged file makes a decoder raise
             bad[number] = str(error) or type(error).__name__
-    return b"".join(pixels), bad
+        else:
+            kept += 1
+    return kept, bad
 
 
 def _tell_bad(journal: Journal, pictures: Pictures) -> str:
