@@ -5,28 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import mmap
-import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import warnings
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, TypeAlias
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
-import torch
 
 import gan_lab
-from gan_lab.data.decode import decode
+from gan_lab.data.decoding import Shape, decoded
 from gan_lab.data.packed import Packed, write_tail
 from gan_lab.data.pictures import Pictures
 from gan_lab.directory import write_atomically
@@ -41,30 +35,10 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 """``(done, total)``, called now and then."""
 
-SLICE, SLICE_BYTES = 64, 2**22
-"""Images decoded at a time: so many, or fewer large ones."""
-
 NO_ROOM_OR_PERMISSION = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST")
 }
 """Error numbers that another folder helps against; not every system has all of them."""
-
-WORTH_PROCESSES = 1000
-"""Pictures from which on processes pay."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the pixels of a packed file look like; see :func:`gan_lab.data.decode.decode`."""
-
-    size: int
-    channels: int
-    fit: str
-    precrop: int | None = None
-
-    def decode(self, pictures: Pictures, number: int) -> np.ndarray:
-        with pictures.open(number) as picture:
-            return decode(picture, self.size, self.channels, self.fit, self.precrop)
 
 
 @dataclass(frozen=True)
@@ -214,7 +188,7 @@ def _written(
     handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal, max_bad: float, workers: int
 ) -> Iterator[Journal]:
     """Write slice after slice, in order, and yield the journal after each."""
-    for following, pixels, bad in _decoded(pictures, shape, journal.following, workers):
+    for following, pixels, bad in decoded(pictures, shape, journal.following, workers):
         handle.write(pixels.data)
         journal = Journal(following, journal.bad | bad, zlib.crc32(pixels.data, journal.crc))
         if len(journal.bad) > max_bad * len(pictures):
@@ -223,108 +197,6 @@ def _written(
                 f"{_tell_bad(journal, pictures)}. Mend or remove them, or allow more by dataset.max_bad={share:.2f}"
             )
         yield journal
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is being decoded, and the shared memory it is decoded into; forked processes inherit it.
-
-    Attributes:
-        pictures, shape: what to decode, and how.
-        arena: ``[slots, slice, size, size, channels]`` uint8; a slice is decoded into one slot.
-    """
-
-    pictures: Pictures
-    shape: Shape
-    arena: np.ndarray
-
-    @classmethod
-    def of(cls, pictures: Pictures, shape: Shape, slots: int) -> Work:
-        one = shape.size**2 * shape.channels
-        count = max(1, min(SLICE, SLICE_BYTES // one))
-        memory = np.frombuffer(mmap.mmap(-1, slots * count * one), dtype=np.uint8)
-        return cls(pictures, shape, memory.reshape(slots, count, shape.size, shape.size, shape.channels))
-
-
-_work: Work | None = None
-
-Decoded: TypeAlias = tuple[int, dict[int, str]]
-"""How many pictures of a slice stand in its slot, and the unreadable ones by number, with the reason."""
-
-
-def _decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
-    """For each slice, in order: the number that follows it, its pixels, and its unreadable pictures.
-
-    A few slices are decoded ahead of the writer, so memory does not grow with the data set. Pixels come through shared memory:
-    sent through a pipe they would keep the processes waiting for the writer.
-    """
-    global _work
-    free = deque(range(4 * workers))
-    _work = Work.of(pictures, shape, len(free))
-    step = _work.arena.shape[1]
-    waiting: deque[tuple[int, int, Future[Decoded]]] = deque()
-    pool = _pool(pictures, len(pictures) - start, workers)
-    try:
-        upcoming = iter(range(start, len(pictures), step))
-        while True:
-            while free and (first := next(upcoming, None)) is not None:
-                slot = free.popleft()
-                with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore", DeprecationWarning
-                    )  # of forking beside torch's threads, which no child uses
-                    waiting.append((first, slot, pool.submit(_decode_slice, first, slot)))
-            if not waiting:
-                return
-            first, slot, future = waiting.popleft()
-            kept, bad = future.result()
-            yield min(first + step, len(pictures)), _work.arena[slot, :kept], bad
-            free.append(slot)  # the writer has come back for more, so it is done with these
-    finally:
-        pool.shutdown(cancel_futures=True)
-        _work = None  # an array source must not stay in memory for the length of a training
-
-
-def _pool(pictures: Pictures, count: int, workers: int) -> Executor:
-    """Forked processes for files that have to be decoded, since Pillow keeps the interpreter's lock for half of the work.
-
-    Where there is no safe fork, and where there is little to do, threads: a process started from nothing would need seconds to
-    import torch.
-    """
-    if sys.platform == "linux" and pictures.are_files and workers > 1 and count >= WORTH_PROCESSES:
-        return ProcessPoolExecutor(
-            workers, multiprocessing.get_context("fork"), initializer=_begin_process, initargs=(os.getpid(),)
-        )
-    return ThreadPoolExecutor(workers if pictures.are_files else 1, initializer=torch.set_num_threads, initargs=(1,))
-
-
-def _begin_process(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    torch.set_num_threads(1)
-    assert _work is not None, "set before the fork"
-    _work.pictures.reopen()
-
-
-def _end_with(parent: int) -> None:
-    """A killed parent can't end its children: they look for it themselves."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _decode_slice(first: int, slot: int) -> Decoded:
-    assert _work is not None, "set before the first slice"
-    target, kept, bad = _work.arena[slot], 0, {}
-    for number in range(first, min(first + len(target), len(_work.pictures))):
-        try:
-            target[kept] = _work.shape.decode(_work.pictures, number)
-        except Exception as error:  # whatever a damaged file makes a decoder raise
-            bad[number] = str(error) or type(error).__name__
-        else:
-            kept += 1
-    return kept, bad
 
 
 def _tell_bad(journal: Journal, pictures: Pictures) -> str:

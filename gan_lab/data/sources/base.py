@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from gan_lab.data.decode import FITS
+from gan_lab.data.decoding import Shape
 from gan_lab.data.images import ImageSet
 from gan_lab.data.packed import Packed
 from gan_lab.data.pictures import Pictures
-from gan_lab.data.prepare import Progress, Shape, prepare
+from gan_lab.data.prepare import Progress, prepare
 
 IN_MEMORY = 256 * 2**20
 """Bytes of pixels up to which a set is read into memory; larger ones stay mapped, and the system keeps what is used."""
