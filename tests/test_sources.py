@@ -15,6 +15,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from conftest import compose_config, run_module
 from PIL import Image
 
@@ -453,6 +455,17 @@ def test_a_request_is_packed_once_and_other_requests_are_other_files(folder: Pat
     paths = {own(folder, shared, **more).packed_path() for more in ({}, {"size": 17}, {"fit": "crop"}, {"channels": 3})}
     assert len(paths) == 4
     assert [p.name for p in packed.path.parent.iterdir() if not p.name.startswith(".")] == [packed.path.name]
+
+
+def test_packing_leaves_torch_its_threads(folder: Path, shared: dict[str, Any]) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        own(folder, shared, workers=2).load()
+        with ThreadPoolExecutor(1) as pool:
+            assert [torch.get_num_threads(), pool.submit(torch.get_num_threads).result()] == [2, 2]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_changed_folder_is_packed_anew(folder: Path, shared: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Itera
     sent through a pipe they would keep the processes waiting for the writer.
     """
     global _work
+    threads = torch.get_num_threads()
     free = deque(range(4 * workers))
     _work = Work.of(pictures, shape, len(free))
     step = _work.arena.shape[1]
@@ -87,10 +88,8 @@ def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Itera
         while True:
             while free and (first := next(upcoming, None)) is not None:
                 slot = free.popleft()
-                with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore", DeprecationWarning
-                    )  # of forking beside torch's threads, which no child uses
+                with warnings.catch_warnings():  # of forking beside torch's threads, which no child uses
+                    warnings.simplefilter("ignore", DeprecationWarning)
                     waiting.append((first, slot, pool.submit(_decode_slice, first, slot)))
             if not waiting:
                 return
@@ -100,6 +99,7 @@ def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Itera
             free.append(slot)  # the writer has come back for more, so it is done with these
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # the pool's threads have set it for every later thread of the process
         _work = None  # an array source must not stay in memory for the length of a training
 
 
