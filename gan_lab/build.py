@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from gan_lab.config import Job, instantiate
+from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.images import ImageSet
 from gan_lab.data.sources import Source
 from gan_lab.data.stream import Stream
 from gan_lab.directory import RunDirectory
+from gan_lab.models.base import Growing
+from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.players import build_discriminator, build_generator
 from gan_lab.reporting.live import LiveReport
-from gan_lab.terms.adversarial import AdversarialTerm
-from gan_lab.terms.base import Term
+from gan_lab.terms.base import RoundView, Term
+from gan_lab.terms.penalties import R1, R2, SlopePenalty
 from gan_lab.tracking import RunInfo, Trackers
 from gan_lab.tracking.console import Console, progress_of
 from gan_lab.tracking.files import Files
@@ -24,18 +30,26 @@ from gan_lab.training import checkpoint
 from gan_lab.training.accuracy import Accuracy
 from gan_lab.training.device import choose_device, seed_everything
 from gan_lab.training.events import At, Cadence, Every
-from gan_lab.training.phase import Phase
+from gan_lab.training.growth import Growth, NoGrowth, Progressive
+from gan_lab.training.phase import Observer, Phase
 from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Preview
 from gan_lab.training.round import Game
+from gan_lab.training.sampling import Sampler
 from gan_lab.training.summary import count_parameters, describe
 from gan_lab.training.trainer import Cadences, Trainer
+
+log = logging.getLogger(__name__)
+
+GAME_GROUPS = ("loss", "penalty", "conditioning", "augment", "optimizer", "schedule", "precision")
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 def build_trainer(job: Job) -> Trainer:
     """Compose the trainer of a job; nothing is written yet.
+
+    What the data alone can tell, such as the number of classes, is entered into ``job.cfg``.
 
     Raises:
         ValueError: whatever in the configuration can't be had, with the key that asks for it.
@@ -44,22 +58,22 @@ def build_trainer(job: Job) -> Trainer:
     device = choose_device(cfg.device)
     seed_everything(cfg.seed, cfg.deterministic)
     precision = instantiate(cfg.precision, "precision", device=device)
-    game = build_game(cfg, device)
+    stream = build_stream(cfg, device)
+    game = build_game(cfg, stream.data, device)
     phases = build_phases(cfg, game, precision)
     evaluation = instantiate(cfg.evaluation.suite, "evaluation.suite")
-    average = instantiate(cfg.ema, "ema", generator=game.generator)
+    sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, cfg.dataset.size, device)
     schedule = instantiate(cfg.schedule, "schedule")
-    stream = build_stream(cfg, device)
     total_images = count_images(cfg, stream)
-    latents = game.latents.draw(cfg.sample.count, device, torch.Generator().manual_seed(cfg.seed))
     return Trainer(
         game=game,
         phases=phases,
         stream=stream,
-        average=average,
+        sampler=sampler,
+        growth=build_growth(cfg, game, stream, total_images),
         schedule=schedule,
         evaluation=evaluation,
-        preview=Preview(job.directory, latents, cfg.sample.columns, cfg.sample.scale),
+        preview=build_preview(job, game, device),
         tracker=build_trackers(cfg),
         report=LiveReport(),
         info=describe_run(job, game, stream.data, device, total_images, stream.images_per_epoch),
@@ -78,19 +92,47 @@ def build_stream(cfg: DictConfig, device: torch.device) -> Stream:
     return Stream(data, cfg.batch_size, cfg.seed, device, MEMORY_FORMATS[cfg.memory_format], source.last, source.mirror)
 
 
-def build_game(cfg: DictConfig, device: torch.device) -> Game:
-    def network(name: str) -> nn.Module:
-        return instantiate(cfg.model[name], f"model.{name}").to(device=device, memory_format=MEMORY_FORMATS[cfg.memory_format])
+def build_game(cfg: DictConfig, data: ImageSet, device: torch.device) -> Game:
+    """The players, and the sources of what they are given. The number of classes is entered into the configuration."""
+    labels = build_labels(cfg, data)
+    memory_format = MEMORY_FORMATS[cfg.memory_format]
+    return Game(
+        build_generator(cfg).to(device).to(memory_format=memory_format),
+        build_discriminator(cfg).to(device).to(memory_format=memory_format),
+        instantiate(cfg.model.latents, "model.latents"),
+        labels,
+        Augmentations({name: instantiate(node, f"augment.{name}") for name, node in cfg.augment.items()}).to(device),
+    )
 
-    return Game(network("generator"), network("discriminator"), instantiate(cfg.model.latents, "model.latents"))
+
+def build_labels(cfg: DictConfig, data: ImageSet) -> Labels | NoLabels:
+    """Where labels come from, if the conditioning wants any."""
+    if not cfg.conditioning.labels:
+        return NoLabels()
+    labels = data.labels_of(slice(None))
+    if labels is None or not data.classes:
+        raise ValueError(f"conditioning: {cfg.dataset.name} has no classes; conditioning=none needs none")
+    if (unlabelled := int((labels < 0).sum())) if labels.dim() == 1 else 0:
+        raise ValueError(
+            f"conditioning: {unlabelled:,} of {len(data):,} images have no label; dataset.split or .classes leaves them out"
+        )
+    known = cfg.conditioning.num_classes
+    if known is not None and known != len(data.classes):
+        raise ValueError(f"conditioning.num_classes={known}: the data set has {len(data.classes)}")
+    cfg.conditioning.num_classes = len(data.classes)
+    return Labels.of_data(data.classes, labels)
 
 
 def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Phase, Phase]:
     """The discriminator's turn, then the generator's; the generator moves once in ``n_critic`` iterations."""
     terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
     accuracy = Accuracy(terms["discriminator"].values())
+    warn_of_batch_norm(game.discriminator, terms["discriminator"])
 
-    def phase(name: str, idle: str, **more: Any) -> Phase:
+    def observe_reals(round: RoundView) -> dict[str, Tensor]:
+        return game.augment.observe(round.real_logits)
+
+    def phase(name: str, idle: str, observers: list[Observer], every: int = 1) -> Phase:
         player = getattr(game, name)
         optimizer = instantiate(cfg.optimizer[name], f"optimizer.{name}")(player.parameters())
         return Phase(
@@ -99,28 +141,72 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
             getattr(game, idle),
             optimizer,
             terms[name],
-            precision=precision,
+            observers,
+            precision,
+            every=every,
             accumulate=cfg.accumulate,
             gradient_clip=cfg.gradient_clip,
-            **more,
         )
 
     return (
-        phase("discriminator", idle="generator", figures=accuracy.of_discriminator),
-        phase("generator", idle="discriminator", figures=accuracy.of_generator, every=cfg.n_critic),
+        phase("discriminator", "generator", [accuracy.of_discriminator, observe_reals]),
+        phase("generator", "discriminator", [accuracy.of_generator], every=cfg.n_critic),
     )
 
 
 def build_terms(cfg: DictConfig, player: str) -> dict[str, Term]:
-    """What a player minimises: the loss's terms and the penalty's, by name."""
+    """What a player minimises: the terms of the loss, of the penalty and of the conditioning, by name."""
+    sections = {"loss": cfg.loss, "penalty": cfg.penalty, "conditioning.terms": cfg.conditioning.get("terms", {})}
     terms = {
         name: instantiate(node, f"{group}.{player}.{name}")
-        for group in ("loss", "penalty")
-        for name, node in (cfg[group].get(player) or {}).items()
+        for group, section in sections.items()
+        for name, node in (section.get(player) or {}).items()
     }
-    if not any(isinstance(term, AdversarialTerm) for term in terms.values()):
-        raise ValueError(f"loss.{player}: no adversarial term among its terms")
+    if all(term.every > 1 for term in terms.values()):
+        raise ValueError(f"loss.{player}: no term that is computed in every step")
     return terms
+
+
+def warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    """Say so where a penalty on each image's gradient meets a network that mixes images."""
+    named = [name for name, term in terms.items() if isinstance(term, SlopePenalty | R1 | R2)]
+    if named and any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules()):
+        log.warning(
+            "%s bounds the gradient of each image alone, which batch normalisation in the discriminator mixes with the others' "
+            "(Gulrajani et al. 2017, section 4): model.discriminator.norm=layer, instance or none goes better with it",
+            " and ".join(named),
+        )
+
+
+def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int) -> Growth:
+    """How the networks grow, if they do. A schedule in shares of the training is entered into the configuration in images."""
+    if "growth" not in cfg.model:
+        return NoGrowth(cfg.dataset.size, cfg.batch_size)
+    section = cfg.model.growth
+    growth: Progressive = instantiate(
+        section,
+        "model.growth",
+        sizes=game.generator.sizes,
+        batch_size=cfg.batch_size,
+        total_images=total_images,
+        largest_batch=min(section.largest_batch, stream.images_per_epoch),
+    )
+    section.fade_kimg, section.stable_kimg = growth.fade_kimg, growth.stable_kimg  # a resume for more epochs keeps to them
+    return growth
+
+
+def build_preview(job: Job, game: Game, device: torch.device) -> Preview:
+    """The grid's latents; with conditioning its rows are classes, all of them or as many as fit, evenly chosen."""
+    cfg = job.cfg.sample
+    random = torch.Generator().manual_seed(job.cfg.seed)
+    count, columns, rows, labels = cfg.count, cfg.columns, (), None
+    if names := game.labels.drawable():
+        columns = min(count, columns or max(count // len(names), math.isqrt(count) // 2, 1))
+        num_rows = min(len(names), count // columns)
+        rows = tuple(names[n * len(names) // num_rows] for n in range(num_rows))
+        count, labels = num_rows * columns, game.labels.of(rows, columns, random).to(device)
+    latents = game.latents.draw(count, device, random)
+    return Preview(job.directory, latents, labels, rows, columns, cfg.scale)
 
 
 def build_trackers(cfg: DictConfig) -> Trackers:
@@ -171,9 +257,32 @@ def describe_run(
             "run": str(job.directory.path),
             "data": f"{cfg.dataset.name}, {len(data):,} images {shape}{classes}",
             "networks": ", ".join(parameters),
+            "game": describe_game(job.choices, cfg.n_critic),
+            **describe_growth(cfg, game),
             "training": f"{length}, batch {cfg.batch_size}, on {describe(device)}",
         },
     )
+
+
+def describe_game(choices: Mapping[str, Any], n_critic: int) -> str:
+    """What of the rules was chosen, ``none`` left out."""
+
+    def spell(group: str) -> str:
+        choice = choices.get(group) or "none"
+        return choice if isinstance(choice, str) else "+".join(choice)
+
+    named = [f"{group} {spell(group)}" for group in GAME_GROUPS if spell(group) != "none"]
+    return ", ".join([*named, *([f"{n_critic} discriminator steps for one of the generator's"] if n_critic > 1 else [])])
+
+
+def describe_growth(cfg: DictConfig, game: Game) -> dict[str, str]:
+    if not isinstance(game.generator, Growing):
+        return {}
+    sizes = ", ".join(map(str, game.generator.sizes))
+    section = cfg.model.growth
+    return {
+        "growth": f"{sizes} pixels; {section.stable_kimg:g} kimg of each, then {section.fade_kimg:g} kimg of fading in the next"
+    }
 
 
 def resume(trainer: Trainer, directory: RunDirectory, which: str) -> None:

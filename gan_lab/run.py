@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_lab.config import instantiate, read_config
 from gan_lab.data.images import to_uint8
 from gan_lab.directory import RunDirectory
+from gan_lab.models.base import Generator
+from gan_lab.models.labels import labels_from
 from gan_lab.models.latents import NormalLatents
+from gan_lab.models.standing import measure_statistics
+from gan_lab.players import build_generator
 from gan_lab.training import checkpoint
 from gan_lab.training.device import choose_device
 
@@ -24,6 +29,7 @@ class Run:
         config: its resolved configuration.
         generator: the sampling generator in evaluation mode, without gradients.
         latents: the source of its input.
+        labels: the source of its labels; of a conditional generator ``labels.names`` are the classes.
         images_seen: of the checkpoint it was loaded from.
     """
 
@@ -34,7 +40,8 @@ class Run:
         state = checkpoint.load(directory.checkpoint(which))
         self.images_seen: int = state["images"]
         self.latents: NormalLatents = instantiate(self.config.model.latents, "model.latents")
-        self.generator: nn.Module = instantiate(self.config.model.generator, "model.generator")
+        self.labels = labels_from(state["labels"])
+        self.generator: Generator = build_generator(self.config)
         try:
             self.generator.load_state_dict(state["average"])
         except RuntimeError as error:
@@ -59,13 +66,56 @@ class Run:
             raise ValueError(f"checkpoint={checkpoint}: must be last or best")
         return cls(RunDirectory.find(path), checkpoint, choose_device(device))
 
-    def sample(self, count: int, seed: int = 0, batch_size: int = 64) -> Tensor:
-        """``count`` images, uint8 ``[count, C, H, W]`` on the CPU; from the same latents for the same seed on every device."""
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        batch_size: int = 64,
+        *,
+        classes: Sequence[str | int] = (),
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Images, uint8 ``[N, C, H, W]`` on the CPU; from the same latents for the same seed on every device.
+
+        Args:
+            count: how many; with ``classes`` in each of them.
+            seed: of latents and labels.
+            batch_size: images at a time.
+            classes: names or numbers, in the order of the images; of a conditional generator without them labels are as
+                frequent as in the training data. Of attributes ``Smiling``, or ``-Smiling`` for those without.
+            truncation: largest absolute value of a latent; None leaves the normal distribution whole.
+
+        Raises:
+            ValueError: a number out of range, no such class, or a generator that knows no classes.
+        """
         if count < 1 or batch_size < 1:
             raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
-        latents = self.latents.draw(count, self.device, torch.Generator().manual_seed(seed))
+        random = torch.Generator().manual_seed(seed)
+        latents = self.latents.draw(count * max(1, len(classes)), self.device, random, truncation)
+        labels = self.labels.of(classes, count, random) if classes else self.labels.draw(count, self.device, random)
         with torch.no_grad():
-            return torch.cat([to_uint8(self.generator(part)).cpu() for part in latents.split(batch_size)])
+            return torch.cat([to_uint8(self.generator(*part)).cpu() for part in self._parts(latents, labels, batch_size)])
+
+    def measure_statistics(self, batches: int, batch_size: int = 64, seed: int = 0, truncation: float | None = None) -> bool:
+        """Give batch normalisation standing statistics: see :mod:`gan_lab.models.standing`.
+
+        Returns:
+            Whether the generator has any batch normalisation.
+        """
+        if batches < 1 or batch_size < 2:
+            raise ValueError(f"standing_statistics={batches} must be at least 1, and batch_size={batch_size} at least 2")
+        random = torch.Generator().manual_seed(seed)
+
+        def draw(count: int) -> tuple[Tensor, Tensor | None]:
+            latents = self.latents.draw(count, self.device, random, truncation)
+            return latents, self.labels.draw(count, self.device, random)
+
+        return measure_statistics(self.generator, draw, batches, batch_size)
+
+    def _parts(self, latents: Tensor, labels: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for start in range(0, len(latents), batch_size):
+            part = slice(start, start + batch_size)
+            yield latents[part], None if labels is None else labels[part].to(self.device)
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -20,19 +20,41 @@ def sample(cfg: DictConfig) -> None:
     for key in ("scale", "columns"):
         if cfg[key] is not None and cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]}: must be at least 1")
-    folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / f"{cfg.checkpoint}-seed-{cfg.seed}"
+    classes = list(cfg.classes or [])
+    folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / _folder_name(cfg)
     if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
         raise ValueError(f"{folder} already holds files: choose another out=, another seed=, or overwrite=true")
-    images = run.sample(cfg.count, cfg.seed, cfg.batch_size)
+    if cfg.standing_statistics is not None and not run.measure_statistics(
+        cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
+    ):
+        raise ValueError("standing_statistics: this generator has no batch normalisation to measure")
+    images = run.sample(cfg.count, cfg.seed, cfg.batch_size, classes=classes, truncation=cfg.truncation)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):  # of another count; asked for by overwrite=true
         old.unlink()
-    grid(images, cfg.columns, cfg.scale).save(folder / "grid.png")
+    columns = cfg.count if classes and cfg.columns is None else cfg.columns
+    names = [str(name) for name in classes] if columns == cfg.count else []
+    grid(images, columns, cfg.scale, rows=names).save(folder / "grid.png")
     if cfg.singles:
         digits = len(str(cfg.count - 1))
         for number, image in enumerate(images):
-            to_picture(image).save(folder / f"{number:0{digits}d}.png")
-    print(f"{cfg.count} images of {run.directory.path} at {run.images_seen:,} images seen: {folder}/grid.png")
+            prefix = f"{_file_name(classes[number // cfg.count])}-" if classes else ""
+            to_picture(image).save(folder / f"{prefix}{number % cfg.count:0{digits}d}.png")
+    print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {folder}/grid.png")
+
+
+def _folder_name(cfg: DictConfig) -> str:
+    """Says what the images depend on."""
+    parts = [cfg.checkpoint, "seed", cfg.seed, *map(_file_name, cfg.classes or [])]
+    if cfg.truncation is not None:
+        parts += ["truncation", f"{cfg.truncation:g}"]
+    if cfg.standing_statistics is not None:
+        parts += ["standing", cfg.standing_statistics]
+    return "-".join(map(str, parts))[:120]
+
+
+def _file_name(name: object) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in str(name))
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def test_the_summary_says_what_was_done_and_how_it_was_scored(finished: RunDirec
 
 def test_a_piped_console_is_one_line_a_tick(finished: RunDirectory) -> None:
     lines = (finished.path.parent / "stdout.txt").read_text().splitlines()
-    assert [line.split()[0] for line in lines[:4]] == ["run", "data", "networks", "training"]
+    assert [line.split()[0] for line in lines[:5]] == ["run", "data", "networks", "game", "training"]
     ticks = [line for line in lines if "d/loss" in line]
     assert len(ticks) == 2 and all(
         re.match(r"epoch \d\.00  0\.1k images  d/loss .* g/loss .* images/s .* s/epoch", t) for t in ticks
@@ -108,7 +108,8 @@ def comparable(directory: RunDirectory) -> tuple[list[dict[str, float]], dict[st
     rows = [{k: v for k, v in row.items() if not k.startswith(("time", "memory", "seconds"))} for row in directory.history()]
     state = checkpoint.load(directory.checkpoint("last"))
     return rows, {
-        key: state[key] for key in ("generator", "discriminator", "average", "phases", "random", "preview_latents", "images")
+        key: state[key]
+        for key in ("generator", "discriminator", "average", "phases", "random", "preview", "augment", "stage", "images")
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gan_lab.data.stream import Batch
+from gan_lab.models.base import Judgement
 from gan_lab.models.latents import NormalLatents
 from gan_lab.terms import adversarial
 from gan_lab.terms.base import RoundView, Term
@@ -19,10 +20,24 @@ from gan_lab.training.round import Game
 CPU = torch.device("cpu")
 
 
+class Network(nn.Sequential):
+    """Takes labels, as a player does, and does without."""
+
+    def forward(self, value: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        return super().forward(value)
+
+
+class Judge(nn.Module):
+    """The last layer's output as a judgement."""
+
+    def forward(self, logits: torch.Tensor) -> Judgement:
+        return Judgement(logits.flatten().float(), logits)
+
+
 def networks() -> Game:
     torch.manual_seed(1)
-    generator = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
-    discriminator = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0))
+    generator = Network(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
+    discriminator = Network(nn.Flatten(), nn.Linear(16, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), Judge())
     return Game(generator, discriminator, NormalLatents(3))
 
 
@@ -30,7 +45,7 @@ def make_phase(game: Game, name: str, term: Term, **more: object) -> Phase:
     player, idle = (game.generator, game.discriminator) if name == "g" else (game.discriminator, game.generator)
     optimizer = torch.optim.SGD(player.parameters(), lr=0.1)
     more.setdefault("precision", Precision(CPU))
-    return Phase(name, player, idle, optimizer, {"loss_term": term}, lambda round: {}, **more)  # type: ignore[arg-type]
+    return Phase(name, player, idle, optimizer, {"loss_term": term}, (), **more)  # type: ignore[arg-type]
 
 
 def batch(count: int = 8) -> Batch:
@@ -52,10 +67,10 @@ def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None
 
     torch.manual_seed(9)
     fake = by_hand.generator(torch.randn(8, 3))
-    logits = by_hand.discriminator(fake if name == "g" else fake.detach())
+    logits = by_hand.discriminator(fake if name == "g" else fake.detach()).logits
     bce = nn.functional.binary_cross_entropy_with_logits
     if name == "d":
-        loss = bce(by_hand.discriminator(batch().real), torch.ones(8)) + bce(logits, torch.zeros(8))
+        loss = bce(by_hand.discriminator(batch().real).logits, torch.ones(8)) + bce(logits, torch.zeros(8))
     else:
         loss = bce(logits, torch.ones(8))
     player, idle = (by_hand.generator, by_hand.discriminator) if name == "g" else (by_hand.discriminator, by_hand.generator)
@@ -101,21 +116,52 @@ def test_every_other_player_moves_after_n_critic_steps() -> None:
 
 
 class Lazy(Term):
-    """Remembers when it was computed."""
+    """The mean logit of fakes."""
 
     def __call__(self, round: RoundView) -> torch.Tensor:
         return round.fake_logits.mean()
 
 
-def test_a_lazy_term_comes_every_nth_step_with_n_times_its_weight() -> None:
+def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_weight() -> None:
     game = networks()
-    phase = make_phase(game, "d", adversarial.HingeDiscriminator())
-    phase.terms["lazy"] = Lazy(weight=2.0, every=3)
+    by_hand = copy.deepcopy(game.discriminator)
+    terms = {"lazy": Lazy(weight=2.0, every=3), "main": adversarial.HingeDiscriminator(weight=0.0)}
+    phase = Phase(
+        "d",
+        game.discriminator,
+        game.generator,
+        torch.optim.SGD(game.discriminator.parameters(), 0.1),
+        terms,
+        (),
+        Precision(CPU),
+    )
+    torch.manual_seed(9)
     seen = [phase.step(game, batch()) for _ in range(4)]
     assert ["d/lazy" in figures for figures in seen] == [True, False, False, True]
-    torch.testing.assert_close(seen[0]["d/loss"], seen[0]["d/loss_term"] + 6 * seen[0]["d/lazy"])
+    torch.manual_seed(9)
+    for n in range(4):
+        torch.randn(8, 3)  # the main update's latents
+        if n % 3 == 0:
+            loss = 6 * by_hand(game.generator(torch.randn(8, 3)).detach()).logits.mean()
+            for parameter, gradient in zip(
+                by_hand.parameters(), torch.autograd.grad(loss, list(by_hand.parameters())), strict=True
+            ):
+                parameter.data -= 0.1 * 0.75 * gradient  # the rate corrected for 4 updates in 3 steps
+    torch.testing.assert_close(weights(game.discriminator), weights(by_hand))
     with pytest.raises(ValueError, match="every=0"):
         Lazy(every=0)
+
+
+def test_adam_is_corrected_for_lazy_updates_as_in_stylegan2() -> None:
+    game = networks()
+    adam = torch.optim.Adam(game.discriminator.parameters(), lr=0.002, betas=(0.0, 0.99))
+    terms = {"main": adversarial.HingeDiscriminator(), "lazy": Lazy(every=16)}
+    Phase("d", game.discriminator, game.generator, adam, terms, (), Precision(CPU))
+    assert adam.param_groups[0]["lr"] == pytest.approx(0.002 * 16 / 17)
+    assert adam.param_groups[0]["betas"] == pytest.approx((0.0, 0.99 ** (16 / 17)))
+    rms = torch.optim.RMSprop(game.discriminator.parameters(), lr=0.002, alpha=0.99)
+    Phase("d", game.discriminator, game.generator, rms, terms, (), Precision(CPU))
+    assert rms.param_groups[0]["alpha"] == pytest.approx(0.99 ** (16 / 17))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gan_lab.models.base import Judgement
 from gan_lab.models.latents import NormalLatents
 from gan_lab.terms import adversarial
 from gan_lab.training.accuracy import Accuracy
@@ -15,21 +16,28 @@ from gan_lab.training.round import Game, Round
 
 
 class Counting(nn.Module):
-    """Counts its calls by what it is given."""
+    """Counts its calls."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network, self.calls = network, 0
 
-    def forward(self, value: Tensor) -> Tensor:
+    def forward(self, value: Tensor, labels: Tensor | None = None) -> Tensor | Judgement:
         self.calls += 1
         return self.network(value)
+
+
+class Judge(nn.Module):
+    """The last layer's output as a judgement."""
+
+    def forward(self, logits: Tensor) -> Judgement:
+        return Judgement(logits.flatten().float(), logits)
 
 
 @pytest.fixture
 def game() -> Game:
     generator = Counting(nn.Sequential(nn.Linear(3, 16), nn.Unflatten(1, (1, 4, 4))))
-    discriminator = Counting(nn.Sequential(nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0)))
+    discriminator = Counting(nn.Sequential(nn.Flatten(), nn.Linear(16, 1), Judge()))
     return Game(generator, discriminator, NormalLatents(3))
 
 
@@ -46,6 +54,10 @@ EXPECTED = {
     "HingeDiscriminator": (1, 2),
     "LeastSquaresDiscriminator": (1, 2),
     "WassersteinDiscriminator": (1, 2),
+    "RelativisticDiscriminator": (1, 2),
+    "RelativisticGenerator": (1, 2),
+    "RelativisticAverageDiscriminator": (1, 2),
+    "RelativisticAverageGenerator": (1, 2),
 }
 
 
@@ -70,7 +82,7 @@ def test_fakes_carry_the_generators_graph_in_its_own_turn_only(game: Game) -> No
 def test_a_penalty_gets_the_gradient_it_asks_for(game: Game) -> None:
     round = play(game, generator_turn=False, needs_gradient_of=frozenset({"real", "fake"}))
     for images, logits in ((round.real, round.real_logits), (round.fake, round.fake_logits)):
-        (gradient,) = torch.autograd.grad(logits.sum(), images)
+        gradient = round.gradient(logits, images)
         expected = game.discriminator.network[1].weight.view(1, 4, 4).expand(5, 1, 4, 4)  # type: ignore[index, union-attr]
         torch.testing.assert_close(gradient, expected)
 
@@ -79,6 +91,8 @@ def test_accuracies_count_by_the_boundary() -> None:
     class Given:
         real_logits = torch.tensor([2.0, 0.4, 1.0, -1.0])
         fake_logits = torch.tensor([0.6, -2.0, 0.4, 0.2])
+        real_judgement, fake_judgement = Judgement(real_logits, real_logits), Judgement(fake_logits, fake_logits)
+        labels = None
 
     def figures(term: adversarial.DiscriminatorTerm) -> Counter[str]:
         accuracy = Accuracy([term])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_lab.terms import adversarial
+from gan_lab.models.base import Judgement
+from gan_lab.models.latents import NormalLatents
+from gan_lab.terms import adversarial, penalties
 from gan_lab.terms.adversarial import DiscriminatorTerm
 from gan_lab.terms.base import Term
+from gan_lab.terms.content import FeatureMatching, LabelsOfFakes, LabelsOfReals
 from gan_lab.terms.penalties import WeightClipping
+from gan_lab.training.round import Game, Round
 
 torch.manual_seed(0)
 REAL, FAKE = (3 * torch.randn(64, dtype=torch.float64) for _ in range(2))
@@ -30,6 +36,10 @@ CLOSED_FORMS = {
     "LeastSquaresDiscriminator": 0.5 * ((REAL - 1) ** 2).mean() + 0.5 * (FAKE**2).mean(),
     "LeastSquaresGenerator": 0.5 * ((FAKE - 1) ** 2).mean(),
     "WassersteinDiscriminator": -(REAL.mean() - FAKE.mean()),
+    "RelativisticDiscriminator": -p(REAL - FAKE).log().mean(),
+    "RelativisticGenerator": -p(FAKE - REAL).log().mean(),
+    "RelativisticAverageDiscriminator": -0.5 * (p(REAL - FAKE.mean()).log().mean() + (1 - p(FAKE - REAL.mean())).log().mean()),
+    "RelativisticAverageGenerator": -0.5 * (p(FAKE - REAL.mean()).log().mean() + (1 - p(REAL - FAKE.mean())).log().mean()),
 }
 
 
@@ -44,7 +54,7 @@ def test_value_is_the_closed_form(name: str) -> None:
 
 def test_every_adversarial_term_has_a_closed_form_here() -> None:
     terms = {n for n, t in vars(adversarial).items() if isinstance(t, type) and issubclass(t, Term)}
-    assert terms - {"Term", "AdversarialTerm", "DiscriminatorTerm"} == set(CLOSED_FORMS)
+    assert terms - {"Term", "AdversarialTerm", "DiscriminatorTerm", "CriticTerm"} == set(CLOSED_FORMS)
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
@@ -80,6 +90,150 @@ def test_boundaries_lie_where_the_loss_can_not_tell_real_from_fake() -> None:
     assert boundary(adversarial.LeastSquaresDiscriminator()) == 0.5
     assert boundary(adversarial.LeastSquaresDiscriminator(0.2)) == pytest.approx(0.4)
     assert boundary(adversarial.WassersteinDiscriminator()) == pytest.approx(float(REAL.mean() + FAKE.mean()) / 2)
+
+
+# -- penalties, on discriminators whose slope is known ----------------------------------------------------------------------
+
+
+class Known(nn.Module):
+    """A discriminator given by a function of flat images."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+        flat = images.flatten(1)
+        return Judgement(self.function(flat), flat)
+
+
+class Fixed(nn.Module):
+    """A generator that knows but one batch."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.images = nn.Parameter(images)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.images * 1.0
+
+
+SLOPE = torch.linspace(-1, 2, 16, dtype=torch.float64)
+REALS, FAKES = (torch.randn(6, 1, 4, 4, dtype=torch.float64) for _ in range(2))
+
+
+def round_of(function: Callable[[Tensor], Tensor], term: Term | None = None, **more: object) -> Round:
+    needs = term.needs_gradient_of if term else frozenset()
+    game = Game(Fixed(FAKES), Known(function), NormalLatents(1))
+    more.setdefault("generator_turn", False)
+    return Round(game, REALS, torch.zeros(6, 1), needs_gradient_of=needs, **more)  # type: ignore[arg-type]
+
+
+def linear(flat: Tensor) -> Tensor:
+    return flat @ SLOPE + 0.25
+
+
+def square(flat: Tensor) -> Tensor:
+    return flat.square().sum(1)
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        (penalties.GradientPenalty(), (SLOPE.norm() - 1) ** 2),
+        (penalties.GradientPenalty(target=0.0), SLOPE.norm() ** 2),
+        (penalties.Dragan(target=2.0), (SLOPE.norm() - 2) ** 2),
+        (penalties.R1(), SLOPE.norm() ** 2 / 2),
+        (penalties.R2(), SLOPE.norm() ** 2 / 2),
+    ],
+)
+def test_a_linear_discriminator_has_its_weights_as_slope(term: Term, expected: Tensor) -> None:
+    torch.testing.assert_close(term(round_of(linear, term)).double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_r1_and_r2_look_at_reals_and_at_fakes() -> None:
+    for term, images in ((penalties.R1(), REALS), (penalties.R2(), FAKES)):
+        expected = (2 * images).flatten(1).square().sum(1).mean() / 2
+        torch.testing.assert_close(term(round_of(square, term)).double(), expected, rtol=1e-6, atol=1e-6)
+    assert penalties.R1().weight == 1.0, "gamma stands in the configuration"
+
+
+def test_the_gradient_penalty_looks_between_a_real_and_its_fake_and_dragan_near_the_real() -> None:
+    between = penalties.GradientPenalty().images(round_of(square))
+    share = ((between - REALS) / (FAKES - REALS)).flatten(1)
+    torch.testing.assert_close(share, share[:, :1].expand_as(share))
+    assert share.min() >= 0 and share.max() <= 1 and share[:, 0].std() > 0.05
+    near = (penalties.Dragan(spread=0.5).images(round_of(square)) - REALS) / REALS.std()
+    assert near.min() >= 0 and near.max() <= 0.5 and near.std() > 0.02
+
+
+def test_a_penalty_pulls_the_slope_towards_its_target() -> None:
+    weight = nn.Parameter(SLOPE.clone())
+    term = penalties.GradientPenalty()
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        term(round_of(lambda flat: flat @ weight, term)).backward()
+        optimizer.step()
+    assert weight.norm().item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_drift_is_the_mean_square_of_real_logits() -> None:
+    torch.testing.assert_close(penalties.Drift()(round_of(linear)), linear(REALS.flatten(1)).square().mean())
+
+
+@pytest.mark.parametrize("term", [penalties.GradientPenalty(), penalties.Dragan(), penalties.R1(), penalties.R2()])
+@pytest.mark.parametrize(("dtype", "scale"), [("bfloat16", None), ("float16", 2.0**16)])
+def test_penalties_in_half_precision_agree_with_float64(term: Term, dtype: str, scale: float | None) -> None:
+    """Slopes of about 1e-4: float16's smallest normal number is 6e-5, so without the scale they would be coarse or gone."""
+    torch.manual_seed(4)
+    network = nn.Sequential(nn.Linear(16, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+    network[4].weight.data.mul_(1e-3)
+    exact = copy.deepcopy(network).double()
+    torch.manual_seed(5)
+    wanted = term(round_of(lambda flat: exact(flat).flatten(), term)).double()
+    torch.manual_seed(5)
+    tensor = None if scale is None else torch.tensor(scale)
+    single = Game(Fixed(FAKES.float()), Known(lambda flat: network(flat).flatten().float()), NormalLatents(1))
+    with torch.autocast("cpu", getattr(torch, dtype)):
+        round = Round(
+            single,
+            REALS.float(),
+            torch.zeros(6, 1),
+            generator_turn=False,
+            needs_gradient_of=term.needs_gradient_of,
+            scale=tensor,
+        )
+        value = term(round)
+    assert value.dtype == torch.float32
+    tolerance = 1e-2 if dtype == "float16" else 5e-2  # bfloat16 has 8 bits
+    torch.testing.assert_close(value.detach().double(), wanted.detach(), rtol=tolerance, atol=0)
+    value.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters() if p.dim() == 2)
+
+
+# -- content ---------------------------------------------------------------------------------------------------------------
+
+
+def test_feature_matching_is_the_distance_of_mean_features_and_reaches_the_generator() -> None:
+    round = round_of(linear, generator_turn=True)
+    value = FeatureMatching()(round)
+    expected = (REALS.flatten(1).mean(0) - FAKES.flatten(1).mean(0)).square().mean()
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
+    value.backward()
+    assert round.game.generator.images.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
+
+
+def test_the_classifiers_loss_is_cross_entropy_of_classes_or_of_each_attribute() -> None:
+    logits = torch.randn(6, 3)
+    labels = torch.eye(3)[torch.tensor([0, 2, 1, 1, 0, 2])]
+    judged = SimpleNamespace(class_logits=logits)
+    round = SimpleNamespace(real_judgement=judged, fake_judgement=judged, labels=labels, multi_label=False)
+    expected = -(labels * (logits - logits.logsumexp(1, keepdim=True))).sum(1).mean()
+    torch.testing.assert_close(LabelsOfReals()(round), expected)
+    round.multi_label = True
+    expected = -(labels * p(logits).log() + (1 - labels) * (1 - p(logits)).log()).mean()
+    torch.testing.assert_close(LabelsOfFakes()(round), expected)
 
 
 def test_weight_clipping_boxes_every_parameter_and_costs_no_loss() -> None:

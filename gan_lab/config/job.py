@@ -17,7 +17,17 @@ from omegaconf.errors import OmegaConfBaseException
 from gan_lab.config.schema import check
 from gan_lab.directory import RunDirectory, write_atomically
 
-FIXED_ON_RESUME = ("model", "dataset", "seed", "batch_size", "ema", "sample.count", "sample.columns", "sample.scale")
+FIXED_ON_RESUME = (
+    "model",
+    "conditioning",
+    "dataset",
+    "seed",
+    "batch_size",
+    "ema",
+    "sample.count",
+    "sample.columns",
+    "sample.scale",
+)
 """What a checkpoint is made of; a run with other values is another run."""
 
 FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.workers", "dataset.max_bad")

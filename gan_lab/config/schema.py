@@ -61,6 +61,8 @@ class Config:
     optimizer: Any = MISSING
     loss: Any = MISSING
     penalty: Any = MISSING
+    conditioning: Any = MISSING
+    augment: Any = MISSING
     precision: Any = MISSING
     schedule: Any = MISSING
     ema: Any = MISSING
@@ -100,7 +102,10 @@ class SampleCommand:
     run: str = MISSING
     checkpoint: str = MISSING
     count: int = MISSING
+    classes: list[Any] | None = MISSING
     seed: int = MISSING
+    truncation: float | None = MISSING
+    standing_statistics: int | None = MISSING
     out: str | None = MISSING
     overwrite: bool = MISSING
     singles: bool = MISSING
@@ -145,6 +150,7 @@ def _run_dir(resume: str | None) -> str:
 
 
 OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("gan_lab.times", lambda factor, number: factor * number, replace=True)
 
 
 def check(cfg: DictConfig) -> None:

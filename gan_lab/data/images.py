@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 
@@ -137,7 +137,7 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:
+def grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2, rows: Sequence[str] = ()) -> Image.Image:
     """uint8 images ``[N, C, H, W]`` as one picture, row by row.
 
     Args:
@@ -145,13 +145,28 @@ def grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: int = 
         columns: images in a row; by default as many as make the grid square.
         scale: each pixel becomes ``scale`` x ``scale``, so that small images can be looked at.
         gap: black pixels between images, before scaling.
+        rows: what stands before each row, if anything.
     """
     count, channels, height, width = images.shape
     columns = min(count, columns or math.ceil(math.sqrt(count)))
-    rows = math.ceil(count / columns)
-    sheet = torch.zeros(channels, rows * (height + gap) - gap, columns * (width + gap) - gap, dtype=torch.uint8)
+    lines = math.ceil(count / columns)
+    sheet = torch.zeros(channels, lines * (height + gap) - gap, columns * (width + gap) - gap, dtype=torch.uint8)
     for n, image in enumerate(images.cpu()):
         top, left = n // columns * (height + gap), n % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     picture = to_picture(sheet)
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    return _with_names(picture, rows, scale * (height + gap)) if rows else picture
+
+
+def _with_names(picture: Image.Image, names: Sequence[str], pitch: int) -> Image.Image:
+    """The picture with a margin on its left that names its rows, each ``pitch`` pixels high."""
+    font = ImageFont.load_default(max(9, min(16, pitch // 2)))
+    margin = 8 + max(math.ceil(font.getlength(name)) for name in names)
+    sheet = Image.new(picture.mode, (margin + picture.width, picture.height))
+    sheet.paste(picture, (margin, 0))
+    draw = ImageDraw.Draw(sheet)
+    for n, name in enumerate(names):
+        white = 255 if picture.mode == "L" else (255, 255, 255)
+        draw.text((margin - 4, n * pitch + pitch // 2), name, fill=white, font=font, anchor="rm")
+    return sheet

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -74,9 +74,14 @@ class Stream:
         self._memory_format = memory_format
         self._mirror = mirror
 
-    def batches(self, images: int = 0) -> Iterator[Batch]:
-        """All batches that come after ``images`` images, without end."""
-        batches = self._from(images)
+    def batches(self, images: int = 0, size_at: Callable[[int], int] | None = None) -> Iterator[Batch]:
+        """All batches that come after ``images`` images, without end.
+
+        Args:
+            images: already seen.
+            size_at: images seen to the size of the next batch, at most an epoch's images; by default ``batch_size`` always.
+        """
+        batches = self._from(images, size_at or (lambda images: self.batch_size))
         return _one_ahead(batches, self._device) if self._device.type == "cuda" else batches
 
     def order(self, epoch: int) -> tuple[Tensor, Tensor]:
@@ -88,18 +93,19 @@ class Stream:
         )
         return order[: self.images_per_epoch], mirrored[: self.images_per_epoch]
 
-    def _from(self, images: int) -> Iterator[Batch]:
+    def _from(self, images: int, size_at: Callable[[int], int]) -> Iterator[Batch]:
         epoch, offset = divmod(images, self.images_per_epoch)
         order, mirrored = self.order(epoch)
         while True:
-            if offset + self.batch_size > len(order):
+            size = size_at(images)
+            if offset + size > len(order):
                 rest, rest_mirrored = order[offset:], mirrored[offset:]
                 epoch, offset = epoch + 1, 0
                 following, following_mirrored = self.order(epoch)
                 order, mirrored = torch.cat([rest, following]), torch.cat([rest_mirrored, following_mirrored])
-            part = slice(offset, offset + self.batch_size)
+            part = slice(offset, offset + size)
             yield self._gather(order[part], mirrored[part])
-            offset += self.batch_size
+            offset, images = offset + size, images + size
 
     def _gather(self, which: Tensor, mirrored: Tensor) -> Batch:
         pixels, labels = self.data.images(which), self.data.labels_of(which)

@@ -10,56 +10,84 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gan_lab.models.layers import check_positive, normal_init, split_size
+from gan_lab.models import base
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
+from gan_lab.models.layers import check_positive, doubled_widths, make_norm, normal_init, spectrally_normalise, split_size
 
 
-class Generator(nn.Module):
+class Generator(base.Generator):
     """Latents ``[N, latent_size]`` to images ``[N, channels, size, size]`` in [-1, 1].
 
     Args:
-        size: of the image, ``base * 2**n`` with base 4 to 7, 16 to 128 pixels.
+        size: of the image, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
         channels: 1 grey, 3 colour.
         width: channels of the last hidden layer (ngf).
+        max_width: channels of a layer at most.
         latent_size: length of a latent vector (nz).
+        condition: how labels enter.
     """
 
-    def __init__(self, size: int, channels: int, width: int = 64, latent_size: int = 100) -> None:
-        super().__init__()
-        check_positive(channels=channels, width=width, latent_size=latent_size)
-        base, doublings = split_size(size)
-        widths = [width << n for n in reversed(range(doublings))]
-        layers: list[nn.Module] = [nn.ConvTranspose2d(latent_size, widths[0], base, 1, 0, bias=False), *_norm_relu(widths[0])]
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 64,
+        max_width: int = 1024,
+        latent_size: int = 100,
+        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        super().__init__(condition)
+        check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
+        smallest, doublings = split_size(size)
+        widths = doubled_widths(width, doublings, max_width)[::-1]
+        inputs = latent_size + condition.num_inputs
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(inputs, widths[0], smallest, 1, 0, bias=False),
+            condition.norm(widths[0]),
+            nn.ReLU(inplace=True),
+        ]
         for wide, narrow in pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), *_norm_relu(narrow)]
+            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), condition.norm(narrow), nn.ReLU(inplace=True)]
         layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]
-        self.layers = nn.Sequential(*layers).apply(normal_init)
+        self.layers = Layers(*layers).apply(normal_init)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.layers(latents[:, :, None, None])
+    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        return self.layers(inputs[:, :, None, None], labels)
 
 
-class Discriminator(nn.Module):
+class Discriminator(base.Discriminator):
     """Images ``[N, channels, size, size]`` in [-1, 1] to logits ``[N]``.
 
     Args:
-        size, channels: as the generator's.
+        size, channels, max_width: as the generator's.
         width: channels of the first layer (ndf).
+        norm: ``batch`` as published; ``layer``, ``instance`` or ``none``.
+        spectral_norm: whether every layer is spectrally normalised (SNGAN's "standard CNN" has it and norm ``none``).
+        condition: how labels enter.
     """
 
-    def __init__(self, size: int, channels: int, width: int = 64) -> None:
-        super().__init__()
-        check_positive(channels=channels, width=width)
-        base, doublings = split_size(size)
-        widths = [width << n for n in range(doublings)]
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 64,
+        max_width: int = 1024,
+        norm: str = "batch",
+        spectral_norm: bool = False,
+        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        check_positive(channels=channels, width=width, max_width=max_width)
+        smallest, doublings = split_size(size)
+        widths = doubled_widths(width, doublings, max_width)
+        super().__init__(condition, size, widths[-1])
+        planes = channels + condition.num_planes
+        layers: list[nn.Module] = [nn.Conv2d(planes, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
         for narrow, wide in pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2, inplace=True)]
-        layers += [nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)]
+            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), make_norm(norm, wide), nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers).apply(normal_init)
+        self.logit = nn.Conv2d(widths[-1], 1, smallest, 1, 0, bias=False).apply(normal_init)
+        if spectral_norm:
+            spectrally_normalise(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).flatten()
-
-
-def _norm_relu(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    def body(self, images: Tensor) -> Tensor:
+        return self.layers(images)

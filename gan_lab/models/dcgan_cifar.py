@@ -11,63 +11,85 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gan_lab.models.layers import check_positive, normal_init, split_size
+from gan_lab.models import base
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
+from gan_lab.models.layers import check_positive, doubled_widths, normal_init, split_size
 
 
-class Generator(nn.Module):
+class Generator(base.Generator):
     """Latents ``[N, latent_size]`` to images ``[N, channels, size, size]`` in [-1, 1].
 
     Args:
-        size: of the image, ``base * 2**n`` with base 4 to 7, 16 to 128 pixels.
+        size: of the image, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
         channels: 1 grey, 3 colour.
         width: channels of the last hidden layer; doubles towards the smallest map.
+        max_width: channels of a layer at most.
         latent_size: length of a latent vector.
+        condition: how labels enter.
     """
 
-    def __init__(self, size: int, channels: int, width: int = 64, latent_size: int = 100) -> None:
-        super().__init__()
-        check_positive(channels=channels, width=width, latent_size=latent_size)
-        base, doublings = split_size(size)
-        widths = [width << n for n in reversed(range(doublings))]
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 64,
+        max_width: int = 1024,
+        latent_size: int = 100,
+        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        super().__init__(condition)
+        check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
+        smallest, doublings = split_size(size)
+        widths = doubled_widths(width, doublings, max_width)[::-1]
         layers: list[nn.Module] = [
-            nn.Linear(latent_size, widths[0] * base * base, bias=False),
-            nn.Unflatten(1, (widths[0], base, base)),
-            *_norm_act(widths[0]),
+            nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest, bias=False),
+            nn.Unflatten(1, (widths[0], smallest, smallest)),
+            condition.norm(widths[0]),
+            nn.LeakyReLU(0.2, inplace=True),
         ]
         for wide, narrow in pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), *_norm_act(narrow)]
+            layers += [
+                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+                condition.norm(narrow),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
         layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
-        self.layers = nn.Sequential(*layers).apply(normal_init)
+        self.layers = Layers(*layers).apply(normal_init)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.layers(latents)
+    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        return self.layers(inputs, labels)
 
 
-class Discriminator(nn.Module):
+class Discriminator(base.Discriminator):
     """Images ``[N, channels, size, size]`` in [-1, 1] to logits ``[N]``; no normalisation, dropout after every layer.
 
     Args:
-        size, channels: as the generator's.
+        size, channels, max_width: as the generator's.
         width: channels of the first layer; doubles with every halving of the map.
         dropout: probability of a feature being zeroed.
+        condition: how labels enter.
     """
 
-    def __init__(self, size: int, channels: int, width: int = 64, dropout: float = 0.3) -> None:
-        super().__init__()
-        check_positive(channels=channels, width=width)
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 64,
+        max_width: int = 1024,
+        dropout: float = 0.3,
+        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        check_positive(channels=channels, width=width, max_width=max_width)
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout={dropout}: must lie in [0, 1)")
-        base, doublings = split_size(size)
-        widths = [channels, *(width << n for n in range(doublings))]
+        smallest, doublings = split_size(size)
+        widths = doubled_widths(width, doublings, max_width)
+        super().__init__(condition, size, widths[-1])
         layers: list[nn.Module] = []
-        for narrow, wide in pairwise(widths):
+        for narrow, wide in pairwise([channels + condition.num_planes, *widths]):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)]
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * base * base, 1)]
         self.layers = nn.Sequential(*layers).apply(normal_init)
+        self.logit = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * smallest * smallest, 1)).apply(normal_init)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).flatten()
-
-
-def _norm_act(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.LeakyReLU(0.2, inplace=True)]
+    def body(self, images: Tensor) -> Tensor:
+        return self.layers(images)

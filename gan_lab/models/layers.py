@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.nn.utils import parametrize
 
 SMALLEST_BASES = (4, 5, 6, 7)
 
@@ -14,7 +19,7 @@ def normal_init(module: nn.Module) -> None:
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm2d) and module.affine:
         nn.init.normal_(module.weight, 1.0, 0.02)
     else:
         return
@@ -22,20 +27,79 @@ def normal_init(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def split_size(size: int, largest: int = 128) -> tuple[int, int]:
+def doubled_widths(width: int, doublings: int, largest: int) -> list[int]:
+    """``width``, twice as many, ...: one for each doubling of the map, none above ``largest``."""
+    return [min(width << n, max(width, largest)) for n in range(doublings)]
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "layer": lambda channels: nn.GroupNorm(1, channels),
+    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "none": lambda channels: nn.Identity(),
+}
+"""What a discriminator may normalise with. Those other than ``batch`` leave images independent of each other, as a penalty on
+the gradient of each image supposes (Gulrajani et al. 2017, section 4)."""
+
+
+def make_norm(kind: str, channels: int) -> nn.Module:
+    """One of :data:`NORMS`.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if kind not in NORMS:
+        raise ValueError(f"norm={kind}: must be one of {', '.join(NORMS)}")
+    return NORMS[kind](channels)
+
+
+class SpectralNorm(nn.Module):
+    """A weight divided by its largest singular value (Miyato et al. 2018, algorithm 1), one power iteration at each use.
+
+    The singular value keeps its gradient through the weight. The vector ``u`` is renewed in training mode only; in evaluation
+    mode the result is a pure function of the weight and of ``u``'s direction, so it does no harm that averages of weights
+    average ``u`` as well. In float32 under autocast too: the iteration does not survive fewer bits.
+    """
+
+    u: Tensor
+
+    def __init__(self, weight: Tensor, eps: float = 1e-12) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("u", normalize(torch.randn(weight.shape[0]), dim=0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)
+            with torch.no_grad():
+                v = normalize(matrix.T @ self.u, dim=0, eps=self.eps)
+                u = normalize(matrix @ v, dim=0, eps=self.eps)
+                if self.training:
+                    self.u.copy_(u)
+            return weight / (u @ (matrix @ v))
+
+
+def spectrally_normalise(network: nn.Module) -> None:
+    """Give every convolution and dense layer of ``network`` a :class:`SpectralNorm`, in place."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+
+
+def split_size(size: int, largest: int = 256, fewest: int = 2) -> tuple[int, int]:
     """Write ``size`` as ``base * 2**doublings`` with base 4 to 7, the map a stack of stride-2 layers starts from.
 
     Returns:
         ``(base, doublings)``; 64 gives (4, 4), 28 gives (7, 2).
 
     Raises:
-        ValueError: no such factors, fewer than two doublings, or a size above ``largest``.
+        ValueError: no such factors, fewer than ``fewest`` doublings, or a size above ``largest``.
     """
     for base in SMALLEST_BASES:
         doublings = (size // base).bit_length() - 1
-        if base << max(doublings, 0) == size and doublings >= 2 and size <= largest:
+        if base << max(doublings, 0) == size and doublings >= fewest and size <= largest:
             return base, doublings
-    possible = sorted(base << n for n in range(2, 8) for base in SMALLEST_BASES if base << n <= largest)
+    possible = sorted(base << n for n in range(fewest, 10) for base in SMALLEST_BASES if base << n <= largest)
     raise ValueError(f"size={size}: this family builds {', '.join(map(str, possible))} pixels; set dataset.size to one of them")
 
 

@@ -106,14 +106,45 @@ class LeastSquaresGenerator(AdversarialTerm):
         return (round.fake_logits - 1).square().mean() / 2
 
 
-class WassersteinDiscriminator(DiscriminatorTerm):
-    """``f - r``: the critic's loss, minus its estimate of the Wasserstein-1 distance (Arjovsky et al. 2017, eq. 3).
+class CriticTerm(DiscriminatorTerm):
+    """A discriminator whose output has no absolute zero: its boundary is the midpoint of its mean outputs for the batch."""
 
-    A critic's output has no absolute zero, so its decision boundary is the midpoint of its mean outputs for the batch.
-    """
+    def boundary(self, round: RoundView) -> Tensor:
+        return (round.fake_logits.detach().mean() + round.real_logits.detach().mean()) / 2
+
+
+class WassersteinDiscriminator(CriticTerm):
+    """``f - r``: the critic's loss, minus its estimate of the Wasserstein-1 distance (Arjovsky et al. 2017, eq. 3)."""
 
     def __call__(self, round: RoundView) -> Tensor:
         return round.fake_logits.mean() - round.real_logits.mean()
 
-    def boundary(self, round: RoundView) -> Tensor:
-        return (round.fake_logits.detach().mean() + round.real_logits.detach().mean()) / 2
+
+class RelativisticDiscriminator(CriticTerm):
+    """``softplus(-(r - f))``, each real beside one fake (Jolicoeur-Martineau 2019, eq. 3; R3GAN's loss)."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return softplus(round.fake_logits - round.real_logits).mean()
+
+
+class RelativisticGenerator(AdversarialTerm):
+    """``softplus(-(f - r))`` (Jolicoeur-Martineau 2019, eq. 4)."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return softplus(round.real_logits - round.fake_logits).mean()
+
+
+class RelativisticAverageDiscriminator(CriticTerm):
+    """``(softplus(-(r - E f)) + softplus(f - E r)) / 2`` (Jolicoeur-Martineau 2019, eq. 5; halved as in ESRGAN)."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        real, fake = round.real_logits, round.fake_logits
+        return (softplus(fake.mean() - real).mean() + softplus(fake - real.mean()).mean()) / 2
+
+
+class RelativisticAverageGenerator(AdversarialTerm):
+    """``(softplus(-(f - E r)) + softplus(r - E f)) / 2`` (Jolicoeur-Martineau 2019, eq. 6; halved as in ESRGAN)."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        real, fake = round.real_logits, round.fake_logits
+        return (softplus(real.mean() - fake).mean() + softplus(real - fake.mean()).mean()) / 2

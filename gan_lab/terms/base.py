@@ -8,6 +8,22 @@ from typing import Protocol
 from torch import Tensor, nn
 
 
+class JudgementView(Protocol):
+    """What the discriminator says of images: see :class:`gan_lab.models.base.Judgement`."""
+
+    @property
+    def logits(self) -> Tensor:
+        """``[N]`` float32, before any sigmoid."""
+
+    @property
+    def features(self) -> Tensor:
+        """``[N, F]``, what the logits were read from."""
+
+    @property
+    def class_logits(self) -> Tensor | None:
+        """``[N, K]`` of an auxiliary classifier, else None."""
+
+
 class RoundView(Protocol):
     """What a term may look at: see :class:`gan_lab.training.round.Round`. Nothing is computed before it is asked for."""
 
@@ -20,12 +36,34 @@ class RoundView(Protocol):
         """Generated images, like ``real``; connected to the generator's graph in the generator's turn only."""
 
     @property
+    def labels(self) -> Tensor | None:
+        """``[N, K]`` of 0 and 1, of reals and fakes alike; None without conditioning."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether labels are attributes, any number of which an image may have."""
+
+    @property
+    def real_judgement(self) -> JudgementView:
+        """The discriminator on ``real``; in the generator's turn without a graph."""
+
+    @property
+    def fake_judgement(self) -> JudgementView:
+        """The discriminator on ``fake``."""
+
+    @property
     def real_logits(self) -> Tensor:
-        """The discriminator's ``[N]`` float32 output for ``real``, before any sigmoid."""
+        """Those of ``real_judgement``."""
 
     @property
     def fake_logits(self) -> Tensor:
-        """The same for ``fake``."""
+        """Those of ``fake_judgement``."""
+
+    def judge(self, images: Tensor) -> JudgementView:
+        """The discriminator on other images, under the same labels."""
+
+    def gradient(self, values: Tensor, images: Tensor) -> Tensor:
+        """d ``values`` / d ``images`` for each image, float32 and differentiable, safe under loss scaling."""
 
 
 class Term(ABC):
@@ -34,7 +72,7 @@ class Term(ABC):
     Args:
         weight: factor of the term in the player's loss.
         every: lazy regularisation: the term is computed in every n-th step of its player, with ``every`` times its
-            weight (StyleGAN2, section 3.1).
+            weight, in an update of its own (StyleGAN2, section 3.1).
 
     ``needs_gradient_of`` names the images ("real", "fake") that must require a gradient while the term is computed.
     """

@@ -1,6 +1,13 @@
-"""What keeps a discriminator well behaved; combines with any adversarial loss."""
+"""What keeps a discriminator well behaved; each combines with any adversarial loss, and with others of them.
+
+Notation: ``D(x)`` is the logit of an image, ``grad`` its gradient with respect to the image, ``||.||`` the Euclidean norm of
+one image's. Means are over the batch. Images are differentiated before augmentation: what is bounded is the slope of all that
+judges.
+"""
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -28,3 +35,83 @@ class WeightClipping(Term):
         parameters: list[Tensor] = list(player.parameters())
         torch._foreach_clamp_min_(parameters, -self.limit)
         torch._foreach_clamp_max_(parameters, self.limit)
+
+
+class Drift(Term):
+    """``D(real)^2``: keeps a critic's outputs from drifting away from 0 (Karras et al. 2018, appendix A.1; weight 0.001)."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return round.real_logits.square().mean()
+
+
+class SlopePenalty(Term):
+    """``(||grad D(x)|| - target)^2`` at images of the subclass's choice.
+
+    Args:
+        target: the slope wanted.
+    """
+
+    def __init__(self, weight: float = 10.0, target: float = 1.0, every: int = 1) -> None:
+        super().__init__(weight, every)
+        self.target = target
+
+    @abstractmethod
+    def images(self, round: RoundView) -> Tensor:
+        """Where the slope is taken."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        images = self.images(round).detach().requires_grad_()
+        slopes = squared_norms(round.gradient(round.judge(images).logits, images)).sqrt()
+        return (slopes - self.target).square().mean()
+
+
+class GradientPenalty(SlopePenalty):
+    """WGAN-GP (Gulrajani et al. 2017, eq. 3): at random points between a real image and a fake one, weight 10, target 1."""
+
+    def images(self, round: RoundView) -> Tensor:
+        return torch.lerp(round.real, round.fake.detach().to(round.real.dtype), _uniform_per_image(round.real))
+
+
+class Dragan(SlopePenalty):
+    """DRAGAN (Kodali et al. 2017): at random points between a real image and the same with noise, weight 10, target 1.
+
+    The noise is ``spread`` times the batch's standard deviation times U[0, 1] for each value, as in the authors' code.
+
+    Args:
+        spread: 0.5 there.
+    """
+
+    def __init__(self, weight: float = 10.0, target: float = 1.0, spread: float = 0.5, every: int = 1) -> None:
+        super().__init__(weight, target, every)
+        self.spread = spread
+
+    def images(self, round: RoundView) -> Tensor:
+        noise = self.spread * round.real.std() * torch.rand_like(round.real)
+        return round.real + _uniform_per_image(round.real) * noise
+
+
+class R1(Term):
+    """``||grad D(real)||^2 / 2`` (Mescheder et al. 2018, eq. 9); the weight is their gamma."""
+
+    needs_gradient_of = frozenset({"real"})
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return squared_norms(round.gradient(round.real_logits, round.real)).mean() / 2
+
+
+class R2(Term):
+    """``||grad D(fake)||^2 / 2`` (Mescheder et al. 2018, eq. 10), on fakes without the generator's graph."""
+
+    needs_gradient_of = frozenset({"fake"})
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return squared_norms(round.gradient(round.fake_logits, round.fake)).mean() / 2
+
+
+def squared_norms(gradient: Tensor) -> Tensor:
+    """``[N]``, of each image's gradient."""
+    return gradient.flatten(1).square().sum(1)
+
+
+def _uniform_per_image(images: Tensor) -> Tensor:
+    return torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)

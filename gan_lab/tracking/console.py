@@ -172,6 +172,8 @@ IN_A_LINE = {
     "d/accuracy_real": "d/real",
     "d/accuracy_fake": "d/fake",
     "g/fool_rate": "g/fool",
+    "growth/size": "size",
+    "growth/alpha": "alpha",
     "time/images_per_second": "images/s",
     "time/epoch": "s/epoch",
 }

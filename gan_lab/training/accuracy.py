@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from gan_lab.terms.adversarial import DiscriminatorTerm
-from gan_lab.terms.base import RoundView, Term
+from gan_lab.terms.base import JudgementView, RoundView, Term
 
 
 class Accuracy:
@@ -23,15 +23,27 @@ class Accuracy:
         self._boundary: Tensor | float = 0.0
 
     def of_discriminator(self, round: RoundView) -> dict[str, Tensor]:
-        """Shares of reals judged real and of fakes judged fake, in [0, 1]."""
+        """Shares of reals judged real and of fakes judged fake, and with a classifier of reals' labels told, in [0, 1]."""
         assert self._term is not None
         self._boundary = self._term.boundary(round)
         real, fake = round.real_logits, round.fake_logits
         return {
             "accuracy_real": (real > self._boundary).float().mean(),
             "accuracy_fake": (fake < self._boundary).float().mean(),
+            **_of_classifier(round, round.real_judgement, "class_accuracy_real"),
         }
 
     def of_generator(self, round: RoundView) -> dict[str, Tensor]:
-        """Share of the generator's fakes that the discriminator takes for real, in [0, 1]."""
-        return {"fool_rate": (round.fake_logits > self._boundary).float().mean()}
+        """Shares of fakes that the discriminator takes for real, and, with a classifier, for what they should be."""
+        return {
+            "fool_rate": (round.fake_logits > self._boundary).float().mean(),
+            **_of_classifier(round, round.fake_judgement, "class_accuracy_fake"),
+        }
+
+
+def _of_classifier(round: RoundView, judgement: JudgementView, name: str) -> dict[str, Tensor]:
+    logits, labels = judgement.class_logits, round.labels
+    if logits is None or labels is None:
+        return {}
+    right = (logits > 0) == (labels > 0) if round.multi_label else logits.argmax(1) == labels.argmax(1)
+    return {name: right.float().mean()}

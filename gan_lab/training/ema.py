@@ -12,29 +12,33 @@ from torch import nn
 
 
 class NoAverage:
-    """The generator itself: sampled in evaluation mode and put back as it was."""
+    """The generator itself: sampled in evaluation mode and put back as it was.
+
+    Attributes:
+        network: what is sampled.
+    """
 
     name = "as trained"
 
     def __init__(self, generator: nn.Module) -> None:
-        self._generator = generator
+        self.network = generator
 
     def update(self, images: int, batch: int) -> None:
         """Nothing to average."""
 
     @contextmanager
     def sampling(self) -> Iterator[nn.Module]:
-        training = self._generator.training
-        self._generator.eval()
+        training = self.network.training
+        self.network.eval()
         try:
             with torch.no_grad():
-                yield self._generator
+                yield self.network
         finally:
-            self._generator.train(training)
+            self.network.train(training)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's own state: whoever samples from a checkpoint finds the sampling weights under one name."""
-        return self._generator.state_dict()
+        return self.network.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing of its own to load."""
@@ -50,6 +54,9 @@ class HalfLife:
         generator: the network averaged; a copy of it holds the average.
         kimg: half-life in thousands of images.
         rampup: the half-life is at most this share of the images seen so far, so that early images don't linger.
+
+    Attributes:
+        network: the average.
     """
 
     name = "average"
@@ -58,8 +65,8 @@ class HalfLife:
         if kimg <= 0 or rampup <= 0:
             raise ValueError(f"kimg={kimg}, rampup={rampup}: both must be positive; ema=none samples the generator itself")
         self._halflife, self._rampup = kimg * 1000, rampup
-        self._average = copy.deepcopy(generator).eval().requires_grad_(False)
-        pairs = list(zip(_tensors(self._average), _tensors(generator), strict=True))
+        self.network = copy.deepcopy(generator).eval().requires_grad_(False)
+        pairs = list(zip(_tensors(self.network), _tensors(generator), strict=True))
         self._floating = [list(side) for side in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
         self._others = [p for p in pairs if not p[0].is_floating_point()]
 
@@ -75,13 +82,13 @@ class HalfLife:
     @contextmanager
     def sampling(self) -> Iterator[nn.Module]:
         with torch.no_grad():
-            yield self._average
+            yield self.network
 
     def state_dict(self) -> dict[str, Any]:
-        return self._average.state_dict()
+        return self.network.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._average.load_state_dict(state)
+        self.network.load_state_dict(state)
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,11 +15,19 @@ from gan_lab.terms.base import RoundView, Term
 from gan_lab.training.precision import Precision
 from gan_lab.training.round import Game, Round
 
-Figures = Callable[[RoundView], dict[str, Tensor]]
+Observer = Callable[[RoundView], dict[str, Tensor]]
+"""Looks at a round after its backward pass, without gradient, and may have figures to log."""
+
+MEMORY_FACTORS = ("alpha", "momentum")
+"""How RMSprop and SGD call the share of the past that Adam calls ``betas``."""
 
 
 class Phase:
     """A player, its optimizer, its scaler, its terms.
+
+    Terms of every step make one update together. Lazy ones (``every`` > 1) make an update of their own after it, those of the
+    same interval together, as StyleGAN2's regularisation phases do; the optimizer's rate and memory are corrected for the
+    additional updates (Karras et al. 2020, appendix B), so that time as it sees it passes as it would without them.
 
     Args:
         name: prefix of the figures, ``d`` or ``g``.
@@ -26,7 +35,7 @@ class Phase:
         idle: the other one, frozen meanwhile.
         optimizer: over the player's parameters.
         terms: what the player minimises, by the name each is logged under.
-        figures: further figures of a round, taken without gradient.
+        observers: who looks at each round.
         precision: the autocast and the scaler.
         every: the player moves in every n-th iteration; ``n_critic`` for the generator.
         accumulate: parts a batch is split into; their gradients add up to that of the whole batch.
@@ -40,7 +49,7 @@ class Phase:
         idle: nn.Module,
         optimizer: torch.optim.Optimizer,
         terms: Mapping[str, Term],
-        figures: Figures,
+        observers: Sequence[Observer],
         precision: Precision,
         *,
         every: int = 1,
@@ -52,14 +61,16 @@ class Phase:
         self.idle = idle
         self.optimizer = optimizer
         self.terms = dict(terms)
-        self.figures = figures
+        self.observers = observers
         self.precision = precision
         self.scaler = precision.scaler()
         self.every = every
         self.accumulate = accumulate
         self.gradient_clip = gradient_clip
         self.steps = 0
-        self._norm = torch.zeros((), device=precision.device)
+        self.intervals = sorted({1} | {term.every for term in terms.values()})
+        self._latest: dict[str, Tensor] = {}
+        _correct_for_lazy_updates(optimizer, [n for n in self.intervals if n > 1])
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
 
     def due(self, iteration: int) -> bool:
@@ -67,20 +78,22 @@ class Phase:
         return (iteration + 1) % self.every == 0
 
     def step(self, game: Game, batch: Batch) -> dict[str, Tensor]:
-        """One update. Its figures stay on the device, unread, so that nothing waits for them."""
-        terms = {name: term for name, term in self.terms.items() if self.steps % term.every == 0}
+        """One update and the lazy ones due. Its figures stay on the device, unread, so that nothing waits for them."""
         self.idle.requires_grad_(False)
         self.player.requires_grad_(True)
-        self.optimizer.zero_grad(set_to_none=True)
-        parts = [self._backward(round, terms) for round in self._rounds(game, batch, terms)]
-        figures = self._clip()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        for term in terms.values():
-            term.after_step(self.player)
+        figures: dict[str, Tensor] = {}
+        for interval in self.intervals:
+            if self.steps % interval == 0:
+                terms = {name: term for name, term in self.terms.items() if term.every == interval}
+                figures = (
+                    self._update(game, batch, terms, self.observers if interval == 1 else ()) | figures
+                )  # the main one's win
         self.steps += 1
-        means = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
-        return {f"{self.name}/{name}": value for name, value in (means | figures).items()}
+        return {f"{self.name}/{name}": value for name, value in figures.items()}
+
+    def forget(self) -> None:
+        """Begin with a fresh optimizer state."""
+        self.optimizer.state.clear()
 
     def set_rate(self, factor: float) -> None:
         """Learning rate := configured rate x ``factor``."""
@@ -92,8 +105,18 @@ class Phase:
         settings = {f"{self.name}/learning_rate": float(self.optimizer.param_groups[0]["lr"])}
         return settings | ({f"{self.name}/loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {})
 
+    def is_broken(self, figures: Mapping[str, float]) -> bool:
+        """Whether figures read from the meter tell of a loss that is no longer finite, or that no scale helps any more."""
+        loss, skipped = figures.get(f"{self.name}/loss", 0.0), figures.get(f"{self.name}/skipped", 0.0)
+        return not math.isfinite(loss) or (skipped == 1.0 and self.scaler.get_scale() < 1.0)
+
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "steps": self.steps}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "steps": self.steps,
+            "latest": self._latest,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         configured = [dict(group) for group in self.optimizer.param_groups]
@@ -102,31 +125,71 @@ class Phase:
             group.update({key: value for key, value in wanted.items() if key != "params"})  # a resume may change them
         self.scaler.load_state_dict(state["scaler"])
         self.steps = state["steps"]
+        self._latest = {name: value.to(self.precision.device) for name, value in state["latest"].items()}
+
+    def _update(self, game: Game, batch: Batch, terms: Mapping[str, Term], observers: Sequence[Observer]) -> dict[str, Tensor]:
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = [self._backward(round, terms, observers) for round in self._rounds(game, batch, terms)]
+        figures = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+        figures["gradient_norm"] = self._clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        for term in terms.values():
+            term.after_step(self.player)
+        return self._without_overflow(figures) if self.scaler.is_enabled() else figures
 
     def _rounds(self, game: Game, batch: Batch, terms: Mapping[str, Term]) -> Iterator[Round]:
         """The batch with fresh latents, in ``accumulate`` parts. Drawn whole, so that parts and whole see the same."""
         needs = frozenset().union(*(term.needs_gradient_of for term in terms.values()))
-        latents = game.latents.draw(len(batch.real), batch.real.device)
-        for real, part in zip(batch.real.chunk(self.accumulate), latents.chunk(self.accumulate), strict=True):
-            yield Round(game, real, part, generator_turn=self.player is game.generator, needs_gradient_of=needs)
+        real, labels = batch.real, game.labels.encode(batch.labels)
+        latents = game.latents.draw(len(real), real.device)
+        scale = self.scaler.scale(torch.ones((), device=real.device)) if self.scaler.is_enabled() else None
+        size = len(real) // self.accumulate
+        for part in (slice(start, start + size) for start in range(0, len(real), size)):
+            yield Round(
+                game,
+                real[part],
+                latents[part],
+                None if labels is None else labels[part],
+                generator_turn=self.player is game.generator,
+                needs_gradient_of=needs,
+                scale=scale,
+            )
 
-    def _backward(self, round: Round, terms: Mapping[str, Term]) -> dict[str, Tensor]:
+    def _backward(self, round: Round, terms: Mapping[str, Term], observers: Sequence[Observer]) -> dict[str, Tensor]:
         with self.precision.autocast():
             values = {name: term(round) for name, term in terms.items()}
             loss = torch.stack([term.weight * term.every * values[name] for name, term in terms.items()]).sum()
         self.scaler.scale(loss / self.accumulate).backward()
         with torch.no_grad():
-            figures = {"loss": loss, **values, **self.figures(round)}
+            figures = {"loss": loss, **values}
+            for observer in observers:
+                figures |= observer(round)
         return {name: value.detach() for name, value in figures.items()}
 
-    def _clip(self) -> dict[str, Tensor]:
-        """Clip the player's gradient; its norm before that. Under loss scaling also whether the step will be skipped."""
+    def _clip(self) -> Tensor:
+        """Clip the player's gradient; its norm before that."""
         self.scaler.unscale_(self.optimizer)
         norm = get_total_norm([p.grad for p in self.player.parameters() if p.grad is not None])
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.player.parameters(), self.gradient_clip, norm)
-        if not self.scaler.is_enabled():
-            return {"gradient_norm": norm}
-        finite = norm.isfinite()
-        self._norm = torch.where(finite, norm, self._norm)  # a skipped step repeats the last norm: its own would be infinite
-        return {"gradient_norm": self._norm, "skipped": 1.0 - finite.float()}
+        return norm
+
+    def _without_overflow(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A step that the scaler has skipped repeats the last figures: an overflow is no measurement."""
+        finite = figures["gradient_norm"].isfinite()
+        figures = {n: torch.where(finite, value, self._latest.get(n, torch.zeros_like(value))) for n, value in figures.items()}
+        self._latest |= figures
+        return {**figures, "skipped": 1.0 - finite.float()}
+
+
+def _correct_for_lazy_updates(optimizer: torch.optim.Optimizer, intervals: Sequence[int]) -> None:
+    """``rate * c`` and ``memory ** c``, c being the share of all updates that are not lazy: 16/17 for one interval of 16."""
+    share = 1.0 / (1.0 + sum(1.0 / interval for interval in intervals))
+    for group in optimizer.param_groups if intervals else ():
+        group["lr"] *= share
+        if "betas" in group:
+            group["betas"] = tuple(beta**share for beta in group["betas"])
+        for key in MEMORY_FACTORS:
+            if key in group:
+                group[key] = group[key] ** share

@@ -3,48 +3,65 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from gan_lab.data.images import grid
+from gan_lab.data.images import ImageSet, grid
 from gan_lab.data.stream import Stream
 from gan_lab.directory import RunDirectory, write_atomically
 
 
+@dataclass
 class Preview:
-    """Sample grids of a run.
+    """Sample grids of a run; of a conditional one each row has a class.
 
-    Args:
+    Attributes:
         directory: where they go.
         latents: fixed, ``[N, latent_size]``; part of the checkpoint.
+        labels: fixed, ``[N, K]``, also part of it; None without conditioning.
+        rows: the class of each row, empty without conditioning.
         columns: images in a row, None for a square grid.
         scale: enlargement of each pixel.
     """
 
-    def __init__(self, directory: RunDirectory, latents: Tensor, columns: int | None, scale: int) -> None:
-        self.latents = latents
-        self._directory, self._columns, self._scale = directory, columns, scale
+    directory: RunDirectory
+    latents: Tensor
+    labels: Tensor | None
+    rows: tuple[str, ...]
+    columns: int | None
+    scale: int
 
     def save_samples(self, images: Tensor, images_seen: int) -> Path:
         """uint8 ``images`` as the grid of this moment and, for now, the final one."""
-        path = self._save(images, self._directory.preview(images_seen))
-        write_atomically(self._directory.final, path.read_bytes())
+        path = self._save(images, self.directory.preview(images_seen))
+        write_atomically(self.directory.final, path.read_bytes())
         return path
 
     def drop_after(self, images_seen: int) -> None:
         """Remove grids of a future that a resume from an earlier checkpoint will not have."""
-        for path in self._directory.previews():
-            if path > self._directory.preview(images_seen):
+        for path in self.directory.previews():
+            if path > self.directory.preview(images_seen):
                 path.unlink()
 
     def save_reals(self, stream: Stream) -> Path:
-        """As many real images as samples, the first of the first epoch."""
+        """As many real images as samples, the first of the first epoch, or for each row the first of its class."""
         order, _ = stream.order(0)
-        return self._save(stream.data.images(order[: len(self.latents)]), self._directory.reals)
+        if self.rows:
+            order = torch.cat([self._first_of(name, order, stream.data) for name in self.rows])
+        return self._save(stream.data.images(order[: len(self.latents)]), self.directory.reals)
+
+    def _first_of(self, name: str, order: Tensor, data: ImageSet) -> Tensor:
+        labels, number = data.labels_of(order), data.classes.index(name)
+        assert labels is not None and self.columns is not None
+        found = order[(labels[:, number] == 1) if data.is_multi_label else (labels == number)][: self.columns]
+        found = found if len(found) else order[:1]  # a class that images_per_epoch left out
+        return found.repeat(-(-self.columns // len(found)))[: self.columns]
 
     def _save(self, images: Tensor, path: Path) -> Path:
         buffer = io.BytesIO()
-        grid(images, self._columns, self._scale).save(buffer, format="PNG")
+        grid(images, self.columns, self.scale, rows=self.rows).save(buffer, format="PNG")
         write_atomically(path, buffer.getvalue())
         return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,22 +10,22 @@ from shlex import quote
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gan_lab.data.images import to_uint8
 from gan_lab.data.stream import Batch, Stream
 from gan_lab.directory import RunDirectory
 from gan_lab.metrics.suite import FrechetEvaluation, NoEvaluation
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
 from gan_lab.training import checkpoint
-from gan_lab.training.ema import HalfLife, NoAverage
 from gan_lab.training.events import Cadence, Events
+from gan_lab.training.growth import Growth, Stage
 from gan_lab.training.interruption import Interruption
 from gan_lab.training.meter import Meter
 from gan_lab.training.phase import Phase
 from gan_lab.training.preview import Preview
 from gan_lab.training.round import Game
+from gan_lab.training.sampling import Sampler
 from gan_lab.training.schedule import Schedule
 from gan_lab.training.stopwatch import Stopwatch, peak_memory
 from gan_lab.training.summary import count_parameters, environment
@@ -58,7 +57,8 @@ class Trainer:
     game: Game
     phases: Sequence[Phase]
     stream: Stream
-    average: HalfLife | NoAverage
+    sampler: Sampler
+    growth: Growth
     schedule: Schedule
     evaluation: FrechetEvaluation | NoEvaluation
     preview: Preview
@@ -77,6 +77,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.device)
+        self.average = self.sampler.average
+        self.stage = self.growth.at(self.images)
+        self.growth.apply(self.stage, self._networks())
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)  # of an earlier job of the same process
         self._logged = (0, 0.0)
@@ -120,7 +123,7 @@ class Trainer:
         return self.summary(status)
 
     def _loop(self, interruption: Interruption) -> str:
-        for batch in self.stream.batches(self.images):
+        for batch in self.stream.batches(self.images, lambda images: self.growth.at(images).batch_size):
             if self.images >= self.total_images:
                 break
             if interruption.signal is not None:
@@ -129,11 +132,14 @@ class Trainer:
         return "finished"
 
     def step(self, batch: Batch) -> None:
-        """Each player whose turn it is moves once; the average follows; what falls into this step is done."""
-        rate = self.schedule(self.images / self.total_images)
+        """The networks grow; each player whose turn it is moves once; the average follows; what falls due is done."""
+        progress = self.images / self.total_images
+        stage = self._enter(self.growth.at(self.images))
+        batch = stage.show(batch)
+        self.game.augment.set_progress(progress)
         for phase in self.phases:
             if phase.due(self.iteration):
-                phase.set_rate(rate)
+                phase.set_rate(self.schedule(progress) * stage.rate)
                 self.meter.add(phase.step(self.game, batch))
         before, self.images = self.images, self.images + len(batch.real)
         self.iteration += 1
@@ -143,6 +149,20 @@ class Trainer:
             with self.stopwatch.resting():
                 for action in actions:
                     action()
+
+    def _enter(self, stage: Stage) -> Stage:
+        """Bring everything to a stage; new layers come with fresh optimizers (Karras et al. 2018, appendix A.1)."""
+        if stage == self.stage:
+            return stage
+        self.growth.apply(stage, self._networks())
+        if self.growth.reset_optimizer and stage.layers != self.stage.layers:
+            for phase in self.phases:
+                phase.forget()
+        self.stage = stage
+        return stage
+
+    def _networks(self) -> tuple[nn.Module, ...]:
+        return self.game.generator, self.game.discriminator, self.average.network
 
     # -- events ----------------------------------------------------------------------------------------------------------
 
@@ -163,17 +183,17 @@ class Trainer:
         self._logged = (self.images, self.stopwatch.seconds)
         for phase in self.phases:
             figures |= phase.settings()
+        figures |= self.growth.figures(self.stage)
         if images and seconds:
             figures["time/images_per_second"] = images / seconds
             figures["time/epoch"] = seconds / images * self.stream.images_per_epoch
         figures["memory/peak_mib"] = peak_memory(self.device)
         self._record(figures)
-        broken = [name for name, value in figures.items() if name.endswith("/loss") and not math.isfinite(value)]
-        if broken:
-            raise Diverged(f"{' and '.join(broken)} no longer finite at {self.images} images")
+        if broken := [phase.name for phase in self.phases if phase.is_broken(figures)]:
+            raise Diverged(f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images")
 
     def _evaluate(self) -> None:
-        scores = self.evaluation(self._generate_from)
+        scores = self.evaluation(self.sampler.draw)
         if not scores:
             return
         self._record(scores)
@@ -185,7 +205,8 @@ class Trainer:
             self._save("best")
 
     def _sample(self) -> None:
-        path = self.preview.save_samples(self.generate(self.preview.latents), self.images)
+        images = self.sampler.generate(self.preview.latents, self.preview.labels)
+        path = self.preview.save_samples(images, self.images)
         self.tracker.picture("samples", path, self.images)
 
     def _checkpoint(self) -> None:
@@ -208,14 +229,6 @@ class Trainer:
             )
 
     # -- what events are made of -----------------------------------------------------------------------------------------
-
-    def generate(self, latents: Tensor) -> Tensor:
-        """uint8 images ``[N, C, H, W]`` of the averaged generator."""
-        with self.average.sampling() as generator:
-            return to_uint8(generator(latents))
-
-    def _generate_from(self, count: int, random: torch.Generator) -> Tensor:
-        return self.generate(self.game.latents.draw(count, self.device, random))
 
     def _protocol(self) -> dict[str, Any]:
         """What has to be the same before two scores may be compared."""
@@ -263,12 +276,15 @@ class Trainer:
         return {
             "images": self.images,
             "iteration": self.iteration,
+            "stage": vars(self.stage),
             "seconds": self.stopwatch.seconds,
             "generator": self.game.generator.state_dict(),
             "discriminator": self.game.discriminator.state_dict(),
             "average": self.average.state_dict(),
             "phases": {phase.name: phase.state_dict() for phase in self.phases},
-            "preview_latents": self.preview.latents,
+            "preview": {"latents": self.preview.latents, "labels": self.preview.labels},
+            "labels": self.game.labels.state_dict(),
+            "augment": self.game.augment.state_dict(),
             "best": self.best,
             "scores": self.scores,
             "meter": self.meter.state_dict(),
@@ -289,13 +305,16 @@ class Trainer:
                 "a run goes on with the images it has"
             )
         self.images, self.iteration = state["images"], state["iteration"]
+        self.stage = Stage(**state["stage"])
         self.stopwatch.seconds = state["seconds"]
         self.game.generator.load_state_dict(state["generator"])
         self.game.discriminator.load_state_dict(state["discriminator"])
         self.average.load_state_dict(state["average"])
         for phase in self.phases:
             phase.load_state_dict(state["phases"][phase.name])
-        self.preview.latents = state["preview_latents"].to(self.device)
+        self.game.augment.load_state_dict(state["augment"])
+        self.preview.latents = state["preview"]["latents"].to(self.device)
+        self.preview.labels = None if state["preview"]["labels"] is None else state["preview"]["labels"].to(self.device)
         self.best, self.scores = state["best"], state["scores"]
         self.meter.load_state_dict(state["meter"], self.device)
         self.tracker.load_state_dict(state["tracker"])

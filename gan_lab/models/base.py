@@ -1,0 +1,100 @@
+"""The shape of the two players, whatever the family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
+
+
+class Judgement(NamedTuple):
+    """What a discriminator says of a batch of images.
+
+    ``logits``: ``[N]``, before any sigmoid; ``features``: ``[N, F]``, what they were read from; ``class_logits``: ``[N, K]`` of
+    an auxiliary classifier, else None.
+    """
+
+    logits: Tensor
+    features: Tensor
+    class_logits: Tensor | None = None
+
+
+class Generator(nn.Module, ABC):
+    """Latents ``[N, latent_size]``, and labels ``[N, K]`` if it is conditional, to images ``[N, C, H, W]`` in about [-1, 1].
+
+    Labels are 0 and 1: one of K classes, or any number of K attributes.
+    """
+
+    def __init__(self, condition: GeneratorCondition) -> None:
+        super().__init__()
+        self.condition = condition
+
+    @abstractmethod
+    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        """Images from latents that labels may have been joined to."""
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.draw(self.condition.join(latents, labels), labels)
+
+
+class Discriminator(nn.Module, ABC):
+    """Images, and labels ``[N, K]`` if it is conditional, to a :class:`Judgement`.
+
+    A family provides :meth:`body` and ``logit``, the last layer; how labels enter is the condition's affair.
+
+    Args:
+        condition: how labels enter. Its ``num_planes`` come in addition to the images' channels.
+        size: of the images.
+        num_features: channels of what :meth:`body` returns.
+    """
+
+    logit: nn.Module
+
+    def __init__(self, condition: DiscriminatorCondition, size: int, num_features: int) -> None:
+        super().__init__()
+        self.join = condition.join(size)
+        self.head = condition.head(num_features)
+
+    @abstractmethod
+    def body(self, images: Tensor) -> Tensor:
+        """Images to features ``[N, F, h, w]`` or ``[N, F]``."""
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+        features = self.body(self.join(images, labels))
+        logits = self.logit(features).flatten().float()
+        pooled = features.flatten(2).sum(2) if features.dim() > 2 else features
+        more, class_logits = self.head(pooled, labels)
+        return Judgement(logits + more, features.flatten(1), class_logits)
+
+
+class Growing(ABC):
+    """A network that starts at a low resolution and grows.
+
+    Attributes:
+        size: side of its images at the moment.
+        alpha: share of the newest layers in them, from 0 (just added) to 1 (faded in).
+    """
+
+    sizes: list[int]
+    size: int
+    alpha: float
+
+    def grow(self, size: int, alpha: float) -> None:
+        """Work at ``size``, one of ``sizes``, with the newest layers faded in by ``alpha``."""
+        assert size in self.sizes and 0.0 <= alpha <= 1.0, (size, alpha)
+        self.size, self.alpha = size, alpha
+
+    @property
+    def level(self) -> int:
+        """How many times the smallest size has been doubled."""
+        return self.sizes.index(self.size)
+
+    def get_extra_state(self) -> dict[str, float]:
+        """Goes with the weights: whoever loads them works at the resolution they have reached."""
+        return {"size": self.size, "alpha": self.alpha}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self.grow(int(state["size"]), state["alpha"])

@@ -1,0 +1,223 @@
+"""Progressive growing (Karras et al. 2018), after the authors' ``networks.py``.
+
+Both networks start at 4x4 and double: a new pair of layers is faded in by ``alpha``, from the old images upsampled to the new
+ones. All layers exist from the start, those above the size at work rest. At 1024x1024 each has 23.1 M parameters (table 2).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, linear
+
+from gan_lab.models import base
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
+from gan_lab.models.layers import check_positive, split_size
+
+LARGEST = 1024
+
+
+class Generator(base.Growing, base.Generator):
+    """Latents ``[N, latent_size]`` to images ``[N, channels, s, s]`` of the size s at work, in about [-1, 1]: no tanh.
+
+    Args:
+        size: of the grown network's images, ``base * 2**n`` with base 4 to 7, up to 1024 pixels.
+        channels: 1 grey, 3 colour.
+        width: feature maps of a layer at most (fmap_max).
+        capacity: a layer working on side s has ``2 * capacity / s`` feature maps (fmap_base), but at most ``width``.
+        latent_size: length of a latent vector.
+        condition: how labels enter.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 512,
+        capacity: int = 8192,
+        latent_size: int = 512,
+        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        super().__init__(condition)
+        check_positive(channels=channels, latent_size=latent_size)
+        self.sizes = growing_sizes(size)
+        widths = [feature_maps(side, width, capacity) for side in self.sizes]
+        self.start = _start(self.sizes[0], latent_size + condition.num_inputs, widths[0], condition)
+        self.blocks = nn.ModuleList(
+            Layers(_Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
+            for before, after in pairwise(widths)
+        )
+        self.to_image = nn.ModuleList(EqualisedConv(maps, channels, 1, gain=1.0) for maps in widths)
+        self.grow(size, 1.0)
+
+    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        maps = previous = self.start(inputs, labels)
+        for block in self.blocks[: self.level]:
+            previous, maps = maps, block(maps, labels)
+        images = self.to_image[self.level](maps)
+        if self.alpha < 1.0:
+            images = torch.lerp(doubled(self.to_image[self.level - 1](previous)), images, self.alpha)
+        return images
+
+
+class Discriminator(base.Growing, base.Discriminator):
+    """Images ``[N, channels, s, s]`` of the size at work to logits ``[N]``.
+
+    Args:
+        size, channels, width, capacity: as the generator's.
+        group: images whose standard deviation becomes one more feature map (minibatch standard deviation, section 3).
+        condition: how labels enter.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 512,
+        capacity: int = 8192,
+        group: int = 4,
+        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        check_positive(channels=channels, group=group)
+        self.sizes = growing_sizes(size)
+        smallest = self.sizes[0]
+        widths = [feature_maps(side, width, capacity) for side in self.sizes]
+        num_features = feature_maps(smallest // 2, width, capacity)
+        super().__init__(condition, size, num_features)
+        self.from_image = nn.ModuleList(
+            nn.Sequential(EqualisedConv(channels + condition.num_planes, maps, 1), _Activation()) for maps in widths
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(EqualisedConv(wide, wide, 3), _Activation(), EqualisedConv(wide, narrow, 3), _Activation(), _Halved())
+            for narrow, wide in pairwise(widths)
+        )
+        self.end = nn.Sequential(
+            MinibatchDeviation(group),
+            EqualisedConv(widths[0] + 1, widths[0], 3),
+            _Activation(),
+            nn.Flatten(),
+            EqualisedLinear(widths[0] * smallest * smallest, num_features),
+            _Activation(),
+        )
+        self.logit = EqualisedLinear(num_features, 1, gain=1.0)
+        self.grow(size, 1.0)
+
+    def body(self, images: Tensor) -> Tensor:
+        level = self.level
+        maps = self.from_image[level](images)
+        for n in reversed(range(level)):
+            maps = self.blocks[n](maps)
+            if n == level - 1 and self.alpha < 1.0:
+                maps = torch.lerp(self.from_image[n](avg_pool2d(images, 2)).to(maps.dtype), maps, self.alpha)
+        return self.end(maps)
+
+
+def growing_sizes(size: int) -> list[int]:
+    """The sides on the way to ``size``: 4, 8, 16, ... or from 5, 6 or 7 on.
+
+    Raises:
+        ValueError: ``size`` is not one of these doubled.
+    """
+    smallest, doublings = split_size(size, LARGEST, fewest=1)
+    return [smallest << n for n in range(doublings + 1)]
+
+
+def feature_maps(side: int, width: int, capacity: int) -> int:
+    """Of a layer that works on ``side`` x ``side``."""
+    check_positive(width=width, capacity=capacity)
+    return max(1, min(2 * capacity // side, width))
+
+
+class EqualisedConv(nn.Module):
+    """A convolution whose weights are N(0, 1) and scaled at run time by gain / sqrt(fan in) (section 4.1); biases are not."""
+
+    def __init__(self, before: int, after: int, kernel: int, gain: float = math.sqrt(2)) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(after))
+        self.scale = gain / math.sqrt(before * kernel**2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return conv2d(maps, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+
+
+class EqualisedLinear(nn.Module):
+    """The same for a dense layer."""
+
+    def __init__(self, before: int, after: int, gain: float = math.sqrt(2)) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(after, before))
+        self.bias = nn.Parameter(torch.zeros(after))
+        self.scale = gain / math.sqrt(before)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return linear(features, self.weight * self.scale, self.bias)
+
+
+class PixelNorm(nn.Module):
+    """Each place's feature vector is divided by its root mean square (section 4.2), taken in float32."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        wide = maps.float()
+        return (wide * (wide.square().mean(1, keepdim=True) + 1e-8).rsqrt()).to(maps.dtype)
+
+
+class MinibatchDeviation(nn.Module):
+    """One more feature map: the standard deviation over a group of images, averaged over features and places (section 3).
+
+    Groups are made of images ``M`` apart, with M groups in a batch; a batch that ``group`` does not divide has smaller ones.
+    """
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, maps: Tensor) -> Tensor:
+        count = len(maps)
+        group = next(n for n in range(min(self.group, count), 0, -1) if count % n == 0)
+        variance = maps.float().unflatten(0, (group, -1)).var(0, unbiased=False)
+        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3)).repeat(group).to(maps.dtype)
+        return torch.cat([maps, deviation[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
+
+
+def doubled(images: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling by 2."""
+    return interpolate(images, scale_factor=2, mode="nearest")
+
+
+class _Doubled(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return doubled(maps)
+
+
+class _Halved(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return avg_pool2d(maps, 2)
+
+
+class _Activation(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return leaky_relu(maps, 0.2)
+
+
+def _conv_act(before: int, after: int, condition: GeneratorCondition) -> list[nn.Module]:
+    return [EqualisedConv(before, after, 3), _Activation(), _norm(condition, after)]
+
+
+def _norm(condition: GeneratorCondition, channels: int) -> nn.Module:
+    return condition.norm(channels, lambda channels, affine=False: PixelNorm())
+
+
+def _start(smallest: int, inputs: int, channels: int, condition: GeneratorCondition) -> Layers:
+    """Latents, normalised, to the first map."""
+    return Layers(
+        PixelNorm(),
+        EqualisedLinear(inputs, channels * smallest**2, gain=math.sqrt(2) / smallest),
+        nn.Unflatten(1, (channels, smallest, smallest)),
+        _Activation(),
+        _norm(condition, channels),
+        *_conv_act(channels, channels, condition),
+    )

@@ -1,0 +1,215 @@
+"""SNGAN's residual networks (Miyato et al. 2018, tables 3 to 5) with spectral normalisation; with attention they are SAGAN's.
+
+At 32x32, 3 channels, width 256 in the generator and 128 in the discriminator: 4,276,739 and 1,053,825 parameters, those of
+kwotsin/mimicry ``sngan_32``. Upsampling is nearest, as in the authors' code (mimicry: bilinear).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
+
+from gan_lab.models import base
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled, Layers
+from gan_lab.models.layers import check_positive, doubled_widths, spectrally_normalise, split_size
+
+
+class Generator(base.Generator):
+    """Latents ``[N, latent_size]`` to images ``[N, channels, size, size]`` in [-1, 1].
+
+    Args:
+        size: of the image, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
+        channels: 1 grey, 3 colour.
+        width: channels of the last block, doubling towards the smallest map.
+        max_width: channels of a block at most; equal to ``width`` all blocks are equally wide, as in table 3.
+        latent_size: length of a latent vector.
+        attention: side of the map that self-attention is applied to, or None.
+        spectral_norm: whether every layer is spectrally normalised, as in SAGAN.
+        condition: how labels enter.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 256,
+        max_width: int = 256,
+        latent_size: int = 128,
+        attention: int | None = None,
+        spectral_norm: bool = False,
+        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        super().__init__(condition)
+        check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
+        smallest, doublings = split_size(size)
+        widths = doubled_widths(width, doublings + 1, max_width)[::-1]
+        layers: list[nn.Module] = [
+            _xavier(nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest)),
+            nn.Unflatten(1, (widths[0], smallest, smallest)),
+        ]
+        sides = [smallest << n for n in range(1, doublings + 1)]
+        for side, (wide, narrow) in zip(sides, pairwise(widths), strict=True):
+            layers += [UpBlock(wide, narrow, condition), *_attention(attention, side, narrow)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), _xavier(nn.Conv2d(width, channels, 3, 1, 1)), nn.Tanh()]
+        self.layers = Layers(*layers)
+        _check_attention(attention, sides)
+        if spectral_norm:
+            spectrally_normalise(self)
+
+    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        return self.layers(inputs, labels)
+
+
+class Discriminator(base.Discriminator):
+    """Images ``[N, channels, size, size]`` in [-1, 1] to logits ``[N]``; features are summed over the last map.
+
+    Args:
+        size, channels, attention: as the generator's.
+        width: channels of the first block, doubling with every halving of the map.
+        max_width: channels of a block at most.
+        halvings: blocks that halve the map; None: down to the generator's smallest.
+        plain_blocks: blocks after those.
+        spectral_norm: whether every layer is spectrally normalised; without it this is WGAN-GP's residual critic.
+        condition: how labels enter.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 128,
+        max_width: int = 128,
+        halvings: int | None = 2,
+        plain_blocks: int = 2,
+        attention: int | None = None,
+        spectral_norm: bool = True,
+        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        check_positive(channels=channels, width=width, max_width=max_width)
+        _, doublings = split_size(size)
+        halvings = doublings if halvings is None else halvings
+        if not 1 <= halvings <= doublings + 1 or plain_blocks < 0:
+            raise ValueError(f"{halvings=}, {plain_blocks=}: {size} pixels can be halved 1 to {doublings + 1} times")
+        widths = doubled_widths(width, halvings + plain_blocks, max_width)
+        super().__init__(condition, size, widths[-1])
+        sides = [size >> n for n in range(1, halvings + 1)] + [size >> halvings] * plain_blocks
+        layers: list[nn.Module] = [FirstBlock(channels + condition.num_planes, width), *_attention(attention, sides[0], width)]
+        for before, (side, (narrow, wide)) in zip(sides, zip(sides[1:], pairwise(widths), strict=True), strict=False):
+            layers += [DownBlock(narrow, wide, halve=side < before)]
+            layers += _attention(attention, side, wide) if side < before else []
+        self.layers = nn.Sequential(*layers, nn.ReLU())
+        self.logit = nn.Sequential(_SumOverMap(), _xavier(nn.Linear(widths[-1], 1)))
+        _check_attention(attention, sides)
+        if spectral_norm:
+            spectrally_normalise(self)
+
+    def body(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+class UpBlock(Labelled):
+    """Norm, ReLU, upsample, convolution, norm, ReLU, convolution; beside it an upsampled 1x1 convolution."""
+
+    def __init__(self, before: int, after: int, condition: GeneratorCondition) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = condition.norm(before), condition.norm(after)
+        self.conv1 = _xavier(nn.Conv2d(before, after, 3, 1, 1), gain=2**0.5)
+        self.conv2 = _xavier(nn.Conv2d(after, after, 3, 1, 1), gain=2**0.5)
+        self.shortcut = _xavier(nn.Conv2d(before, after, 1))
+
+    def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
+        residual = self.conv1(_doubled(relu(_normalised(self.norm1, maps, labels))))
+        residual = self.conv2(relu(_normalised(self.norm2, residual, labels)))
+        return residual + _doubled(
+            self.shortcut(maps)
+        )  # a 1x1 convolution and nearest upsampling commute: this order is cheaper
+
+
+class DownBlock(nn.Module):
+    """ReLU, convolution, ReLU, convolution, halving; beside it a 1x1 convolution where something changes."""
+
+    def __init__(self, before: int, after: int, halve: bool) -> None:
+        super().__init__()
+        self.conv1 = _xavier(nn.Conv2d(before, before, 3, 1, 1), gain=2**0.5)
+        self.conv2 = _xavier(nn.Conv2d(before, after, 3, 1, 1), gain=2**0.5)
+        self.shortcut = _xavier(nn.Conv2d(before, after, 1)) if halve or before != after else nn.Identity()
+        self.halve = _Halved() if halve else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        residual = self.halve(self.conv2(relu(self.conv1(relu(maps)))))
+        return residual + self.shortcut(self.halve(maps))  # the mean and a 1x1 convolution commute
+
+
+class FirstBlock(nn.Module):
+    """A :class:`DownBlock` for images: no ReLU before the first convolution."""
+
+    def __init__(self, channels: int, after: int) -> None:
+        super().__init__()
+        self.conv1 = _xavier(nn.Conv2d(channels, after, 3, 1, 1), gain=2**0.5)
+        self.conv2 = _xavier(nn.Conv2d(after, after, 3, 1, 1), gain=2**0.5)
+        self.shortcut = _xavier(nn.Conv2d(channels, after, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return avg_pool2d(self.conv2(relu(self.conv1(images))), 2) + self.shortcut(avg_pool2d(images, 2))
+
+
+class SelfAttention(nn.Module):
+    """Every place of the map looks at every other (Zhang et al. 2019, section 3); its share starts at 0.
+
+    Keys and values are pooled to half the side, as in the authors' code.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow, half = max(1, channels // 8), max(1, channels // 2)
+        self.query = _xavier(nn.Conv2d(channels, narrow, 1, bias=False))
+        self.key = _xavier(nn.Conv2d(channels, narrow, 1, bias=False))
+        self.value = _xavier(nn.Conv2d(channels, half, 1, bias=False))
+        self.out = _xavier(nn.Conv2d(half, channels, 1, bias=False))
+        self.share = nn.Parameter(torch.zeros(()))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        query = self.query(maps).flatten(2)
+        key, value = (max_pool2d(part(maps), 2).flatten(2) for part in (self.key, self.value))
+        attention = torch.softmax((query.transpose(1, 2) @ key).float(), dim=-1).to(value.dtype)  # [N, places, pooled places]
+        seen = (value @ attention.transpose(1, 2)).unflatten(2, maps.shape[2:])
+        return maps + self.share * self.out(seen)
+
+
+class _Halved(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return avg_pool2d(maps, 2)
+
+
+class _SumOverMap(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.sum((2, 3))
+
+
+def _attention(at: int | None, side: int, channels: int) -> list[nn.Module]:
+    return [SelfAttention(channels)] if at == side else []
+
+
+def _check_attention(at: int | None, sides: list[int]) -> None:
+    if at is not None and at not in sides:
+        raise ValueError(
+            f"attention={at}: the maps of this network are {', '.join(map(str, dict.fromkeys(sides)))} pixels wide"
+        )
+
+
+def _normalised(norm: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
+    return norm(maps, labels) if isinstance(norm, Labelled) else norm(maps)
+
+
+def _doubled(maps: Tensor) -> Tensor:
+    return interpolate(maps, scale_factor=2, mode="nearest")
+
+
+def _xavier(module: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
+    nn.init.xavier_uniform_(module.weight, gain)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module

@@ -1,0 +1,28 @@
+"""The two networks a configuration describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gan_lab.config import instantiate
+from gan_lab.models.base import Discriminator, Generator
+from gan_lab.models.conditioning import GeneratorCondition
+
+
+def build_generator(cfg: DictConfig) -> Generator:
+    """``model.generator`` under ``conditioning.generator``."""
+    condition: GeneratorCondition = _condition(cfg, "generator")
+    generator = instantiate(cfg.model.generator, "model.generator", condition=condition)
+    condition.check(generator)
+    return generator
+
+
+def build_discriminator(cfg: DictConfig) -> Discriminator:
+    """``model.discriminator`` under ``conditioning.discriminator``."""
+    return instantiate(cfg.model.discriminator, "model.discriminator", condition=_condition(cfg, "discriminator"))
+
+
+def _condition(cfg: DictConfig, player: str) -> Any:
+    return instantiate(cfg.conditioning[player], f"conditioning.{player}", num_classes=cfg.conditioning.num_classes or 0)

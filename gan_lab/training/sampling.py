@@ -1,0 +1,40 @@
+"""Images of the averaged generator, for eyes and for scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gan_lab.data.images import to_uint8
+from gan_lab.training.ema import HalfLife, NoAverage
+from gan_lab.training.growth import enlarged
+from gan_lab.training.round import Game
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws from the average, at the size of the data whatever size a growing generator has reached.
+
+    Attributes:
+        average: what is sampled.
+        game: where latents and labels come from.
+        size: side of the data's images.
+        device: of the networks.
+    """
+
+    average: HalfLife | NoAverage
+    game: Game
+    size: int
+    device: torch.device
+
+    def generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """uint8 images ``[N, C, size, size]``."""
+        with self.average.sampling() as generator:
+            return enlarged(to_uint8(generator(latents, labels)), self.size)
+
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
+        """``count`` images from latents, and labels as frequent as in the data, drawn with ``random``."""
+        latents = self.game.latents.draw(count, self.device, random)
+        return self.generate(latents, self.game.labels.draw(count, self.device, random))

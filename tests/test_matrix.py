@@ -1,0 +1,124 @@
+"""Any family x loss x penalty x conditioning x channels x precision composes and takes two finite steps.
+
+Every pair of options is covered by default; ``make test-slow`` plays the whole product.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_job
+
+from gan_lab.build import build_game, build_phases
+from gan_lab.config import instantiate
+from gan_lab.data.images import ImageSet, to_unit
+from gan_lab.data.stream import Batch
+from gan_lab.models.base import Growing
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+AXES: dict[str, list[str]] = {
+    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan"],
+    "loss": ["bce", "minimax", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic_average"],
+    "penalty": ["none", "weight_clipping", "gradient_penalty", "r1", "r2", "r1_r2", "dragan"],
+    "conditioning": ["none", "concatenation", "conditional_batch_norm", "projection", "auxiliary_classifier"],
+    "dataset.channels": ["1", "3"],
+    "precision": ["fp32", "bf16", "fp16"],
+}
+BESIDE = {"augment": ["none", "diffaugment", "ada", "instance_noise"], "attributes": ["no", "yes"]}
+"""Further axes of the pairs; in the whole product they vary along with the others."""
+
+CPU = torch.device("cpu")
+Combination = tuple[tuple[str, str], ...]
+
+
+def pairs_of(row: Combination) -> set[frozenset[tuple[str, str]]]:
+    return {frozenset(pair) for pair in itertools.combinations(row, 2)}
+
+
+def pairwise(axes: dict[str, list[str]]) -> Iterator[Combination]:
+    """Rows that together hold every pair of values of two axes; each takes as many new pairs as it can, axis by axis."""
+    values = [[(axis, value) for value in options] for axis, options in axes.items()]
+    left = {frozenset(pair) for a, b in itertools.combinations(values, 2) for pair in itertools.product(a, b)}
+    while left:
+        row = dict(sorted(min(left, key=lambda pair: sorted(pair))))
+        for options in values:
+            if options[0][0] not in row:
+                best = max(options, key=lambda item: sum(frozenset((item, other)) in left for other in row.items()))
+                row[best[0]] = best[1]
+        chosen = tuple((axis, row[axis]) for axis in axes)
+        left -= pairs_of(chosen)
+        yield chosen
+
+
+def play(path: Path, combination: Combination) -> None:
+    """Two steps of both players on made images."""
+    chosen = dict(combination)
+    attributes = chosen.pop("attributes") == "yes"
+    more = ["dataset.size=16", "n_critic=1", *(["model.attention=8"] if chosen["model"] == "sagan" else [])]
+    job = make_job(path, *(f"{axis}={value}" for axis, value in chosen.items()), *more)
+    channels = int(chosen["dataset.channels"])
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (8, 16, 16, channels), dtype=torch.uint8, generator=random)
+    labels = torch.randint(0, 2, (8, 3), generator=random, dtype=torch.uint8) if attributes else torch.arange(8) % 3
+    data = ImageSet.whole(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
+    torch.manual_seed(0)
+    game = build_game(job.cfg, data, CPU)
+    phases = build_phases(job.cfg, game, instantiate(job.cfg.precision, "precision", device=CPU))
+    batch = Batch(to_unit(data.images(slice(None))), data.labels_of(np.arange(8)))
+    for network in (game.generator, game.discriminator):
+        if isinstance(network, Growing):
+            network.grow(16, 0.5)
+    for phase in phases * 2:
+        figures = phase.step(game, batch)
+        assert all(value.isfinite() for value in figures.values()), figures
+        assert all(parameter.isfinite().all() for parameter in phase.player.parameters())
+        moved = any(
+            (state["exp_avg"] if "exp_avg" in state else state["step"]).any() for state in phase.optimizer.state.values()
+        )
+        assert moved or figures[f"{phase.name}/skipped"] == 1, "a player stood still"
+
+
+@pytest.mark.parametrize("combination", list(pairwise(AXES | BESIDE)), ids=lambda row: "-".join(value for _, value in row))
+@pytest.mark.filterwarnings("ignore:lr_scheduler")
+def test_every_pair_of_options_plays(combination: Combination, tmp_path: Path) -> None:
+    play(tmp_path, combination)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", AXES["model"])
+@pytest.mark.parametrize("loss", AXES["loss"])
+@pytest.mark.parametrize("penalty", AXES["penalty"])
+def test_the_whole_product_plays(model: str, loss: str, penalty: str, tmp_path: Path) -> None:
+    head = (("model", model), ("loss", loss), ("penalty", penalty))
+    rest = [[(axis, value) for value in AXES[axis]] for axis in ("conditioning", "dataset.channels", "precision")]
+    beside = itertools.cycle(itertools.product(*([(axis, value) for value in options] for axis, options in BESIDE.items())))
+    for tail, more in zip(itertools.product(*rest), beside, strict=False):
+        play(tmp_path, (*head, *tail, *more))
+
+
+def test_pairs_cover_every_pair() -> None:
+    rows = list(pairwise(AXES | BESIDE))
+    covered = set().union(*map(pairs_of, rows))
+    values = [[(axis, value) for value in options] for axis, options in (AXES | BESIDE).items()]
+    wanted = {frozenset(pair) for a, b in itertools.combinations(values, 2) for pair in itertools.product(a, b)}
+    assert covered == wanted and len(rows) < 90
+
+
+def test_the_readme_shows_the_matrix() -> None:
+    total = 1
+    for options in AXES.values():
+        total *= len(options)
+    shown = re.search(r"all ([\d,]+) combinations", README)
+    assert shown and int(shown[1].replace(",", "")) == total
+    for axis, options in (AXES | BESIDE).items():
+        if axis in ("dataset.channels", "attributes"):
+            continue
+        line = next(line for line in README.splitlines() if line.startswith(f"| `{axis}`"))
+        assert all(f"`{option}`" in line for option in options), line
