@@ -163,7 +163,9 @@ def build_terms(cfg: DictConfig, player: str) -> dict[str, Term]:
         for name, node in (section.get(player) or {}).items()
     }
     if all(term.every > 1 for term in terms.values()):
-        raise ValueError(f"loss.{player}: no term that is computed in every step")
+        raise ValueError(
+            f"loss.{player}: nothing to minimise in every step; feature_matching goes beside a loss, loss=[bce,...]"
+        )
     return terms
 
 

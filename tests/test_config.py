@@ -62,7 +62,8 @@ def test_every_option_becomes_an_object_that_trains(
             build(pictures, option)
         return
     path = tmp_path_factory.mktemp("run")
-    overrides = [option, *(["dataset.path=" + str(pictures)] if option == "dataset=folder" else [])]
+    more = {"dataset=folder": f"dataset.path={pictures}", "loss=feature_matching": "loss=[bce,feature_matching]"}
+    overrides = [option, more.get(option, "n_critic=1")]
     trainer = build(path, *overrides)
     assert trainer.train()["status"] == "finished"
     rows = trainer.directory.history()
@@ -127,10 +128,17 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("console=loud", "console=loud: must be one of auto, live, plain"),
         ("tracker=wandb tracker.wandb.mode=sometimes", "must be offline, online or disabled"),
         ("schedule=linear schedule.end=-1", "end=-1"),
-        ("~loss.generator.hinge", "loss.generator: no adversarial term"),
+        ("~loss.generator.hinge", "loss.generator: nothing to minimise in every step"),
         ("+loss.generator.hinge.every=2", "every: gan_lab.terms.adversarial.LinearGenerator takes weight"),
         ("model.latents._target_=gan_lab.training.device.os.system", "belongs to"),
         ("ema.kimg=0", "must be positive"),
+        ("loss=feature_matching", "loss.discriminator: nothing to minimise in every step; feature_matching goes beside"),
+        ("model=progan dataset.size=36", "size=36: this family builds 8, 10, 12, 14, 16, 20, .*1024 pixels"),
+        ("model=progan model.growth.fade_kimg=1", "fade_kimg and stable_kimg are given both or neither"),
+        ("model=sngan model.discriminator.halvings=9", "halvings=9, plain_blocks=2: 32 pixels can be halved 1 to 4 times"),
+        ("augment=diffaugment augment.diffaugment.policy=[colour]", "colour"),
+        ("penalty=r1 penalty.every=0", "every=0: a term is computed every 1 or more steps"),
+        ("model.norm=group", "norm=group: must be one of batch, layer, instance, none"),
     ],
 )
 def test_what_can_not_be_built_is_named(override: str, message: str, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class StepBenchmark:
         trainer = build_trainer(job)
         trainer.events = Events([(trainer.cadences.log, trainer.log_figures)], end=sys.maxsize)
         trainer.tracker.start(trainer.info)
+        trainer.images, trainer.total_images = trainer.total_images, sys.maxsize  # grown, if it grows, and still at full rate
+        trainer.enter(trainer.growth.at(trainer.images))
         endless = trainer.stream.batches()
         batch = next(endless)
         actions: dict[str, Action] = {
@@ -46,7 +48,7 @@ class StepBenchmark:
         }
         with trainer.stopwatch.running():
             in_turn(actions, 1, self._warmup)
-            seconds = in_turn(actions, self._rounds, self._steps, settle=_settle(trainer.device))
+            seconds = in_turn(actions, self._rounds, self._steps, settle=settle(trainer.device))
         trainer.tracker.finish(trainer.summary("finished"))
         result = Result(seconds, unit=dict.fromkeys(("bare step", "whole loop", "data"), trainer.stream.batch_size))
         result.ratios["whole loop / bare step"] = result.ratio("whole loop", "bare step")
@@ -56,7 +58,7 @@ class StepBenchmark:
 
 def bare_step(trainer: Trainer, batch: Batch) -> Action:
     """What the mathematics needs: the networks, the loss, its gradient, the update, on a batch that is already there."""
-    game = trainer.game
+    game, labels = trainer.game, trainer.game.labels.encode(batch.labels)
 
     def step() -> None:
         for phase in trainer.phases:
@@ -64,14 +66,18 @@ def bare_step(trainer: Trainer, batch: Batch) -> Action:
             phase.player.requires_grad_(True)
             phase.optimizer.zero_grad(set_to_none=True)
             latents = game.latents.draw(len(batch.real), trainer.device)
-            round = Round(game, batch.real, latents, generator_turn=phase.player is game.generator)
+            terms = [term for term in phase.terms.values() if term.every == 1]
+            needs = frozenset().union(*(term.needs_gradient_of for term in terms))
+            turn = phase.player is game.generator
+            round = Round(game, batch.real, latents, labels, generator_turn=turn, needs_gradient_of=needs)
             with phase.precision.autocast():
-                loss = torch.stack([term.weight * term(round) for term in phase.terms.values()]).sum()
+                loss = torch.stack([term.weight * term(round) for term in terms]).sum()
             loss.backward()
             phase.optimizer.step()
 
     return step
 
 
-def _settle(device: torch.device) -> Callable[[], None]:
+def settle(device: torch.device) -> Callable[[], None]:
+    """Wait until the device has done what it was told."""
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else lambda: None

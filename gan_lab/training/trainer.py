@@ -134,7 +134,7 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """The networks grow; each player whose turn it is moves once; the average follows; what falls due is done."""
         progress = self.images / self.total_images
-        stage = self._enter(self.growth.at(self.images))
+        stage = self.enter(self.growth.at(self.images))
         batch = stage.show(batch)
         self.game.augment.set_progress(progress)
         for phase in self.phases:
@@ -150,7 +150,7 @@ class Trainer:
                 for action in actions:
                     action()
 
-    def _enter(self, stage: Stage) -> Stage:
+    def enter(self, stage: Stage) -> Stage:
         """Bring everything to a stage; new layers come with fresh optimizers (Karras et al. 2018, appendix A.1)."""
         if stage == self.stage:
             return stage

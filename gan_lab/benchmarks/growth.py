@@ -1,0 +1,59 @@
+"""What a step costs at each size of a growing network."""
+
+from __future__ import annotations
+
+from gan_lab.benchmarks.step import settle
+from gan_lab.benchmarks.timing import Action, Result, in_turn
+from gan_lab.build import build_trainer
+from gan_lab.config import Job
+from gan_lab.models.base import Growing
+from gan_lab.training.growth import Stage
+from gan_lab.training.trainer import Trainer
+
+
+class GrowthBenchmark:
+    """Steps of both players, data included, at each stable size with its own batch.
+
+    Args:
+        rounds: times each is measured.
+        steps: steps in a measurement.
+        warmup: steps before.
+    """
+
+    def __init__(self, rounds: int, steps: int, warmup: int) -> None:
+        if min(rounds, steps, warmup) < 1:
+            raise ValueError(f"kind: {rounds=}, {steps=} and {warmup=} must be at least 1")
+        self._rounds, self._steps, self._warmup = rounds, steps, warmup
+
+    def __call__(self, job: Job) -> Result:
+        trainer = build_trainer(job)
+        if not isinstance(trainer.game.generator, Growing):
+            raise ValueError("kind=growth measures networks that grow: model=progan")
+        stages = {stage.size: stage for stage in _stages(trainer) if stage.alpha == 1.0}
+        actions = {f"{size}x{size}, batch {stage.batch_size}": _step_at(trainer, stage) for size, stage in stages.items()}
+        in_turn(actions, 1, self._warmup)
+        seconds = in_turn(actions, self._rounds, self._steps, settle=settle(trainer.device))
+        result = Result(seconds, unit={name: s.batch_size for name, s in zip(actions, stages.values(), strict=True)})
+        *smaller, largest = zip(actions, stages.values(), strict=True)
+        for name, stage in smaller:
+            share = result.ratio(name, largest[0]) * largest[1].batch_size / stage.batch_size
+            result.ratios[f"seconds per kimg at {stage.size} / at {largest[1].size}"] = share
+        return result
+
+
+def _stages(trainer: Trainer) -> list[Stage]:
+    points = 1000
+    return [trainer.growth.at(n * trainer.total_images // points) for n in range(points)]
+
+
+def _step_at(trainer: Trainer, stage: Stage) -> Action:
+    endless = trainer.stream.batches(0, lambda images: stage.batch_size)
+
+    def step() -> None:
+        trainer.enter(stage)
+        batch = stage.show(next(endless))
+        for phase in trainer.phases:
+            phase.step(trainer.game, batch)
+        trainer.average.update(trainer.stream.images_per_epoch, stage.batch_size)
+
+    return step
