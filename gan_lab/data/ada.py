@@ -227,7 +227,7 @@ class Colours:
 class _Sample(torch.autograd.Function):
     """``grid_sample``, differentiable with respect to the images any number of times.
 
-    Torch's own, in versions this project supports, can't be differentiated twice. It is linear in the images, though: its
+    The oldest torch this project supports (2.6) can't differentiate its own twice. It is linear in the images, though: its
     gradient is the transpose, whose gradient is the sampling again; neither has to keep the images.
     """
 
