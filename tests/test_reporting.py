@@ -14,7 +14,7 @@ from gan_lab.directory import RunDirectory, write_atomically
 from gan_lab.reporting import live, plots
 from gan_lab.reporting.film import LONGEST, film
 from gan_lab.reporting.live import LiveReport
-from gan_lab.reporting.page import write_report
+from gan_lab.reporting.page import _scores, write_report
 
 
 @pytest.mark.parametrize("count", [2, 7, LONGEST + 30])
@@ -52,6 +52,19 @@ def test_a_page_survives_a_diverged_run(finished: RunDirectory, tmp_path: Path) 
     with directory.metrics.open("a") as handle:
         handle.write('{"images": 192, "epoch": 3.0, "seconds": 1.0, "d/loss": null, "g/loss": null}\n')
     assert "d/loss" in write_report(directory).read_text()
+
+
+def test_a_page_tells_the_size_of_a_growing_network_and_shows_scores_alone_as_scores(
+    finished: RunDirectory, tmp_path: Path
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    shutil.copytree(finished.path, directory.path)
+    with directory.metrics.open("a") as handle:
+        handle.write('{"images": 128, "epoch": 2.0, "seconds": 1.0, "growth/size": 16, "growth/alpha": 0.25}\n')
+    page = write_report(directory).read_text()
+    assert "0.1k images, 16x16, alpha 0.25" in page and "Size of a growing network" in page
+    assert "Size of a growing network" not in write_report(finished).read_text()
+    assert [score["name"] for score in _scores(finished.read_summary())] == ["fd_random"]
 
 
 def test_curves_leave_out_what_is_not_finite_and_smooth_only_long_ones() -> None:

@@ -17,6 +17,18 @@ from gan_lab.reporting.film import film
 MIDDLE_GRIDS = 4
 """Grids shown between the untrained generator and the last one."""
 
+FIGURES = (
+    ("Size of a growing network", ["growth/size"], "pixels"),
+    ("Share of its newest layers", ["growth/alpha"], "alpha"),
+    ("Penalties", ["d/gradient_penalty", "d/dragan", "d/r1", "d/r2"], "value"),
+    ("Labels told by the classifier", ["d/class_accuracy_real", "g/class_accuracy_fake"], "accuracy"),
+    ("Adaptive augmentation", ["d/ada_p", "d/ada_sign"], "p, mean sign"),
+    ("Gradient norms", ["d/gradient_norm", "g/gradient_norm"], "norm"),
+    ("Learning rates", ["d/learning_rate", "g/learning_rate"], "rate"),
+    ("Speed", ["time/images_per_second"], "images/s"),
+)
+"""Further curves of a run that has the figures: title, names, what the axis says."""
+
 
 def write_report(directory: RunDirectory) -> Path:
     """Write ``losses.png``, ``samples.webp`` and ``report.html`` anew from what the run directory holds."""
@@ -32,7 +44,7 @@ def write_report(directory: RunDirectory) -> Path:
         facts=_facts(summary),
         scores=_scores(summary),
         latest=_latest(rows),
-        grids=_grids(directory),
+        grids=_grids(directory, rows),
         reals=_embed(directory.reals),
         film=_embed(directory.film),
         curves=_curves(rows),
@@ -66,7 +78,7 @@ def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"name": name, "final": value, "best": best.get(name), "best_images": best.get("images"), "protocol": protocol}
         for name, value in final.items()
-        if name != "protocol"
+        if name not in ("protocol", "images")
     ]
 
 
@@ -82,28 +94,30 @@ def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, float]]]:
     return groups
 
 
-def _grids(directory: RunDirectory) -> list[dict[str, str]]:
+def _grids(directory: RunDirectory, rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Untrained, a few on the way, the last: evenly spaced."""
     previews = directory.previews()
     count = min(len(previews), MIDDLE_GRIDS + 2)
     chosen = [previews[round(n * (len(previews) - 1) / max(1, count - 1))] for n in range(count)]
-    return [{"picture": _embed(path), "caption": _caption(path)} for path in chosen]
+    return [{"picture": _embed(path), "caption": _caption(path, rows)} for path in chosen]
 
 
-def _caption(path: Path) -> str:
+def _caption(path: Path, rows: list[dict[str, Any]]) -> str:
+    """When, and of a growing network at which size."""
     images = int(re.findall(r"\d+", path.stem)[-1])
-    return "untrained" if images == 0 else f"{images / 1000:.1f}k images"
+    stage = next((row for row in rows if row["images"] >= images and "growth/size" in row), None)
+    grown = "" if stage is None else f", {stage['growth/size']:g}x{stage['growth/size']:g}"
+    fading = "" if stage is None or stage["growth/alpha"] == 1 else f", alpha {stage['growth/alpha']:.2f}"
+    return ("untrained" if images == 0 else f"{images / 1000:.1f}k images") + grown + fading
 
 
 def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     curves = [("Losses and accuracies", plots.players(rows))]
     curves += [("Score", plots.score(rows, name)) for name in names if name == "fid" or name.startswith("fd_")]
-    curves += [
-        ("Gradient norms", plots.figures(rows, ["d/gradient_norm", "g/gradient_norm"], "norm")),
-        ("Learning rates", plots.figures(rows, ["d/learning_rate", "g/learning_rate"], "rate")),
-        ("Speed", plots.figures(rows, ["time/images_per_second"], "images/s")),
-    ]
+    for title, wanted, label in FIGURES:
+        if present := [name for name in wanted if name in names]:
+            curves.append((title, plots.figures(rows, present, label)))
     return [(title, Markup(plots.svg(figure))) for title, figure in curves]
 
 
