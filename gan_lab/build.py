@@ -134,6 +134,8 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
 
     def phase(name: str, idle: str, observers: list[Observer], every: int = 1) -> Phase:
         player = getattr(game, name)
+        for term in terms[name].values():
+            term.check(player)
         optimizer = instantiate(cfg.optimizer[name], f"optimizer.{name}")(player.parameters())
         return Phase(
             name[0],

@@ -137,6 +137,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("model=progan model.growth.fade_kimg=1", "fade_kimg and stable_kimg are given both or neither"),
         ("model=sngan model.discriminator.halvings=9", "halvings=9, plain_blocks=2: 32 pixels can be halved 1 to 4 times"),
         ("augment=diffaugment augment.diffaugment.policy=[colour]", "colour"),
+        ("model=progan penalty=weight_clipping", "use penalty=gradient_penalty or a limit of about 0.8"),
         ("penalty=r1 penalty.every=0", "every=0: a term is computed every 1 or more steps"),
         ("model.norm=group", "norm=group: must be one of batch, layer, instance, none"),
     ],

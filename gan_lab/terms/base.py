@@ -89,5 +89,8 @@ class Term(ABC):
     def __call__(self, round: RoundView) -> Tensor:
         """The unweighted value, a scalar averaged over the batch."""
 
+    def check(self, player: nn.Module) -> None:  # noqa: B027 - most terms go with any network
+        """Raise ValueError if this term can't work on an untrained ``player``, saying why."""
+
     def after_step(self, player: nn.Module) -> None:  # noqa: B027 - most terms have nothing to do here
         """Called when the player's optimizer has stepped; weight clipping lives here."""

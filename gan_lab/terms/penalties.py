@@ -27,6 +27,15 @@ class WeightClipping(Term):
             raise ValueError(f"limit={limit}: must be positive")
         self.limit = limit
 
+    def check(self, player: nn.Module) -> None:
+        weights = torch.cat([p.detach().flatten() for p in player.parameters() if p.dim() > 1])
+        mean = float(weights.abs().mean())
+        if mean > 50 * self.limit:
+            raise ValueError(
+                f"penalty: weight_clipping with limit={self.limit} would leave nothing of this discriminator, whose weights "
+                f"begin at {mean:.2g}, as those of equalised layers do; use penalty=gradient_penalty or a limit of about {mean:.1g}"
+            )
+
     def __call__(self, round: RoundView) -> Tensor:
         return torch.zeros((), device=round.real.device)
 
