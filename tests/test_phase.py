@@ -193,6 +193,26 @@ def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None
     assert phase.settings()["d/loss_scale"] == scale / 2
 
 
+def test_a_skipped_step_repeats_the_last_figures_until_no_scale_helps() -> None:
+    game = networks()
+    phase = make_phase(
+        game, "d", adversarial.LogisticDiscriminator(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
+    )
+    before = phase.step(game, batch())
+    phase.terms["loss_term"].weight = float("inf")
+    after = phase.step(game, batch())
+    assert after["d/skipped"] == 1 and after["d/loss"] == before["d/loss"]
+    other = make_phase(networks(), "d", adversarial.LogisticDiscriminator(), precision=phase.precision)
+    other.load_state_dict(phase.state_dict())
+    assert other._latest["loss"] == before["d/loss"], "also after a resume"
+    figures = {name: float(value) for name, value in after.items()}
+    assert not phase.is_broken(figures), "one overflow is none of anybody's business"
+    for _ in range(20):
+        figures = {name: float(value) for name, value in phase.step(game, batch()).items()}
+    assert phase.is_broken(figures), "the scale has gone below 1 and it still overflows"
+    assert phase.is_broken({"d/loss": float("nan")}) and not phase.is_broken({"d/loss": 1.0, "g/loss": float("nan")})
+
+
 def test_a_learning_rate_changed_for_a_resume_wins_over_the_stored_one() -> None:
     game = networks()
     state = make_phase(game, "d", adversarial.HingeDiscriminator()).state_dict()

@@ -33,7 +33,7 @@ class WeightClipping(Term):
         if mean > 50 * self.limit:
             raise ValueError(
                 f"penalty: weight_clipping with limit={self.limit} would leave nothing of this discriminator, whose weights "
-                f"begin at {mean:.2g}, as those of equalised layers do; use penalty=gradient_penalty or a limit of about {mean:.1g}"
+                f"begin at {mean:.2g}, as equalised layers do; use penalty=gradient_penalty or a limit of about {mean:.1g}"
             )
 
     def __call__(self, round: RoundView) -> Tensor:

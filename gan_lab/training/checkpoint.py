@@ -13,7 +13,7 @@ import torch
 
 from gan_lab.directory import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
