@@ -129,8 +129,16 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
     accuracy = Accuracy(terms["discriminator"].values())
     warn_of_batch_norm(game.discriminator, terms["discriminator"])
 
+    parts: list[Tensor] = []
+
     def observe_reals(round: RoundView) -> dict[str, Tensor]:
-        return game.augment.observe(round.real_logits)
+        """Whole batches, however many parts they come in, from the boundary on."""
+        parts.append(round.real_logits - accuracy.boundary)
+        if len(parts) < cfg.accumulate:
+            return {}
+        logits = torch.cat(parts)
+        parts.clear()
+        return game.augment.observe(logits)
 
     def phase(name: str, idle: str, observers: list[Observer], every: int = 1) -> Phase:
         player = getattr(game, name)

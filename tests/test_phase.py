@@ -204,7 +204,7 @@ def test_a_skipped_step_repeats_the_last_figures_until_no_scale_helps() -> None:
     assert after["d/skipped"] == 1 and after["d/loss"] == before["d/loss"]
     other = make_phase(networks(), "d", adversarial.LogisticDiscriminator(), precision=phase.precision)
     other.load_state_dict(phase.state_dict())
-    assert other._latest["loss"] == before["d/loss"], "also after a resume"
+    assert other._latest[1]["loss"] == before["d/loss"], "also after a resume"
     figures = {name: float(value) for name, value in after.items()}
     assert not phase.is_broken(figures), "one overflow is none of anybody's business"
     for _ in range(20):

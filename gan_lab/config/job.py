@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +28,7 @@ FIXED_ON_RESUME = (
     "sample.count",
     "sample.columns",
     "sample.scale",
+    "augment.ada.p",
 )
 """What a checkpoint is made of; a run with other values is another run."""
 
@@ -35,6 +37,9 @@ FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.workers", "dataset.ma
 
 PATHS = ("paths.data", "dataset.root", "dataset.path")
 """Stored absolute, so that a run goes on from any working directory."""
+
+BASE_CONFIG = "config"
+"""Whose defaults list names the groups; the benchmark's includes it."""
 
 RESUMING = ("resume", "resume_from")
 """Keys of one command line alone; never stored."""
@@ -91,10 +96,7 @@ def with_stored_overrides(arguments: Sequence[str]) -> list[str]:
 def open_job(cfg: DictConfig) -> Job:
     """Settle the configuration and the directory of the job Hydra is running: a new run, or one to be resumed."""
     hydra = HydraConfig.get()
-    groups = {str(name): choice for name, choice in hydra.runtime.choices.items() if not str(name).startswith("hydra/")}
-    choices = {
-        name: OmegaConf.to_container(c) if OmegaConf.is_config(c) else c for name, c in groups.items() if "/" not in name
-    }
+    choices = _choices(hydra)
     task = [o for o in hydra.overrides.task if o.partition("=")[0] not in RESUMING]
     given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)
     multirun = hydra.mode == RunMode.MULTIRUN
@@ -108,6 +110,19 @@ def open_job(cfg: DictConfig) -> Job:
     merged = _settle(_changed(stored, cfg, new, directory), new)
     name = directory.read_summary().get("name") or directory.path.name
     return Job(merged, dict(stored.choices), given, directory, name, group, resumed=True)
+
+
+def _choices(hydra: DictConfig) -> dict[str, Any]:
+    """The option of each group, or the list of them. Hydra's own record leaves lists out, its defaults list does not."""
+    choices = {str(name): choice for name, choice in hydra.runtime.choices.items() if "/" not in str(name)}
+    loader = GlobalHydra.instance().config_loader()
+    defaults = loader.compute_defaults_list(hydra.job.config_name, list(hydra.overrides.task), RunMode.RUN).defaults
+    lists: dict[str, list[str]] = {}
+    for default in defaults:
+        group, _, option = (default.config_path or "").rpartition("/")
+        if default.parent == BASE_CONFIG and group and "/" not in group and group not in choices:
+            lists.setdefault(group, []).append(option)
+    return choices | lists
 
 
 def _settle(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
@@ -145,6 +160,8 @@ def _changed(stored: DictConfig, composed: DictConfig, new: Sequence[str], direc
                 f"resume: {key} belongs to what {directory.path} has learnt and can't become {value}; start a new run for it"
             )
         OmegaConf.update(cfg, key, value)
+    if gone := sorted(before.keys() - after.keys()):
+        raise ValueError(f"resume: {', '.join(gone)} can't be taken from a run under way; start a new run without")
     cfg.resume, cfg.resume_from = composed.resume, composed.resume_from
     return cfg
 

@@ -13,30 +13,33 @@ from gan_lab.terms.base import JudgementView, RoundView, Term
 class Accuracy:
     """Judges by the boundary the discriminator's adversarial term defines.
 
-    A Wasserstein critic's boundary depends on the batch, so the generator is judged by that of the latest discriminator turn.
+    A critic's boundary depends on the batch, so the generator is judged by that of the latest discriminator turn.
+
+    Attributes:
+        boundary: the latest.
     """
 
     def __init__(self, terms: Iterable[Term]) -> None:
         self._term = next((term for term in terms if isinstance(term, DiscriminatorTerm)), None)
         if self._term is None:
             raise ValueError("loss.discriminator: its terms must have an adversarial one of the discriminator's")
-        self._boundary: Tensor | float = 0.0
+        self.boundary: Tensor | float = 0.0
 
     def of_discriminator(self, round: RoundView) -> dict[str, Tensor]:
         """Shares of reals judged real and of fakes judged fake, and with a classifier of reals' labels told, in [0, 1]."""
         assert self._term is not None
-        self._boundary = self._term.boundary(round)
+        self.boundary = self._term.boundary(round)
         real, fake = round.real_logits, round.fake_logits
         return {
-            "accuracy_real": (real > self._boundary).float().mean(),
-            "accuracy_fake": (fake < self._boundary).float().mean(),
+            "accuracy_real": (real > self.boundary).float().mean(),
+            "accuracy_fake": (fake < self.boundary).float().mean(),
             **_of_classifier(round, round.real_judgement, "class_accuracy_real"),
         }
 
     def of_generator(self, round: RoundView) -> dict[str, Tensor]:
         """Shares of fakes that the discriminator takes for real, and, with a classifier, for what they should be."""
         return {
-            "fool_rate": (round.fake_logits > self._boundary).float().mean(),
+            "fool_rate": (round.fake_logits > self.boundary).float().mean(),
             **_of_classifier(round, round.fake_judgement, "class_accuracy_fake"),
         }
 

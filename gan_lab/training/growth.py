@@ -100,7 +100,12 @@ class Progressive:
             fade_kimg = stable_kimg = grown_at * total_images / 1000 / max(1, len(self._sizes) - 1) / 2
         if fade_kimg < 0 or stable_kimg < 0 or fade_kimg + stable_kimg == 0:
             raise ValueError(f"model.growth: {fade_kimg=} and {stable_kimg=} must not be negative, nor both 0")
-        self.fade_kimg, self.stable_kimg = fade_kimg, stable_kimg
+        self._fade, self._stable = round(fade_kimg * 1000), round(stable_kimg * 1000)
+        if self._fade + self._stable == 0:
+            raise ValueError(f"model.growth: {fade_kimg=} and {stable_kimg=} are less than an image")
+        self.fade_kimg, self.stable_kimg = self._fade / 1000, self._stable / 1000
+        if any(len(pair) != 2 for pair in rates or []):
+            raise ValueError(f"model.growth.rates={rates}: pairs of a size and a factor, such as [[128, 1.5], [256, 2.0]]")
         self.reset_optimizer = reset_optimizer
         self._batch_size = batch_size
         self._largest_batch = max(1, largest_batch // batch_size) * batch_size  # a multiple: parts of a batch stay equal
@@ -108,9 +113,10 @@ class Progressive:
 
     def at(self, images: int) -> Stage:
         """The stage of the step that begins after ``images`` images."""
-        turn, within = divmod(images / 1000, self.stable_kimg + self.fade_kimg)
-        level, faded = int(turn), (within - self.stable_kimg) / self.fade_kimg if within >= self.stable_kimg else 1.0
-        level += faded < 1.0
+        level, within = divmod(images, self._stable + self._fade)  # whole numbers: a stage begins at one image exactly
+        faded = 1.0
+        if within >= self._stable:
+            level, faded = level + 1, (within - self._stable) / self._fade
         if level >= len(self._sizes):
             level, faded = len(self._sizes) - 1, 1.0
         size = self._sizes[level]

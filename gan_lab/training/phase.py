@@ -38,7 +38,8 @@ class Phase:
         observers: who looks at each round.
         precision: the autocast and the scaler.
         every: the player moves in every n-th iteration; ``n_critic`` for the generator.
-        accumulate: parts a batch is split into; their gradients add up to that of the whole batch.
+        accumulate: parts a batch is split into; their gradients add up to that of the whole batch, but for what mixes the images
+            of a batch (batch normalisation, relativistic averages, minibatch deviation, feature matching).
         gradient_clip: largest norm of the player's gradient, or None.
     """
 
@@ -69,7 +70,7 @@ class Phase:
         self.gradient_clip = gradient_clip
         self.steps = 0
         self.intervals = sorted({1} | {term.every for term in terms.values()})
-        self._latest: dict[str, Tensor] = {}
+        self._latest: dict[int, dict[str, Tensor]] = {}
         _correct_for_lazy_updates(optimizer, [n for n in self.intervals if n > 1])
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
 
@@ -84,10 +85,7 @@ class Phase:
         figures: dict[str, Tensor] = {}
         for interval in self.intervals:
             if self.steps % interval == 0:
-                terms = {name: term for name, term in self.terms.items() if term.every == interval}
-                figures = (
-                    self._update(game, batch, terms, self.observers if interval == 1 else ()) | figures
-                )  # the main one's win
+                figures = self._update(game, batch, interval) | figures  # loss and norm are those of the first, the main update
         self.steps += 1
         return {f"{self.name}/{name}": value for name, value in figures.items()}
 
@@ -125,18 +123,23 @@ class Phase:
             group.update({key: value for key, value in wanted.items() if key != "params"})  # a resume may change them
         self.scaler.load_state_dict(state["scaler"])
         self.steps = state["steps"]
-        self._latest = {name: value.to(self.precision.device) for name, value in state["latest"].items()}
+        device = self.precision.device
+        self._latest = {n: {name: value.to(device) for name, value in latest.items()} for n, latest in state["latest"].items()}
 
-    def _update(self, game: Game, batch: Batch, terms: Mapping[str, Term], observers: Sequence[Observer]) -> dict[str, Tensor]:
+    def _update(self, game: Game, batch: Batch, interval: int) -> dict[str, Tensor]:
+        """By the terms computed every ``interval`` steps."""
+        terms = {name: term for name, term in self.terms.items() if term.every == interval}
+        observers = self.observers if interval == 1 else ()
         self.optimizer.zero_grad(set_to_none=True)
         parts = [self._backward(round, terms, observers) for round in self._rounds(game, batch, terms)]
-        figures = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+        names = dict.fromkeys(name for part in parts for name in part)
+        figures = {name: torch.stack([part[name] for part in parts if name in part]).mean() for name in names}
         figures["gradient_norm"] = self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        for term in terms.values():
+        for term in self.terms.values():
             term.after_step(self.player)
-        return self._without_overflow(figures) if self.scaler.is_enabled() else figures
+        return self._without_overflow(figures, interval) if self.scaler.is_enabled() else figures
 
     def _rounds(self, game: Game, batch: Batch, terms: Mapping[str, Term]) -> Iterator[Round]:
         """The batch with fresh latents, in ``accumulate`` parts. Drawn whole, so that parts and whole see the same."""
@@ -175,11 +178,12 @@ class Phase:
             clip_grads_with_norm_(self.player.parameters(), self.gradient_clip, norm)
         return norm
 
-    def _without_overflow(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _without_overflow(self, figures: dict[str, Tensor], interval: int) -> dict[str, Tensor]:
         """A step that the scaler has skipped repeats the last figures: an overflow is no measurement."""
         finite = figures["gradient_norm"].isfinite()
-        figures = {n: torch.where(finite, value, self._latest.get(n, torch.zeros_like(value))) for n, value in figures.items()}
-        self._latest |= figures
+        latest = self._latest.setdefault(interval, {})
+        figures = {n: torch.where(finite, value, latest.get(n, torch.zeros_like(value))) for n, value in figures.items()}
+        latest |= figures
         return {**figures, "skipped": 1.0 - finite.float()}
 
 
