@@ -19,10 +19,12 @@ from gan_lab.data.stream import Stream
 from gan_lab.directory import RunDirectory
 from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.models.layers import SpectralNorm
 from gan_lab.players import build_discriminator, build_generator
 from gan_lab.reporting.live import LiveReport
+from gan_lab.terms.adversarial import WassersteinDiscriminator
 from gan_lab.terms.base import RoundView, Term
-from gan_lab.terms.penalties import R1, R2, SlopePenalty
+from gan_lab.terms.penalties import R1, R2, SlopePenalty, WeightClipping
 from gan_lab.tracking import RunInfo, Trackers
 from gan_lab.tracking.console import Console, progress_of
 from gan_lab.tracking.files import Files
@@ -128,6 +130,7 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
     terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
     accuracy = Accuracy(terms["discriminator"].values())
     warn_of_batch_norm(game.discriminator, terms["discriminator"])
+    warn_of_freedom(game.discriminator, terms["discriminator"])
 
     parts: list[Tensor] = []
 
@@ -190,11 +193,24 @@ def warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, Term]) -> N
         )
 
 
+def warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    """Say so where nothing bounds the slope of a Wasserstein critic."""
+    bounded = any(isinstance(term, SlopePenalty | R1 | R2 | WeightClipping) for term in terms.values())
+    normalised = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
+    if any(isinstance(term, WassersteinDiscriminator) for term in terms.values()) and not (bounded or normalised):
+        log.warning(
+            "loss=wasserstein measures a distance only with a critic of bounded slope (Arjovsky et al. 2017, eq. 2): add "
+            "penalty=gradient_penalty or another"
+        )
+
+
 def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int) -> Growth:
     """How the networks grow, if they do. A schedule in shares of the training is entered into the configuration in images."""
     if "growth" not in cfg.model:
         return NoGrowth(cfg.dataset.size, cfg.batch_size)
     section = cfg.model.growth
+    if not isinstance(game.generator, Growing):
+        raise ValueError("model.growth: this family does not grow; model=progan does")
     growth: Progressive = instantiate(
         section,
         "model.growth",

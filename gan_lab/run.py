@@ -90,6 +90,7 @@ class Run:
         """
         if count < 1 or batch_size < 1:
             raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
+        self._check_truncation(truncation)
         random = torch.Generator().manual_seed(seed)
         latents = self.latents.draw(count * max(1, len(classes)), self.device, random, truncation)
         labels = self.labels.of(classes, count, random) if classes else self.labels.draw(count, self.device, random)
@@ -104,6 +105,7 @@ class Run:
         """
         if batches < 1 or batch_size < 2:
             raise ValueError(f"standing_statistics={batches} must be at least 1, and batch_size={batch_size} at least 2")
+        self._check_truncation(truncation)
         random = torch.Generator().manual_seed(seed)
 
         def draw(count: int) -> tuple[Tensor, Tensor | None]:
@@ -111,6 +113,12 @@ class Run:
             return latents, self.labels.draw(count, self.device, random)
 
         return measure_statistics(self.generator, draw, batches, batch_size)
+
+    def _check_truncation(self, truncation: float | None) -> None:
+        if truncation is not None and self.generator.normalises_latents:
+            raise ValueError(
+                "truncation: this generator takes the direction of its latents alone, which truncation leaves as it is"
+            )
 
     def _parts(self, latents: Tensor, labels: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         for start in range(0, len(latents), batch_size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
@@ -20,7 +21,7 @@ def sample(cfg: DictConfig) -> None:
     for key in ("scale", "columns"):
         if cfg[key] is not None and cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]}: must be at least 1")
-    classes = list(cfg.classes or [])
+    classes = _as_list(cfg.classes)
     folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / _folder_name(cfg)
     if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
         raise ValueError(f"{folder} already holds files: choose another out=, another seed=, or overwrite=true")
@@ -45,12 +46,17 @@ def sample(cfg: DictConfig) -> None:
 
 def _folder_name(cfg: DictConfig) -> str:
     """Says what the images depend on."""
-    parts = [cfg.checkpoint, "seed", cfg.seed, *map(_file_name, cfg.classes or [])]
+    parts = [cfg.checkpoint, "seed", cfg.seed, *map(_file_name, _as_list(cfg.classes))]
     if cfg.truncation is not None:
         parts += ["truncation", f"{cfg.truncation:g}"]
     if cfg.standing_statistics is not None:
         parts += ["standing", cfg.standing_statistics]
     return "-".join(map(str, parts))[:120]
+
+
+def _as_list(classes: Any) -> list[str | int]:
+    """One name, or a list of them."""
+    return [] if classes is None else [classes] if isinstance(classes, str | int) else list(classes)
 
 
 def _file_name(name: object) -> str:

@@ -39,9 +39,13 @@ def test_classes_become_one_hot_and_are_drawn_as_often_as_they_occur() -> None:
 
 def test_of_many_labels_an_even_part_is_kept() -> None:
     many = torch.arange(100_000) % 10
-    labels = Labels.of_data([str(n) for n in range(10)], many)
-    assert len(labels.table) <= 16_384
-    assert labels.draw(5000, CPU, random()).mean(0).min() > 0.05, "every class is among them"
+    many[77_777] = 10
+    labels = Labels.of_data([str(n) for n in range(12)], many)
+    assert len(labels.table) <= 16_385 and labels.drawable() == [str(n) for n in range(11)], "a rare one too, an absent one not"
+    assert labels.draw(5000, CPU, random()).mean(0)[:10].min() > 0.05
+    rare = torch.zeros(100_000, 2, dtype=torch.uint8)
+    rare[:, 0], rare[31_415, 1] = 1, 1
+    assert Labels.of_data(["often", "rare"], rare).of(["rare"], 1, random()).tolist() == [[1, 1]]
 
 
 def test_classes_are_asked_for_by_name_or_number() -> None:
@@ -178,6 +182,7 @@ def test_samples_of_given_classes(conditional: Path) -> None:
     ("arguments", "message"),
     [
         (["classes=[hat]"], "classes: there is no hat; did you mean"),
+        (["classes=hat"], "classes: there is no hat; did you mean"),
         (["truncation=-1"], "truncation=-1.0: must be positive"),
         (["standing_statistics=0"], "standing_statistics=0"),
     ],
@@ -220,7 +225,9 @@ def test_attributes_condition_as_classes_do(tmp_path: Path) -> None:
     ]
     done = train(*common, "conditioning=auxiliary_classifier", "batch_size=2", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    names = Run.open(tmp_path / "run").labels.drawable()
+    labels = Run.open(tmp_path / "run").labels
+    names = labels.drawable()
+    assert labels.multi_label and names and labels.of(names[:1], 3, random())[:, labels.names.index(names[0])].all()  # type: ignore[union-attr]
     done = run_module("sample", "run=run", f"classes=[{names[0]}]", "count=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -239,3 +246,22 @@ def test_a_round_without_conditioning_gives_no_labels(tmp_path: Path) -> None:
     round = Round(game, torch.zeros(2, 1, 32, 32), torch.zeros(2, 100), generator_turn=False)
     assert round.labels is None and not round.multi_label
     assert ImageSet.whole(np.zeros((2, 4, 4, 1), np.uint8)).labels is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exchange"),
+    [
+        (["loss=[bce,feature_matching]", "augment=ada", "augment.ada.kimg=0.1", "accumulate=2"], "loss=hinge"),
+        (["penalty=[r1,drift]", "penalty.every=3", "precision=fp16"], "penalty=[gradient_penalty]"),
+    ],
+)
+def test_lists_of_choices_are_told_kept_and_not_exchanged(arguments: list[str], exchange: str, tmp_path: Path) -> None:
+    common = [*arguments, "console=plain", "log.every_kimg=0.016", "batch_size=8"]
+    whole = train(*common, "epochs=3", "hydra.run.dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0 and arguments[0].partition("[")[2][:-1].replace(",", "+") in whole.stdout, whole.stderr
+    assert train(*common, "epochs=1", "hydra.run.dir=parts", cwd=tmp_path).returncode == 0
+    refused = run_module("train", "resume=parts", exchange, cwd=tmp_path)
+    assert refused.returncode == 1 and "would exchange a whole group" in refused.stderr
+    resumed = run_module("train", "resume=parts", "epochs=3", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "parts"))

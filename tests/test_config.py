@@ -137,6 +137,10 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("model=progan model.growth.fade_kimg=1", "fade_kimg and stable_kimg are given both or neither"),
         ("model=sngan model.discriminator.halvings=9", "halvings=9, plain_blocks=2: 32 pixels can be halved 1 to 4 times"),
         ("augment=diffaugment augment.diffaugment.policy=[colour]", "colour"),
+        (
+            "experiment=progan_mnist model=dcgan dataset=fashion_mnist_10k +model.growth.largest_batch=8",
+            "this family does not grow",
+        ),
         ("model=progan penalty=weight_clipping", "use penalty=gradient_penalty or a limit of about 0.8"),
         ("penalty=r1 penalty.every=0", "every=0: a term is computed every 1 or more steps"),
         ("model.norm=group", "norm=group: must be one of batch, layer, instance, none"),
@@ -202,3 +206,35 @@ def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+EXPERIMENTS = sorted(file.stem for file in (CONF_DIR / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_debug_makes_every_experiment_small(experiment: str) -> None:
+    cfg = compose_config(f"experiment={experiment}", "debug=small")
+    assert cfg.kimg is None and cfg.epochs == 2 and cfg.dataset.limit == 256 and cfg.evaluation.every_kimg is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model=progan"], ("wasserstein", "gradient_penalty drift", 1e-3, 1)),
+        (["model=progan", "loss=hinge", "penalty=none"], ("hinge", "", 1e-3, 1)),
+        (["model=sngan"], ("hinge", "", 2e-4, 5)),
+        (["model=sngan", "n_critic=2", "optimizer=rmsprop"], ("hinge", "", None, 2)),
+        (["model=sagan", "optimizer.lr=3e-4"], ("hinge", "", 3e-4, 1)),
+        (["model=wgan_gp", "penalty=r1"], ("wasserstein", "r1", 2e-4, 5)),
+        (["experiment=cifar100_hinge", "model=progan"], ("hinge", "gradient_penalty drift", 1e-3, 1)),
+    ],
+)
+def test_a_family_brings_its_recipe_and_the_command_line_wins(
+    overrides: list[str], expected: tuple[str, str, float | None, int]
+) -> None:
+    cfg = compose_config(*overrides)
+    loss, penalty, rate, n_critic = expected
+    assert list(cfg.loss.discriminator) == [loss] and " ".join(cfg.penalty.discriminator) == penalty
+    assert cfg.n_critic == n_critic and (rate is None or cfg.optimizer.generator.lr == rate)
+    if overrides[0] == "model=sagan":
+        assert cfg.optimizer.discriminator.lr == pytest.approx(4 * 3e-4)

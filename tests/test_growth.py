@@ -76,12 +76,26 @@ def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> Non
         ({"fade_kimg": 5.0}, "both or neither"),
         ({"grown_at": 0.0}, "grown_at=0.0"),
         ({"largest_batch": 0}, "largest_batch=0"),
+        ({"rates": [[4]]}, "pairs of a size and a factor"),
+        ({"fade_kimg": 0.0001, "stable_kimg": 0.0}, "less than an image"),
         ({"start_size": 5}, "start_size=5: must be one of 4, 8, 16"),
     ],
 )
 def test_nonsense_is_refused(more: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Progressive([4, 8, 16], 8, 1000, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("fade", "stable"), [(2.048, 1.28), (1.024, 0.128), (4.352, 2.432), (0.6, 0.6), (24.0, 24.0)])
+def test_sizes_never_shrink_and_stages_begin_and_end_exactly(fade: float, stable: float) -> None:
+    growth = Progressive([4, 8, 16, 32], 32, 1, fade_kimg=fade, stable_kimg=stable)
+    period = round(1000 * fade) + round(1000 * stable)
+    sizes = [growth.at(n).size for n in range(0, 4 * period, 32)]
+    assert sizes == sorted(sizes)
+    for level, size in ((1, 8), (2, 16), (3, 32)):
+        before, after = growth.at(level * period - 1), growth.at(level * period)
+        assert before.size == size and before.alpha < 1 and (after.size, after.alpha) == (size, 1.0)
+        assert growth.at(level * period - round(1000 * fade)).alpha == 0
 
 
 def test_a_fade_of_no_length_jumps() -> None:

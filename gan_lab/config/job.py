@@ -112,7 +112,7 @@ def open_job(cfg: DictConfig) -> Job:
     return Job(merged, dict(stored.choices), given, directory, name, group, resumed=True)
 
 
-def _choices(hydra: DictConfig) -> dict[str, Any]:
+def _choices(hydra: Any) -> dict[str, Any]:
     """The option of each group, or the list of them. Hydra's own record leaves lists out, its defaults list does not."""
     choices = {str(name): choice for name, choice in hydra.runtime.choices.items() if "/" not in str(name)}
     loader = GlobalHydra.instance().config_loader()

@@ -102,7 +102,7 @@ class SampleCommand:
     run: str = MISSING
     checkpoint: str = MISSING
     count: int = MISSING
-    classes: list[Any] | None = MISSING
+    classes: Any = MISSING
     seed: int = MISSING
     truncation: float | None = MISSING
     standing_statistics: int | None = MISSING

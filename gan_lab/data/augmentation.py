@@ -111,7 +111,7 @@ class DiffAugment(Augmentation):
     def _translate(self, images: Tensor) -> Tensor:
         for dim in (2, 3):
             size = images.shape[dim]
-            farthest = int(self.translation * size)
+            farthest = int(self.translation * size + 0.5)
             source = _positions(images, dim) - _integers(images, -farthest, farthest)
             moved = images.gather(dim, source.clamp(0, size - 1).expand_as(images))
             images = moved * ((source >= 0) & (source < size))
@@ -124,7 +124,7 @@ class DiffAugment(Augmentation):
     def _covered(self, images: Tensor, dim: int) -> Tensor:
         """Whether each row (``dim=2``, ``[N, 1, H, 1]``) or column (3, ``[N, 1, 1, W]``) crosses the rectangle."""
         size = images.shape[dim]
-        side = int(self.cutout * size)
+        side = int(self.cutout * size + 0.5)
         # an even side has its centre between two pixels, so there is one place more, as in the authors' code
         first = _integers(images, 0, size - side % 2) - side // 2
         positions = _positions(images, dim)

@@ -26,7 +26,12 @@ class Generator(nn.Module, ABC):
     """Latents ``[N, latent_size]``, and labels ``[N, K]`` if it is conditional, to images ``[N, C, H, W]`` in about [-1, 1].
 
     Labels are 0 and 1: one of K classes, or any number of K attributes.
+
+    Attributes:
+        normalises_latents: whether only the direction of a latent vector counts, so that truncating values changes nothing.
     """
+
+    normalises_latents = False
 
     def __init__(self, condition: GeneratorCondition) -> None:
         super().__init__()

@@ -50,8 +50,14 @@ class Labels:
 
     @classmethod
     def of_data(cls, names: Sequence[str], labels: Tensor) -> Labels:
-        """Those of a data set, or of an evenly spread part of a large one."""
-        return cls(names, labels[:: max(1, -(-len(labels) // TABLE_SIZE))].clone())
+        """Those of a data set, or of a random part of a large one in which no label is missing that the data has."""
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        kept = order[:TABLE_SIZE]
+        for number in range(len(names)):
+            has = (labels[:, number] if labels.dim() == 2 else labels) == (1 if labels.dim() == 2 else number)
+            if not has[kept].any():
+                kept = torch.cat([kept, has.nonzero()[:1, 0]])
+        return cls(names, labels[kept].clone())
 
     def encode(self, labels: Tensor | None) -> Tensor:
         """Class numbers or attributes to float ``[N, K]`` of 0 and 1."""
@@ -65,8 +71,8 @@ class Labels:
         return self.encode(self.table[torch.randint(len(self.table), (count,), generator=generator)]).to(device)
 
     def drawable(self) -> list[str]:
-        """Names that :meth:`of` can be asked for: all classes, and the attributes that some image has."""
-        present = self.table.any(0) if self.multi_label else torch.ones(len(self.names), dtype=torch.bool)
+        """Names of the classes or attributes that some image has."""
+        present = self.table.any(0) if self.multi_label else torch.bincount(self.table, minlength=len(self.names)) > 0
         return [name for name, there in zip(self.names, present, strict=True) if there]
 
     def of(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:

@@ -32,6 +32,8 @@ class Generator(base.Growing, base.Generator):
         condition: how labels enter.
     """
 
+    normalises_latents = True
+
     def __init__(
         self,
         size: int,

@@ -20,7 +20,11 @@ class FeatureMatching(Term):
 
 
 class LabelsOfReals(Term):
-    """Cross-entropy of the auxiliary classifier on real images (AC-GAN, Odena et al. 2017, eq. 3); for attributes, of each."""
+    """Cross-entropy of the auxiliary classifier on real images; for attributes, of each.
+
+    Odena et al. 2017, eq. 3, add that on fakes; like most of the code after them we train the classifier on reals alone, so
+    that it does not learn what the generator got wrong.
+    """
 
     def __call__(self, round: RoundView) -> Tensor:
         return _label_loss(round, round.real_judgement)

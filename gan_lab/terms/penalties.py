@@ -28,7 +28,7 @@ class WeightClipping(Term):
         self.limit = limit
 
     def check(self, player: nn.Module) -> None:
-        weights = torch.cat([p.detach().flatten() for p in player.parameters() if p.dim() > 1])
+        weights = torch.cat([p.detach().flatten() for p in _layers(player) if p.dim() > 1])
         mean = float(weights.abs().mean())
         if mean > 50 * self.limit:
             raise ValueError(
@@ -41,7 +41,7 @@ class WeightClipping(Term):
 
     @torch.no_grad()
     def after_step(self, player: nn.Module) -> None:
-        parameters: list[Tensor] = list(player.parameters())
+        parameters = _layers(player)
         torch._foreach_clamp_min_(parameters, -self.limit)
         torch._foreach_clamp_max_(parameters, self.limit)
 
@@ -115,6 +115,11 @@ class R2(Term):
 
     def __call__(self, round: RoundView) -> Tensor:
         return squared_norms(round.gradient(round.fake_logits, round.fake)).mean() / 2
+
+
+def _layers(player: nn.Module) -> list[Tensor]:
+    """Its parameters but for the tables of labels, which are inputs as images are."""
+    return [parameter for name, parameter in player.named_parameters() if not name.endswith("table")]
 
 
 def squared_norms(gradient: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ class Phase:
         observers: who looks at each round.
         precision: the autocast and the scaler.
         every: the player moves in every n-th iteration; ``n_critic`` for the generator.
-        accumulate: parts a batch is split into; their gradients add up to that of the whole batch, but for what mixes the images
-            of a batch (batch normalisation, relativistic averages, minibatch deviation, feature matching).
+        accumulate: parts a batch is split into; their gradients add up to that of the whole batch, but for what mixes the
+            images of a batch (batch normalisation, relativistic averages, minibatch deviation, feature matching).
         gradient_clip: largest norm of the player's gradient, or None.
     """
 

@@ -50,14 +50,14 @@ class Preview:
         """As many real images as samples, the first of the first epoch, or for each row the first of its class."""
         order, _ = stream.order(0)
         if self.rows:
-            order = torch.cat([self._first_of(name, order, stream.data) for name in self.rows])
+            left_out = torch.arange(len(stream.data))  # of the first epoch; there may be a whole class among them
+            order = torch.cat([self._first_of(name, torch.cat([order, left_out]), stream.data) for name in self.rows])
         return self._save(stream.data.images(order[: len(self.latents)]), self.directory.reals)
 
     def _first_of(self, name: str, order: Tensor, data: ImageSet) -> Tensor:
         labels, number = data.labels_of(order), data.classes.index(name)
         assert labels is not None and self.columns is not None
         found = order[(labels[:, number] == 1) if data.is_multi_label else (labels == number)][: self.columns]
-        found = found if len(found) else order[:1]  # a class that images_per_epoch left out
         return found.repeat(-(-self.columns // len(found)))[: self.columns]
 
     def _save(self, images: Tensor, path: Path) -> Path:
