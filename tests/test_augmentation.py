@@ -247,7 +247,7 @@ def test_grey_images_have_no_saturation() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (28, 20), (8, 24)])
 def test_translation_is_a_shifted_copy_with_zeros_coming_in(height: int, width: int) -> None:
-    count, down, across = 3000, height // 8, width // 8
+    count, down, across = 3000, int(height / 8 + 0.5), int(width / 8 + 0.5)
     images = copies(count, 2, height, width)
     found = DiffAugment(["translation"])(images)
     padded = pad(images[0], [across, across, down, down])
@@ -259,7 +259,7 @@ def test_translation_is_a_shifted_copy_with_zeros_coming_in(height: int, width: 
 
 @pytest.mark.parametrize(("size", "ratio"), [(8, 0.5), (9, 0.5), (12, 0.25), (10, 0.3), (6, 0.0), (6, 1.0)])
 def test_cutout_is_a_clipped_rectangle_anywhere(size: int, ratio: float) -> None:
-    side = int(ratio * size)
+    side = int(ratio * size + 0.5)
     images = pictures(3000, 3, size, size).abs() + 0.1
     found = DiffAugment(["cutout"], cutout=ratio)(images)
     hole = found == 0

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gan_lab.models import dcgan
 from gan_lab.models.base import Judgement
 from gan_lab.models.latents import NormalLatents
 from gan_lab.terms import adversarial, penalties
@@ -210,6 +211,32 @@ def test_penalties_in_half_precision_agree_with_float64(term: Term, dtype: str, 
     torch.testing.assert_close(value.detach().double(), wanted.detach(), rtol=tolerance, atol=0)
     value.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters() if p.dim() == 2)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "instance", "none"])
+def test_penalties_survive_float16_whatever_a_discriminator_normalises_with(norm: str) -> None:
+    """DCGAN begins with small activations: the second derivative of a batch norm in float16 is not finite there."""
+    torch.manual_seed(0)
+    discriminator = dcgan.Discriminator(16, 1, width=4, norm=norm)
+    exact = copy.deepcopy(discriminator).double()
+    images = torch.randn(8, 1, 16, 16)
+    values = []
+    for network, dtype, scale in ((discriminator, torch.float16, torch.tensor(1024.0)), (exact, torch.float64, None)):
+        inputs = images.to(torch.float32 if dtype == torch.float16 else dtype)
+        round = Round(
+            Game(Fixed(inputs), network, NormalLatents(1)),
+            inputs,
+            torch.zeros(8, 1),
+            generator_turn=False,
+            needs_gradient_of=frozenset({"real"}),
+            scale=scale,
+        )
+        with torch.autocast("cpu", torch.float16, enabled=dtype == torch.float16):
+            value = penalties.R1()(round)
+        value.backward()
+        values.append(value.detach().double())
+        assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    torch.testing.assert_close(values[0], values[1], rtol=1e-2, atol=0)
 
 
 # -- content ---------------------------------------------------------------------------------------------------------------

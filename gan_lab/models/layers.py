@@ -32,10 +32,32 @@ def doubled_widths(width: int, doublings: int, largest: int) -> list[int]:
     return [min(width << n, max(width, largest)) for n in range(doublings)]
 
 
+class InSingle(nn.Module):
+    """A normalisation that computes in float32 where autocast hands it float16.
+
+    Its second derivative, which penalties need, has powers of 1 / (standard deviation) far beyond float16's largest number.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps.float() if maps.dtype == torch.float16 else maps)
+
+
+class BatchNorm(InSingle, nn.BatchNorm2d):
+    """Batch normalisation, see :class:`InSingle`."""
+
+
+class LayerNorm(InSingle, nn.GroupNorm):
+    """Layer normalisation of maps: one group, see :class:`InSingle`."""
+
+
+class InstanceNorm(InSingle, nn.InstanceNorm2d):
+    """Instance normalisation, see :class:`InSingle`."""
+
+
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "layer": lambda channels: nn.GroupNorm(1, channels),
-    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "batch": BatchNorm,
+    "layer": lambda channels: LayerNorm(1, channels),
+    "instance": lambda channels: InstanceNorm(channels, affine=True),
     "none": lambda channels: nn.Identity(),
 }
 """What a discriminator may normalise with. Those other than ``batch`` leave images independent of each other, as a penalty on
