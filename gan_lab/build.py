@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from omegaconf import DictConfig
+from torch import Tensor
 
 from gan_lab.config import Job, instantiate
 from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.images import ImageSet
 from gan_lab.data.sources import Source
 from gan_lab.data.stream import Stream
+from gan_lab.describe import describe_run, warn
 from gan_lab.directory import RunDirectory
 from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
-from gan_lab.models.layers import SpectralNorm
 from gan_lab.players import build_discriminator, build_generator
 from gan_lab.reporting.live import LiveReport
-from gan_lab.terms.adversarial import WassersteinDiscriminator
 from gan_lab.terms.base import RoundView, Term
-from gan_lab.terms.penalties import R1, R2, SlopePenalty, WeightClipping
-from gan_lab.tracking import RunInfo, Trackers
+from gan_lab.tracking import Trackers
 from gan_lab.tracking.console import Console, progress_of
 from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
@@ -38,12 +34,9 @@ from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Preview
 from gan_lab.training.round import Game
 from gan_lab.training.sampling import Sampler
-from gan_lab.training.summary import count_parameters, describe
 from gan_lab.training.trainer import Cadences, Trainer
 
 log = logging.getLogger(__name__)
-
-GAME_GROUPS = ("loss", "penalty", "conditioning", "augment", "optimizer", "schedule", "precision")
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -129,8 +122,7 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
     """The discriminator's turn, then the generator's; the generator moves once in ``n_critic`` iterations."""
     terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
     accuracy = Accuracy(terms["discriminator"].values())
-    warn_of_batch_norm(game.discriminator, terms["discriminator"])
-    warn_of_freedom(game.discriminator, terms["discriminator"])
+    warn(game.discriminator, terms["discriminator"])
 
     parts: list[Tensor] = []
 
@@ -180,28 +172,6 @@ def build_terms(cfg: DictConfig, player: str) -> dict[str, Term]:
             f"loss.{player}: nothing to minimise in every step; feature_matching goes beside a loss, loss=[bce,...]"
         )
     return terms
-
-
-def warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
-    """Say so where a penalty on each image's gradient meets a network that mixes images."""
-    named = [name for name, term in terms.items() if isinstance(term, SlopePenalty | R1 | R2)]
-    if named and any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules()):
-        log.warning(
-            "%s bounds the gradient of each image alone, which batch normalisation in the discriminator mixes with the others' "
-            "(Gulrajani et al. 2017, section 4): model.discriminator.norm=layer, instance or none goes better with it",
-            " and ".join(named),
-        )
-
-
-def warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
-    """Say so where nothing bounds the slope of a Wasserstein critic."""
-    bounded = any(isinstance(term, SlopePenalty | R1 | R2 | WeightClipping) for term in terms.values())
-    normalised = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
-    if any(isinstance(term, WassersteinDiscriminator) for term in terms.values()) and not (bounded or normalised):
-        log.warning(
-            "loss=wasserstein measures a distance only with a critic of bounded slope (Arjovsky et al. 2017, eq. 2): add "
-            "penalty=gradient_penalty or another"
-        )
 
 
 def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int) -> Growth:
@@ -259,58 +229,6 @@ def count_images(cfg: DictConfig, stream: Stream) -> int:
     """Images of the whole training, a whole number of batches."""
     images = cfg.kimg * 1000 if cfg.kimg is not None else cfg.epochs * stream.images_per_epoch
     return math.ceil(round(images) / stream.batch_size) * stream.batch_size
-
-
-def describe_run(
-    job: Job, game: Game, data: ImageSet, device: torch.device, total_images: int, images_per_epoch: int
-) -> RunInfo:
-    cfg = job.cfg
-    shape = "x".join(map(str, data.shape))
-    counts = data.counts().values()
-    classes = (
-        f", {len(counts)} {'attributes' if data.is_multi_label else 'classes'} of {min(counts):,} to {max(counts):,}"
-        if counts
-        else ""
-    )
-    parameters = [f"{name} {count_parameters(getattr(game, name)):,} parameters" for name in ("generator", "discriminator")]
-    length = f"{total_images / images_per_epoch:g} epochs, {total_images / 1000:g} kimg"
-    return RunInfo(
-        directory=job.directory.path,
-        name=job.name,
-        group=job.group,
-        config=OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True),  # type: ignore[arg-type]
-        total_images=total_images,
-        images_per_epoch=images_per_epoch,
-        facts={
-            "run": str(job.directory.path),
-            "data": f"{cfg.dataset.name}, {len(data):,} images {shape}{classes}",
-            "networks": ", ".join(parameters),
-            "game": describe_game(job.choices, cfg.n_critic),
-            **describe_growth(cfg, game),
-            "training": f"{length}, batch {cfg.batch_size}, on {describe(device)}",
-        },
-    )
-
-
-def describe_game(choices: Mapping[str, Any], n_critic: int) -> str:
-    """What of the rules was chosen, ``none`` left out."""
-
-    def spell(group: str) -> str:
-        choice = choices.get(group) or "none"
-        return choice if isinstance(choice, str) else "+".join(choice)
-
-    named = [f"{group} {spell(group)}" for group in GAME_GROUPS if spell(group) != "none"]
-    return ", ".join([*named, *([f"{n_critic} discriminator steps for one of the generator's"] if n_critic > 1 else [])])
-
-
-def describe_growth(cfg: DictConfig, game: Game) -> dict[str, str]:
-    if not isinstance(game.generator, Growing):
-        return {}
-    sizes = ", ".join(map(str, game.generator.sizes))
-    section = cfg.model.growth
-    return {
-        "growth": f"{sizes} pixels; {section.stable_kimg:g} kimg of each, then {section.fade_kimg:g} kimg of fading in the next"
-    }
 
 
 def resume(trainer: Trainer, directory: RunDirectory, which: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import avg_pool2d, interpolate, normalize
 from torch.nn.utils import parametrize
 
 SMALLEST_BASES = (4, 5, 6, 7)
@@ -30,6 +30,25 @@ def normal_init(module: nn.Module) -> None:
 def doubled_widths(width: int, doublings: int, largest: int) -> list[int]:
     """``width``, twice as many, ...: one for each doubling of the map, none above ``largest``."""
     return [min(width << n, max(width, largest)) for n in range(doublings)]
+
+
+def doubled(maps: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling by 2."""
+    return interpolate(maps, scale_factor=2, mode="nearest")
+
+
+class Doubled(nn.Module):
+    """:func:`doubled` as a layer."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return doubled(maps)
+
+
+class Halved(nn.Module):
+    """The mean of each 2x2 box."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return avg_pool2d(maps, 2)
 
 
 class InSingle(nn.Module):

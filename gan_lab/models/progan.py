@@ -11,11 +11,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, linear
+from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
 
 from gan_lab.models import base
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
-from gan_lab.models.layers import check_positive, split_size
+from gan_lab.models.layers import Doubled, Halved, check_positive, doubled, split_size
 
 LARGEST = 1024
 
@@ -49,7 +49,7 @@ class Generator(base.Growing, base.Generator):
         widths = [feature_maps(side, width, capacity) for side in self.sizes]
         self.start = _start(self.sizes[0], latent_size + condition.num_inputs, widths[0], condition)
         self.blocks = nn.ModuleList(
-            Layers(_Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
+            Layers(Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
             for before, after in pairwise(widths)
         )
         self.to_image = nn.ModuleList(EqualisedConv(maps, channels, 1, gain=1.0) for maps in widths)
@@ -93,7 +93,7 @@ class Discriminator(base.Growing, base.Discriminator):
             nn.Sequential(EqualisedConv(channels + condition.num_planes, maps, 1), _Activation()) for maps in widths
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(EqualisedConv(wide, wide, 3), _Activation(), EqualisedConv(wide, narrow, 3), _Activation(), _Halved())
+            nn.Sequential(EqualisedConv(wide, wide, 3), _Activation(), EqualisedConv(wide, narrow, 3), _Activation(), Halved())
             for narrow, wide in pairwise(widths)
         )
         self.end = nn.Sequential(
@@ -183,21 +183,6 @@ class MinibatchDeviation(nn.Module):
         variance = maps.float().unflatten(0, (group, -1)).var(0, unbiased=False)
         deviation = (variance + 1e-8).sqrt().mean((1, 2, 3)).repeat(group).to(maps.dtype)
         return torch.cat([maps, deviation[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
-
-
-def doubled(images: Tensor) -> Tensor:
-    """Nearest-neighbour upsampling by 2."""
-    return interpolate(images, scale_factor=2, mode="nearest")
-
-
-class _Doubled(nn.Module):
-    def forward(self, maps: Tensor) -> Tensor:
-        return doubled(maps)
-
-
-class _Halved(nn.Module):
-    def forward(self, maps: Tensor) -> Tensor:
-        return avg_pool2d(maps, 2)
 
 
 class _Activation(nn.Module):

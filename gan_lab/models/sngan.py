@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
+from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from gan_lab.models import base
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled, Layers
-from gan_lab.models.layers import check_positive, doubled_widths, spectrally_normalise, split_size
+from gan_lab.models.layers import Halved, check_positive, doubled, doubled_widths, spectrally_normalise, split_size
 
 
 class Generator(base.Generator):
@@ -121,9 +121,9 @@ class UpBlock(Labelled):
         self.shortcut = _xavier(nn.Conv2d(before, after, 1))
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        residual = self.conv1(_doubled(relu(_normalised(self.norm1, maps, labels))))
+        residual = self.conv1(doubled(relu(_normalised(self.norm1, maps, labels))))
         residual = self.conv2(relu(_normalised(self.norm2, residual, labels)))
-        return residual + _doubled(
+        return residual + doubled(
             self.shortcut(maps)
         )  # a 1x1 convolution and nearest upsampling commute: this order is cheaper
 
@@ -136,7 +136,7 @@ class DownBlock(nn.Module):
         self.conv1 = _xavier(nn.Conv2d(before, before, 3, 1, 1), gain=2**0.5)
         self.conv2 = _xavier(nn.Conv2d(before, after, 3, 1, 1), gain=2**0.5)
         self.shortcut = _xavier(nn.Conv2d(before, after, 1)) if halve or before != after else nn.Identity()
-        self.halve = _Halved() if halve else nn.Identity()
+        self.halve = Halved() if halve else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
         residual = self.halve(self.conv2(relu(self.conv1(relu(maps)))))
@@ -179,11 +179,6 @@ class SelfAttention(nn.Module):
         return maps + self.share * self.out(seen)
 
 
-class _Halved(nn.Module):
-    def forward(self, maps: Tensor) -> Tensor:
-        return avg_pool2d(maps, 2)
-
-
 class _SumOverMap(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         return maps.sum((2, 3))
@@ -202,10 +197,6 @@ def _check_attention(at: int | None, sides: list[int]) -> None:
 
 def _normalised(norm: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
     return norm(maps, labels) if isinstance(norm, Labelled) else norm(maps)
-
-
-def _doubled(maps: Tensor) -> Tensor:
-    return interpolate(maps, scale_factor=2, mode="nearest")
 
 
 def _xavier(module: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:

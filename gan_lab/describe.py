@@ -1,0 +1,106 @@
+"""What a run is made of, in words: the first lines of the console, and warnings of what goes badly together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from gan_lab.config import Job
+from gan_lab.data.images import ImageSet
+from gan_lab.models.base import Growing
+from gan_lab.models.layers import SpectralNorm
+from gan_lab.terms.adversarial import WassersteinDiscriminator
+from gan_lab.terms.base import Term
+from gan_lab.terms.penalties import R1, R2, SlopePenalty, WeightClipping
+from gan_lab.tracking import RunInfo
+from gan_lab.training.round import Game
+from gan_lab.training.summary import count_parameters, describe
+
+log = logging.getLogger(__name__)
+
+GAME_GROUPS = ("loss", "penalty", "conditioning", "augment", "optimizer", "schedule", "precision")
+
+
+def warn(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    """Say what is known to go badly: it may be tried all the same."""
+    _warn_of_batch_norm(discriminator, terms)
+    _warn_of_freedom(discriminator, terms)
+
+
+def _warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    """Say so where a penalty on each image's gradient meets a network that mixes images."""
+    named = [name for name, term in terms.items() if isinstance(term, SlopePenalty | R1 | R2)]
+    if named and any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules()):
+        log.warning(
+            "%s bounds the gradient of each image alone, which batch normalisation in the discriminator mixes with the others' "
+            "(Gulrajani et al. 2017, section 4): model.discriminator.norm=layer, instance or none goes better with it",
+            " and ".join(named),
+        )
+
+
+def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    """Say so where nothing bounds the slope of a Wasserstein critic."""
+    bounded = any(isinstance(term, SlopePenalty | R1 | R2 | WeightClipping) for term in terms.values())
+    normalised = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
+    if any(isinstance(term, WassersteinDiscriminator) for term in terms.values()) and not (bounded or normalised):
+        log.warning(
+            "loss=wasserstein measures a distance only with a critic of bounded slope (Arjovsky et al. 2017, eq. 2): add "
+            "penalty=gradient_penalty or another"
+        )
+
+
+def describe_run(
+    job: Job, game: Game, data: ImageSet, device: torch.device, total_images: int, images_per_epoch: int
+) -> RunInfo:
+    cfg = job.cfg
+    shape = "x".join(map(str, data.shape))
+    counts = data.counts().values()
+    classes = (
+        f", {len(counts)} {'attributes' if data.is_multi_label else 'classes'} of {min(counts):,} to {max(counts):,}"
+        if counts
+        else ""
+    )
+    parameters = [f"{name} {count_parameters(getattr(game, name)):,} parameters" for name in ("generator", "discriminator")]
+    length = f"{total_images / images_per_epoch:g} epochs, {total_images / 1000:g} kimg"
+    return RunInfo(
+        directory=job.directory.path,
+        name=job.name,
+        group=job.group,
+        config=OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True),  # type: ignore[arg-type]
+        total_images=total_images,
+        images_per_epoch=images_per_epoch,
+        facts={
+            "run": str(job.directory.path),
+            "data": f"{cfg.dataset.name}, {len(data):,} images {shape}{classes}",
+            "networks": ", ".join(parameters),
+            "game": _game(job.choices, cfg.n_critic),
+            **_growth(cfg, game),
+            "training": f"{length}, batch {cfg.batch_size}, on {describe(device)}",
+        },
+    )
+
+
+def _game(choices: Mapping[str, Any], n_critic: int) -> str:
+    """What of the rules was chosen, ``none`` left out."""
+
+    def spell(group: str) -> str:
+        choice = choices.get(group) or "none"
+        return choice if isinstance(choice, str) else "+".join(choice)
+
+    named = [f"{group} {spell(group)}" for group in GAME_GROUPS if spell(group) != "none"]
+    return ", ".join([*named, *([f"{n_critic} discriminator steps for one of the generator's"] if n_critic > 1 else [])])
+
+
+def _growth(cfg: DictConfig, game: Game) -> dict[str, str]:
+    if not isinstance(game.generator, Growing):
+        return {}
+    sizes = ", ".join(map(str, game.generator.sizes))
+    section = cfg.model.growth
+    return {
+        "growth": f"{sizes} pixels; {section.stable_kimg:g} kimg of each, then {section.fade_kimg:g} kimg of fading in the next"
+    }
