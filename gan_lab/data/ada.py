@@ -22,10 +22,10 @@ class AdaptiveAugment(Augmentation):
     Each transformation happens to an image with probability ``p``. All geometric ones become one affine map, by which the image
     is sampled once: bilinear, mirrored beyond its borders, *without* the paper's wavelet filters against aliasing, so that a
     shrunk image is rougher than there. All colour ones become one matrix. Images of other than 3 channels get brightness and
-    contrast only.
+    contrast only (there also the luma flip).
 
-    ``p`` follows the overfitting, ``E[sign(D(real))]``: it rises above ``target`` and falls below it, by the images
-    seen / 1000 ``kimg``.
+    ``p`` follows the overfitting, ``E[sign(D(real) - boundary)]``: it rises above ``target`` and falls below it, by the images
+    seen / 1000 ``kimg``. The paper's losses have their boundary at 0; a critic's is where the batch says.
 
     Args:
         p: the probability at the start.

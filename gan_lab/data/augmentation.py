@@ -25,7 +25,11 @@ class Augmentation(nn.Module, ABC):
         """The share of the training that has passed, in [0, 1]."""
 
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
-        """Called after each turn of the discriminator with its ``[N]`` logits of reals; figures to log, on the device."""
+        """Called after each turn of the discriminator with its ``[N]`` logits of reals, counted from the decision boundary on.
+
+        Returns:
+            Figures to log, on the device.
+        """
         return {}
 
 
