@@ -27,14 +27,14 @@ from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
 from gan_lab.training.accuracy import Accuracy
 from gan_lab.training.device import choose_device, seed_everything
-from gan_lab.training.events import At, Cadence, Every
+from gan_lab.training.events import At, Cadence, Cadences, Every
 from gan_lab.training.growth import Growth, NoGrowth, Progressive
 from gan_lab.training.phase import Observer, Phase
 from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Preview
 from gan_lab.training.round import Game
 from gan_lab.training.sampling import Sampler
-from gan_lab.training.trainer import Cadences, Trainer
+from gan_lab.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

@@ -50,7 +50,10 @@ def test_of_many_labels_an_even_part_is_kept() -> None:
 
 def test_classes_are_asked_for_by_name_or_number() -> None:
     labels = Labels.of_data(["rose", "tank"], torch.tensor([0, 1]))
-    assert labels.of(["tank", "rose", 1], 2, random()).argmax(1).tolist() == [1, 1, 0, 0, 1, 1]
+    assert labels.of(["tank", "rose"], 2, random()).argmax(1).tolist() == [1, 1, 0, 0]
+    assert labels.of([1], 2, random()).argmax(1).tolist() == [1, 1]
+    with pytest.raises(ValueError, match="one is named twice"):
+        labels.of(["tank", "tank"], 1, random())
     with pytest.raises(ValueError, match="there is no rosa; did you mean rose"):
         labels.of(["rosa"], 1, random())
     with pytest.raises(ValueError, match="trained without conditioning"):

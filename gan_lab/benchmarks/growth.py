@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gan_lab.benchmarks.step import settle
-from gan_lab.benchmarks.timing import Action, Result, in_turn
+from gan_lab.benchmarks.timing import Action, Repeated, Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
 from gan_lab.models.base import Growing
@@ -11,19 +11,8 @@ from gan_lab.training.growth import Stage
 from gan_lab.training.trainer import Trainer
 
 
-class GrowthBenchmark:
-    """Steps of both players, data included, at each stable size with its own batch.
-
-    Args:
-        rounds: times each is measured.
-        steps: steps in a measurement.
-        warmup: steps before.
-    """
-
-    def __init__(self, rounds: int, steps: int, warmup: int) -> None:
-        if min(rounds, steps, warmup) < 1:
-            raise ValueError(f"kind: {rounds=}, {steps=} and {warmup=} must be at least 1")
-        self._rounds, self._steps, self._warmup = rounds, steps, warmup
+class GrowthBenchmark(Repeated):
+    """Steps of both players, data included, at each stable size with its own batch."""
 
     def __call__(self, job: Job) -> Result:
         trainer = build_trainer(job)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from gan_lab.benchmarks.timing import Action, Result, in_turn
+from gan_lab.benchmarks.timing import Action, Repeated, Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
 from gan_lab.data.stream import Batch
@@ -16,19 +16,8 @@ from gan_lab.training.round import Round
 from gan_lab.training.trainer import Trainer
 
 
-class StepBenchmark:
-    """The parts of a step, the bare step and the whole loop.
-
-    Args:
-        rounds: times each is measured.
-        steps: steps in a measurement.
-        warmup: steps before.
-    """
-
-    def __init__(self, rounds: int, steps: int, warmup: int) -> None:
-        if min(rounds, steps, warmup) < 1:
-            raise ValueError(f"kind: {rounds=}, {steps=} and {warmup=} must be at least 1")
-        self._rounds, self._steps, self._warmup = rounds, steps, warmup
+class StepBenchmark(Repeated):
+    """The parts of a step, the bare step and the whole loop."""
 
     def __call__(self, job: Job) -> Result:
         """``gan_lab.train``'s own objects do the work, logging and console included."""

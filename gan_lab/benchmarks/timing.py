@@ -14,6 +14,21 @@ from rich.table import Table
 Action = Callable[[], object]
 
 
+class Repeated:
+    """How often a benchmark measures.
+
+    Args:
+        rounds: times each thing is measured.
+        steps: steps in a measurement.
+        warmup: steps before.
+    """
+
+    def __init__(self, rounds: int, steps: int, warmup: int) -> None:
+        if min(rounds, steps, warmup) < 1:
+            raise ValueError(f"kind: {rounds=}, {steps=} and {warmup=} must be at least 1")
+        self._rounds, self._steps, self._warmup = rounds, steps, warmup
+
+
 @dataclass
 class Result:
     """Measurements of one benchmark.

@@ -81,8 +81,10 @@ class Labels:
         An attribute's rows are drawn from the data's combinations that have it, or with a minus sign before its name have not.
 
         Raises:
-            ValueError: no such class, or no combination with such an attribute.
+            ValueError: no such class, one named twice, or no combination with such an attribute.
         """
+        if len({str(name) for name in names}) < len(names):
+            raise ValueError(f"classes={list(names)}: one is named twice")
         return torch.cat([self._of_one(name, count, generator) for name in names])
 
     def _of_one(self, name: str | int, count: int, generator: torch.Generator) -> Tensor:

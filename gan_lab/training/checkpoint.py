@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from gan_lab.directory import write_atomically
 
@@ -21,6 +22,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def is_finite(*networks: nn.Module) -> bool:
+    """Whether every weight is a finite number; waits for the device."""
+    norms = torch._foreach_norm([parameter.detach() for network in networks for parameter in network.parameters()])
+    return bool(torch.stack(norms).isfinite().all())
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 
 class Cadence(ABC):
@@ -34,6 +35,16 @@ class At(Cadence):
 
     def between(self, before: int, after: int) -> bool:
         return any(before < point <= after for point in self.points)
+
+
+@dataclass
+class Cadences:
+    """When each kind of event happens."""
+
+    log: Cadence
+    evaluate: Cadence
+    sample: Cadence
+    checkpoint: Cadence
 
 
 class Events:

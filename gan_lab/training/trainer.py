@@ -18,7 +18,7 @@ from gan_lab.metrics.suite import FrechetEvaluation, NoEvaluation
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
 from gan_lab.training import checkpoint
-from gan_lab.training.events import Cadence, Events
+from gan_lab.training.events import Cadences, Events
 from gan_lab.training.growth import Growth, Stage
 from gan_lab.training.interruption import Interruption
 from gan_lab.training.meter import Meter
@@ -35,16 +35,6 @@ log = logging.getLogger(__name__)
 
 class Diverged(RuntimeError):
     """A loss or a weight is no longer a finite number."""
-
-
-@dataclass
-class Cadences:
-    """When each event happens."""
-
-    log: Cadence
-    evaluate: Cadence
-    sample: Cadence
-    checkpoint: Cadence
 
 
 @dataclass
@@ -244,7 +234,7 @@ class Trainer:
         self.tracker.metrics({**clock, **figures})
 
     def _save(self, which: str) -> None:
-        if not all(_finite(module) for module in (self.game.generator, self.game.discriminator)):
+        if not checkpoint.is_finite(self.game.generator, self.game.discriminator):
             raise Diverged(f"a weight is no longer finite at {self.images} images")
         checkpoint.save(self.directory.checkpoint(which), self.state_dict())
 
@@ -320,8 +310,3 @@ class Trainer:
         self.tracker.load_state_dict(state["tracker"])
         self.info = replace(self.info, first_image=self.images)
         checkpoint.restore_random_state(state["random"], self.device)
-
-
-def _finite(module: nn.Module) -> bool:
-    norms = torch._foreach_norm([p.detach() for p in module.parameters()])
-    return bool(torch.stack(norms).isfinite().all())
