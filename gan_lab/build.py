@@ -19,7 +19,10 @@ from gan_lab.directory import RunDirectory
 from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.players import build_discriminator, build_generator
+from gan_lab.metrics.networks import Domain
+from gan_lab.metrics.suite import Suite
 from gan_lab.reporting.live import LiveReport
+from gan_lab.scoring import build_suite
 from gan_lab.terms.base import RoundView, Term
 from gan_lab.tracking import Trackers
 from gan_lab.tracking.console import Console, progress_of
@@ -34,6 +37,7 @@ from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Preview
 from gan_lab.training.round import Game
 from gan_lab.training.sampling import Sampler
+from gan_lab.training.scorekeeper import Scorekeeper
 from gan_lab.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -53,10 +57,10 @@ def build_trainer(job: Job) -> Trainer:
     device = choose_device(cfg.device)
     seed_everything(cfg.seed, cfg.deterministic)
     precision = instantiate(cfg.precision, "precision", device=device)
-    stream = build_stream(cfg, device)
+    source = build_source(cfg)
+    stream = build_stream(cfg, source, device)
     game = build_game(cfg, stream.data, device)
     phases = build_phases(cfg, game, precision)
-    evaluation = instantiate(cfg.evaluation.suite, "evaluation.suite")
     sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, cfg.dataset.size, device)
     schedule = instantiate(cfg.schedule, "schedule")
     total_images = count_images(cfg, stream)
@@ -67,7 +71,7 @@ def build_trainer(job: Job) -> Trainer:
         sampler=sampler,
         growth=build_growth(cfg, game, stream, total_images),
         schedule=schedule,
-        evaluation=evaluation,
+        scores=build_scorekeeper(cfg, source, stream.data),
         preview=build_preview(job, game, device),
         tracker=build_trackers(cfg),
         report=LiveReport(),
@@ -79,12 +83,23 @@ def build_trainer(job: Job) -> Trainer:
     )
 
 
-def build_stream(cfg: DictConfig, device: torch.device) -> Stream:
-    """The data set, prepared if need be, as a stream of batches."""
+def build_source(cfg: DictConfig) -> Source:
+    """The data set, not yet loaded."""
     source: Source = instantiate(cfg.dataset, "dataset")
+    return source
+
+
+def load_data(source: Source) -> ImageSet:
+    """Its images, prepared if need be."""
     with progress_of(f"preparing {source.name}", "images") as progress:
-        data = source.load(progress)
-    return Stream(data, cfg.batch_size, cfg.seed, device, MEMORY_FORMATS[cfg.memory_format], source.last, source.mirror)
+        return source.load(progress)
+
+
+def build_stream(cfg: DictConfig, source: Source, device: torch.device) -> Stream:
+    """The data set as a stream of batches."""
+    return Stream(
+        load_data(source), cfg.batch_size, cfg.seed, device, MEMORY_FORMATS[cfg.memory_format], source.last, source.mirror
+    )
 
 
 def build_game(cfg: DictConfig, data: ImageSet, device: torch.device) -> Game:
@@ -205,6 +220,24 @@ def build_preview(job: Job, game: Game, device: torch.device) -> Preview:
         count, labels = num_rows * columns, game.labels.of(rows, columns, random).to(device)
     latents = game.latents.draw(count, device, random)
     return Preview(job.directory, latents, labels, rows, columns, cfg.scale)
+
+
+def build_scorekeeper(cfg: DictConfig, source: Source, data: ImageSet) -> Scorekeeper:
+    """What is measured of the run's sampling generator."""
+    suite = suite_of(cfg, source, data)
+    if standing := [m.name for m in suite.measures if m.protocol.batch_norm != "running"]:
+        raise ValueError(f"protocol.{standing[0]}.batch_norm: in training scores use running statistics; gan_lab.evaluate can")
+    return Scorekeeper(suite, cfg.evaluation.max_share)
+
+
+def suite_of(cfg: DictConfig, source: Source, data: ImageSet) -> Suite:
+    """What ``cfg.evaluation`` measures of generators trained on ``data``."""
+
+    def split(name: str) -> ImageSet:
+        return load_data(instantiate(cfg.dataset, "dataset", split=name, limit=None))
+
+    channels, size, _ = data.shape
+    return build_suite(cfg, Domain(source.domain, channels, size), data, split)
 
 
 def build_trackers(cfg: DictConfig) -> Trackers:

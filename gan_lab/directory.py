@@ -4,6 +4,7 @@
 
     config.yaml      the resolved configuration, and the overrides it was composed from
     metrics.jsonl    one object a line, append only
+    scores.json      what gan_lab.evaluate has found
     summary.json     status, scores, speed, versions
     samples/         images-000000000.png ... final.png, reals.png
     checkpoints/     last.pt, best.pt
@@ -16,8 +17,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,21 @@ try:
 except ImportError:  # Windows has no flock: there a second process on the same run is not noticed
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger(__name__)
+
 RESUMED = "resumed"
 """Key of the marker line in ``metrics.jsonl``: lines before it that lie beyond its ``images`` were trained over again."""
+
+ERROR = "_error"
+"""What ends the name of a score's error bar, the half-width of its interval."""
+
+
+def with_error(figures: Mapping[str, Any], name: str) -> str:
+    """A figure with its error bar, if it has one: ``5.31 ± 0.12``; empty where there is none."""
+    if figures.get(name) is None:
+        return ""
+    error = figures.get(f"{name}{ERROR}")
+    return f"{figures[name]:.4g}" + ("" if error is None else f" ± {error:.2g}")
 
 
 class RunDirectory:
@@ -72,6 +87,10 @@ class RunDirectory:
     @property
     def summary(self) -> Path:
         return self.path / "summary.json"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.json"
 
     @property
     def samples(self) -> Path:
@@ -180,3 +199,24 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Wait for any other process that holds the lock ``path``; a killed one lets go.
+
+    The file stays when it is done: removed, it could be locked by two processes, each holding another one of that name. It is
+    a record lock, which forked children do not inherit: orphans of a killed process must not keep it.
+
+    Args:
+        path: made if it isn't there.
+        waiting: what is logged when another process holds it.
+    """
+    with path.open("w") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                log.info(waiting)
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+        yield

@@ -19,6 +19,7 @@ from gan_lab.models.standing import measure_statistics
 from gan_lab.players import build_generator
 from gan_lab.training import checkpoint
 from gan_lab.training.device import choose_device
+from gan_lab.training.growth import enlarged
 
 
 class Run:
@@ -96,6 +97,18 @@ class Run:
         labels = self.labels.of(classes, count, random) if classes else self.labels.draw(count, self.device, random)
         with torch.no_grad():
             return torch.cat([to_uint8(self.generator(*part)).cpu() for part in self._parts(latents, labels, batch_size)])
+
+    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Images as an evaluation wants them: on the run's device, at the data's size, from latents drawn with ``random``.
+
+        Returns:
+            uint8 ``[count, C, size, size]``, and their class numbers ``[count]`` int64, or None where there are no classes.
+        """
+        latents = self.latents.draw(count, self.device, random)
+        labels = self.labels.draw(count, self.device, random)
+        with torch.no_grad():
+            images = enlarged(to_uint8(self.generator(latents, labels)), self.config.dataset.size)
+        return images, self.labels.numbers(labels)
 
     def measure_statistics(self, batches: int, batch_size: int = 64, seed: int = 0, truncation: float | None = None) -> bool:
         """Give batch normalisation standing statistics: see :mod:`gan_lab.models.standing`.

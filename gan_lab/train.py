@@ -22,7 +22,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     with job.directory.lock():
         trainer = build_trainer(job)
         if objective is not None:
-            objective.check(trainer.evaluation.score_name)
+            objective.check(trainer.scores.name)
         if job.resumed:
             resume(trainer, job.directory, job.cfg.resume_from)
         write_config(job)

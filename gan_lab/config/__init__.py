@@ -5,7 +5,15 @@ Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg j
 
 from gan_lab.config.command import leaving_nothing_empty, run_command
 from gan_lab.config.instantiate import instantiate
-from gan_lab.config.job import Job, open_job, read_config, with_stored_overrides, write_config
+from gan_lab.config.job import (
+    Job,
+    open_evaluation,
+    open_job,
+    read_config,
+    with_overrides_of_run,
+    with_stored_overrides,
+    write_config,
+)
 from gan_lab.config.schema import CONF_DIR
 
 __all__ = [
@@ -13,9 +21,11 @@ __all__ = [
     "Job",
     "instantiate",
     "leaving_nothing_empty",
+    "open_evaluation",
     "open_job",
     "read_config",
     "run_command",
+    "with_overrides_of_run",
     "with_stored_overrides",
     "write_config",
 ]

@@ -35,7 +35,7 @@ FIXED_ON_RESUME = (
 FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.workers", "dataset.max_bad")
 """But for these: where the same images lie, and how they are read. The checkpoint knows how many there were."""
 
-PATHS = ("paths.data", "dataset.root", "dataset.path")
+PATHS = ("paths.data", "paths.weights", "dataset.root", "dataset.path")
 """Stored absolute, so that a run goes on from any working directory."""
 
 BASE_CONFIG = "config"
@@ -43,6 +43,9 @@ BASE_CONFIG = "config"
 
 RESUMING = ("resume", "resume_from")
 """Keys of one command line alone; never stored."""
+
+EVALUATED = ("evaluation", "protocol", "features", "dataset", "paths", "device")
+"""What of a run's configuration an evaluation of it may exchange."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,39 @@ def with_stored_overrides(arguments: Sequence[str]) -> list[str]:
                 f"resume: {override} would exchange a whole group of a run under way; single values of it may change"
             )
     return [*flags, *_stored(stored), *given]
+
+
+def with_overrides_of_run(arguments: Sequence[str]) -> list[str]:
+    """A command line that evaluates a run, with the run's own choices and values put before those given."""
+    named = [a.partition("=")[2] for a in arguments if a.startswith("run=")]
+    if not named or named[-1] in ("", "null"):
+        return list(arguments)
+    stored = read_config(RunDirectory.find(named[-1]))
+    return [*[a for a in arguments if a.startswith("-")], *_stored(stored), *[a for a in arguments if not a.startswith("-")]]
+
+
+def open_evaluation(cfg: DictConfig) -> DictConfig:
+    """What ``gan_lab.evaluate`` was asked for; of a run its own configuration with what the command line changes in it.
+
+    Raises:
+        ValueError: something is changed that the run is made of.
+    """
+    task = HydraConfig.get().overrides.task
+    if cfg.run is None:
+        return _settle(cfg, task)
+    stored = read_config(RunDirectory.find(cfg.run))
+    merged = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in stored]), stored)
+    assert isinstance(merged, DictConfig)
+    changed, gone = _differences(stored, cfg, task[len(_stored(stored)) :])
+    for key in [*gone, *changed]:
+        if key.partition(".")[0] in stored and key.partition(".")[0] not in EVALUATED:
+            raise ValueError(f"{key}: an evaluation takes the run as it is; it may exchange {', '.join(EVALUATED)}")
+    for key in gone:
+        parent, _, name = key.rpartition(".")
+        OmegaConf.select(merged, parent).pop(name)
+    for key, value in changed.items():
+        OmegaConf.update(merged, key, value, force_add=True)
+    return _settle(merged, task)
 
 
 def open_job(cfg: DictConfig) -> Job:
@@ -142,17 +178,11 @@ def _settle(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
 
 
 def _changed(stored: DictConfig, composed: DictConfig, new: Sequence[str], directory: RunDirectory) -> DictConfig:
-    """The stored configuration with what ``new`` changes in it.
-
-    What that is, is found by composing without it: a value others refer to changes those too, while defaults that have moved
-    since the run began stay as the run had them.
-    """
-    before = _leaves(compose(HydraConfig.get().job.config_name, overrides=_stored(stored)))
-    after = _leaves(composed)
-    named = {override.lstrip("+~").partition("=")[0] for override in new}
+    """The stored configuration with what ``new`` changes in it."""
     cfg = OmegaConf.masked_copy(stored, [str(key) for key in stored if key not in ("choices", "overrides")])
-    for key, value in after.items():
-        if key in RESUMING or (key in before and before[key] == value and key not in named):
+    changed, gone = _differences(stored, composed, new)
+    for key, value in changed.items():
+        if key in RESUMING:
             continue
         fixed = any(key == f or key.startswith(f"{f}.") for f in FIXED_ON_RESUME) and key not in FREE_ON_RESUME
         if fixed and value != OmegaConf.select(stored, key):
@@ -160,10 +190,23 @@ def _changed(stored: DictConfig, composed: DictConfig, new: Sequence[str], direc
                 f"resume: {key} belongs to what {directory.path} has learnt and can't become {value}; start a new run for it"
             )
         OmegaConf.update(cfg, key, value)
-    if gone := sorted(before.keys() - after.keys()):
+    if gone:
         raise ValueError(f"resume: {', '.join(gone)} can't be taken from a run under way; start a new run without")
     cfg.resume, cfg.resume_from = composed.resume, composed.resume_from
     return cfg
+
+
+def _differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """What ``new`` changes, by dotted key, and what it takes away.
+
+    Found by composing without it: a value others refer to changes those too, while defaults that have moved since the run began
+    stay as the run had them.
+    """
+    before = _leaves(compose(HydraConfig.get().job.config_name, overrides=_stored(stored)))
+    after = _leaves(composed)
+    named = {override.lstrip("+~").partition("=")[0] for override in new}
+    changed = {key: value for key, value in after.items() if key not in before or before[key] != value or key in named}
+    return changed, sorted(before.keys() - after.keys())
 
 
 def _stored(stored: DictConfig) -> list[str]:

@@ -50,6 +50,7 @@ class Paths:
     """Folders outside the run directory."""
 
     data: str = MISSING
+    weights: str = MISSING
 
 
 @dataclass
@@ -67,6 +68,8 @@ class Config:
     schedule: Any = MISSING
     ema: Any = MISSING
     evaluation: Any = MISSING
+    protocol: Any = MISSING
+    features: Any = MISSING
     tracker: Any = MISSING
     epochs: float = MISSING
     kimg: float | None = MISSING
@@ -93,6 +96,20 @@ class BenchmarkConfig(Config):
     """Types of ``conf/benchmark.yaml``."""
 
     kind: Any = MISSING
+
+
+@dataclass
+class EvaluateConfig(Config):
+    """Types of ``conf/evaluate.yaml``."""
+
+    run: str | None = MISSING
+    checkpoints: Any = MISSING
+    fakes: str | None = MISSING
+    reals: str | None = MISSING
+    out: str | None = MISSING
+    compare: Any = MISSING
+    fit_features: bool = MISSING
+    fit: Any = MISSING
 
 
 @dataclass
@@ -135,6 +152,7 @@ class PrepareCommand:
 
 ConfigStore.instance().store(name="schema", node=Config)
 ConfigStore.instance().store(name="sample_schema", node=SampleCommand)
+ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="report_schema", node=ReportCommand)
 ConfigStore.instance().store(name="prepare_schema", node=PrepareCommand)
 ConfigStore.instance().store(name="benchmark_schema", node=BenchmarkConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,17 +23,21 @@ class ImageSet:
         labels: ``[M]`` int64 class numbers, ``[M, A]`` uint8 attributes, or None.
         classes: name of each class, or of each attribute.
         index: ``[N]`` int64, the images of the set among the M.
+        origin: what stands for the pixels where it is known, such as a packed file's checksum.
     """
 
     pixels: np.ndarray
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     index: np.ndarray = field(kw_only=True)
+    origin: str = ""
 
     @classmethod
-    def whole(cls, pixels: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = ()) -> ImageSet:
+    def whole(
+        cls, pixels: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = (), origin: str = ""
+    ) -> ImageSet:
         """The set of all images there are."""
-        return cls(pixels, labels, tuple(classes), index=np.arange(len(pixels)))
+        return cls(pixels, labels, tuple(classes), index=np.arange(len(pixels)), origin=origin)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -47,6 +52,14 @@ class ImageSet:
     def is_multi_label(self) -> bool:
         """Whether labels are attributes, any number of which an image may have."""
         return self.labels is not None and self.labels.ndim == 2
+
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits, equal for sets of the same images in the same order."""
+        digest = hashlib.sha256(repr((self.origin, self.shape)).encode())
+        digest.update(np.ascontiguousarray(self.index).tobytes())
+        if not self.origin:
+            digest.update(np.ascontiguousarray(self.pixels).tobytes())
+        return digest.hexdigest()[:12]
 
     def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
         """Images of the set by their place in it: ``[n, C, H, W]`` uint8, channels last in memory."""
@@ -99,7 +112,11 @@ class ImageSet:
         if limit >= len(self):
             return self
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return replace(self, index=self.index[np.sort(order[:limit].numpy())])
+        return self.only(np.sort(order[:limit].numpy()))
+
+    def only(self, which: np.ndarray) -> ImageSet:
+        """Some images, by their place in the set."""
+        return replace(self, index=self.index[which])
 
     def counts(self) -> dict[str, int]:
         """How many images each class, or attribute, has."""
@@ -126,8 +143,18 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1.0)
 
 
+class NotFinite(ValueError):
+    """Images made of numbers that are none."""
+
+
 def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] to uint8, rounded to the nearest level."""
+    """[-1, 1] to uint8, rounded to the nearest level; waits for the device.
+
+    Raises:
+        NotFinite: some value is NaN or infinite.
+    """
+    if not images.isfinite().all():
+        raise NotFinite("the generator's images hold values that are not finite: it has diverged")
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,12 +23,7 @@ import gan_lab
 from gan_lab.data.decoding import Shape, decoded
 from gan_lab.data.packed import Packed, write_tail
 from gan_lab.data.pictures import Pictures
-from gan_lab.directory import write_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes preparing the same thing would both do the work, and the later one win
-    fcntl = None  # type: ignore[assignment]
+from gan_lab.directory import locked, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +90,11 @@ def prepare(
     """
     if (found := _find(path, is_current)) is not None:
         return found
+    lock = path.with_name(f".{path.stem}.lock")
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.stem}.lock").open("w")
-    with lock, _held(lock):
+        lock.touch()
+    with locked(lock, "another process is preparing the same data set; waiting for it"), Terminated():
         if (found := _find(path, is_current)) is not None:
             return found  # the process we waited for has made it
         stored = pictures()
@@ -226,23 +222,6 @@ def _finish(handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal
     write_tail(handle, None if pictures.labels is None else pictures.labels[kept], manifest)
     handle.flush()
     os.fsync(handle.fileno())
-
-
-@contextmanager
-def _held(lock: TextIO) -> Iterator[None]:
-    """Wait for any other process that holds the lock; a killed one lets go.
-
-    The file stays when it is done: removed, it could be locked by two processes, each holding another one of that name. It is
-    a record lock, which forked children do not inherit: orphans of a killed process must not keep it.
-    """
-    if fcntl is not None:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            log.info("another process is preparing the same data set; waiting for it")
-            fcntl.lockf(lock, fcntl.LOCK_EX)
-    with Terminated():
-        yield
 
 
 class Terminated:

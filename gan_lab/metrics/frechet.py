@@ -1,49 +1,155 @@
-"""The Frechet distance between two sets of features (Heusel et al. 2017, eq. 6)."""
+"""The Frechet distance between two sets of features (Heusel et al. 2017, eq. 6), its error bar, and its limit."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.networks import FeatureNetwork
+from gan_lab.metrics.statistics import Statistics
 
-class Statistics:
-    """Mean and covariance of features that arrive in batches, in float64; memory does not grow with their number."""
+NORMAL_95 = 1.96
+"""Standard errors on each side of an estimate that hold 95 % of a normal distribution."""
 
-    def __init__(self, num_features: int) -> None:
-        self._count = 0
-        self._sum = torch.zeros(num_features, dtype=torch.float64)
-        self._products = torch.zeros(num_features, num_features, dtype=torch.float64)
-        self._shift: Tensor | None = None
 
-    def add(self, features: Tensor) -> None:
-        """``features``: ``[N, num_features]``. Sums are taken about the first batch's mean, against cancellation."""
-        features = features.detach().cpu().double()
-        if self._shift is None:
-            self._shift = features.mean(0)
-        features = features - self._shift
-        self._count += len(features)
-        self._sum += features.sum(0)
-        self._products += features.T @ features
+class Reference:
+    """One side of many distances: what of it alone they need, computed once."""
 
-    @property
-    def mean(self) -> Tensor:
-        assert self._shift is not None, "no features yet"
-        return self._shift + self._sum / self._count
+    def __init__(self, statistics: Statistics) -> None:
+        self.mean = statistics.mean
+        covariance = statistics.covariance
+        self.trace = covariance.trace()
+        self.factor = _factor(covariance)
 
-    @property
-    def covariance(self) -> Tensor:
-        """With N - 1 in the denominator, as torch-fidelity."""
-        return (self._products - torch.outer(self._sum, self._sum) / self._count) / (self._count - 1)
+    def distance(self, mean: Tensor, covariance: Tensor) -> float:
+        """``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))``.
+
+        The trace of the square root is the sum of the square roots of the eigenvalues of the symmetric matrix ``L' C_a L``
+        with ``C_b = L L'``, which has the same ones as ``C_a C_b``: no matrix square root that could turn complex.
+        """
+        inner = self.factor.T @ covariance @ self.factor
+        cross = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
+        distance = (mean - self.mean).square().sum() + covariance.trace() + self.trace - 2 * cross
+        return max(0.0, distance.item())
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))``.
+    """Between two sets, of which only mean and covariance matter."""
+    return Reference(b).distance(a.mean, a.covariance)
 
-    The trace of the square root is the sum of the square roots of the eigenvalues of the symmetric matrix
-    ``C_a^(1/2) C_b C_a^(1/2)``, which has the same ones as ``C_a C_b``: no matrix square root that could turn complex.
+
+class Frechet(Metric):
+    """``fd``, with ``fd_error``, the half-width of its 95 % interval, and ``fd_infinity``.
+
+    The error is a bootstrap's (Efron 1979) over the fakes: it tells how far another draw of latents would move the score, the
+    reals being the protocol's. A distance from finitely many images is too large by an amount that shrinks as 1/N;
+    ``fd_infinity`` is the straight line through subsets' distances over 1/N, at 0 (Chong & Forsyth 2020, section 3). The reals
+    remain as many as they are.
+
+    Args:
+        bootstrap: resamplings; 0 gives no error.
+        points: subsets for the line; 0 draws none.
+        seed: of both.
     """
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
-    distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * cross
-    return max(0.0, distance.item())
+
+    headline = "fd"
+
+    def __init__(self, bootstrap: int, points: int, seed: int) -> None:
+        if bootstrap < 0 or bootstrap == 1 or points < 0 or points == 1:
+            raise ValueError(f"evaluation.metrics.frechet: {bootstrap=} and {points=} must be 0 or at least 2")
+        self._bootstrap, self._points, self._seed = bootstrap, points, seed
+        self.needs = frozenset(["features"]) if bootstrap or points else frozenset()
+
+    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+        reference = reference_of(reals)
+        name = network.score("fd")
+        scores = {name: reference.distance(fakes.statistics.mean, fakes.statistics.covariance)}
+        if self.needs and len(fakes) > 2:
+            assert fakes.features is not None
+            features = fakes.features.double().numpy()
+            random, ddof = np.random.default_rng(self._seed), fakes.statistics.ddof
+            if self._bootstrap:
+                scores[f"{name}_error"] = NORMAL_95 * _deviation(features, reference, self._bootstrap, ddof, random)
+            if self._points:
+                scores[f"{name}_infinity"] = _at_infinity(features, reference, self._points, ddof, random)
+        return scores
+
+
+class IntraFrechet(Metric):
+    """``intra_fd``: the mean over classes of the distance between the fakes and the reals of a class (Miyato & Koyama 2018).
+
+    Classes with fewer than two fakes or reals are left out; nothing without labels on both sides.
+    """
+
+    needs = frozenset(["features", "labels"])
+
+    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+        distances = self.of_classes(fakes, reals)
+        return {network.score("intra_fd"): sum(distances.values()) / len(distances)} if distances else {}
+
+    def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+        distances = self.of_classes(fakes, reals)
+        return {f"{network.score('fd')} by class": distances} if distances else {}
+
+    @staticmethod
+    def of_classes(fakes: Sample, reals: Sample) -> dict[str, float]:
+        """The distance of each class."""
+        if fakes.labels is None or reals.labels is None:
+            return {}
+        assert fakes.features is not None and reals.features is not None
+        distances = {}
+        for number, name in enumerate(reals.classes):
+            sides = [side.features[side.labels == number] for side in (fakes, reals)]  # type: ignore[index]
+            if min(map(len, sides)) > 1:
+                distances[name] = frechet_distance(*(Statistics.of(side, fakes.statistics.ddof) for side in sides))
+        return distances
+
+
+def reference_of(reals: Sample) -> Reference:
+    """Of a sample that many are compared with."""
+    if "frechet" not in reals.memo:
+        reals.memo["frechet"] = Reference(reals.statistics)
+    reference = reals.memo["frechet"]
+    assert isinstance(reference, Reference)
+    return reference
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """L with ``covariance = L L'``: Cholesky's, or from eigenvectors where there are fewer images than features."""
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if not failed:
+        return factor
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def _deviation(features: np.ndarray, reference: Reference, count: int, ddof: int, random: np.random.Generator) -> float:
+    """Standard deviation of the distance over resamplings of the features."""
+    shift = features.mean(0)
+    centred = features - shift
+    distances = []
+    for _ in range(count):
+        weights = random.multinomial(len(features), np.full(len(features), 1 / len(features)))
+        weighted = centred * np.sqrt(weights)[:, None]
+        total = weights @ centred
+        covariance = (weighted.T @ weighted - np.outer(total, total) / len(features)) / (len(features) - ddof)
+        distances.append(reference.distance(torch.from_numpy(shift + total / len(features)), torch.from_numpy(covariance)))
+    return float(np.std(distances, ddof=1))
+
+
+def _at_infinity(features: np.ndarray, reference: Reference, points: int, ddof: int, random: np.random.Generator) -> float:
+    """Where the line through distances of subsets over 1/N meets the axis.
+
+    The subsets have a tenth of the images to all of them, but at least twice as many as features as far as there are so many.
+    """
+    count, num_features = features.shape
+    smallest = max(2, count // 10, min(2 * num_features, count // 2))
+    sizes = np.linspace(smallest, count, points).astype(int)
+    distances = []
+    for size in sizes:
+        subset = Statistics.of(torch.from_numpy(features[random.choice(count, size, replace=False)]), ddof)
+        distances.append(reference.distance(subset.mean, subset.covariance))
+    _, at_zero = np.polyfit(1 / sizes, distances, 1)
+    return float(at_zero)

@@ -1,85 +1,212 @@
-"""What is measured of a generator, and under which protocol."""
+"""One pass over the fakes, and everything that is measured of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gan_lab.data.images import ImageSet
-from gan_lab.metrics.features import RandomConvolutions
-from gan_lab.metrics.frechet import Statistics, frechet_distance
+from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.networks import Domain, Extracted, FeatureNetwork
+from gan_lab.metrics.protocol import Protocol
+from gan_lab.metrics.reference import Progress, References
+from gan_lab.metrics.statistics import Statistics
 
-Generate = Callable[[int, torch.Generator], Tensor]
-"""``(count, generator) -> uint8 images [count, C, H, W]``: samples from latents drawn with ``generator``."""
+log = logging.getLogger(__name__)
 
-
-class NoEvaluation:
-    """Measures nothing; the run then has no best checkpoint."""
-
-    score_name: str | None = None
-
-    def prepare(self, reals: ImageSet, device: torch.device) -> None:
-        """No reference needed."""
-
-    def __call__(self, generate: Generate) -> dict[str, float]:
-        return {}
-
-    def protocol(self) -> dict[str, Any]:
-        return {}
+Generate = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
+"""``(count, generator)`` to uint8 images ``[count, C, H, W]`` from latents drawn with ``generator``, and the class numbers they
+were made under, ``[count]`` int64, or None."""
 
 
-class FrechetEvaluation:
-    """Frechet distance between fakes and training images.
+def silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
-    Args:
-        features: the network.
-        num_fakes: images generated for a score.
-        num_reals: training images compared with, a random choice by ``seed`` where there are more.
-        batch_size: images at a time.
-        seed: of the latents, the same for every score of a run.
+
+@dataclass(frozen=True)
+class Result:
+    """What one protocol has found.
+
+    Attributes:
+        name: of the protocol.
+        scores: by name.
+        protocol: the record of how they were taken; see :func:`gan_lab.metrics.protocol.differences`.
+        details: tables behind the scores.
+        fakes: what the scores were computed of.
     """
 
-    def __init__(self, features: RandomConvolutions, num_fakes: int, num_reals: int, batch_size: int, seed: int) -> None:
-        if num_fakes < 2 or num_reals < 2 or batch_size < 1:
-            raise ValueError(f"evaluation: {num_fakes=}, {num_reals=} and {batch_size=} must be at least 2, 2 and 1")
-        self.score_name = f"fd_{features.name}"
-        self._features, self._num_fakes, self._batch_size, self._seed = features, num_fakes, batch_size, seed
-        self._max_reals = num_reals
-        self._num_reals = 0
-        self._reference: Statistics | None = None
+    name: str
+    scores: dict[str, float]
+    protocol: dict[str, Any]
+    details: dict[str, dict[str, float]]
+    fakes: Sample
 
-    @torch.no_grad()
-    def prepare(self, reals: ImageSet, device: torch.device) -> None:
-        """Take the reference statistics."""
-        self._device = device
-        self._features.to(device)
-        if len(reals) < 2:
-            raise ValueError("evaluation: a covariance needs at least 2 real images; evaluation=none goes without a score")
-        reals = reals.limited(self._max_reals, self._seed)
-        self._num_reals = len(reals)
-        self._reference = Statistics(self._features.num_features)
-        for start in range(0, len(reals), self._batch_size):
-            self._reference.add(self._features(reals.images(slice(start, start + self._batch_size)).to(device)))
 
-    @torch.no_grad()
-    def __call__(self, generate: Generate) -> dict[str, float]:
-        assert self._reference is not None, "prepare() comes first"
-        generator = torch.Generator().manual_seed(self._seed)
-        fakes = Statistics(self._features.num_features)
-        for start in range(0, self._num_fakes, self._batch_size):
-            count = min(self._batch_size, self._num_fakes - start)
-            fakes.add(self._features(generate(count, generator)))
-        return {self.score_name: frechet_distance(fakes, self._reference)}
+class Measure:
+    """A protocol at work: a network, the metrics taken in its features, and the reals they compare with.
 
-    def protocol(self) -> dict[str, Any]:
-        """What has to be the same before two scores may be compared, besides the data and the generator."""
+    Args:
+        name: of the protocol.
+        protocol: see there.
+        network: its features'.
+        metrics: by name.
+        domain: what the images are.
+        reals: all images of the protocol's split.
+        seed: of the choice among them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        protocol: Protocol,
+        network: FeatureNetwork,
+        metrics: Mapping[str, Metric],
+        domain: Domain,
+        reals: ImageSet,
+        seed: int,
+    ) -> None:
+        chosen = metrics if protocol.metrics is None else {n: metrics[n] for n in protocol.metrics if n in metrics}
+        self.name, self.protocol, self.network, self.metrics = name, protocol, network, dict(chosen)
+        self.needs: frozenset[str] = frozenset().union(*(metric.needs for metric in self.metrics.values()))
+        self.data = reals if protocol.num_reals is None else reals.limited(protocol.num_reals, seed)
+        self._domain, self._whole = domain, len(reals)
+        if len(self.data) < 2:
+            raise ValueError("evaluation: scores need at least 2 real images; evaluation=none goes without")
+        self.reals: Sample | None = None
+
+    @property
+    def headline(self) -> str | None:
+        """The score that stands for all: the first metric's that has one, lower being better."""
+        headlines = (metric.headline for metric in self.metrics.values() if metric.headline)
+        return next((self.network.score(name) for name in headlines), None)
+
+    def prepare(self, references: References, device: torch.device, batch_size: int, progress: Progress) -> None:
+        """Take, or fetch, the sample of the reals."""
+        self.network.to(device)
+        self.reals = references.sample(self.data, self.network, self.needs, batch_size, self.protocol.ddof, progress)
+
+    def finish(self, fakes: Sample) -> Result:
+        assert self.reals is not None, "prepare() comes first"
+        scores: dict[str, float] = {}
+        details: dict[str, dict[str, float]] = {}
+        for metric in self.metrics.values():
+            scores |= metric(fakes, self.reals, self.network)
+            details |= metric.details(fakes, self.reals, self.network)
+        return Result(self.name, scores, self.record(len(fakes)), details, fakes)
+
+    def record(self, num_fakes: int) -> dict[str, Any]:
+        split = self.protocol.split or "training"
+        chosen = "all" if len(self.data) == self._whole else f"{len(self.data)} of"
         return {
-            "features": self._features.description,
-            "resize": "none",
-            "fakes": f"{self._num_fakes}, latents of seed {self._seed}",
-            "reals": f"{self._num_reals} training images",
-            "batch_norm": "running statistics",
+            "protocol": self.name,
+            "data": f"{self._domain.name or 'pictures'} {self._domain.channels}x{self._domain.size}x{self._domain.size}",
+            "features": self.network.description,
+            "features_hash": self.network.fingerprint,
+            "fakes": num_fakes,
+            "reals": f"{chosen} {self._whole} {split} images",
+            "reals_hash": References.key(self.data, self.network),
+            "covariance": self.protocol.covariance,
+            "batch_norm": self.protocol.batch_norm,
         }
+
+
+@dataclass
+class _Collector:
+    """A :class:`Sample` in the making."""
+
+    measure: Measure
+    statistics: Statistics
+    parts: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def add(self, images: Tensor, labels: Tensor | None, extracted: Extracted) -> None:
+        self.statistics.add(extracted.features)
+        there = {"features": extracted.features, "logits": extracted.logits, "pixels": images, "labels": labels}
+        for name, tensor in there.items():
+            if name in self.measure.needs and tensor is not None:
+                self.parts.setdefault(name, []).append(tensor.cpu())
+
+    def sample(self) -> Sample:
+        assert self.measure.reals is not None
+        return Sample(
+            self.statistics,
+            classes=self.measure.reals.classes,
+            **{name: torch.cat(parts) for name, parts in self.parts.items()},  # type: ignore[arg-type]
+        )
+
+
+class Suite:
+    """Generates once, whatever is measured: every protocol takes the first of the same fakes, and those that have a network in
+    common share its features.
+
+    Args:
+        measures: the first one's headline is the run's score. None at all measure nothing, and the run has no best checkpoint.
+        references: where samples of reals are kept.
+        batch_size: images at a time.
+        seed: of the latents, the same for every score.
+    """
+
+    def __init__(self, measures: Sequence[Measure], references: References, batch_size: int, seed: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"evaluation.batch_size={batch_size}: must be at least 1")
+        self.measures = [measure for measure in measures if measure.metrics]
+        self._references, self._batch_size, self._seed = references, batch_size, seed
+
+    def only(self, batch_norm: str) -> Suite:
+        """The measures whose protocols want such statistics."""
+        chosen = [measure for measure in self.measures if measure.protocol.batch_norm == batch_norm]
+        return Suite(chosen, self._references, self._batch_size, self._seed)
+
+    @property
+    def score_name(self) -> str | None:
+        return self.measures[0].headline if self.measures else None
+
+    def prepare(self, device: torch.device, progress: Progress = silent) -> None:
+        """Take the samples of reals, once for each network and choice of images."""
+        for measure in self.measures:
+            measure.prepare(self._references, device, self._batch_size, progress)
+            _warn_of_bias(measure)
+
+    @torch.no_grad()
+    def __call__(self, generate: Generate, progress: Progress = silent) -> list[Result]:
+        """Generate and measure. ``generate``'s random numbers are a source of their own."""
+        total = max((measure.protocol.num_fakes for measure in self.measures), default=0)
+        random = torch.Generator().manual_seed(self._seed)
+        collectors = [_Collector(m, Statistics(m.network.num_features, m.protocol.ddof)) for m in self.measures]
+        for start in range(0, total, self._batch_size):
+            images, labels = generate(min(self._batch_size, total - start), random)
+            extracted: dict[str, Extracted] = {}
+            for collector in collectors:
+                left = collector.measure.protocol.num_fakes - start
+                if left <= 0:
+                    continue
+                network = collector.measure.network
+                if network.fingerprint not in extracted:
+                    extracted[network.fingerprint] = network(images)
+                features, logits = extracted[network.fingerprint]
+                part = Extracted(features[:left], None if logits is None else logits[:left])
+                collector.add(images[:left], None if labels is None else labels[:left], part)
+            progress(start + len(images), total)
+        return [collector.measure.finish(collector.sample()) for collector in collectors]
+
+    def flat(self, results: Sequence[Result]) -> dict[str, float]:
+        """All scores in one dictionary; those of further protocols are called ``<protocol>/<score>``."""
+        named = {(r.name if n else "", name): value for n, r in enumerate(results) for name, value in r.scores.items()}
+        return {f"{protocol}/{name}".lstrip("/"): value for (protocol, name), value in named.items()}
+
+
+def _warn_of_bias(measure: Measure) -> None:
+    """Say so where a covariance has fewer images than it has features."""
+    width, fakes = measure.network.num_features, measure.protocol.num_fakes
+    few = [f"{n:,} {name}" for n, name in ((fakes, "fakes"), (len(measure.data), "reals")) if n <= width]
+    if few and measure.headline is not None:
+        log.warning(
+            "%s: %s against %d features: the score is biased and compares only with others of the same numbers",
+            measure.headline,
+            " and ".join(few),
+            width,
+        )

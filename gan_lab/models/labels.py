@@ -25,6 +25,9 @@ class NoLabels:
     def draw(self, count: int, device: torch.device, generator: torch.Generator) -> None:
         return None
 
+    def numbers(self, labels: Tensor | None) -> None:
+        return None
+
     def drawable(self) -> list[str]:
         return []
 
@@ -69,6 +72,10 @@ class Labels:
     def draw(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
         """``[count, K]`` as frequent, and in such combinations, as in the data. ``generator`` is on the CPU."""
         return self.encode(self.table[torch.randint(len(self.table), (count,), generator=generator)]).to(device)
+
+    def numbers(self, labels: Tensor | None) -> Tensor | None:
+        """Class numbers ``[N]`` of encoded labels; None for attributes, which are no classes."""
+        return None if self.multi_label or labels is None else labels.argmax(1)
 
     def drawable(self) -> list[str]:
         """Names of the classes or attributes that some image has."""

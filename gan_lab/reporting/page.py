@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gan_lab.directory import RunDirectory, write_atomically
+from gan_lab.directory import ERROR, RunDirectory, with_error, write_atomically
 from gan_lab.reporting import plots
 from gan_lab.reporting.film import film
 
@@ -30,6 +31,19 @@ FIGURES = (
 """Further curves of a run that has the figures: title, names, what the axis says."""
 
 
+SHARES = (
+    ("Fidelity and variety", ("precision", "recall", "coverage"), "share"),
+    ("Density", ("density",), "density"),
+    ("Fakes nearer to training images than those are to each other", ("copies",), "share"),
+)
+"""Further curves of scores, by what their names begin with."""
+
+
+def is_distance(name: str) -> bool:
+    """Whether a figure is a Frechet distance."""
+    return (name == "fid" or name.startswith("fd_")) and not name.endswith((ERROR, "_infinity"))
+
+
 def write_report(directory: RunDirectory) -> Path:
     """Write ``losses.png``, ``samples.webp`` and ``report.html`` anew from what the run directory holds."""
     rows, summary = directory.history(), directory.read_summary()
@@ -43,6 +57,8 @@ def write_report(directory: RunDirectory) -> Path:
         summary=summary,
         facts=_facts(summary),
         scores=_scores(summary),
+        protocols=summary.get("final", {}).get("protocols", {}),
+        evaluations=_evaluations(directory),
         latest=_latest(rows),
         grids=_grids(directory, rows),
         reals=_embed(directory.reals),
@@ -72,13 +88,34 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Final and best value of each score, with the protocol that makes it comparable."""
+    """Final and best value of each score; the first is the one the run is judged by."""
     final, best = summary.get("final", {}), summary.get("best", {})
-    protocol = final.get("protocol", {})
     return [
-        {"name": name, "final": value, "best": best.get(name), "best_images": best.get("images"), "protocol": protocol}
-        for name, value in final.items()
-        if name not in ("protocol", "images")
+        {
+            "name": name,
+            "final": with_error(final, name),
+            "best": with_error(best, name),
+            "best_images": best.get("images"),
+        }
+        for name in final
+        if name not in ("protocols", "images") and not name.endswith(ERROR)
+    ]
+
+
+def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
+    """What ``gan_lab.evaluate`` has found, newest first: for each protocol its record and scores."""
+    if not directory.scores.exists():
+        return []
+    kept = json.loads(directory.scores.read_text(encoding="utf-8"))
+    return [
+        {
+            "title": f"{entry.get('checkpoint', '')} checkpoint, {entry.get('images', 0):,} images",
+            "time": entry["time"],
+            "protocol": result["protocol"],
+            "scores": {n: with_error(result["scores"], n) for n in result["scores"] if not n.endswith(ERROR)},
+        }
+        for entry in reversed(kept)
+        for result in entry["results"].values()
     ]
 
 
@@ -114,7 +151,10 @@ def _caption(path: Path, rows: list[dict[str, Any]]) -> str:
 def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     curves = [("Losses and accuracies", plots.players(rows))]
-    curves += [("Score", plots.score(rows, name)) for name in names if name == "fid" or name.startswith("fd_")]
+    curves += [("Score", plots.score(rows, name)) for name in names if is_distance(name)]
+    for title, prefixes, label in SHARES:
+        if present := [n for n in names if n.partition("_")[0] in prefixes and not n.endswith(ERROR)]:
+            curves.append((title, plots.figures(rows, present, label)))
     for title, wanted, label in FIGURES:
         if present := [name for name in wanted if name in names]:
             curves.append((title, plots.figures(rows, present, label)))

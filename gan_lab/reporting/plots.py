@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gan_lab.directory import ERROR
+
 Rows = Sequence[Mapping[str, Any]]
 
 DISCRIMINATOR, GENERATOR = "#2563eb", "#ea580c"
@@ -32,11 +34,17 @@ def players(rows: Rows) -> Figure:
 
 
 def score(rows: Rows, name: str) -> Figure:
-    """A score over the epochs, on a logarithmic scale, its lowest value marked."""
+    """A score over the epochs, on a logarithmic scale, with its error bars and its lowest value marked."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     epochs, values = series(rows, name)
     axes.plot(epochs, values, color=DISCRIMINATOR, marker="o", markersize=3, linewidth=1.5, label=name)
+    errors = {row["epoch"]: row[f"{name}{ERROR}"] for row in rows if row.get(f"{name}{ERROR}") is not None}
+    if errors:
+        bars = [errors.get(epoch, 0.0) for epoch in epochs]
+        lower = [max(value - bar, value / 10) for value, bar in zip(values, bars, strict=True)]  # stays on a logarithmic axis
+        upper = [value + bar for value, bar in zip(values, bars, strict=True)]
+        axes.fill_between(epochs, lower, upper, color=DISCRIMINATOR, alpha=0.2, linewidth=0, label="95 % interval")
     if values:
         best = min(range(len(values)), key=values.__getitem__)
         axes.plot(epochs[best], values[best], "o", color=GENERATOR, label=f"best: {values[best]:.4g} at epoch {epochs[best]:g}")

@@ -48,6 +48,9 @@ class Tracker:
     def progress(self, images: int) -> None:
         """After every step; must cost microseconds."""
 
+    def activity(self, what: str, done: int, total: int) -> None:
+        """While the training rests for something that takes time, such as a score."""
+
     def metrics(self, row: Row) -> None:
         """At every logging interval, and for every evaluation."""
 
@@ -81,6 +84,9 @@ class Trackers(Tracker):
 
     def progress(self, images: int) -> None:
         self._each("progress", images)
+
+    def activity(self, what: str, done: int, total: int) -> None:
+        self._each("activity", what, done, total)
 
     def metrics(self, row: Row) -> None:
         self._each("metrics", row)

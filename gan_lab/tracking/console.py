@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from gan_lab.directory import ERROR, with_error
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class Console(Tracker):
         self._bars = _progress(BarColumn(bar_width=None), TaskProgressColumn(), note, TimeElapsedColumn(), TextColumn("eta"))
         self._run = self._bars.add_task("run", total=info.total_images, completed=info.first_image, note="")
         self._epoch = self._bars.add_task("epoch", total=info.images_per_epoch, note="")
+        self._activity = self._bars.add_task("", total=None, note="", visible=False)
+        self._told = time.monotonic()
         self._epoch_number = -1
         if self._live is not None:
             self._live.start()
@@ -98,7 +101,16 @@ class Console(Tracker):
         self._bars.update(self._epoch, completed=within + 1, note=f"{epoch + 1}/{total:g}")
         self._bars.update(self._run, completed=images, note=f"{images / 1000:.1f}k images")
 
+    def activity(self, what: str, done: int, total: int) -> None:
+        """A bar of its own while it goes on; when piped, a line every ten seconds."""
+        note = f"{done:,} of {total:,} images"
+        self._bars.update(self._activity, description=what, completed=done, total=total, note=note, visible=done < total)
+        if self._live is None and done < total and time.monotonic() > self._told + 10:
+            self._told = time.monotonic()
+            log.info("%s: %s", what, note)
+
     def metrics(self, row: Row) -> None:
+        self._told = time.monotonic()
         log.info(plain_line(row), extra={"in_table": True})
         for name, value in row.items():
             if name not in ("images", "epoch", "seconds"):
@@ -177,17 +189,22 @@ IN_A_LINE = {
     "time/images_per_second": "images/s",
     "time/epoch": "s/epoch",
 }
-"""Of a tick's figures, those a plain line has room for; the rest stands in ``metrics.jsonl``. Scores are always told."""
+"""Of a tick's figures, those a plain line has room for; the rest stands in ``metrics.jsonl``. Scores are told, but for some."""
+
+UNTOLD = ("precision", "recall", "density", "copies")
+"""What names of scores begin with that a plain line has no room for."""
 
 
 def plain_line(row: Row) -> str:
     """``epoch 2.50  25.0k images  d/loss 0.693  ...``"""
-    figures = "  ".join(f"{IN_A_LINE.get(name, name)} {_short(value)}" for name, value in row.items() if _told(name))
+    figures = "  ".join(f"{IN_A_LINE.get(name, name)} {with_error(row, name)}" for name in row if _told(name))
     return f"epoch {row['epoch']:.2f}  {row['images'] / 1000:.1f}k images  {figures}"
 
 
 def _told(name: str) -> bool:
-    return name in IN_A_LINE or ("/" not in name and name not in ("images", "epoch", "seconds"))
+    if "/" in name or name in ("images", "epoch", "seconds"):
+        return name in IN_A_LINE
+    return not (name.endswith(ERROR) or name.partition("_")[0] in UNTOLD)
 
 
 def _short(value: float) -> str:

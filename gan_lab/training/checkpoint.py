@@ -14,7 +14,7 @@ from torch import nn
 
 from gan_lab.directory import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

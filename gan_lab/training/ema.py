@@ -18,8 +18,6 @@ class NoAverage:
         network: what is sampled.
     """
 
-    name = "as trained"
-
     def __init__(self, generator: nn.Module) -> None:
         self.network = generator
 
@@ -58,8 +56,6 @@ class HalfLife:
     Attributes:
         network: the average.
     """
-
-    name = "average"
 
     def __init__(self, generator: nn.Module, kimg: float, rampup: float) -> None:
         if kimg <= 0 or rampup <= 0:

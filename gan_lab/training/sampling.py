@@ -34,7 +34,12 @@ class Sampler:
         with self.average.sampling() as generator:
             return enlarged(to_uint8(generator(latents, labels)), self.size)
 
-    def draw(self, count: int, random: torch.Generator) -> Tensor:
-        """``count`` images from latents, and labels as frequent as in the data, drawn with ``random``."""
+    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """``count`` images from latents, and labels as frequent as in the data, drawn with ``random``.
+
+        Returns:
+            The images, and their class numbers ``[count]`` int64, or None where there are no classes.
+        """
         latents = self.game.latents.draw(count, self.device, random)
-        return self.generate(latents, self.game.labels.draw(count, self.device, random))
+        labels = self.game.labels.draw(count, self.device, random)
+        return self.generate(latents, labels), self.game.labels.numbers(labels)

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from gan_lab.data.images import NotFinite
 from gan_lab.data.stream import Batch, Stream
 from gan_lab.directory import RunDirectory
-from gan_lab.metrics.suite import FrechetEvaluation, NoEvaluation
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
 from gan_lab.training import checkpoint
@@ -27,6 +27,7 @@ from gan_lab.training.preview import Preview
 from gan_lab.training.round import Game
 from gan_lab.training.sampling import Sampler
 from gan_lab.training.schedule import Schedule
+from gan_lab.training.scorekeeper import Scorekeeper
 from gan_lab.training.stopwatch import Stopwatch, peak_memory
 from gan_lab.training.summary import count_parameters, environment
 
@@ -50,7 +51,7 @@ class Trainer:
     sampler: Sampler
     growth: Growth
     schedule: Schedule
-    evaluation: FrechetEvaluation | NoEvaluation
+    scores: Scorekeeper
     preview: Preview
     tracker: Tracker
     report: Callable[..., None]
@@ -61,8 +62,6 @@ class Trainer:
     total_images: int
     images: int = 0
     iteration: int = 0
-    best: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, Any] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
@@ -94,18 +93,18 @@ class Trainer:
             SystemExit: the same after a SIGTERM.
         """
         status = "failed"
-        self.evaluation.prepare(self.stream.data, self.device)
         self.tracker.start(self.info)
         with Interruption() as interruption:
             try:
+                self.scores.prepare(self.device, self._telling("reals"))
                 self._begin()
                 with self.stopwatch.running():
                     status = self._loop(interruption)
                 if status == "stopped":
                     self._checkpoint()
-            except Diverged:
+            except (Diverged, NotFinite) as error:
                 status = "diverged"
-                raise
+                raise Diverged(str(error)) from error
             finally:
                 self._end(status)
         if interruption.signal is not None and status == "stopped":
@@ -183,16 +182,12 @@ class Trainer:
             raise Diverged(f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images")
 
     def _evaluate(self) -> None:
-        scores = self.evaluation(self.sampler.draw)
-        if not scores:
+        if self.images < self.total_images and not self.scores.affords(self.stopwatch.seconds):
             return
-        self._record(scores)
-        self.scores = {**scores, "images": self.images, "protocol": self._protocol()}
-        name = self.evaluation.score_name
-        comparable = self.best.get("protocol") == self.scores["protocol"]
-        if name is not None and (not comparable or scores[name] < self.best[name]):
-            self.best = self.scores
-            self._save("best")
+        if scores := self.scores.measure(self.sampler, self.images, self._telling("score")):
+            self._record(scores)
+            if self.scores.improve():
+                self._save("best")
 
     def _sample(self) -> None:
         images = self.sampler.generate(self.preview.latents, self.preview.labels)
@@ -220,14 +215,8 @@ class Trainer:
 
     # -- what events are made of -----------------------------------------------------------------------------------------
 
-    def _protocol(self) -> dict[str, Any]:
-        """What has to be the same before two scores may be compared."""
-        shape = "x".join(map(str, self.stream.data.shape))
-        return {
-            "data": f"{self.info.config['dataset']['name']} {shape}",
-            "generator": self.average.name,
-            **self.evaluation.protocol(),
-        }
+    def _telling(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.tracker.activity(what, done, total)
 
     def _record(self, figures: Mapping[str, float]) -> None:
         clock = {"images": self.images, "epoch": self.images / self.stream.images_per_epoch, "seconds": self.stopwatch.seconds}
@@ -249,8 +238,8 @@ class Trainer:
             "seconds": seconds,
             "epoch_seconds": seconds / epochs if epochs else None,
             "images_per_second": self.images / seconds if seconds else None,
-            "final": self.scores,
-            "best": self.best,
+            "final": self.scores.latest,
+            "best": self.scores.best,
             "parameters": {
                 "generator": count_parameters(self.game.generator),
                 "discriminator": count_parameters(self.game.discriminator),
@@ -275,8 +264,7 @@ class Trainer:
             "preview": {"latents": self.preview.latents, "labels": self.preview.labels},
             "labels": self.game.labels.state_dict(),
             "augment": self.game.augment.state_dict(),
-            "best": self.best,
-            "scores": self.scores,
+            "scores": self.scores.state_dict(),
             "meter": self.meter.state_dict(),
             "tracker": self.tracker.state_dict(),
             "num_images": len(self.stream.data),
@@ -305,7 +293,7 @@ class Trainer:
         self.game.augment.load_state_dict(state["augment"])
         self.preview.latents = state["preview"]["latents"].to(self.device)
         self.preview.labels = None if state["preview"]["labels"] is None else state["preview"]["labels"].to(self.device)
-        self.best, self.scores = state["best"], state["scores"]
+        self.scores.load_state_dict(state["scores"])
         self.meter.load_state_dict(state["meter"], self.device)
         self.tracker.load_state_dict(state["tracker"])
         self.info = replace(self.info, first_image=self.images)

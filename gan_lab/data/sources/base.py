@@ -101,6 +101,11 @@ class Source(ABC):
         """What distinguishes this source from another of the same name, besides its shape."""
         return {"source": type(self).__name__, "split": self.split}
 
+    @property
+    def domain(self) -> str:
+        """What its images show, as a name for features that know them: the same for all splits and sizes."""
+        return self.name
+
     def precrop(self) -> int | None:
         """Side of the central square cut out of each stored picture before it is fitted."""
         return None
@@ -133,7 +138,8 @@ class Source(ABC):
         pixels = packed.pixels
         if pixels.nbytes <= IN_MEMORY:
             pixels = np.array(pixels)
-        return self.select(ImageSet.whole(pixels, packed.labels, packed.manifest["classes"]))
+        origin = f"crc32 {packed.manifest['crc32']:08x}"
+        return self.select(ImageSet.whole(pixels, packed.labels, packed.manifest["classes"], origin))
 
     def select(self, data: ImageSet) -> ImageSet:
         """The part of a whole split that the configuration asks for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -34,6 +35,10 @@ class Folder(Source):
 
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "path": str(self._path)}
+
+    @property
+    def domain(self) -> str:
+        return f"{self._path.stem}-{hashlib.sha256(str(self._path).encode()).hexdigest()[:8]}"
 
     def pictures(self) -> Pictures:
         if self._path.is_dir():

@@ -29,6 +29,10 @@ class HuggingFace(Source):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "path": self._path, "image": self._image, "label": self._label}
 
+    @property
+    def domain(self) -> str:
+        return "".join(c if c.isalnum() else "_" for c in f"{self._path}_{self._label}")
+
     def pictures(self) -> MadePictures:
         try:
             import datasets

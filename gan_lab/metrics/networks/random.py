@@ -1,4 +1,4 @@
-"""Networks whose features a Frechet distance is taken in."""
+"""Features of an untrained network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from gan_lab.data.images import to_unit
+from gan_lab.metrics.networks.base import Domain, Extracted, FeatureNetwork, Features, fingerprint
 
 
-class RandomConvolutions(nn.Module):
-    """Features of an untrained convolutional network: no download, any size, grey or colour.
+class RandomConvolutions(FeatureNetwork):
+    """Untrained convolutions: no download, any size, grey or colour.
 
     Untrained features rank generators far better than chance but know nothing of objects (Naeem et al. 2020, section 4, use
-    random VGG embeddings in the same role). The score is therefore named ``fd_random`` and is only comparable with itself.
+    random VGG embeddings in the same role), and reward blur.
 
     Args:
         channels: of the images.
@@ -37,10 +38,25 @@ class RandomConvolutions(nn.Module):
                 conv.weight.normal_(0.0, math.sqrt(2.0 / (narrow * 16)), generator=generator)
                 conv.bias.normal_(0.0, 0.1, generator=generator)
             layers += [conv, nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()).eval().requires_grad_(False)
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.eval().requires_grad_(False)
         self.num_features = 4 * widths[-1]
-        self.description = f"random convolutions, width {width}, seed {seed}"
+        self.description = f"untrained convolutions, width {width}, seed {seed}, images as they are"
+        self.fingerprint = fingerprint(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 images ``[N, C, H, W]`` to float32 features ``[N, num_features]``."""
-        return self.layers(to_unit(images))
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Extracted:
+        return Extracted(self.layers(to_unit(images)), None)
+
+
+class Random(Features):
+    """:class:`RandomConvolutions`, for any images."""
+
+    def __init__(self, width: int, seed: int) -> None:
+        self._width, self._seed = width, seed
+
+    def is_here(self, domain: Domain) -> bool:
+        return True
+
+    def load(self, domain: Domain) -> RandomConvolutions:
+        return RandomConvolutions(domain.channels, self._width, self._seed)

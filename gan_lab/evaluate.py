@@ -1,0 +1,31 @@
+"""Evaluate: ``python -m gan_lab.evaluate run=outputs/2026-01-01/12-00-00 [evaluation=full]``."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from gan_lab.config import CONF_DIR, open_evaluation, run_command, with_overrides_of_run
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
+def evaluate(cfg: DictConfig) -> None:
+    """Score a run or a folder, compare runs, or fit the features that scores are taken in."""
+    asked = {"run": cfg.run, "fakes": cfg.fakes, "compare": cfg.compare, "fit_features": cfg.fit_features or None}
+    given = [name for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        what = "; not " + " and ".join(given) + " at once" if given else ""
+        raise ValueError(f"evaluate needs run=..., or fakes=... reals=..., or compare=[...], or fit_features=true{what}")
+    cfg = open_evaluation(cfg)
+
+    from gan_lab.evaluations import COMMANDS
+
+    COMMANDS[given[0]](cfg)
+
+
+def main() -> None:
+    run_command(evaluate, with_overrides_of_run)
+
+
+if __name__ == "__main__":
+    main()

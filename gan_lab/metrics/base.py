@@ -1,0 +1,59 @@
+"""What a metric is given, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from gan_lab.metrics.statistics import Statistics
+from gan_lab.metrics.networks import FeatureNetwork
+
+
+@dataclass
+class Sample:
+    """What one pass over a set of images has left, on the CPU; as much as the metrics need.
+
+    Attributes:
+        statistics: mean and covariance of the features.
+        features: ``[N, num_features]`` float32.
+        logits: ``[N, num_classes]`` float32, of a network that has classes.
+        pixels: ``[N, C, H, W]`` uint8.
+        labels: ``[N]`` int64 class numbers the images were made, or stored, under.
+        classes: the names of the labels.
+        memo: what metrics have computed of this sample and may want again, by name.
+    """
+
+    statistics: Statistics
+    features: Tensor | None = None
+    logits: Tensor | None = None
+    pixels: Tensor | None = None
+    labels: Tensor | None = None
+    classes: Sequence[str] = ()
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.statistics.count
+
+
+class Metric(ABC):
+    """A comparison of fakes with reals.
+
+    Attributes:
+        needs: of ``features``, ``logits``, ``pixels``, ``labels``: what of a sample must be kept for it.
+        headline: the one of its scores that may stand for a run, lower being better; None if it has none such.
+    """
+
+    needs: frozenset[str] = frozenset()
+    headline: str | None = None
+
+    @abstractmethod
+    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+        """The scores by their names; nothing where a sample has not what it takes, such as labels."""
+
+    def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+        """Tables behind a score, such as its value for each class; for records, not for curves."""
+        return {}

@@ -1,0 +1,5 @@
+"""Networks whose features scores are taken in, one file a network."""
+
+from gan_lab.metrics.networks.base import Domain, Extracted, Features, FeatureNetwork
+
+__all__ = ["Domain", "Extracted", "FeatureNetwork", "Features"]

@@ -1,0 +1,94 @@
+"""What every feature network has in common."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Extracted(NamedTuple):
+    """``features``: ``[N, num_features]`` float32; ``logits``: ``[N, num_classes]`` float32, or None."""
+
+    features: Tensor
+    logits: Tensor | None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What images a score is about.
+
+    Attributes:
+        name: of the data set, one folder's being another's neither; empty for pictures of nowhere.
+        channels: 1 grey, 3 colour.
+        size: height and width in pixels.
+    """
+
+    name: str
+    channels: int
+    size: int
+
+
+class FeatureNetwork(nn.Module):
+    """From images to features. In evaluation mode and without gradients, always.
+
+    Attributes:
+        name: in the names of the scores.
+        num_features: of one image.
+        num_classes: of the logits, 0 where there are none.
+        classes: their names, where they are known.
+        description: what a reader of a score must know: weights, input size, resizing.
+        fingerprint: 12 hexadecimal digits; equal for networks that give equal features.
+    """
+
+    names: ClassVar[dict[str, str]] = {}
+    """Scores that have a name of their own in these features, such as ``fd``: ``fid``."""
+
+    name: str
+    num_features: int
+    num_classes: int = 0
+    classes: tuple[str, ...] = ()
+    description: str
+    fingerprint: str
+
+    def forward(self, images: Tensor) -> Extracted:
+        """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to what is extracted of them."""
+        raise NotImplementedError
+
+    def score(self, metric: str) -> str:
+        """The name of a metric taken in these features: ``fd_random``."""
+        return self.names.get(metric, f"{metric}_{self.name}")
+
+
+class Features(ABC):
+    """Where a feature network comes from; making one is cheap, loading the network is not."""
+
+    @abstractmethod
+    def is_here(self, domain: Domain) -> bool:
+        """Whether the network can be had for such images at once, without a download."""
+
+    @abstractmethod
+    def load(self, domain: Domain) -> FeatureNetwork:
+        """The network, downloaded if need be. Leaves torch's global random numbers as they are.
+
+        Raises:
+            ValueError: it can't be had, or is not for such images; the message says what to do.
+        """
+
+
+def fingerprint(network: nn.Module, *more: object) -> str:
+    """Of a network's weights and of what else decides its features."""
+    digest = hashlib.sha256(repr(more).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def as_colour(images: Tensor) -> Tensor:
+    """Grey repeated to three channels."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

@@ -1,0 +1,82 @@
+"""What a classifier makes of the fakes: the Inception score and its kin, and the modes it finds among them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.networks import FeatureNetwork
+
+
+class ClassifierScore(Metric):
+    """``cs``, with Inception's weights ``is`` (Salimans et al. 2016): ``exp E KL(p(y|x) | p(y))`` on average over splits.
+
+    ``cs_error`` is the splits' standard deviation, what is usually given behind the sign. At most the number of classes, which is
+    what makes a score of one classifier incomparable with another's.
+
+    Args:
+        splits: of the fakes; 10 in the paper.
+        seed: of their order, by NumPy's ``RandomState`` as torch-fidelity shuffles them.
+    """
+
+    needs = frozenset(["logits"])
+
+    def __init__(self, splits: int, seed: int) -> None:
+        if splits < 1:
+            raise ValueError(f"evaluation.metrics.classifier_score: {splits=} must be at least 1")
+        self._splits, self._seed = splits, seed
+
+    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+        if fakes.logits is None or len(fakes) < self._splits:
+            return {}
+        order = np.random.RandomState(self._seed).permutation(len(fakes))
+        logits = fakes.logits[torch.from_numpy(order)]
+        bounds = [n * len(fakes) // self._splits for n in range(self._splits + 1)]
+        scores = [_score(logits[start:end].double()) for start, end in zip(bounds, bounds[1:], strict=False)]
+        name = network.score("cs")
+        return {name: float(np.mean(scores)), f"{name}_error": float(np.std(scores))}
+
+
+class Modes(Metric):
+    """``modes``, the classes that the classifier finds among the fakes, and ``mode_kl``, how far their shares are from the data's.
+
+    On Stacked-MNIST the protocol of PacGAN (Lin et al. 2018, section 4.1): of 26,000 fakes, the number of its 1,000 modes and the
+    Kullback-Leibler divergence of their shares from the data's, in nats. Nothing where the classifier has other classes.
+    """
+
+    needs = frozenset(["logits", "labels"])
+
+    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+        if fakes.logits is None or not network.classes or tuple(reals.classes) != network.classes:
+            return {}
+        found, wanted = self._shares(fakes, reals, network)
+        seen = found > 0
+        divergence = (found[seen] * (found[seen] / wanted[seen]).log()).sum().item()
+        return {network.score("modes"): float(seen.sum()), network.score("mode_kl"): divergence}
+
+    def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+        if fakes.logits is None or not network.classes or tuple(reals.classes) != network.classes:
+            return {}
+        found, wanted = self._shares(fakes, reals, network)
+        return {
+            f"share of fakes by class, told by {network.name}": dict(zip(reals.classes, found.tolist(), strict=True)),
+            "share of reals by class": dict(zip(reals.classes, wanted.tolist(), strict=True)),
+        }
+
+    @staticmethod
+    def _shares(fakes: Sample, reals: Sample, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
+        """Of each class among the fakes, and among the reals with one image more in each, so that no share is 0."""
+        assert fakes.logits is not None
+        count = network.num_classes
+        found = torch.bincount(fakes.logits.argmax(1), minlength=count).double() / len(fakes)
+        labels = torch.tensor([], dtype=torch.long) if reals.labels is None else reals.labels[reals.labels >= 0]
+        wanted = torch.bincount(labels, minlength=count).double() + 1
+        return found, wanted / wanted.sum()
+
+
+def _score(logits: Tensor) -> float:
+    probabilities, logarithms = logits.softmax(1), logits.log_softmax(1)
+    marginal = probabilities.mean(0, keepdim=True)
+    return (probabilities * (logarithms - marginal.log())).sum(1).mean().exp().item()

@@ -1,0 +1,75 @@
+"""The scores of a run: the latest, the best, and whether there is time for another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gan_lab.metrics.reference import Progress
+from gan_lab.metrics.suite import Suite
+from gan_lab.training.sampling import Sampler
+
+
+class Scorekeeper:
+    """Measures the sampling generator, and remembers.
+
+    Args:
+        suite: what is measured.
+        max_share: of the training time that scores may take, or None for any.
+
+    Attributes:
+        latest, best: scores with the ``images`` seen and their ``protocols``, empty before the first.
+    """
+
+    def __init__(self, suite: Suite, max_share: float | None) -> None:
+        if max_share is not None and not 0 < max_share <= 1:
+            raise ValueError(f"evaluation.max_share={max_share}: a share of the training time, above 0 and at most 1")
+        self.suite = suite
+        self.latest: dict[str, Any] = {}
+        self.best: dict[str, Any] = {}
+        self._max_share = max_share
+        self._seconds = self._last = 0.0
+
+    @property
+    def name(self) -> str | None:
+        """The score by which the best checkpoint is chosen."""
+        return self.suite.score_name
+
+    def prepare(self, device: torch.device, progress: Progress) -> None:
+        self.suite.prepare(device, progress)
+
+    def affords(self, training_seconds: float) -> bool:
+        """Whether another measurement, taking as long as the last, stays within the share."""
+        return self._max_share is None or self._seconds + self._last <= self._max_share * training_seconds
+
+    def measure(self, sampler: Sampler, images: int, progress: Progress) -> dict[str, float]:
+        """Scores by name, with the time they took; nothing if nothing is measured."""
+        if not self.suite.measures:
+            return {}
+        start = time.perf_counter()
+        results = self.suite(sampler.draw, progress)
+        self._last = time.perf_counter() - start
+        self._seconds += self._last
+        scores = self.suite.flat(results)
+        self.latest = {**scores, "images": images, "protocols": {result.name: result.protocol for result in results}}
+        return {**scores, "time/evaluation": self._last}
+
+    def improve(self) -> bool:
+        """Whether the latest score is the best yet; it is then. Scores of another protocol do not count."""
+        if self.name is None or not self.latest:
+            return False
+        comparable = self.best.get("protocols") == self.latest["protocols"]
+        if comparable and self.latest[self.name] >= self.best[self.name]:
+            return False
+        self.best = self.latest
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"latest": self.latest, "best": self.best, "seconds": self._seconds, "last": self._last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.latest, self.best = state["latest"], state["best"]
+        self._seconds, self._last = state["seconds"], state["last"]
