@@ -16,11 +16,11 @@ from gan_lab.data.sources import Source
 from gan_lab.data.stream import Stream
 from gan_lab.describe import describe_run, warn
 from gan_lab.directory import RunDirectory
+from gan_lab.metrics.networks import Domain
+from gan_lab.metrics.suite import Suite
 from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.players import build_discriminator, build_generator
-from gan_lab.metrics.networks import Domain
-from gan_lab.metrics.suite import Suite
 from gan_lab.reporting.live import LiveReport
 from gan_lab.scoring import build_suite
 from gan_lab.terms.base import RoundView, Term
@@ -59,6 +59,7 @@ def build_trainer(job: Job) -> Trainer:
     precision = instantiate(cfg.precision, "precision", device=device)
     source = build_source(cfg)
     stream = build_stream(cfg, source, device)
+    scores = build_scorekeeper(cfg, source, stream.data)
     game = build_game(cfg, stream.data, device)
     phases = build_phases(cfg, game, precision)
     sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, cfg.dataset.size, device)
@@ -71,11 +72,11 @@ def build_trainer(job: Job) -> Trainer:
         sampler=sampler,
         growth=build_growth(cfg, game, stream, total_images),
         schedule=schedule,
-        scores=build_scorekeeper(cfg, source, stream.data),
+        scores=scores,
         preview=build_preview(job, game, device),
         tracker=build_trackers(cfg),
         report=LiveReport(),
-        info=describe_run(job, game, stream.data, device, total_images, stream.images_per_epoch),
+        info=describe_run(job, game, stream, scores.suite, device, total_images),
         directory=job.directory,
         device=device,
         cadences=build_cadences(cfg, stream.images_per_epoch),

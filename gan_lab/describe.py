@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from gan_lab.config import Job
-from gan_lab.data.images import ImageSet
+from gan_lab.data.stream import Stream
+from gan_lab.metrics.suite import Suite
 from gan_lab.models.base import Growing
 from gan_lab.models.layers import SpectralNorm
 from gan_lab.terms.adversarial import WassersteinDiscriminator
@@ -54,10 +55,8 @@ def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> Non
         )
 
 
-def describe_run(
-    job: Job, game: Game, data: ImageSet, device: torch.device, total_images: int, images_per_epoch: int
-) -> RunInfo:
-    cfg = job.cfg
+def describe_run(job: Job, game: Game, stream: Stream, suite: Suite, device: torch.device, total_images: int) -> RunInfo:
+    cfg, data, images_per_epoch = job.cfg, stream.data, stream.images_per_epoch
     shape = "x".join(map(str, data.shape))
     counts = data.counts().values()
     classes = (
@@ -80,6 +79,7 @@ def describe_run(
             "networks": ", ".join(parameters),
             "game": _game(job.choices, cfg.n_critic),
             **_growth(cfg, game),
+            **_score(suite),
             "training": f"{length}, batch {cfg.batch_size}, on {describe(device)}",
         },
     )
@@ -94,6 +94,15 @@ def _game(choices: Mapping[str, Any], n_critic: int) -> str:
 
     named = [f"{group} {spell(group)}" for group in GAME_GROUPS if spell(group) != "none"]
     return ", ".join([*named, *([f"{n_critic} discriminator steps for one of the generator's"] if n_critic > 1 else [])])
+
+
+def _score(suite: Suite) -> dict[str, str]:
+    """What the run is judged by, and how it is taken."""
+    if suite.score_name is None:
+        return {}
+    measure = suite.measures[0]
+    taken = measure.record(measure.protocol.num_fakes)
+    return {"score": f"{suite.score_name}: {taken['fakes']:,} fakes against {taken['reals']}, {taken['features']}"}
 
 
 def _growth(cfg: DictConfig, game: Game) -> dict[str, str]:

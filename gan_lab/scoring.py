@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from gan_lab.config import instantiate
 from gan_lab.data.images import ImageSet
 from gan_lab.metrics.base import Metric
-from gan_lab.metrics.networks import Domain, Features, FeatureNetwork
+from gan_lab.metrics.networks import Domain, FeatureNetwork, Features
 from gan_lab.metrics.protocol import Protocol
 from gan_lab.metrics.reference import References
 from gan_lab.metrics.suite import Measure, Suite

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"  # no test may wait for a network
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread a worker: two workers share two cores
+CACHE = tempfile.mkdtemp(prefix="gan_lab-tests-")  # what the user of this machine has cached is not looked at, nor added to
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+os.environ["GAN_LAB_DATA"], os.environ["GAN_LAB_WEIGHTS"] = f"{CACHE}/data", f"{CACHE}/weights"
 
 import pytest
 import torch

@@ -61,14 +61,14 @@ def test_figures_of_both_players_are_logged(finished: RunDirectory) -> None:
         *("time/images_per_second", "time/epoch", "memory/peak_mib"),
     }
     assert all(0 <= row[name] <= 1 for row in ticks for name in ("d/accuracy_real", "d/accuracy_fake", "g/fool_rate"))
-    assert [row["images"] for row in rows if "fd_random" in row] == [0, 64, 128]
+    assert [row["images"] for row in rows if "fd_fashion" in row] == [0, 64, 128]
 
 
 def test_the_summary_says_what_was_done_and_how_it_was_scored(finished: RunDirectory) -> None:
     summary = finished.read_summary()
     assert (summary["status"], summary["images"], summary["epochs"]) == ("finished", 128, 2)
-    assert summary["final"]["fd_random"] == finished.history()[-1]["fd_random"]
-    assert summary["best"]["fd_random"] <= summary["final"]["fd_random"]
+    assert summary["final"]["fd_fashion"] == finished.history()[-1]["fd_fashion"]
+    assert summary["best"]["fd_fashion"] <= summary["final"]["fd_fashion"]
     assert summary["final"]["protocol"]["fakes"] == "32, latents of seed 0"
     assert summary["epoch_seconds"] == pytest.approx(summary["seconds"] / 2)
     assert summary["parameters"]["generator"] > 0 and summary["versions"]["torch"] == torch.__version__
@@ -92,7 +92,7 @@ def test_pictures_are_pictures(finished: RunDirectory) -> None:
 
 def test_the_report_stands_alone(finished: RunDirectory) -> None:
     page = finished.report.read_text()
-    assert "finished" in page and "fd_random" in page and page.count("<svg") == 5
+    assert "finished" in page and "fd_fashion" in page and page.count("<svg") == 5
     assert not re.search(r'(src|href)="(?!data:|#)', page), "a page that needs other files or a network"
     before = finished.report.stat().st_mtime_ns
     done = run_module("report", "run=run", cwd=finished.path.parent)
@@ -238,7 +238,7 @@ def test_divergence_ends_the_run_with_its_last_healthy_checkpoint(tmp_path: Path
     done = train("optimizer=sgd", "optimizer.lr=1e20", "epochs=3", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 1 and "diverged" in done.stderr and "Traceback" not in done.stderr
     assert RunDirectory(tmp_path / "run").read_summary()["status"] == "diverged"
-    swept = train("optimizer=sgd", "optimizer.lr=1e20", "objective=fd_random", "hydra.run.dir=other", cwd=tmp_path)
+    swept = train("optimizer=sgd", "optimizer.lr=1e20", "objective=fd_fashion", "hydra.run.dir=other", cwd=tmp_path)
     assert swept.returncode == 0, "a sweep goes on: the run is worth infinity"
 
 
@@ -446,7 +446,7 @@ def test_an_objective_nothing_will_log_is_refused_before_the_training(tmp_path: 
         done.returncode == 1 and "objective=fidd: this run will have no such figure; it will have epoch_seconds" in done.stderr
     )
     assert not (tmp_path / "run").exists()
-    done = train("objective=[fd_random,epoch_seconds]", "hydra.run.dir=run", cwd=tmp_path)
+    done = train("objective=[fd_fashion,epoch_seconds]", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,41 +1,73 @@
-"""Scores against independent implementations."""
+"""Scores against closed forms and independent implementations."""
 
 from __future__ import annotations
+
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torch import Tensor
 
 from gan_lab.data.images import ImageSet
-from gan_lab.metrics.features import RandomConvolutions
-from gan_lab.metrics.frechet import Statistics, frechet_distance
-from gan_lab.metrics.suite import FrechetEvaluation
+from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.frechet import Frechet, IntraFrechet, frechet_distance
+from gan_lab.metrics.kernel import Kernel
+from gan_lab.metrics.neighbours import Neighbours, nearest
+from gan_lab.metrics.networks import Domain
+from gan_lab.metrics.networks.random import RandomConvolutions
+from gan_lab.metrics.protocol import Protocol, differences
+from gan_lab.metrics.reference import References
+from gan_lab.metrics.score import ClassifierScore, Modes
+from gan_lab.metrics.statistics import Statistics
+from gan_lab.metrics.suite import Measure, Suite
 
 CPU = torch.device("cpu")
+GREY = Domain("", 1, 16)
+NETWORK = RandomConvolutions(1, 4, seed=0)
 
 
-def image_set(images: torch.Tensor) -> ImageSet:
-    return ImageSet.whole(images.permute(0, 2, 3, 1).numpy())
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
-def statistics(features: torch.Tensor, batch: int = 37) -> Statistics:
-    result = Statistics(features.shape[1])
+def image_set(images: Tensor, labels: list[int] | None = None, classes: tuple[str, ...] = ()) -> ImageSet:
+    return ImageSet.whole(images.permute(0, 2, 3, 1).numpy(), None if labels is None else np.array(labels), classes)
+
+
+def noise(count: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=generator(seed))
+
+
+def statistics(features: Tensor, batch: int = 37, ddof: int = 1) -> Statistics:
+    result = Statistics(features.shape[1], ddof)
     for part in features.split(batch):
         result.add(part)
     return result
 
 
-def features(count: int, size: int, seed: int, offset: float = 0.0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, size, generator=generator) @ torch.randn(size, size, generator=generator) + offset
+def features(count: int, size: int, seed: int, offset: float = 0.0) -> Tensor:
+    random = generator(seed)
+    return torch.randn(count, size, generator=random) @ torch.randn(size, size, generator=random) + offset
 
 
-def test_streaming_statistics_are_numpys_even_far_from_zero() -> None:
+def sample(values: Tensor, **more: object) -> Sample:
+    return Sample(Statistics.of(values), features=values.float(), **more)  # type: ignore[arg-type]
+
+
+# -- Frechet -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_streaming_statistics_are_numpys_even_far_from_zero(ddof: int) -> None:
     data = features(500, 12, seed=0, offset=1e4)
-    streamed = statistics(data)
+    streamed = statistics(data, ddof=ddof)
     np.testing.assert_allclose(streamed.mean, data.double().numpy().mean(0), rtol=1e-12)
-    np.testing.assert_allclose(streamed.covariance, np.cov(data.double().numpy(), rowvar=False), rtol=1e-9)
+    np.testing.assert_allclose(streamed.covariance, np.cov(data.double().numpy(), rowvar=False, ddof=ddof), rtol=1e-9)
+    again = Statistics.from_state(streamed.state_dict(), ddof)
+    assert torch.equal(again.covariance, streamed.covariance) and again.count == 500
 
 
 @pytest.mark.parametrize("count", [400, 10])  # with 10 samples the covariances are singular
@@ -53,50 +85,315 @@ def test_a_set_is_at_distance_zero_from_itself() -> None:
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
+DEVIATIONS = torch.linspace(0.5, 2.0, 8)
+"""Of the fakes' independent coordinates, the reals' being 1; means are 0."""
+
+TRUE_DISTANCE = float((DEVIATIONS - 1).square().sum())
+"""Between the two normal distributions: ``sum (s_a - s_b)^2``."""
+
+
+def normal_fakes(count: int, seed: int) -> Tensor:
+    return torch.randn(count, 8, generator=generator(seed)) * DEVIATIONS
+
+
+@pytest.fixture(scope="module")
+def normal_reals() -> Sample:
+    return sample(torch.randn(200_000, 8, generator=generator(99)))
+
+
+def test_the_limit_is_nearer_to_the_true_distance_than_the_score(normal_reals: Sample) -> None:
+    metric = Frechet(bootstrap=0, points=15, seed=0)
+    scores = [metric(sample(normal_fakes(400, seed)), normal_reals, NETWORK) for seed in range(30)]
+    finite, limit = (np.mean([s[name] for s in scores]) - TRUE_DISTANCE for name in ("fd_random", "fd_random_infinity"))
+    assert finite > 0.02  # a distance from 400 images is too large
+    assert abs(limit) < 0.5 * finite
+
+
+def test_the_error_bar_is_how_far_other_draws_move_the_score(normal_reals: Sample) -> None:
+    metric = Frechet(bootstrap=200, points=0, seed=0)
+    scores = [metric(sample(normal_fakes(400, seed)), normal_reals, NETWORK) for seed in range(60)]
+    deviation = np.std([s["fd_random"] for s in scores], ddof=1)
+    errors = np.mean([s["fd_random_error"] for s in scores])
+    assert errors == pytest.approx(1.96 * deviation, rel=0.25)
+
+
+def test_without_error_bars_no_features_are_kept() -> None:
+    assert Frechet(bootstrap=0, points=0, seed=0).needs == frozenset()
+    with pytest.raises(ValueError, match="bootstrap=1"):
+        Frechet(bootstrap=1, points=0, seed=0)
+
+
+def test_the_distance_within_classes() -> None:
+    a, b = features(60, 4, seed=1), features(60, 4, seed=2)
+    fakes, reals = torch.cat([a, b]), torch.cat([b, a])  # the right ones, but under each other's labels
+    labels = torch.arange(2).repeat_interleave(60)
+    metric = IntraFrechet()
+    right = metric(sample(fakes, labels=labels), sample(reals, labels=1 - labels, classes=("a", "b")), NETWORK)
+    wrong = metric(sample(fakes, labels=labels), sample(reals, labels=labels, classes=("a", "b")), NETWORK)
+    assert right["intra_fd_random"] == pytest.approx(0, abs=1e-6)
+    assert wrong["intra_fd_random"] == pytest.approx(frechet_distance(statistics(a), statistics(b)))
+    assert metric(sample(fakes), sample(reals), NETWORK) == {}
+
+
+# -- against torch-fidelity, on the same features --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[Tensor, Tensor]:
+    return features(300, 16, seed=4).relu(), features(250, 16, seed=5, offset=0.2).relu()
+
+
+def test_the_kernel_distance_is_torch_fidelitys(both: tuple[Tensor, Tensor]) -> None:
+    reference = pytest.importorskip("torch_fidelity.metric_kid")
+    fakes, reals = both
+    expected = reference.kid_features_to_metric(*both, kid_subsets=20, kid_subset_size=100, rng_seed=2020, verbose=False)
+    found = Kernel(subsets=20, subset_size=100, seed=2020)(sample(fakes), sample(reals), NETWORK)
+    assert found["kd_random"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
+    assert found["kd_random_std"] == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-4)
+
+
+def test_the_kernel_distances_error_bar_is_how_far_other_draws_move_it() -> None:
+    metric = Kernel(subsets=50, subset_size=100, seed=0)
+    pairs = [
+        (torch.randn(400, 8, generator=generator(s)) + 0.3, torch.randn(400, 8, generator=generator(s + 999)))
+        for s in range(40)
+    ]
+    scores = [metric(sample(a), sample(b), NETWORK) for a, b in pairs]
+    deviation = np.std([s["kd_random"] for s in scores], ddof=1)
+    assert np.mean([s["kd_random_error"] for s in scores]) == pytest.approx(1.96 * deviation, rel=0.35)
+
+
+def test_the_classifier_score_is_torch_fidelitys() -> None:
+    reference = pytest.importorskip("torch_fidelity.metric_isc")
+    logits = 3 * features(203, 10, seed=6)
+    expected = reference.isc_features_to_metric(logits, splits=10, shuffle=True, rng_seed=2020)
+    found = ClassifierScore(splits=10, seed=2020)(sample(logits, logits=logits), sample(logits), NETWORK)
+    assert found["cs_random"] == pytest.approx(expected["inception_score_mean"], rel=1e-6)
+    assert found["cs_random_error"] == pytest.approx(expected["inception_score_std"], rel=1e-6)
+
+
+def test_precision_and_recall_are_torch_fidelitys(both: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = pytest.importorskip("torch_fidelity.metric_prc")
+    monkeypatch.setattr("gan_lab.metrics.neighbours.BLOCK_BYTES", 4 * 250 * 64)  # several blocks, the last one smaller
+    expected = reference.prc_features_to_metric(*both, prc_neighborhood=3, verbose=False)
+    found = Neighbours(3, 5, 0.01)(sample(both[0]), sample(both[1]), NETWORK)
+    assert found["precision_random"] == pytest.approx(expected["precision"])
+    assert found["recall_random"] == pytest.approx(expected["recall"])
+
+
+def test_density_and_coverage_follow_their_equations(both: tuple[Tensor, Tensor]) -> None:
+    fakes, reals = (x.double().numpy() for x in both)
+    table = np.linalg.norm(reals[:, None] - fakes[None], axis=2)
+    own = np.linalg.norm(reals[:, None] - reals[None], axis=2)
+    radius = np.sort(own, axis=1)[:, 5]  # the 5th neighbour, after the image itself
+    found = Neighbours(3, 5, 0.01)(sample(both[0]), sample(both[1]), NETWORK)
+    assert found["density_random"] == pytest.approx((table <= radius[:, None]).sum() / (5 * len(fakes)))
+    assert found["coverage_random"] == pytest.approx((table.min(1) <= radius).mean())
+
+
+def test_training_images_learnt_by_heart_are_counted() -> None:
+    everything = features(3000, 8, seed=7)
+    reals, fresh = everything[:2000], everything[2000:]
+    copied = torch.cat([fresh[:600], reals[:400] + 1e-3])
+    metric = Neighbours(3, 5, copies_quantile=0.02)
+    assert metric(sample(fresh), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.02, abs=0.015)
+    assert metric(sample(copied), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.4 + 0.6 * 0.02, abs=0.02)
+    distances, places = nearest(copied[600:], reals, 2)
+    assert torch.equal(places[:, 0], torch.arange(400)) and (distances[:, 0] < distances[:, 1]).all()
+
+
+def test_modes_and_their_divergence() -> None:
+    network = RandomConvolutions(1, 4, seed=0)
+    network.num_classes, network.classes = 4, ("a", "b", "c", "d")
+    told = torch.tensor([0] * 50 + [1] * 50)
+    fakes = sample(torch.zeros(100, 2), logits=torch.eye(4)[told] * 9)
+    reals = sample(torch.zeros(4000, 2), labels=torch.arange(4).repeat(1000), classes=network.classes)
+    scores = Modes()(fakes, reals, network)
+    assert scores == {"modes_random": 2.0, "mode_kl_random": pytest.approx(math.log(2), rel=1e-3)}
+    assert Modes().details(fakes, reals, network)["share of fakes by class, told by random"] == {
+        "a": 0.5,
+        "b": 0.5,
+        "c": 0,
+        "d": 0,
+    }
+    reals.classes = ("a", "b", "d", "c")  # the same names in another order are other classes
+    assert Modes()(fakes, reals, network) == {}
+
+
+# -- features ---------------------------------------------------------------------------------------------------------------
+
+
 def test_random_features_are_the_same_everywhere_and_leave_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     a, b = RandomConvolutions(1, 4, seed=0), RandomConvolutions(1, 4, seed=0)
-    images = torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(a(images), b(images))
-    assert a(images).shape == (3, a.num_features)
+    assert torch.equal(a(noise(3)).features, b(noise(3)).features) and a.fingerprint == b.fingerprint
+    assert a(noise(3)).features.shape == (3, a.num_features) and a(noise(3)).logits is None
     assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.equal(a(images), RandomConvolutions(1, 4, seed=1)(images))
+    assert a.fingerprint != RandomConvolutions(1, 4, seed=1).fingerprint
 
 
-def test_the_score_orders_noise_blur_and_the_real_thing() -> None:
-    generator = torch.Generator().manual_seed(0)
+def blobs(count: int, seed: int) -> Tensor:
+    """Soft ones at random places."""
     rows = torch.arange(16.0)
-
-    def reals(count: int) -> torch.Tensor:
-        """Soft blobs at random places."""
-        y, x = (torch.rand(count, 1, 1, 1, generator=generator) * 10 + 3 for _ in range(2))
-        blob = torch.exp(-((rows.view(1, 1, 16, 1) - y) ** 2 + (rows.view(1, 1, 1, 16) - x) ** 2) / 6)
-        return (blob * 255).to(torch.uint8)
-
-    evaluation = FrechetEvaluation(RandomConvolutions(1, 8, seed=0), num_fakes=300, num_reals=10**6, batch_size=100, seed=0)
-    evaluation.prepare(image_set(reals(600)), CPU)
-
-    def score(make: object) -> float:
-        return evaluation(lambda count, random: make(count))["fd_random"]  # type: ignore[operator]
-
-    real = score(reals)
-    blurred = score(lambda n: torch.nn.functional.avg_pool2d(reals(n).float(), 5, 1, 2).to(torch.uint8))
-    noise = score(lambda n: torch.randint(0, 256, (n, 1, 16, 16), dtype=torch.uint8, generator=generator))
-    assert real < 0.1 * blurred < 0.1 * noise
+    y, x = torch.rand(2, count, 1, 1, 1, generator=generator(seed)) * 10 + 3
+    blob = torch.exp(-((rows.view(1, 1, 16, 1) - y) ** 2 + (rows.view(1, 1, 1, 16) - x) ** 2) / 6)
+    return (blob * 255).to(torch.uint8)
 
 
-def test_the_same_generator_gets_the_same_score_and_its_protocol_is_told() -> None:
-    evaluation = FrechetEvaluation(RandomConvolutions(1, 4, seed=0), num_fakes=50, num_reals=60, batch_size=20, seed=3)
-    evaluation.prepare(image_set(torch.randint(0, 256, (90, 1, 16, 16), dtype=torch.uint8)), CPU)
+def test_the_score_orders_noise_blur_and_the_real_thing(tmp_path: Path) -> None:
+    def score(images: Tensor) -> float:
+        suite = suite_of(tmp_path, blobs(600, 1), [protocol(num_fakes=len(images))], network=RandomConvolutions(1, 8, seed=0))
+        return suite(playback(images))[0].scores["fd_random"]
+
+    real, fakes = score(blobs(300, 2)), blobs(300, 3)
+    blurred = score(torch.nn.functional.avg_pool2d(fakes.float(), 5, 1, 2).to(torch.uint8))
+    assert real < 0.1 * blurred < 0.1 * score(noise(300))
+
+
+# -- the suite ----------------------------------------------------------------------------------------------------------------
+
+
+def protocol(**changes: object) -> Protocol:
+    plain: dict[str, object] = {
+        "features": "random",
+        "num_fakes": 50,
+        "num_reals": None,
+        "split": None,
+        "covariance": "n-1",
+        "batch_norm": "running",
+        "settings": {},
+    }
+    return Protocol(**(plain | changes))  # type: ignore[arg-type]
+
+
+METRICS: dict[str, Metric] = {"frechet": Frechet(10, 3, 0), "kernel": Kernel(5, 20, 0), "neighbours": Neighbours(3, 5, 0.01)}
+
+
+class Counting(RandomConvolutions):
+    """Counts the images it is shown."""
+
+    shown = 0
+
+    def forward(self, images: Tensor):  # type: ignore[no-untyped-def]
+        self.shown += len(images)
+        return super().forward(images)
+
+
+def suite_of(
+    folder: Path, reals: Tensor, protocols: list[Protocol], network: RandomConvolutions | None = None, batch_size: int = 20
+) -> Suite:
+    network = network or RandomConvolutions(1, 4, seed=0)
+    measures = [Measure(f"p{n}", p, network, METRICS, GREY, image_set(reals), 0) for n, p in enumerate(protocols)]
+    suite = Suite(measures, References(folder), batch_size, seed=3)
+    suite.prepare(CPU)
+    return suite
+
+
+def playback(images: Tensor):  # type: ignore[no-untyped-def]
+    parts = iter(images.split(20))
+    return lambda count, random: (next(parts)[:count], None)
+
+
+def from_latents(count: int, random: torch.Generator) -> tuple[Tensor, None]:
+    return torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=random), None
+
+
+def test_the_same_generator_gets_the_same_scores(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, noise(90), [protocol(num_reals=60)])
+    first, second = suite(from_latents), suite(from_latents)
+    assert first[0].scores == second[0].scores
+    assert suite.score_name == "fd_random"
+    assert first[0].protocol["fakes"] == 50 and first[0].protocol["reals"] == "60 of 90 training images"
+
+
+def test_images_are_generated_once_and_networks_shared(tmp_path: Path) -> None:
+    network = Counting(1, 4, seed=0)
+    suite = suite_of(tmp_path, noise(60), [protocol(num_fakes=30), protocol(num_fakes=50, covariance="n")], network)
     drawn: list[int] = []
+    network.shown = 0
 
-    def generate(count: int, random: torch.Generator) -> torch.Tensor:
+    def generate(count: int, random: torch.Generator) -> tuple[Tensor, None]:
         drawn.append(count)
-        return torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=random)
+        return from_latents(count, random)
 
-    assert evaluation(generate) == evaluation(generate)
-    assert drawn == [20, 20, 10] * 2
-    assert evaluation.protocol()["fakes"].startswith("50,") and evaluation.protocol()["reals"] == "60 training images"
-    with pytest.raises(ValueError, match="num_fakes=1"):
-        FrechetEvaluation(RandomConvolutions(1, 4, seed=0), num_fakes=1, num_reals=9, batch_size=1, seed=0)
+    both = suite(generate)
+    assert drawn == [20, 20, 10] and network.shown == 50
+    alone = [suite_of(tmp_path, noise(60), [m.protocol])(from_latents)[0] for m in suite.measures]
+    assert [r.scores for r in both] == [r.scores for r in alone]
+    flat = suite.flat(both)
+    assert flat["fd_random"] == both[0].scores["fd_random"] and flat["p1/fd_random"] == both[1].scores["fd_random"]
+
+
+def test_a_protocol_may_name_its_metrics(tmp_path: Path) -> None:
+    only = suite_of(tmp_path, noise(60), [protocol(metrics=["kernel"])])
+    assert (
+        set(only(from_latents)[0].scores) == {"kd_random", "kd_random_std", "kd_random_error"}
+        and only.score_name == "kd_random"
+    )
+    assert suite_of(tmp_path, noise(60), [protocol(metrics=["unknown"])]).measures == []
+
+
+def test_reals_are_measured_once_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = Counting(1, 4, seed=0)
+    fresh = suite_of(tmp_path, noise(60), [protocol()], network)
+    assert network.shown == 60
+    kept = suite_of(tmp_path, noise(60), [protocol()], network)
+    assert network.shown == 60 and kept(from_latents)[0].scores == fresh(from_latents)[0].scores
+    network.shown = 0
+    suite_of(tmp_path, noise(60, seed=1), [protocol()], network)
+    suite_of(tmp_path, noise(60), [protocol(num_reals=40)], network)
+    assert network.shown == 100  # other images, and another choice, are other references
+    stored = sorted(tmp_path.glob("*.pt"))
+    assert len(stored) == 3
+    for path in stored:
+        path.write_bytes(path.read_bytes()[:500])
+    network.shown = 0
+    again = suite_of(tmp_path, noise(60), [protocol()], network)
+    assert network.shown == 60 and again(from_latents)[0].scores == fresh(from_latents)[0].scores
+    assert "is damaged and is made anew" in caplog.text
+
+
+def test_what_was_kept_without_features_is_measured_anew_for_metrics_that_need_them(tmp_path: Path) -> None:
+    network = Counting(1, 4, seed=0)
+    lean = Measure("lean", protocol(), network, {"frechet": Frechet(0, 0, 0)}, GREY, image_set(noise(60)), 0)
+    lean.prepare(References(tmp_path), CPU, 20, lambda done, total: None)
+    assert lean.reals is not None and lean.reals.features is None
+    suite_of(tmp_path, noise(60), [protocol()], network)
+    assert network.shown == 120
+
+
+def test_a_folder_that_can_not_be_written_costs_time_and_not_the_score(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    suite = suite_of(tmp_path / "file", noise(60), [protocol()])
+    assert suite(from_latents)[0].scores and "can't be kept" in caplog.text
+
+
+def test_few_images_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    suite_of(tmp_path, noise(60), [protocol()])
+    assert "fd_random: 50 fakes and 60 reals against 64 features: the score is biased" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_fakes": 1}, "num_fakes=1"),
+        ({"covariance": "n-2"}, "covariance=n-2: must be n-1 or n"),
+        ({"batch_norm": "none"}, "batch_norm=none: must be running or standing"),
+    ],
+)
+def test_a_protocol_that_can_not_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        protocol(**changes)
+
+
+def test_scores_without_two_reals_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least 2 real images"):
+        suite_of(tmp_path, noise(1), [protocol()])
+
+
+def test_protocols_are_told_apart(tmp_path: Path) -> None:
+    a, b = (suite_of(tmp_path, noise(60), [protocol(num_fakes=n)])(from_latents)[0].protocol for n in (40, 50))
+    assert differences([a, a]) == {} and differences([a, b]) == {"fakes": [40, 50]}

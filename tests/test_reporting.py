@@ -64,7 +64,14 @@ def test_a_page_tells_the_size_of_a_growing_network_and_shows_scores_alone_as_sc
     page = write_report(directory).read_text()
     assert "0.1k images, 16x16, alpha 0.25" in page and "Size of a growing network" in page
     assert "Size of a growing network" not in write_report(finished).read_text()
-    assert [score["name"] for score in _scores(finished.read_summary())] == ["fd_random"]
+    assert [score["name"] for score in _scores(finished.read_summary())] == [
+        "fd_fashion",
+        "precision_fashion",
+        "recall_fashion",
+        "density_fashion",
+        "coverage_fashion",
+        "copies_fashion",
+    ]
 
 
 def test_curves_leave_out_what_is_not_finite_and_smooth_only_long_ones() -> None:

@@ -59,7 +59,9 @@ def test_a_failing_tracker_is_left_out_and_an_essential_one_is_not(caplog: pytes
 
 def test_a_plain_line_tells_both_players_and_the_speed() -> None:
     assert plain_line(row(75, 0.5)) == "epoch 1.50  0.1k images  d/loss 0.5  g/loss 2  s/epoch 3"
-    assert plain_line({"images": 0, "epoch": 0.0, "seconds": 0.0, "fd_random": 1.23456}).endswith("fd_random 1.235")
+    assert plain_line({"images": 0, "epoch": 0.0, "seconds": 0.0, "fd_fashion": 1.23456}).endswith("fd_fashion 1.235")
+    scored = {"images": 0, "epoch": 0.0, "seconds": 0.0, "fid": 12.3456, "fid_error": 0.321, "recall_inception": 0.5}
+    assert plain_line(scored).endswith("images  fid 12.35 ± 0.32")
 
 
 def test_the_live_console_shows_progress_figures_and_their_direction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +110,7 @@ def test_tensorboard_holds_the_figures_and_the_pictures(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert {"d/loss", "g/loss", "fd_random"} <= set(events.Tags()["scalars"])
+    assert {"d/loss", "g/loss", "fd_fashion"} <= set(events.Tags()["scalars"])
     assert set(events.Tags()["images"]) == {"samples", "reals"}
     logged = [event.value for event in events.Scalars("d/loss")]
     assert logged == pytest.approx([r["d/loss"] for r in trainer.directory.history() if "d/loss" in r])

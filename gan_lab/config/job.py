@@ -122,11 +122,19 @@ def open_evaluation(cfg: DictConfig) -> DictConfig:
         if key.partition(".")[0] in stored and key.partition(".")[0] not in EVALUATED:
             raise ValueError(f"{key}: an evaluation takes the run as it is; it may exchange {', '.join(EVALUATED)}")
     for key in gone:
-        parent, _, name = key.rpartition(".")
-        OmegaConf.select(merged, parent).pop(name)
+        _remove(merged, key)
     for key, value in changed.items():
         OmegaConf.update(merged, key, value, force_add=True)
     return _settle(merged, task)
+
+
+def _remove(cfg: DictConfig, key: str) -> None:
+    """Take a key away, and every section that is empty without it."""
+    parent, _, name = key.rpartition(".")
+    section = OmegaConf.select(cfg, parent)
+    section.pop(name)
+    if not section and "." in parent:
+        _remove(cfg, parent)
 
 
 def open_job(cfg: DictConfig) -> Job:

@@ -7,11 +7,20 @@ from omegaconf import DictConfig
 from gan_lab.evaluations.comparison import compare
 from gan_lab.evaluations.fitting import fit_features
 from gan_lab.evaluations.of_folders import evaluate_folders
+from gan_lab.evaluations.of_pairs import evaluate_pairs
 from gan_lab.evaluations.of_run import evaluate_run
+
+
+def evaluate_pictures(cfg: DictConfig) -> None:
+    """Of folders: as sets, or picture by picture."""
+    if cfg.reals is None:
+        raise ValueError("fakes=... are compared with reals=...: give a folder, a zip or an array of real images too")
+    (evaluate_pairs if cfg.evaluation.pairs else evaluate_folders)(cfg)
+
 
 COMMANDS: Mapping[str, Callable[[DictConfig], None]] = {
     "run": evaluate_run,
-    "fakes": evaluate_folders,
+    "fakes": evaluate_pictures,
     "compare": compare,
     "fit_features": fit_features,
 }

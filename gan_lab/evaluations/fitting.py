@@ -13,7 +13,7 @@ from gan_lab.config import instantiate
 from gan_lab.data.images import ImageSet
 from gan_lab.data.sources import Source
 from gan_lab.metrics.networks import Domain
-from gan_lab.metrics.networks.classifier import OfDomain
+from gan_lab.metrics.networks.classifier import Classifier, OfDomain
 from gan_lab.metrics.networks.fit import Recipe, fit
 from gan_lab.tracking.console import STDOUT, progress_of
 from gan_lab.training.device import choose_device
@@ -40,6 +40,7 @@ def fit_features(cfg: DictConfig) -> None:
             progress,
         )
     network.save(path)
+    network = Classifier.load(path)  # as it is kept
     known = network.knowledge
     STDOUT.print(
         f"{path}: {known.accuracy:.2%} of {known.held_out} right, {known.images:,} learnt from; {path.stat().st_size / 2**20:.2f} MiB, "

@@ -23,8 +23,6 @@ from gan_lab.training.device import choose_device
 
 def evaluate_folders(cfg: DictConfig) -> None:
     """The suite on two sets of images; all of both are taken."""
-    if cfg.reals is None:
-        raise ValueError("fakes=... are compared with reals=...: give a folder, a zip or an array of real images too")
     sides = {name: load(name, cfg[name]) for name in ("fakes", "reals")}
     fakes, reals = sides["fakes"], sides["reals"]
     if fakes.shape != reals.shape:
@@ -70,11 +68,7 @@ def load(what: str, path: str) -> ImageSet:
     Raises:
         ValueError: there is nothing, or nothing that can be read, or not all are squares of one size.
     """
-    source = Folder(path=path, name=what, root=".", size=1, channels=3, fit="crop", split="all")
-    try:
-        pictures = source.pictures()
-    except ValueError as error:
-        raise ValueError(str(error).replace("dataset.path=", f"{what}=")) from error
+    pictures = list_pictures(what, path)
     if len(pictures) < 2:
         raise ValueError(f"{what}={path}: {len(pictures)} image; scores need at least 2")
     shape = _shape_of(what, path, pictures)
@@ -89,6 +83,19 @@ def load(what: str, path: str) -> ImageSet:
         number, why = next(iter(bad.items()))
         raise ValueError(f"{what}={path}: {len(bad)} can't be read, such as {pictures.name(number)} ({why})")
     return ImageSet.whole(np.concatenate(parts), pictures.labels, pictures.classes)
+
+
+def list_pictures(what: str, path: str) -> Pictures:
+    """The pictures of a folder, a zip or an array, none opened yet.
+
+    Raises:
+        ValueError: there are none.
+    """
+    source = Folder(path=path, name=what, root=".", size=1, channels=3, fit="crop", split="all")
+    try:
+        return source.pictures()
+    except ValueError as error:
+        raise ValueError(str(error).replace("dataset.path=", f"{what}=")) from error
 
 
 def _shape_of(what: str, path: str, pictures: Pictures) -> Shape:

@@ -21,7 +21,12 @@ LONGEST_TABLE = 20
 def record(of: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
     """One evaluation as it is kept: when, of what, and for each protocol its record, scores and details."""
     found = {r.name: {"protocol": r.protocol, "scores": r.scores, "details": r.details} for r in results}
-    return {"time": datetime.now(UTC).isoformat(timespec="seconds"), **of, "results": found}
+    return stamped({**of, "results": found})
+
+
+def stamped(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """With the time of now."""
+    return {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -52,15 +57,15 @@ def show(records: Mapping[str, Mapping[str, Any]]) -> None:
         results = {name: entry["results"][protocol] for name, entry in records.items() if protocol in entry["results"]}
         first = next(iter(results.values()))["protocol"]
         STDOUT.print(f"\n[bold]{protocol}[/bold]: {_spell(first)}", soft_wrap=True)
-        STDOUT.print(_table({name: result["scores"] for name, result in results.items()}))
+        STDOUT.print(table({name: result["scores"] for name, result in results.items()}))
         for title in dict.fromkeys(title for result in results.values() for title in result["details"]):
             tables = {name: result["details"].get(title, {}) for name, result in results.items()}
             if max(map(len, tables.values())) <= LONGEST_TABLE:
                 STDOUT.print(title)
-                STDOUT.print(_table(tables))
+                STDOUT.print(table(tables))
 
 
-def _table(columns: Mapping[str, Mapping[str, float]]) -> Table:
+def table(columns: Mapping[str, Mapping[str, float]]) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0), show_header=len(columns) > 1)
     table.add_column("", style="cyan")
     for name in columns:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_lab.metrics.statistics import Statistics
 from gan_lab.metrics.networks import FeatureNetwork
+from gan_lab.metrics.statistics import Statistics
 
 
 @dataclass

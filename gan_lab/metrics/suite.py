@@ -154,12 +154,13 @@ class Suite:
         if batch_size < 1:
             raise ValueError(f"evaluation.batch_size={batch_size}: must be at least 1")
         self.measures = [measure for measure in measures if measure.metrics]
-        self._references, self._batch_size, self._seed = references, batch_size, seed
+        self.batch_size = batch_size
+        self._references, self._seed = references, seed
 
     def only(self, batch_norm: str) -> Suite:
         """The measures whose protocols want such statistics."""
         chosen = [measure for measure in self.measures if measure.protocol.batch_norm == batch_norm]
-        return Suite(chosen, self._references, self._batch_size, self._seed)
+        return Suite(chosen, self._references, self.batch_size, self._seed)
 
     @property
     def score_name(self) -> str | None:
@@ -168,7 +169,7 @@ class Suite:
     def prepare(self, device: torch.device, progress: Progress = silent) -> None:
         """Take the samples of reals, once for each network and choice of images."""
         for measure in self.measures:
-            measure.prepare(self._references, device, self._batch_size, progress)
+            measure.prepare(self._references, device, self.batch_size, progress)
             _warn_of_bias(measure)
 
     @torch.no_grad()
@@ -177,8 +178,8 @@ class Suite:
         total = max((measure.protocol.num_fakes for measure in self.measures), default=0)
         random = torch.Generator().manual_seed(self._seed)
         collectors = [_Collector(m, Statistics(m.network.num_features, m.protocol.ddof)) for m in self.measures]
-        for start in range(0, total, self._batch_size):
-            images, labels = generate(min(self._batch_size, total - start), random)
+        for start in range(0, total, self.batch_size):
+            images, labels = generate(min(self.batch_size, total - start), random)
             extracted: dict[str, Extracted] = {}
             for collector in collectors:
                 left = collector.measure.protocol.num_fakes - start

@@ -10,11 +10,15 @@ FIGURES = ("epoch_seconds", "seconds", "peak_memory_mib")
 """Of a summary, what is worth minimising besides scores. On a CPU, memory is the process's: the peak of all its jobs so far."""
 
 
+SCORE = "score"
+"""The one a run is judged by, whatever features it is taken in."""
+
+
 class Objective:
     """Reads figures out of a summary; all are minimised.
 
     Args:
-        names: the score (``fd_random``) or one of :data:`FIGURES`.
+        names: :data:`SCORE`, a score by its name (``fid``, ``fd_fashion``), or one of :data:`FIGURES`.
 
     Raises:
         ValueError: not a name or a list of names.
@@ -31,7 +35,7 @@ class Objective:
         Raises:
             ValueError: no such figure will be there.
         """
-        known = [*FIGURES, *([score_name] if score_name else [])]
+        known = [*FIGURES, *([SCORE, score_name] if score_name else [])]
         for name in self.names:
             if name not in known:
                 raise ValueError(f"objective={name}: this run will have no such figure; it will have {', '.join(known)}")
@@ -45,7 +49,7 @@ class Objective:
         return self._shape([math.inf] * len(self.names))
 
     def _value(self, summary: Mapping[str, Any], name: str) -> float:
-        return float({**summary, **summary["final"]}[name])
+        return float({**summary, **summary["final"]}[summary["score"] if name == SCORE else name])
 
     def _shape(self, values: list[float]) -> float | tuple[float, ...]:
         return values[0] if len(values) == 1 else tuple(values)

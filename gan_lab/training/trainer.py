@@ -238,6 +238,7 @@ class Trainer:
             "seconds": seconds,
             "epoch_seconds": seconds / epochs if epochs else None,
             "images_per_second": self.images / seconds if seconds else None,
+            "score": self.scores.name,
             "final": self.scores.latest,
             "best": self.scores.best,
             "parameters": {

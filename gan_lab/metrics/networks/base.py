@@ -55,9 +55,18 @@ class FeatureNetwork(nn.Module):
     description: str
     fingerprint: str
 
+    def prepared(self, images: Tensor) -> Tensor:
+        """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to the floats that go into the network: resized and scaled."""
+        raise NotImplementedError
+
+    def extract(self, values: Tensor) -> Extracted:
+        """The network itself."""
+        raise NotImplementedError
+
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Extracted:
         """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to what is extracted of them."""
-        raise NotImplementedError
+        return self.extract(self.prepared(images))
 
     def score(self, metric: str) -> str:
         """The name of a metric taken in these features: ``fd_random``."""

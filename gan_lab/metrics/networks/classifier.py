@@ -89,16 +89,15 @@ class Classifier(FeatureNetwork):
         side = self.knowledge.size
         if values.shape[-1] != side or values.shape[-2] != side:
             values = interpolate(values, (side, side), mode="bilinear", antialias=True)
-        return values.div_(127.5).sub_(1.0)
+        return values.div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
 
     def judge(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits of :meth:`prepared` images, with gradients where they are wanted."""
         features = self.body(values)
         return features, self.head(features)
 
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Extracted:
-        features, logits = self.judge(self.prepared(images).contiguous(memory_format=torch.channels_last))
+    def extract(self, values: Tensor) -> Extracted:
+        features, logits = self.judge(values)
         return Extracted(features, logits if self.num_classes else None)  # attributes do not exclude each other
 
     def frozen(self) -> Classifier:
@@ -144,10 +143,12 @@ class StackedClassifier(FeatureNetwork):
         self.description = f"on each colour: {single.description}"
         self.fingerprint = fingerprint(self)
 
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Extracted:
-        count = len(images)
-        features, logits = self.single(images.reshape(count * 3, 1, *images.shape[2:]))
+    def prepared(self, images: Tensor) -> Tensor:
+        return self.single.prepared(images.reshape(-1, 1, *images.shape[2:]))
+
+    def extract(self, values: Tensor) -> Extracted:
+        count = len(values) // 3
+        features, logits = self.single.extract(values)
         assert logits is not None
         a, b, c = logits.log_softmax(1).view(count, 3, -1).unbind(1)
         together = a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]
@@ -159,12 +160,12 @@ class OfDomain(Features):
 
     Args:
         folder: where ``fit_features=true`` keeps them.
-        file: this one instead, whatever it was fitted on.
+        file: this one instead, whatever it was fitted on: a path, or the name of one inside the package.
     """
 
     def __init__(self, folder: str, file: str | None = None) -> None:
         self._folder = Path(folder).expanduser()
-        self._file = None if file is None else Path(file).expanduser()
+        self._file = None if file is None else SHIPPED / f"{file}.pt" if file in _shipped() else Path(file).expanduser()
 
     def is_here(self, domain: Domain) -> bool:
         return self._find(domain) is not None
@@ -175,7 +176,7 @@ class OfDomain(Features):
             raise ValueError(
                 f"evaluation.features=domain: no classifier has learnt {domain.name or 'these pictures'} in "
                 f"{'colour' if domain.channels == 3 else 'grey'}; python -m gan_lab.evaluate fit_features=true dataset=... does, "
-                "if it has labels"
+                f"if it has labels, or name one: features.domain.file=... ({', '.join(_shipped())} are inside the package)"
             )
         network = Classifier.load(path)
         return StackedClassifier(network) if domain.name == STACKED else network
@@ -196,6 +197,10 @@ class OfDomain(Features):
 
 
 STACKED = "stacked_mnist"
+
+
+def _shipped() -> list[str]:
+    return sorted(path.stem for path in SHIPPED.glob("*.pt"))
 
 
 def _convolution(narrow: int, wide: int) -> list[nn.Module]:

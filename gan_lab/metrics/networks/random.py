@@ -44,9 +44,11 @@ class RandomConvolutions(FeatureNetwork):
         self.description = f"untrained convolutions, width {width}, seed {seed}, images as they are"
         self.fingerprint = fingerprint(self)
 
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Extracted:
-        return Extracted(self.layers(to_unit(images)), None)
+    def prepared(self, images: Tensor) -> Tensor:
+        return to_unit(images)
+
+    def extract(self, values: Tensor) -> Extracted:
+        return Extracted(self.layers(values), None)
 
 
 class Random(Features):

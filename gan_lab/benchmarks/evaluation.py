@@ -1,0 +1,98 @@
+"""What a score costs."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lab.benchmarks.step import settle
+from gan_lab.benchmarks.timing import Action, Repeated, Result, in_turn
+from gan_lab.build import build_trainer
+from gan_lab.config import Job
+from gan_lab.metrics.frechet import frechet_distance
+from gan_lab.metrics.statistics import Statistics
+from gan_lab.training.trainer import Trainer
+
+
+class EvaluationBenchmark(Repeated):
+    """The configured score, its parts, and the Frechet distance beside the way with SciPy's matrix square root.
+
+    Args:
+        rounds: times each thing is measured.
+        steps: batches in a measurement of the network.
+        warmup: batches before.
+        images: of features on each side of a distance.
+        widths: of the features.
+    """
+
+    def __init__(self, rounds: int, steps: int, warmup: int, images: int, widths: list[int]) -> None:
+        super().__init__(rounds, steps, warmup)
+        self._images, self._widths = images, widths
+
+    def __call__(self, job: Job) -> Result:
+        trainer = build_trainer(job)
+        if not trainer.scores.suite.measures:
+            raise ValueError("kind=evaluation measures a score: evaluation=fast has one")
+        trainer.scores.prepare(trainer.device, lambda done, total: None)
+        distances = self._distances()
+        result = Result(self._passes(trainer) | in_turn(distances, self._rounds, 1), unit=self._units(trainer))
+        result.ratios["extraction / bare network"] = result.ratio("extraction, a batch", "bare network, a batch")
+        for width in self._widths:
+            if f"{_name(width)}, SciPy" in distances:
+                result.ratios[f"SciPy's way / ours at {width} features"] = result.ratio(f"{_name(width)}, SciPy", _name(width))
+        return result
+
+    def _passes(self, trainer: Trainer) -> dict[str, list[float]]:
+        suite = trainer.scores.suite
+        measure = suite.measures[0]
+        images = measure.data.images(slice(0, suite.batch_size)).to(trainer.device)
+        prepared = measure.network.prepared(images)
+        statistics = Statistics(measure.network.num_features)
+
+        def extraction() -> None:
+            statistics.add(measure.network(images).features)
+
+        with torch.no_grad():
+            parts: dict[str, Action] = {
+                "bare network, a batch": lambda: measure.network.extract(prepared),
+                "extraction, a batch": extraction,
+            }
+            in_turn(parts, 1, self._warmup)
+            seconds = in_turn(parts, self._rounds, self._steps, settle=settle(trainer.device))
+        return seconds | in_turn({self._whole(trainer): lambda: suite(trainer.sampler.draw)}, self._rounds, 1)
+
+    def _distances(self) -> dict[str, Action]:
+        """From features to the distance, ours and, where SciPy is installed, with its square root."""
+        random = torch.Generator().manual_seed(0)
+        actions: dict[str, Action] = {}
+        for width in self._widths:
+            a, b = (torch.randn(self._images, width, generator=random).relu_() for _ in range(2))
+            actions[_name(width)] = lambda a=a, b=b: frechet_distance(Statistics.of(a), Statistics.of(b))  # type: ignore[misc]
+            if importlib.util.find_spec("scipy"):
+                actions[f"{_name(width)}, SciPy"] = lambda a=a, b=b: _with_square_root(a, b)  # type: ignore[misc]
+        return actions
+
+    def _units(self, trainer: Trainer) -> dict[str, float]:
+        batch = trainer.scores.suite.batch_size
+        whole = trainer.scores.suite.measures[0].protocol.num_fakes
+        return {"bare network, a batch": batch, "extraction, a batch": batch, self._whole(trainer): whole}
+
+    @staticmethod
+    def _whole(trainer: Trainer) -> str:
+        return f"{trainer.scores.name}, {trainer.scores.suite.measures[0].protocol.num_fakes:,} fakes generated and scored"
+
+
+def _name(width: int) -> str:
+    return f"Frechet distance, {width} features"
+
+
+def _with_square_root(a: Tensor, b: Tensor) -> float:
+    """As pytorch-fid and clean-fid compute it."""
+    from scipy.linalg import sqrtm
+
+    x, y = a.double().numpy(), b.double().numpy()
+    difference, ca, cb = x.mean(0) - y.mean(0), np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    return float(difference @ difference + np.trace(ca) + np.trace(cb) - 2 * np.trace(np.asarray(sqrtm(ca @ cb))).real)

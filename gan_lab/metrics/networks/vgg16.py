@@ -1,0 +1,67 @@
+"""VGG-16, the network of improved precision and recall."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG, vgg16
+
+from gan_lab.metrics.networks.base import Domain, Extracted, Features
+from gan_lab.metrics.networks.resize import IMAGENET_DEVIATION, IMAGENET_MEAN, Preparation, resizing
+from gan_lab.metrics.networks.weights import Loaded, Pretrained, Published, Weights
+
+SIZE = 224
+
+PUBLISHED = Published(
+    features="vgg16",
+    names=["vgg16-397923af.pth"],
+    address="https://download.pytorch.org/models/vgg16-397923af.pth",
+    sha256_prefix="397923af",
+)
+
+
+class VggNetwork(Pretrained):
+    """torchvision's network up to its second dense layer: 4096 features after the ReLU, torch-fidelity's ``fc2_relu``.
+
+    Args:
+        network: theirs.
+        weights: those it has.
+        resize: one of ``RESIZES``.
+    """
+
+    num_features = 4096
+
+    def __init__(self, network: VGG, weights: Loaded, resize: str) -> None:
+        prepare = Preparation(resize, SIZE, IMAGENET_MEAN, IMAGENET_DEVIATION)
+        super().__init__(weights.name("vgg16"), weights, prepare, "VGG-16, second dense layer")
+        self.body = nn.Sequential(network.features, network.avgpool, nn.Flatten(), network.classifier[:5])
+
+    def look(self, values: Tensor) -> Extracted:
+        return Extracted(self.body(values), None)
+
+
+class Vgg16(Features):
+    """VGG-16 (Simonyan & Zisserman 2015), in whose features precision and recall are published (Kynkaanniemi et al. 2019).
+
+    Args:
+        folder: where torchvision's file is looked for, or downloaded to.
+        weights: another file; None is the published one.
+        resize: one of ``RESIZES``.
+
+    Raises:
+        ValueError: no such resizing.
+    """
+
+    def __init__(self, folder: str, weights: str | None, resize: str) -> None:
+        resizing(resize)
+        self._weights, self._resize = Weights(PUBLISHED, folder, weights), resize
+
+    def is_here(self, domain: Domain) -> bool:
+        return self._weights.are_here()
+
+    def load(self, domain: Domain) -> VggNetwork:
+        weights = self._weights.load()
+        with torch.device("meta"):  # no random weights, which would cost seconds and the global generator's state
+            network = vgg16()
+        weights.fill(network)
+        return VggNetwork(network, weights, self._resize).frozen()
