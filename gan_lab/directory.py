@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 RESUMED = "resumed"
 """Key of the marker line in ``metrics.jsonl``: lines before it that lie beyond its ``images`` were trained over again."""
 
+COMPLETED = ("finished", "stopped early")
+"""What ``summary.json`` says is the status of a run that has come to its end, or to one that an alarm has set."""
+
 ERROR = "_error"
 """What ends the name of a score's error bar, the half-width of its interval."""
 

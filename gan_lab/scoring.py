@@ -45,10 +45,10 @@ def build_suite(cfg: DictConfig, domain: Domain, reals: ImageSet, split: Callabl
     measures = []
     for name, node in cfg.protocol.items() if metrics else ():
         protocol: Protocol = instantiate(node, f"protocol.{name}")
+        data = reals if protocol.split is None else split(protocol.split)
         features = choose_features(cfg, domain) if protocol.features == AUTO else protocol.features
         network = load_features(cfg, features, domain, protocol.settings)
         network = networks.setdefault(network.fingerprint, network)  # one network for all protocols that share it
-        data = reals if protocol.split is None else split(protocol.split)
         measures.append(Measure(str(name), protocol, network, metrics, domain, data, evaluation.seed))
     references = References(Path(cfg.paths.data).expanduser() / "references")
     return Suite(measures, references, evaluation.batch_size, evaluation.seed)
@@ -60,7 +60,7 @@ def choose_features(cfg: DictConfig, domain: Domain) -> str:
 
 
 def load_features(cfg: DictConfig, name: str, domain: Domain, settings: dict[str, Any]) -> FeatureNetwork:
-    """The network called ``name`` in ``cfg.features``, some of its settings exchanged; torch's random numbers stay as they are."""
+    """The network called ``name`` in ``cfg.features``, some of its settings exchanged."""
     if name not in cfg.features:
         raise ValueError(f"evaluation.features={name}: must be {AUTO} or one of {', '.join(cfg.features)}")
     with torch.random.fork_rng(devices=[]):

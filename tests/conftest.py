@@ -13,9 +13,8 @@ from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"  # no test may wait for a network
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread a worker: two workers share two cores
-CACHE = tempfile.mkdtemp(prefix="gan_lab-tests-")  # what the user of this machine has cached is not looked at, nor added to
-atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
-os.environ["GAN_LAB_DATA"], os.environ["GAN_LAB_WEIGHTS"] = f"{CACHE}/data", f"{CACHE}/weights"
+os.environ["GAN_LAB_DATA"] = tempfile.mkdtemp(prefix="gan_lab-tests-")  # what is cached on this machine is left alone
+os.environ["GAN_LAB_WEIGHTS"] = os.environ["GAN_LAB_DATA"]
 
 import pytest
 import torch
@@ -26,6 +25,7 @@ from gan_lab.config import CONF_DIR, Job
 from gan_lab.directory import RunDirectory
 
 torch.set_num_threads(1)
+atexit.register(shutil.rmtree, os.environ["GAN_LAB_DATA"], ignore_errors=True)
 
 SMALL = [
     "device=cpu",

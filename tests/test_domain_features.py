@@ -99,7 +99,7 @@ def test_without_labels_there_is_nothing_to_learn() -> None:
         fitted(train=bare)
 
 
-# -- those inside the package -------------------------------------------------------------------------------------------------
+# -- those inside the package --------------------------------------------------------------------------------------------
 
 
 def test_they_are_small_and_say_what_they_know() -> None:
@@ -146,7 +146,7 @@ def test_stacked_digits_are_told_colour_by_colour() -> None:
     assert torch.equal(logits.argmax(1), digits @ torch.tensor([100, 10, 1])) and stacked.classes[123] == "123"
 
 
-# -- which features are taken ----------------------------------------------------------------------------------------------------
+# -- which features are taken --------------------------------------------------------------------------------------------
 
 
 def test_auto_takes_what_is_there(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_name_that_is_none_is_refused() -> None:
     cfg = compose_config()
     with pytest.raises(ValueError, match=r"evaluation\.features=inceptoin: must be auto or one of inception, domain"):
         load_features(cfg, "inceptoin", Domain("", 1, 32), {})
-    with pytest.raises(ValueError, match=r"no classifier has learnt these pictures in grey.*fashion, mnist are inside"):
+    with pytest.raises(ValueError, match=r"no classifier has learnt these pictures in grey.*fashion, mnist are in the"):
         load_features(cfg, "domain", Domain("", 1, 32), {})
     cfg = compose_config("features.domain.file=mnist")
     assert load_features(cfg, "domain", Domain("", 1, 32), {}).name == "mnist"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from gan_lab.build import build_trainer
 from gan_lab.data.images import NotFinite, to_uint8
 from gan_lab.directory import RunDirectory
+from gan_lab.evaluate import main
 from gan_lab.run import Run
 from gan_lab.training import checkpoint
 from gan_lab.training.trainer import Diverged, Trainer
@@ -24,6 +26,26 @@ from gan_lab.training.trainer import Diverged, Trainer
 
 def evaluate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return run_module("evaluate", "device=cpu", *arguments, cwd=cwd)
+
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    """The message with which the command, called in this process, ends."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("logging.config.dictConfig", lambda config: None)  # Hydra would take the handlers from pytest
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        monkeypatch.setattr("sys.argv", ["gan_lab.evaluate", "device=cpu", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, str) and end.value.code.startswith("error: ")
+        return end.value.code
+
+    return call
 
 
 def scores_of(path: Path) -> list[dict[str, Any]]:
@@ -37,7 +59,7 @@ def run(finished: RunDirectory, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-# -- a run --------------------------------------------------------------------------------------------------------------------
+# -- a run ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_runs_own_suite_gives_what_the_training_gave(run: Path, tmp_path: Path) -> None:
@@ -111,21 +133,20 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(run: Path, tmp_path
         (["run=nowhere"], "nowhere is not a run directory"),
         (["run=run", "evaluation=none"], "evaluation=none measures nothing"),
         (["run=run", "model.width=8"], "model.width: an evaluation takes the run as it is"),
-        (["run=run", "protocol=[fid10k_test]"], "inception"),
+        (["run=run", "protocol=[fid10k_test]"], "fashion_mnist_10k has all"),
         (["run=run", "evaluation.features=random", "protocol.lab.split=test"], "dataset.split=test: fashion_mnist_10k has all"),
         (["run=run", "checkpoints=final"], "checkpoint=final: must be last or best"),
         (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be at least 1"),
     ],
 )
 def test_what_can_not_be_evaluated_is_refused_with_a_reason(
-    arguments: list[str], message: str, run: Path, tmp_path: Path
+    arguments: list[str], message: str, run: Path, refusal: Refusal
 ) -> None:
-    done = evaluate(*arguments, cwd=tmp_path)
-    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert message in refusal(*arguments)
     assert not (run / "scores.json").exists()
 
 
-# -- folders ------------------------------------------------------------------------------------------------------------------
+# -- folders -------------------------------------------------------------------------------------------------------------
 
 
 def write_pictures(folder: Path, count: int, seed: int, size: int = 16, channels: int = 1) -> Path:
@@ -154,7 +175,7 @@ def test_folders_need_no_run(tmp_path: Path) -> None:
     assert zero["results"]["lab"]["scores"]["copies_random"] == 1
 
 
-def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path) -> None:
+def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path, refusal: Refusal) -> None:
     write_pictures(tmp_path / "small", 4, 0)
     write_pictures(tmp_path / "large", 4, 0, size=24)
     write_pictures(tmp_path / "colour", 4, 0, channels=3)
@@ -171,12 +192,31 @@ def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path) -> None:
         "broken": "can't be read",
         "nowhere": "no such folder or file",
     }.items():
-        done = evaluate(f"fakes={fakes}", "reals=small", cwd=tmp_path)
-        assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, (fakes, done.stderr)
-    assert "give a folder" in evaluate("fakes=small", cwd=tmp_path).stderr
+        assert message in refusal(f"fakes={fakes}", "reals=small"), fakes
+    assert "give a folder" in refusal("fakes=small")
+    assert "4 images and reals=more 5" in refusal(
+        "fakes=small", f"reals={write_pictures(tmp_path / 'more', 5, 0).name}", *PAIRS
+    )
+    assert "its pair by the order of names, 24x24" in refusal("fakes=small", "reals=large", *PAIRS)
 
 
-# -- during training --------------------------------------------------------------------------------------------------------------
+PAIRS = ["evaluation=pairs", "evaluation.pairs.lpips=null", "evaluation.border=1"]
+
+
+def test_pictures_in_pairs(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", 3, 0, size=20, channels=3)
+    write_pictures(tmp_path / "b", 3, 1, size=20, channels=3)
+    done = evaluate("fakes=a", "reals=b", "out=pairs.json", *PAIRS, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (entry,) = scores_of(tmp_path / "pairs.json")
+    scores = entry["results"]["pairs"]["scores"]
+    assert set(scores) == {"psnr", "psnr_y", "ssim", "ssim_y"} and 5 < scores["psnr"] < 12
+    a, b = (np.asarray(Image.open(tmp_path / side / "0.png"), float)[1:-1, 1:-1] for side in "ab")
+    own = next(table for name, table in entry["results"]["pairs"]["details"].items() if name.endswith("0.png"))
+    assert own["psnr"] == pytest.approx(10 * np.log10(255**2 / ((a - b) ** 2).mean()), rel=1e-6)
+
+
+# -- during training -----------------------------------------------------------------------------------------------------
 
 
 def trained(path: Path, *overrides: str) -> Trainer:

@@ -135,7 +135,7 @@ def test_the_distance_within_classes() -> None:
     assert metric(sample(fakes), sample(reals), NETWORK) == {}
 
 
-# -- against torch-fidelity, on the same features --------------------------------------------------------------------------
+# -- against torch-fidelity, on the same features ------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_modes_and_their_divergence() -> None:
     assert Modes()(fakes, reals, network) == {}
 
 
-# -- features ---------------------------------------------------------------------------------------------------------------
+# -- features ------------------------------------------------------------------------------------------------------------
 
 
 def test_random_features_are_the_same_everywhere_and_leave_the_global_generator_alone() -> None:
@@ -251,7 +251,7 @@ def test_the_score_orders_noise_blur_and_the_real_thing(tmp_path: Path) -> None:
     assert real < 0.1 * blurred < 0.1 * score(noise(300))
 
 
-# -- the suite ----------------------------------------------------------------------------------------------------------------
+# -- the suite -----------------------------------------------------------------------------------------------------------
 
 
 def protocol(**changes: object) -> Protocol:

@@ -15,8 +15,8 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(handle, "md5").hexdigest()
 
 
-def fetch(folder: Path, name: str, addresses: Sequence[str], checksum: str, dataset: str) -> Path:
-    """The file ``name`` in ``folder``, downloaded from the first of ``addresses`` that answers if it isn't there.
+def fetch(folder: Path, name: str, addresses: Sequence[str], checksum: str, dataset: str, download: bool = True) -> Path:
+    """The file ``name`` in ``folder``; if it isn't there and ``download`` is true, from the first of ``addresses`` that answers.
 
     Raises:
         ValueError: it can't be had, or its MD5 sum is not ``checksum``; the message says where to put it.
@@ -24,7 +24,7 @@ def fetch(folder: Path, name: str, addresses: Sequence[str], checksum: str, data
     path = folder / name
     reasons = []
     if not path.is_file():
-        for address in addresses:
+        for address in addresses if download else ():
             try:
                 download_url(address, str(folder), filename=f"{name}.download", md5=checksum)
             except (OSError, RuntimeError) as error:

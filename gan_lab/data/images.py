@@ -24,6 +24,7 @@ class ImageSet:
         classes: name of each class, or of each attribute.
         index: ``[N]`` int64, the images of the set among the M.
         origin: what stands for the pixels where it is known, such as a packed file's checksum.
+        left_out: ``[K]`` int64, images that a limit has kept out of the set.
     """
 
     pixels: np.ndarray
@@ -31,6 +32,7 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     index: np.ndarray = field(kw_only=True)
     origin: str = ""
+    left_out: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), kw_only=True)
 
     @classmethod
     def whole(
@@ -112,7 +114,12 @@ class ImageSet:
         if limit >= len(self):
             return self
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return self.only(np.sort(order[:limit].numpy()))
+        chosen, rest = np.sort(order[:limit].numpy()), np.sort(order[limit:].numpy())
+        return replace(self.only(chosen), left_out=np.concatenate([self.left_out, self.index[rest]]))
+
+    def others(self) -> ImageSet:
+        """What a limit has kept out of the set, as a set of its own."""
+        return replace(self, index=self.left_out, left_out=self.left_out[:0])
 
     def only(self, which: np.ndarray) -> ImageSet:
         """Some images, by their place in the set."""

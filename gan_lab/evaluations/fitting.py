@@ -43,8 +43,8 @@ def fit_features(cfg: DictConfig) -> None:
     network = Classifier.load(path)  # as it is kept
     known = network.knowledge
     STDOUT.print(
-        f"{path}: {known.accuracy:.2%} of {known.held_out} right, {known.images:,} learnt from; {path.stat().st_size / 2**20:.2f} MiB, "
-        f"features {network.fingerprint}; scores in them are called {network.score('fd')}"
+        f"{path}: {known.accuracy:.2%} of {known.held_out} right, {known.images:,} learnt from; "
+        f"{path.stat().st_size / 2**20:.2f} MiB, features {network.fingerprint}; scores in them: {network.score('fd')}"
     )
 
 

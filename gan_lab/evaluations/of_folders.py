@@ -27,8 +27,8 @@ def evaluate_folders(cfg: DictConfig) -> None:
     fakes, reals = sides["fakes"], sides["reals"]
     if fakes.shape != reals.shape:
         raise ValueError(
-            f"fakes={cfg.fakes} has images of {_spell(fakes)} and reals={cfg.reals} of {_spell(reals)}: a score would measure the "
-            "difference in size; make them alike first"
+            f"fakes={cfg.fakes} has images of {_spell(fakes)} and reals={cfg.reals} of {_spell(reals)}: a score would measure "
+            "that difference; make them alike first"
         )
     for protocol in cfg.protocol.values():
         OmegaConf.update(protocol, "num_fakes", min(protocol.num_fakes, len(fakes)))

@@ -52,6 +52,8 @@ def evaluate_pairs(cfg: DictConfig) -> None:
 def _metrics(cfg: DictConfig) -> dict[str, PairMetric]:
     metrics = {}
     for name, node in cfg.evaluation.pairs.items():
+        if node is None:
+            continue
         try:
             metrics[str(name)] = instantiate(node, f"evaluation.pairs.{name}")
         except ValueError as error:
@@ -67,8 +69,8 @@ def _pairs(fakes: Pictures, reals: Pictures) -> Iterator[tuple[Tensor, Tensor]]:
         with fakes.open(number) as fake, reals.open(number) as real:
             if fake.size != real.size:
                 raise ValueError(
-                    f"{fakes.name(number)} has {fake.width}x{fake.height} pixels and {reals.name(number)}, its pair by the order "
-                    f"of names, {real.width}x{real.height}"
+                    f"{fakes.name(number)} has {fake.width}x{fake.height} pixels and {reals.name(number)}, its pair by the "
+                    f"order of names, {real.width}x{real.height}"
                 )
             mode = "L" if fake.mode == real.mode == "L" else "RGB"
             yield _tensor(fake, mode), _tensor(real, mode)

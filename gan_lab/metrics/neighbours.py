@@ -19,11 +19,11 @@ class Neighbours(Metric):
 
     - ``precision``, ``recall`` (Kynkaanniemi et al. 2019, eq. 2): fakes within a real's ball, reals within a fake's; a ball
       reaches to the ``reach``-th neighbour of its own side.
-    - ``density``, ``coverage`` (Naeem et al. 2020, eq. 3, 4), with balls to the ``density_reach``-th neighbour: reals' balls a fake
-      lies in, as a multiple of ``density_reach``; reals whose ball has a fake in it.
+    - ``density``, ``coverage`` (Naeem et al. 2020, eq. 3, 4), with balls to the ``density_reach``-th neighbour: reals' balls a
+      fake lies in, as a multiple of ``density_reach``; reals whose ball has a fake in it.
     - ``copies``: fakes nearer to a training image than all but ``copies_quantile`` of the training images are to their own
-      nearest neighbour. Fresh images of the same kind have about ``copies_quantile`` of them; a generator that knows its images by
-      heart has more.
+      nearest neighbour. Fresh images of the same kind have about ``copies_quantile`` of them; a generator that knows its images
+      by heart has more.
 
     An image is not its own neighbour.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,8 +15,8 @@ from gan_lab.metrics.networks import FeatureNetwork
 class ClassifierScore(Metric):
     """``cs``, with Inception's weights ``is`` (Salimans et al. 2016): ``exp E KL(p(y|x) | p(y))`` on average over splits.
 
-    ``cs_error`` is the splits' standard deviation, what is usually given behind the sign. At most the number of classes, which is
-    what makes a score of one classifier incomparable with another's.
+    ``cs_error`` is the splits' standard deviation, what is usually given behind the sign. The score is at most the number of
+    classes, which is what makes one classifier's incomparable with another's.
 
     Args:
         splits: of the fakes; 10 in the paper.
@@ -34,16 +36,16 @@ class ClassifierScore(Metric):
         order = np.random.RandomState(self._seed).permutation(len(fakes))
         logits = fakes.logits[torch.from_numpy(order)]
         bounds = [n * len(fakes) // self._splits for n in range(self._splits + 1)]
-        scores = [_score(logits[start:end].double()) for start, end in zip(bounds, bounds[1:], strict=False)]
+        scores = [_score(logits[start:end].double()) for start, end in itertools.pairwise(bounds)]
         name = network.score("cs")
         return {name: float(np.mean(scores)), f"{name}_error": float(np.std(scores))}
 
 
 class Modes(Metric):
-    """``modes``, the classes that the classifier finds among the fakes, and ``mode_kl``, how far their shares are from the data's.
+    """``modes``, the classes the classifier finds among the fakes, and ``mode_kl``, how far their shares are from the data's.
 
-    On Stacked-MNIST the protocol of PacGAN (Lin et al. 2018, section 4.1): of 26,000 fakes, the number of its 1,000 modes and the
-    Kullback-Leibler divergence of their shares from the data's, in nats. Nothing where the classifier has other classes.
+    On Stacked-MNIST the protocol of PacGAN (Lin et al. 2018, section 4.1): of 26,000 fakes, the number of its 1,000 modes and
+    the Kullback-Leibler divergence of their shares from the data's, in nats. Nothing where the classifier has other classes.
     """
 
     needs = frozenset(["logits", "labels"])

@@ -57,6 +57,12 @@ class Tracker:
     def picture(self, name: str, path: Path, images: int) -> None:
         """A picture file was written; ``name`` is ``samples`` or ``reals``."""
 
+    def alarm(self, name: str, text: str, images: int) -> None:
+        """Something goes wrong: ``text`` is a sentence, ``name`` the check that has found it."""
+
+    def roll_back(self, images: int) -> None:
+        """The run has gone back to an earlier moment: what came after ``images`` no longer belongs to it."""
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """After the last step, however it ended."""
 
@@ -93,6 +99,12 @@ class Trackers(Tracker):
 
     def picture(self, name: str, path: Path, images: int) -> None:
         self._each("picture", name, path, images)
+
+    def alarm(self, name: str, text: str, images: int) -> None:
+        self._each("alarm", name, text, images)
+
+    def roll_back(self, images: int) -> None:
+        self._each("roll_back", images)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         for name in reversed(self._trackers):  # essential ones come first, and may raise: the others are told before

@@ -22,10 +22,13 @@ class Files(Tracker):
         if torn:
             self._lines.write("\n")
         if info.first_image:
-            self._write({RESUMED: True, "images": info.first_image})
+            self.roll_back(info.first_image)
 
     def metrics(self, row: Row) -> None:
         self._write(row)
+
+    def roll_back(self, images: int) -> None:
+        self._write({RESUMED: True, "images": images})
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         self.close()

@@ -41,5 +41,8 @@ class TensorBoard(Tracker):
         with Image.open(path) as picture:
             self._writer.add_image(name, np.asarray(picture.convert("RGB")), images, dataformats="HWC")
 
+    def alarm(self, name: str, text: str, images: int) -> None:
+        self._writer.add_text(f"alarm/{name}", text, images)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._writer.close()

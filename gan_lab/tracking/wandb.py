@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gan_lab.directory import COMPLETED
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 
@@ -53,9 +54,12 @@ class Wandb(Tracker):
     def picture(self, name: str, path: Path, images: int) -> None:
         self._run.log({"progress/images": images, name: self._wandb.Image(str(path))})
 
+    def alarm(self, name: str, text: str, images: int) -> None:
+        self._run.alert(title=name, text=f"{text} ({images:,} images)", level=self._wandb.AlertLevel.WARN)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._run.summary.update({f"final/{name}": value for name, value in summary.items() if not isinstance(value, Mapping)})
-        self._run.finish(exit_code=0 if summary["status"] == "finished" else 1)
+        self._run.finish(exit_code=0 if summary["status"] in COMPLETED else 1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"id": self._id}

@@ -43,6 +43,7 @@ class Source(ABC):
         seed: of that choice.
         max_bad: share of unreadable images up to which they are left out with a warning.
         workers: processes (threads, for few images) that decode; None takes as many as there are processors for this one.
+        download: whether what is missing may be fetched.
         mirror, last: how a :class:`gan_lab.data.stream.Stream` shows the images; see there.
     """
 
@@ -64,6 +65,7 @@ class Source(ABC):
         seed: int = 0,
         max_bad: float = 0.001,
         workers: int | None = None,
+        download: bool = True,
         mirror: bool = False,
         last: str = "drop",
     ) -> None:
@@ -81,7 +83,7 @@ class Source(ABC):
             raise ValueError(f"dataset.max_bad={max_bad}: a share, 0 to 1")
         if workers is not None and workers < 1:
             raise ValueError(f"dataset.workers={workers}: must be at least 1")
-        self.name, self.split = name, split
+        self.name, self.split, self.download = name, split, download
         self.mirror, self.last = mirror, last
         self.root = Path(root).expanduser()
         self.shape = Shape(size, channels, fit, self.precrop())

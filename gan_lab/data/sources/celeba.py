@@ -82,6 +82,8 @@ class CelebA(Source):
         if path.is_file():
             return path
         try:
+            if not self.download:
+                raise ValueError("not asked to")
             self._folder.mkdir(parents=True, exist_ok=True)
             download_file_from_google_drive(number, str(self._folder), f"{name}.download", checksum)
             return verified(path.with_name(f"{name}.download"), checksum, self.name).rename(path)

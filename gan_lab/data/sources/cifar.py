@@ -78,7 +78,7 @@ class Cifar(Source):
         if folder.is_dir():
             return folder, lambda name: _read_file(folder / name, self.name)
         url, checksum = self._kind.published.url, self._kind.published.tgz_md5
-        archive = fetch(self.root, url.rsplit("/", 1)[-1], [url], checksum, self.name)
+        archive = fetch(self.root, url.rsplit("/", 1)[-1], [url], checksum, self.name, self.download)
 
         def read(name: str) -> bytes:
             with tarfile.open(archive) as tar:

@@ -61,4 +61,5 @@ class Idx(Source):
         if unpacked.is_file():
             return unpacked
         checksum = dict(self._kind.published.resources)[name]
-        return fetch(self._folder, name, [mirror + name for mirror in self._kind.published.mirrors], checksum, self.name)
+        addresses = [mirror + name for mirror in self._kind.published.mirrors]
+        return fetch(self._folder, name, addresses, checksum, self.name, self.download)

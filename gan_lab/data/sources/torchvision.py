@@ -39,7 +39,7 @@ class Torchvision(Source):
 
     def _open(self, part: str) -> Any:
         try:
-            return self._reader(str(self._folder), split=part, download=True)
+            return self._reader(str(self._folder), split=part, download=self.download)
         except ModuleNotFoundError as error:
             raise ValueError(f"dataset={self.name} needs the package {error.name}: pip install {error.name}") from error
         except (OSError, RuntimeError, EOFError, ValueError) as error:

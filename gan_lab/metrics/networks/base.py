@@ -56,7 +56,7 @@ class FeatureNetwork(nn.Module):
     fingerprint: str
 
     def prepared(self, images: Tensor) -> Tensor:
-        """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to the floats that go into the network: resized and scaled."""
+        """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to the floats that go in: resized and scaled."""
         raise NotImplementedError
 
     def extract(self, values: Tensor) -> Extracted:

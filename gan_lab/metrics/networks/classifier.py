@@ -175,8 +175,8 @@ class OfDomain(Features):
         if path is None:
             raise ValueError(
                 f"evaluation.features=domain: no classifier has learnt {domain.name or 'these pictures'} in "
-                f"{'colour' if domain.channels == 3 else 'grey'}; python -m gan_lab.evaluate fit_features=true dataset=... does, "
-                f"if it has labels, or name one: features.domain.file=... ({', '.join(_shipped())} are inside the package)"
+                f"{'colour' if domain.channels == 3 else 'grey'}; python -m gan_lab.evaluate fit_features=true dataset=... "
+                f"does, if it has labels, or name one: features.domain.file=... ({', '.join(_shipped())} are in the package)"
             )
         network = Classifier.load(path)
         return StackedClassifier(network) if domain.name == STACKED else network

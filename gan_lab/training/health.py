@@ -1,0 +1,108 @@
+"""Whether a training is well: checks look at the figures as they are recorded, and alarms are raised and cleared."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gan_lab.training.checks import Check
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[str, str, int], None]
+"""``(name, text, images)`` of an alarm to whom it concerns."""
+
+
+@dataclass
+class Alarm:
+    """Something that was found wrong.
+
+    Attributes:
+        alarm: the name of the check.
+        images: seen when it was raised.
+        text: what was wrong.
+        over: images seen when it was over; None while it lasts.
+    """
+
+    alarm: str
+    images: int
+    text: str
+    over: int | None = None
+
+
+class Health:
+    """The checks of a run and the alarms they have raised; an alarm that lasts is not raised again.
+
+    Args:
+        checks: by the name of their alarm.
+        score: name of the run's score, or None.
+        stop_at: names of alarms at which the training ends.
+        roll_back: whether it then goes back to its best checkpoint.
+        tell: told of each alarm as it is raised.
+
+    Attributes:
+        alarms: all there were, oldest first.
+        ended_by: the alarm that ends the training, or None. Not part of the state: a resumed training goes on.
+
+    Raises:
+        ValueError: ``stop_at`` names an alarm that nothing raises, or there will be no best checkpoint to go back to.
+    """
+
+    def __init__(
+        self, checks: Mapping[str, Check], score: str | None, stop_at: Sequence[str], roll_back: bool, tell: Tell
+    ) -> None:
+        if unknown := [name for name in stop_at if name not in checks]:
+            known = f"must be among {', '.join(checks)}" if checks else "nothing raises an alarm; health=watch does"
+            raise ValueError(f"health.stop_at={unknown[0]}: {known}")
+        if roll_back and score is None:
+            raise ValueError("health.roll_back=true: without a score (evaluation=none) no best checkpoint is kept to go back to")
+        self._checks, self._score, self._stop_at, self._roll_back = dict(checks), score, frozenset(stop_at), roll_back
+        self._tell = tell
+        self.alarms: list[Alarm] = []
+        self.ended_by: Alarm | None = None
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether an alarm has ended the training and wants it back at its best checkpoint."""
+        return self._roll_back and self.ended_by is not None
+
+    def look(self, figures: Mapping[str, float], images: int) -> dict[str, float]:
+        """Figures just measured, after ``images`` images.
+
+        Returns:
+            What has changed by them: ``health/<alarm>``, 1 for an alarm that is raised and 0 for one that is over.
+        """
+        changes: dict[str, float] = {}
+        for name, check in self._checks.items():
+            verdict = check.look(figures, self._score)
+            lasting = next((alarm for alarm in self.alarms if alarm.alarm == name and alarm.over is None), None)
+            if verdict and lasting is None:
+                self._raise(Alarm(name, images, verdict))
+                changes[f"health/{name}"] = 1.0
+            elif verdict == "" and lasting is not None:
+                lasting.over = images
+                log.info("%s is over at %s images", name, f"{images:,}")
+                changes[f"health/{name}"] = 0.0
+        return changes
+
+    def _raise(self, alarm: Alarm) -> None:
+        self.alarms.append(alarm)
+        log.warning("%s at %s images: %s", alarm.alarm, f"{alarm.images:,}", alarm.text)
+        self._tell(alarm.alarm, alarm.text, alarm.images)
+        if alarm.alarm in self._stop_at and self.ended_by is None:
+            self.ended_by = alarm
+
+    def summary(self) -> list[dict[str, Any]]:
+        """The alarms as ``summary.json`` has them."""
+        return [asdict(alarm) for alarm in self.alarms]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"alarms": self.summary(), "checks": {name: check.state_dict() for name, check in self._checks.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
+        for name, check in self._checks.items():
+            if name in state["checks"]:  # a resume may add one
+                check.load_state_dict(state["checks"][name])
