@@ -16,6 +16,7 @@ from gan_lab.data.sources import Source
 from gan_lab.data.stream import Stream
 from gan_lab.describe import describe_run, warn
 from gan_lab.directory import RunDirectory
+from gan_lab.health import build_health, build_held_out
 from gan_lab.metrics.networks import Domain
 from gan_lab.metrics.suite import Suite
 from gan_lab.models.base import Growing
@@ -59,7 +60,7 @@ def build_trainer(job: Job) -> Trainer:
     precision = instantiate(cfg.precision, "precision", device=device)
     source = build_source(cfg)
     stream = build_stream(cfg, source, device)
-    scores = build_scorekeeper(cfg, source, stream.data)
+    scores, trackers = build_scorekeeper(cfg, source, stream.data), build_trackers(cfg)
     game = build_game(cfg, stream.data, device)
     phases = build_phases(cfg, game, precision)
     sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, cfg.dataset.size, device)
@@ -73,8 +74,10 @@ def build_trainer(job: Job) -> Trainer:
         growth=build_growth(cfg, game, stream, total_images),
         schedule=schedule,
         scores=scores,
+        health=build_health(cfg, scores.name, trackers.alarm),
+        held_out=build_held_out(cfg, source, stream.data, game, device),
         preview=build_preview(job, game, device),
-        tracker=build_trackers(cfg),
+        tracker=trackers,
         report=LiveReport(),
         info=describe_run(job, game, stream, scores.suite, device, total_images),
         directory=job.directory,

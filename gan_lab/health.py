@@ -25,7 +25,10 @@ def build_health(cfg: DictConfig, score: str | None, tell: Tell) -> Health:
     """
     section = cfg.health
     checks = {str(name): instantiate(node, f"health.{name}") for name, node in section.items() if isinstance(node, Mapping)}
-    return Health(checks, score, section.stop_at, section.roll_back, tell)
+    if not isinstance(section.roll_back, bool):
+        raise ValueError(f"health.roll_back={section.roll_back}: must be true or false")
+    stop_at = [section.stop_at] if isinstance(section.stop_at, str) else section.stop_at or []
+    return Health(checks, score, stop_at, section.roll_back, tell)
 
 
 def build_held_out(
@@ -58,6 +61,6 @@ def find_others(cfg: DictConfig, source: Source, data: ImageSet) -> ImageSet | N
     else:
         return None
     labels = others.labels_of(slice(None))
-    if labels is not None and labels.dim() == 1:
+    if cfg.conditioning.labels and labels is not None and labels.dim() == 1:
         others = others.only((labels >= 0).numpy())  # unlabelled ones can't be judged by class
     return others if len(others) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -32,11 +33,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_page_adds_three_choices_of_two_files_each() -> None:
+def test_the_page_adds_four_choices_of_two_files_each() -> None:
     assert sorted(Path(name).parts[:2] for name in FILES) == [
+        ("conf", "evaluation"),
         ("conf", "loss"),
         ("conf", "model"),
         ("conf", "penalty"),
+        ("gan_lab", "metrics"),
         ("gan_lab", "models"),
         ("gan_lab", "terms"),
         ("gan_lab", "terms"),
@@ -56,6 +59,7 @@ def test_what_the_page_adds_trains(checkout: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "loss squared_hinge, penalty flip_consistency, conditioning projection" in done.stdout
     assert (checkout / "run" / "samples" / "final.png").is_file()
+    assert "brightness" in json.loads((checkout / "run" / "summary.json").read_text())["final"]
 
 
 def test_its_links_lead_somewhere() -> None:

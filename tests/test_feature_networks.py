@@ -191,6 +191,15 @@ def test_clean_is_what_clean_fid_does(size: int, garments: Callable[..., Tensor]
         assert np.abs(found - build_resizer("clean")(images[0].permute(1, 2, 0).numpy())).max() < 0.02
 
 
+@pytest.mark.parametrize("shape", [(28, 28), (64, 64), (48, 80), (299, 299), (310, 500)])
+def test_tensorflow1_is_torch_fidelitys_to_the_bit(shape: tuple[int, int]) -> None:
+    module = pytest.importorskip("torch_fidelity.interpolate_compat_tensorflow")
+    images = torch.randint(256, (2, 3, *shape), generator=torch.Generator().manual_seed(0)).byte()
+    wanted = module.interpolate_bilinear_2d_like_tensorflow1x(images.float(), size=(299, 299), align_corners=False)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert torch.equal(RESIZES["tensorflow1"](images.contiguous(memory_format=layout), 299), wanted)
+
+
 def test_names_are_checked_before_anything_is_loaded() -> None:
     with pytest.raises(ValueError, match="resize=lanczos is none of tensorflow1, bilinear, clean"):
         resizing("lanczos")

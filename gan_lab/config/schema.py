@@ -70,6 +70,7 @@ class Config:
     evaluation: Any = MISSING
     protocol: Any = MISSING
     features: Any = MISSING
+    health: Any = MISSING
     tracker: Any = MISSING
     epochs: float = MISSING
     kimg: float | None = MISSING

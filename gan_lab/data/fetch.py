@@ -16,7 +16,7 @@ def md5(path: Path) -> str:
 
 
 def fetch(folder: Path, name: str, addresses: Sequence[str], checksum: str, dataset: str, download: bool = True) -> Path:
-    """The file ``name`` in ``folder``; if it isn't there and ``download`` is true, from the first of ``addresses`` that answers.
+    """The file ``name`` in ``folder``; where it is missing and ``download`` is true, from the first of ``addresses`` to answer.
 
     Raises:
         ValueError: it can't be had, or its MD5 sum is not ``checksum``; the message says where to put it.

@@ -31,11 +31,7 @@ FIGURES = (
 """Further curves of a run that has the figures: title, names, what the axis says."""
 
 
-SHARES = (
-    ("Fidelity and variety", ("precision", "recall", "coverage"), "share"),
-    ("Density", ("density",), "density"),
-    ("Fakes nearer to training images than those are to each other", ("copies",), "share"),
-)
+SHARES = (("Fidelity and variety", ("precision", "recall", "density", "coverage"), "share"),)
 """Further curves of scores, by what their names begin with."""
 
 

@@ -55,7 +55,7 @@ class Wandb(Tracker):
         self._run.log({"progress/images": images, name: self._wandb.Image(str(path))})
 
     def alarm(self, name: str, text: str, images: int) -> None:
-        self._run.alert(title=name, text=f"{text} ({images:,} images)", level=self._wandb.AlertLevel.WARN)
+        self._run.alert(title=name, text=f"{text} ({images:,} images)", level="WARN")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._run.summary.update({f"final/{name}": value for name, value in summary.items() if not isinstance(value, Mapping)})

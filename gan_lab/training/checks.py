@@ -123,7 +123,7 @@ class Overfitting(Check):
         self._high = self._high + 1 if value > self._limit else 0
         if self._high < self._patience:
             return ""
-        return f"{OVERFITTING} is {value:.3g}, above {self._limit:g}: held-out images are judged more like fakes than like reals"
+        return f"{OVERFITTING} is {value:.3g}, above {self._limit:g}: held-out images are judged more like fakes than reals"
 
     def state_dict(self) -> dict[str, Any]:
         return {"high": self._high}

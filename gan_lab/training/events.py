@@ -58,7 +58,14 @@ class Events:
     def __init__(self, schedule: Iterable[tuple[Cadence, Callable[[], None]]], end: int) -> None:
         self._schedule = list(schedule)
         self._end = end
+        self._latest: list[Callable[[], None]] = []
 
     def due(self, before: int, after: int) -> list[Callable[[], None]]:
         """The actions that fall into the images ``before < n <= after``."""
-        return [action for cadence, action in self._schedule if after >= self._end or cadence.between(before, after)]
+        at_end = after >= self._end
+        self._latest = [action for cadence, action in self._schedule if at_end or cadence.between(before, after)]
+        return self._latest
+
+    def left(self) -> list[Callable[[], None]]:
+        """Those that were not due when it was last asked: what is to be done where the end comes earlier than expected."""
+        return [action for _, action in self._schedule if action not in self._latest]

@@ -57,7 +57,9 @@ class Health:
             known = f"must be among {', '.join(checks)}" if checks else "nothing raises an alarm; health=watch does"
             raise ValueError(f"health.stop_at={unknown[0]}: {known}")
         if roll_back and score is None:
-            raise ValueError("health.roll_back=true: without a score (evaluation=none) no best checkpoint is kept to go back to")
+            raise ValueError(
+                "health.roll_back=true: without a score (evaluation=none) there is no best checkpoint to go back to"
+            )
         self._checks, self._score, self._stop_at, self._roll_back = dict(checks), score, frozenset(stop_at), roll_back
         self._tell = tell
         self.alarms: list[Alarm] = []
@@ -83,13 +85,13 @@ class Health:
                 changes[f"health/{name}"] = 1.0
             elif verdict == "" and lasting is not None:
                 lasting.over = images
-                log.info("%s is over at %s images", name, f"{images:,}")
+                log.info("alarm %s is over at %s images", name, f"{images:,}")
                 changes[f"health/{name}"] = 0.0
         return changes
 
     def _raise(self, alarm: Alarm) -> None:
         self.alarms.append(alarm)
-        log.warning("%s at %s images: %s", alarm.alarm, f"{alarm.images:,}", alarm.text)
+        log.warning("ALARM %s at %s images: %s", alarm.alarm, f"{alarm.images:,}", alarm.text)
         self._tell(alarm.alarm, alarm.text, alarm.images)
         if alarm.alarm in self._stop_at and self.ended_by is None:
             self.ended_by = alarm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,29 +52,31 @@ class HeldOut:
         with evaluating(self._game.generator), evaluating(self._game.discriminator):
             train = self._mean_of_reals(self._train, stage)
             gap = train - self._mean_of_fakes()
-            if not gap > 0:  # nor for a NaN
-                return {}
-            return {"d/overfitting": (train - self._mean_of_reals(self._held_out, stage)) / gap}
+            ratio = (train - self._mean_of_reals(self._held_out, stage)) / gap if gap > 0 else math.nan
+        return {"d/overfitting": ratio} if math.isfinite(ratio) else {}
 
     def _mean_of_reals(self, data: ImageSet, stage: Stage) -> float:
-        return _mean([self._judge(*stage.show(self._batch(data, part))) for part in self._parts()])
+        return _mean([self._judge(self._reals(data, part, stage), self._labels(data, part)) for part in self._parts()])
 
     def _mean_of_fakes(self) -> float:
         random = torch.Generator().manual_seed(self._seed)
         logits = []
         for part in self._parts():
-            labels = self._batch(self._train, part).labels
+            labels = self._labels(self._train, part)
             latents = self._game.latents.draw(part.stop - part.start, self._device, random)
-            logits.append(self._judge(self._game.generator(latents, self._game.labels.encode(labels)), labels))
+            logits.append(self._judge(self._game.generator(latents, labels), labels))
         return _mean(logits)
 
     def _judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        logits: Tensor = self._game.discriminator(images, self._game.labels.encode(labels)).logits
+        logits: Tensor = self._game.discriminator(images, labels).logits
         return logits
 
-    def _batch(self, data: ImageSet, part: slice) -> Batch:
+    def _reals(self, data: ImageSet, part: slice, stage: Stage) -> Tensor:
+        return stage.show(Batch(to_unit(data.images(part).to(self._device)), None)).real
+
+    def _labels(self, data: ImageSet, part: slice) -> Tensor | None:
         labels = data.labels_of(part)
-        return Batch(to_unit(data.images(part).to(self._device)), None if labels is None else labels.to(self._device))
+        return self._game.labels.encode(None if labels is None else labels.to(self._device))
 
     def _parts(self) -> Iterator[slice]:
         count = len(self._train)

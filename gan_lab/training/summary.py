@@ -18,6 +18,18 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def pace(images: int, images_per_epoch: int, seconds: float) -> dict[str, Any]:
+    """How far a training has come, and how fast."""
+    epochs = images / images_per_epoch
+    return {
+        "images": images,
+        "epochs": epochs,
+        "seconds": seconds,
+        "epoch_seconds": seconds / epochs if epochs else None,
+        "images_per_second": images / seconds if seconds else None,
+    }
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, the hardware, and the commit of the code if it runs from a checkout."""
     return {

@@ -6,7 +6,6 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from shlex import quote
 from typing import Any
 
 import torch
@@ -14,14 +13,17 @@ from torch import nn
 
 from gan_lab.data.images import NotFinite
 from gan_lab.data.stream import Batch, Stream
-from gan_lab.directory import RunDirectory
+from gan_lab.directory import RunDirectory, write_atomically
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
 from gan_lab.training import checkpoint
 from gan_lab.training.events import Cadences, Events
+from gan_lab.training.farewell import tell_how_to_go_on
 from gan_lab.training.growth import Growth, Stage
+from gan_lab.training.health import Health
 from gan_lab.training.interruption import Interruption
 from gan_lab.training.meter import Meter
+from gan_lab.training.overfitting import HeldOut, NothingHeldOut
 from gan_lab.training.phase import Phase
 from gan_lab.training.preview import Preview
 from gan_lab.training.round import Game
@@ -29,7 +31,7 @@ from gan_lab.training.sampling import Sampler
 from gan_lab.training.schedule import Schedule
 from gan_lab.training.scorekeeper import Scorekeeper
 from gan_lab.training.stopwatch import Stopwatch, peak_memory
-from gan_lab.training.summary import count_parameters, environment
+from gan_lab.training.summary import count_parameters, environment, pace
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class Trainer:
     growth: Growth
     schedule: Schedule
     scores: Scorekeeper
+    health: Health
+    held_out: HeldOut | NothingHeldOut
     preview: Preview
     tracker: Tracker
     report: Callable[..., None]
@@ -85,7 +89,7 @@ class Trainer:
         """Train to ``total_images``.
 
         Returns:
-            The summary, with status ``finished``.
+            The summary, with status ``finished``, or ``stopped early`` by an alarm.
 
         Raises:
             Diverged: with the summary's status set and the last healthy checkpoint left as it is.
@@ -102,6 +106,8 @@ class Trainer:
                     status = self._loop(interruption)
                 if status == "stopped":
                     self._checkpoint()
+                elif status == "stopped early":
+                    self._end_early()
             except (Diverged, NotFinite) as error:
                 status = "diverged"
                 raise Diverged(str(error)) from error
@@ -117,8 +123,10 @@ class Trainer:
                 break
             if interruption.signal is not None:
                 return "stopped"
+            if self.health.ended_by is not None:
+                return "stopped early"
             self.step(batch)
-        return "finished"
+        return "stopped early" if self.health.rolls_back else "finished"
 
     def step(self, batch: Batch) -> None:
         """The networks grow; each player whose turn it is moves once; the average follows; what falls due is done."""
@@ -182,12 +190,15 @@ class Trainer:
             raise Diverged(f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images")
 
     def _evaluate(self) -> None:
-        if self.images < self.total_images and not self.scores.affords(self.stopwatch.seconds):
+        at_end = self.images >= self.total_images or self.health.ended_by is not None
+        if not at_end and not self.scores.affords(self.stopwatch.seconds):
             return
-        if scores := self.scores.measure(self.sampler, self.images, self._telling("score")):
-            self._record(scores)
-            if self.scores.improve():
-                self._save("best")
+        scores = self.scores.measure(self.sampler, self.images, self._telling("score"))
+        overfitting = self.held_out(self.stage) if self.images else {}  # an untrained discriminator has no opinion
+        if figures := scores | overfitting:
+            self._record(figures)
+        if scores and self.scores.improve():
+            self._save("best")
 
     def _sample(self) -> None:
         images = self.sampler.generate(self.preview.latents, self.preview.labels)
@@ -201,17 +212,25 @@ class Trainer:
     def _report(self) -> None:
         self.report(self.directory)
 
+    def _end_early(self) -> None:
+        """An alarm ends the training: with all that belongs to an end, or as its best checkpoint."""
+        if not self.health.rolls_back:
+            for action in self.events.left():
+                action()
+            return
+        best = self.directory.checkpoint("best")
+        self.load_state_dict({**checkpoint.load(best), "health": self.health.state_dict()})  # the alarms are still to be told
+        write_atomically(self.directory.checkpoint("last"), best.read_bytes())
+        self.preview.drop_after(self.images)
+        self.tracker.roll_back(self.images)
+        self._sample()
+        log.info("back at the best checkpoint, of %s images", f"{self.images:,}")
+
     def _end(self, status: str) -> None:
         self.tracker.finish(self.summary(status))
         self.report(self.directory, final=True)
         log.info("%s at %s images after %.0f s of training", status, f"{self.images:,}", self.stopwatch.seconds)
-        if status == "finished":
-            log.info("look at %s and %s", self.directory.final, self.directory.report)
-        elif self.directory.checkpoint("last").exists():
-            other = " optimizer.lr=..." if status == "diverged" else ""  # the same values would diverge in the same way
-            log.info(
-                "go on from the last checkpoint: python -m gan_lab.train resume=%s%s", quote(str(self.directory.path)), other
-            )
+        tell_how_to_go_on(self.directory, status, self.health.ended_by)
 
     # -- what events are made of -----------------------------------------------------------------------------------------
 
@@ -220,7 +239,7 @@ class Trainer:
 
     def _record(self, figures: Mapping[str, float]) -> None:
         clock = {"images": self.images, "epoch": self.images / self.stream.images_per_epoch, "seconds": self.stopwatch.seconds}
-        self.tracker.metrics({**clock, **figures})
+        self.tracker.metrics({**clock, **figures, **self.health.look(figures, self.images)})
 
     def _save(self, which: str) -> None:
         if not checkpoint.is_finite(self.game.generator, self.game.discriminator):
@@ -228,23 +247,15 @@ class Trainer:
         checkpoint.save(self.directory.checkpoint(which), self.state_dict())
 
     def summary(self, status: str) -> dict[str, Any]:
-        epochs = self.images / self.stream.images_per_epoch
-        seconds = self.stopwatch.seconds
         return {
             "status": status,
             "name": self.info.name,
-            "images": self.images,
-            "epochs": epochs,
-            "seconds": seconds,
-            "epoch_seconds": seconds / epochs if epochs else None,
-            "images_per_second": self.images / seconds if seconds else None,
+            **pace(self.images, self.stream.images_per_epoch, self.stopwatch.seconds),
             "score": self.scores.name,
             "final": self.scores.latest,
             "best": self.scores.best,
-            "parameters": {
-                "generator": count_parameters(self.game.generator),
-                "discriminator": count_parameters(self.game.discriminator),
-            },
+            "alarms": self.health.summary(),
+            "parameters": {name: count_parameters(getattr(self.game, name)) for name in ("generator", "discriminator")},
             "peak_memory_mib": peak_memory(self.device),
             **environment(self.device),
         }
@@ -266,6 +277,7 @@ class Trainer:
             "labels": self.game.labels.state_dict(),
             "augment": self.game.augment.state_dict(),
             "scores": self.scores.state_dict(),
+            "health": self.health.state_dict(),
             "meter": self.meter.state_dict(),
             "tracker": self.tracker.state_dict(),
             "num_images": len(self.stream.data),
@@ -295,6 +307,7 @@ class Trainer:
         self.preview.latents = state["preview"]["latents"].to(self.device)
         self.preview.labels = None if state["preview"]["labels"] is None else state["preview"]["labels"].to(self.device)
         self.scores.load_state_dict(state["scores"])
+        self.health.load_state_dict(state["health"])
         self.meter.load_state_dict(state["meter"], self.device)
         self.tracker.load_state_dict(state["tracker"])
         self.info = replace(self.info, first_image=self.images)

@@ -207,7 +207,8 @@ class Pretrained(FeatureNetwork):
     def __init__(self, name: str, weights: Loaded, prepare: Preparation, description: str) -> None:
         super().__init__()
         self.name, self.prepare = name, prepare
-        self.description = f"{description} ({weights.path.name}, {weights.sha256[:PREFIX]}), {prepare.description}"
+        source = "published weights" if weights.published else weights.path.name
+        self.description = f"{description} ({source}, {weights.sha256[:PREFIX]}), {prepare.description}"
         self.fingerprint = fingerprint(prepare, description, weights.sha256, prepare.description)
 
     def look(self, values: Tensor) -> Extracted:
@@ -223,9 +224,8 @@ class Pretrained(FeatureNetwork):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Extracted:
-        return _joined(
-            [self.look(self.prepared(part)) for part in _parts(images)]
-        )  # a whole batch prepared would fill the memory
+        # prepared part by part: a whole batch at 299 pixels would fill the memory
+        return _joined([self.look(self.prepared(part)) for part in _parts(images)])
 
     def frozen(self) -> Self:
         """Ready for use: in evaluation mode, without gradients, laid out as convolutions are fastest."""
