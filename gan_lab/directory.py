@@ -5,7 +5,7 @@
     config.yaml      the resolved configuration, and the overrides it was composed from
     metrics.jsonl    one object a line, append only
     scores.json      what gan_lab.evaluate has found
-    summary.json     status, scores, speed, versions
+    summary.json     status, scores, alarms, speed, versions
     samples/         images-000000000.png ... final.png, reals.png
     checkpoints/     last.pt, best.pt
     losses.png       loss and accuracy of both players

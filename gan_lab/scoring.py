@@ -56,7 +56,13 @@ def build_suite(cfg: DictConfig, domain: Domain, reals: ImageSet, split: Callabl
 
 def choose_features(cfg: DictConfig, domain: Domain) -> str:
     """The first of ``cfg.features`` that can be had for such images without a download."""
-    return next(name for name in cfg.features if _source(cfg, name, {}).is_here(domain))
+    found = next((str(name) for name in cfg.features if _source(cfg, name, {}).is_here(domain)), None)
+    if found is None:
+        raise ValueError(
+            f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is at hand for these images; features=[...,random] "
+            "is for any, evaluation.features=... names one that may be downloaded"
+        )
+    return found
 
 
 def load_features(cfg: DictConfig, name: str, domain: Domain, settings: dict[str, Any]) -> FeatureNetwork:

@@ -26,8 +26,10 @@ OPTIONS = sorted(
     for file in folder.glob("*.yaml")
 )
 WITHOUT_FILES = {"dataset=fashion_mnist_10k", "dataset=folder"}
-BUILT_ELSEWHERE = {o for o in OPTIONS if o.startswith(("experiment", "debug", "sweep", "kind", "dataset"))} - WITHOUT_FILES
-"""Data sets are read from made files in test_sources, benchmarks and sweeps run in test_commands."""
+ELSEWHERE = ("experiment", "debug", "sweep", "kind", "dataset", "features", "protocol")
+BUILT_ELSEWHERE = {o for o in OPTIONS if o.startswith(ELSEWHERE)} - WITHOUT_FILES
+"""Data sets are read from made files in test_sources, feature networks and protocols built in test_feature_networks and
+test_protocols, benchmarks and sweeps run in test_commands."""
 NEEDS_CUDA = {"precision=tf32"}
 
 
@@ -125,6 +127,11 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("device=cuda", "device=cuda: this machine, or this build of PyTorch, has no CUDA"),
         ("device=tpu", "device=tpu: must be auto, cpu, cuda"),
         ("dataset=folder dataset.path=/nowhere/at/all", "there is no such folder"),
+        ("evaluation.features=inceptoin", "evaluation.features=inceptoin: must be auto or one of inception, domain, random"),
+        ("features=[vgg16]", "evaluation.features=auto: none of vgg16 is at hand"),
+        ("protocol.lab.num_fakes=1", "num_fakes=1: a covariance needs at least 2 images"),
+        ("evaluation.metrics.frechet.bootstrap=1", "bootstrap=1"),
+        ("evaluation.metrics.neighbours.reach=0", "reach=0"),
         ("console=loud", "console=loud: must be one of auto, live, plain"),
         ("tracker=wandb tracker.wandb.mode=sometimes", "must be offline, online or disabled"),
         ("schedule=linear schedule.end=-1", "end=-1"),

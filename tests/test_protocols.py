@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from conftest import run_module
+from conftest import compose_config, run_module
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
+from gan_lab.config import CONF_DIR, instantiate
 from gan_lab.data.images import to_picture
 from gan_lab.data.sources.embedded import EmbeddedFashionMnist
 
@@ -27,6 +29,15 @@ torch_fidelity = pytest.importorskip("torch_fidelity")
 
 CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10" / "train.zip"
 """Photographs beside this checkout, where there are any; the embedded garments do as well, in grey."""
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (CONF_DIR / "protocol").glob("*.yaml")))
+def test_every_protocol_asks_for_what_there_is(name: str) -> None:
+    cfg = compose_config(f"protocol=[{name}]", "evaluation=full")
+    protocol = instantiate(cfg.protocol[name], "protocol")
+    assert set(protocol.metrics or []) <= set(cfg.evaluation.metrics)
+    if protocol.features != "auto":
+        instantiate(OmegaConf.merge(cfg.features[protocol.features], protocol.settings), "features")
 
 
 def write_pictures(folder: Path, first: int, count: int) -> Path:
@@ -69,7 +80,7 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ours(fakes: Path, reals: Path, weights: Path, protocols: str, cwd: Path) -> dict[str, dict[str, float]]:
-    own = [f"features.inception.weights={weights}", "evaluation=full", "evaluation.metrics.kernel.subset_size=10"]
+    own = [f"features.inception.weights={weights}", "evaluation=full", "evaluation.metrics.kernel.subset_size=6"]
     own += [
         "evaluation.metrics.classifier_score.splits=2",
         "evaluation.metrics.sliced=null",
@@ -102,7 +113,7 @@ def theirs(fakes: Path, reals: Path, weights: Path) -> dict[str, float]:
         feature_extractor="inception-v3-compat",
         feature_extractor_weights_path=str(weights),
         isc_splits=2,
-        kid_subset_size=10,
+        kid_subset_size=6,
         verbose=False,
         cache=False,
         save_cpu_ram=True,
@@ -110,7 +121,7 @@ def theirs(fakes: Path, reals: Path, weights: Path) -> dict[str, float]:
     )
 
 
-@pytest.mark.parametrize("count", [16, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_fid_kid_is_precision_and_recall_are_torch_fidelitys(count: int, inception_weights: Path, tmp_path: Path) -> None:
     fakes, reals = write_pictures(tmp_path / "fakes", 0, count), write_pictures(tmp_path / "reals", count, count + 4)
     found = ours(fakes, reals, inception_weights, "[torch_fidelity]", tmp_path)["torch_fidelity"]

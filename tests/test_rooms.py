@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEAF_ROOMS = {"terms", "models", "data", "metrics", "tracking", "reporting", "sweeps"}
 KNOWS_HYDRA = {"config", "train.py", "sample.py", "report.py", "benchmark.py", "prepare.py"}
-KNOWS_OMEGACONF = KNOWS_HYDRA | {"build.py", "describe.py", "players.py"}
+KNOWS_OMEGACONF = KNOWS_HYDRA | {"build.py", "describe.py", "health.py", "players.py"}
 OUTSIDE = {
     "hydra": KNOWS_HYDRA,
     "omegaconf": KNOWS_OMEGACONF,

@@ -50,7 +50,7 @@ class Paths:
     """Folders outside the run directory."""
 
     data: str = MISSING
-    weights: str = MISSING
+    weights: str | None = MISSING
 
 
 @dataclass

@@ -184,6 +184,7 @@ IN_A_LINE = {
     "d/accuracy_real": "d/real",
     "d/accuracy_fake": "d/fake",
     "g/fool_rate": "g/fool",
+    "d/overfitting": "d/overfit",
     "growth/size": "size",
     "growth/alpha": "alpha",
     "time/images_per_second": "images/s",

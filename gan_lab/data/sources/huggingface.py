@@ -39,8 +39,8 @@ class HuggingFace(Source):
         except ModuleNotFoundError as error:
             raise ValueError("dataset=huggingface needs the package datasets: pip install 'gan_lab[huggingface]'") from error
         try:
-            here = datasets.DownloadConfig(local_files_only=not self.download)
-            stored = datasets.load_dataset(self._path, split=self.split, download_config=here)
+            here = {} if self.download else {"download_config": datasets.DownloadConfig(local_files_only=True)}
+            stored = datasets.load_dataset(self._path, split=self.split, **here)
         except Exception as error:  # the hub's client raises many kinds: offline, no such name, no such split
             raise ValueError(f"dataset.path={self._path} could not be loaded from the hub ({error})") from error
         for column in filter(None, (self._image, self._label)):
