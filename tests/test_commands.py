@@ -69,14 +69,15 @@ def test_the_summary_says_what_was_done_and_how_it_was_scored(finished: RunDirec
     assert (summary["status"], summary["images"], summary["epochs"]) == ("finished", 128, 2)
     assert summary["final"]["fd_fashion"] == finished.history()[-1]["fd_fashion"]
     assert summary["best"]["fd_fashion"] <= summary["final"]["fd_fashion"]
-    assert summary["final"]["protocol"]["fakes"] == "32, latents of seed 0"
+    protocol = summary["final"]["protocols"]["lab"]
+    assert protocol["fakes"] == 32 and protocol["reals"] == "all 64 training images" and summary["score"] == "fd_fashion"
     assert summary["epoch_seconds"] == pytest.approx(summary["seconds"] / 2)
     assert summary["parameters"]["generator"] > 0 and summary["versions"]["torch"] == torch.__version__
 
 
 def test_a_piped_console_is_one_line_a_tick(finished: RunDirectory) -> None:
     lines = (finished.path.parent / "stdout.txt").read_text().splitlines()
-    assert [line.split()[0] for line in lines[:5]] == ["run", "data", "networks", "game", "training"]
+    assert [line.split()[0] for line in lines[:5]] == ["run", "data", "networks", "game", "score"]
     ticks = [line for line in lines if "d/loss" in line]
     assert len(ticks) == 2 and all(
         re.match(r"epoch \d\.00  0\.1k images  d/loss .* g/loss .* images/s .* s/epoch", t) for t in ticks
@@ -92,7 +93,7 @@ def test_pictures_are_pictures(finished: RunDirectory) -> None:
 
 def test_the_report_stands_alone(finished: RunDirectory) -> None:
     page = finished.report.read_text()
-    assert "finished" in page and "fd_fashion" in page and page.count("<svg") == 5
+    assert "finished" in page and "fd_fashion" in page and page.count("<svg") == 6
     assert not re.search(r'(src|href)="(?!data:|#)', page), "a page that needs other files or a network"
     before = finished.report.stat().st_mtime_ns
     done = run_module("report", "run=run", cwd=finished.path.parent)

@@ -325,6 +325,27 @@ def test_images_are_generated_once_and_networks_shared(tmp_path: Path) -> None:
     assert flat["fd_random"] == both[0].scores["fd_random"] and flat["p1/fd_random"] == both[1].scores["fd_random"]
 
 
+def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("reference", "suite"):
+        monkeypatch.setattr(f"gan_lab.metrics.{module}.PIXEL_BYTES", 30 * 256)
+
+    class Pixels(Metric):
+        needs = frozenset(["pixels", "labels"])
+
+        def __call__(self, fakes: Sample, reals: Sample, network: object) -> dict[str, float]:
+            assert fakes.pixels is not None and reals.pixels is not None and reals.places is not None
+            assert len(fakes.pixels) == 40 and len(fakes) == 50  # whole batches of 20
+            assert len(reals.pixels) == 30 and reals.places[-1] == 59  # from all of the set
+            assert reals.labels_of_pixels is not None and torch.equal(reals.labels_of_pixels, reals.places % 7)
+            return {"seen": 1.0}
+
+    data = image_set(noise(60), [n % 7 for n in range(60)], tuple("abcdefg"))
+    measure = Measure("p", protocol(), NETWORK, {"pixels": Pixels()}, GREY, data, 0)
+    suite = Suite([measure], References(tmp_path), 20, seed=3)
+    suite.prepare(CPU)
+    assert suite(from_latents)[0].scores == {"seen": 1.0} and suite.score_name is None
+
+
 def test_a_protocol_may_name_its_metrics(tmp_path: Path) -> None:
     only = suite_of(tmp_path, noise(60), [protocol(metrics=["kernel"])])
     assert (

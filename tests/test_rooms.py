@@ -13,8 +13,8 @@ PACKAGE = Path(gan_lab.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEAF_ROOMS = {"terms", "models", "data", "metrics", "tracking", "reporting", "sweeps"}
-KNOWS_HYDRA = {"config", "train.py", "sample.py", "report.py", "benchmark.py", "prepare.py"}
-KNOWS_OMEGACONF = KNOWS_HYDRA | {"build.py", "describe.py", "health.py", "players.py"}
+KNOWS_HYDRA = {"config", "train.py", "evaluate.py", "sample.py", "report.py", "benchmark.py", "prepare.py"}
+KNOWS_OMEGACONF = KNOWS_HYDRA | {"build.py", "describe.py", "evaluations", "health.py", "players.py", "scoring.py"}
 OUTSIDE = {
     "hydra": KNOWS_HYDRA,
     "omegaconf": KNOWS_OMEGACONF,
@@ -25,6 +25,7 @@ OUTSIDE = {
 }
 BESIDE = {
     ("metrics", "data.images"),
+    ("metrics", "directory"),
     ("data", "directory"),
     ("tracking", "directory"),
     ("reporting", "directory"),

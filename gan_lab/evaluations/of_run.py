@@ -28,8 +28,7 @@ def evaluate_run(cfg: DictConfig) -> None:
     directory = RunDirectory.find(cfg.run)
     runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints, cfg.device)
     source = build_source(cfg)
-    data = load_data(source)
-    suite = suite_of(cfg, source, data)
+    suite = suite_of(cfg, source, load_data(source))
     if not suite.measures:
         raise ValueError("evaluation=none measures nothing; evaluation=fast or evaluation=full do")
     with progress_of("real images", "images") as progress:
@@ -39,7 +38,7 @@ def evaluate_run(cfg: DictConfig) -> None:
         with progress_of(f"fakes of {which}", "images") as progress:
             results = _measure(suite, run, progress)
         found.append(records.record({"checkpoint": which, "images": run.images_seen}, results))
-        save_nearest(suite.measures[0], results[0].fakes, data, directory.samples / f"nearest-{which}.png")
+        save_nearest(suite.measures[0], results[0].fakes, directory.samples / f"nearest-{which}.png")
     path = Path(cfg.out).expanduser() if cfg.out else directory.scores
     records.append(path, found)
     records.show({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in found})

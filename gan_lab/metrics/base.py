@@ -12,6 +12,9 @@ from torch import Tensor
 from gan_lab.metrics.networks import FeatureNetwork
 from gan_lab.metrics.statistics import Statistics
 
+PIXEL_BYTES = 2**30
+"""Of pixels kept of a sample; what looks at them takes a few thousand images."""
+
 
 @dataclass
 class Sample:
@@ -21,7 +24,8 @@ class Sample:
         statistics: mean and covariance of the features.
         features: ``[N, num_features]`` float32.
         logits: ``[N, num_classes]`` float32, of a network that has classes.
-        pixels: ``[N, C, H, W]`` uint8.
+        pixels: ``[M, C, H, W]`` uint8, of all images or, of large ones, of as many as :data:`PIXEL_BYTES` hold.
+        places: ``[M]`` int64, which images those are; None: all.
         labels: ``[N]`` int64 class numbers the images were made, or stored, under.
         classes: the names of the labels.
         memo: what metrics have computed of this sample and may want again, by name.
@@ -31,12 +35,18 @@ class Sample:
     features: Tensor | None = None
     logits: Tensor | None = None
     pixels: Tensor | None = None
+    places: Tensor | None = None
     labels: Tensor | None = None
     classes: Sequence[str] = ()
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.statistics.count
+
+    @property
+    def labels_of_pixels(self) -> Tensor | None:
+        """Labels of the images whose pixels are there."""
+        return self.labels if self.labels is None or self.places is None else self.labels[self.places]
 
 
 class Metric(ABC):

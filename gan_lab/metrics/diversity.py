@@ -88,8 +88,9 @@ def _groups(sample: Sample, by_class: bool) -> dict[int, Tensor]:
     assert sample.pixels is not None
     if not by_class:
         return {0: torch.arange(len(sample.pixels))} if len(sample.pixels) > 1 else {}
-    assert sample.labels is not None
-    members = {number: (sample.labels == number).nonzero().flatten() for number in range(len(sample.classes))}
+    labels = sample.labels_of_pixels
+    assert labels is not None
+    members = {number: (labels == number).nonzero().flatten() for number in range(len(sample.classes))}
     return {number: places for number, places in members.items() if len(places) > 1}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from gan_lab.data.images import ImageSet
 from gan_lab.directory import locked, write_atomically
-from gan_lab.metrics.base import Sample
+from gan_lab.metrics.base import PIXEL_BYTES, Sample
 from gan_lab.metrics.networks import FeatureNetwork
 from gan_lab.metrics.statistics import Statistics
 
@@ -59,11 +60,13 @@ class References:
             except OSError as error:
                 log.warning("the statistics of the real images can't be kept in %s (%s)", self._folder, error.strerror or error)
                 kept = kept or _take(data, network, needs, batch_size, progress)
+        places = torch.linspace(0, len(data) - 1, min(len(data), PIXEL_BYTES // math.prod(data.shape))).long()
         return Sample(
             Statistics.from_state(kept["statistics"], ddof),
             kept["features"] if "features" in needs else None,
             kept["logits"] if "logits" in needs else None,
-            pixels=data.images(slice(None)) if "pixels" in needs else None,
+            pixels=data.images(places) if "pixels" in needs else None,
+            places=places,
             labels=None if data.is_multi_label else data.labels_of(slice(None)),
             classes=() if data.is_multi_label else data.classes,
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.data.images import ImageSet
-from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.base import PIXEL_BYTES, Metric, Sample
 from gan_lab.metrics.networks import Domain, Extracted, FeatureNetwork
 from gan_lab.metrics.protocol import Protocol
 from gan_lab.metrics.reference import Progress, References
@@ -125,18 +125,22 @@ class _Collector:
 
     def add(self, images: Tensor, labels: Tensor | None, extracted: Extracted) -> None:
         self.statistics.add(extracted.features)
-        there = {"features": extracted.features, "logits": extracted.logits, "pixels": images, "labels": labels}
+        kept = len(self.parts.get("pixels", ())) * images.numel() < PIXEL_BYTES
+        there = {
+            "features": extracted.features,
+            "logits": extracted.logits,
+            "labels": labels,
+            "pixels": images if kept else None,
+        }
         for name, tensor in there.items():
             if name in self.measure.needs and tensor is not None:
                 self.parts.setdefault(name, []).append(tensor.cpu())
 
     def sample(self) -> Sample:
         assert self.measure.reals is not None
-        return Sample(
-            self.statistics,
-            classes=self.measure.reals.classes,
-            **{name: torch.cat(parts) for name, parts in self.parts.items()},  # type: ignore[arg-type]
-        )
+        found: dict[str, Any] = {name: torch.cat(parts) for name, parts in self.parts.items()}
+        places = torch.arange(len(found["pixels"])) if "pixels" in found else None
+        return Sample(self.statistics, classes=self.measure.reals.classes, places=places, **found)
 
 
 class Suite:

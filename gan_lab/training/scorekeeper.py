@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from gan_lab.directory import with_error
 from gan_lab.metrics.reference import Progress
 from gan_lab.metrics.suite import Suite
 from gan_lab.training.sampling import Sampler
+
+log = logging.getLogger(__name__)
+
+LONG = 60.0
+"""Seconds a score may take before it is said how it could take fewer."""
 
 
 class Scorekeeper:
@@ -32,6 +39,7 @@ class Scorekeeper:
         self.best: dict[str, Any] = {}
         self._max_share = max_share
         self._seconds = self._last = 0.0
+        self._warned = False
 
     @property
     def name(self) -> str | None:
@@ -53,6 +61,13 @@ class Scorekeeper:
         results = self.suite(sampler.draw, progress)
         self._last = time.perf_counter() - start
         self._seconds += self._last
+        if self._last > LONG and self._max_share is None and not self._warned:
+            self._warned = True
+            log.warning(
+                "a score took %.0f s; fewer evaluation.num_fakes, evaluation.features=domain or random, or "
+                "evaluation.max_share=0.1 make scores cost less",
+                self._last,
+            )
         scores = self.suite.flat(results)
         self.latest = {**scores, "images": images, "protocols": {result.name: result.protocol for result in results}}
         return {**scores, "time/evaluation": self._last}
@@ -66,6 +81,15 @@ class Scorekeeper:
             return False
         self.best = self.latest
         return True
+
+    def told(self) -> str:
+        """The latest score in words, and the best where that is another: ``fd_fashion 12.3 ± 0.3``; empty without one."""
+        if self.name is None or not self.latest:
+            return ""
+        told = f"{self.name} {with_error(self.latest, self.name)}"
+        if self.best["images"] == self.latest["images"]:
+            return told
+        return f"{told}, best {with_error(self.best, self.name)} at {self.best['images']:,} images"
 
     def state_dict(self) -> dict[str, Any]:
         return {"latest": self.latest, "best": self.best, "seconds": self._seconds, "last": self._last}

@@ -230,6 +230,8 @@ class Trainer:
         self.tracker.finish(self.summary(status))
         self.report(self.directory, final=True)
         log.info("%s at %s images after %.0f s of training", status, f"{self.images:,}", self.stopwatch.seconds)
+        if score := self.scores.told():
+            log.info("score: %s", score)
         tell_how_to_go_on(self.directory, status, self.health.ended_by)
 
     # -- what events are made of -----------------------------------------------------------------------------------------
