@@ -125,12 +125,12 @@ class _Collector:
 
     def add(self, images: Tensor, labels: Tensor | None, extracted: Extracted) -> None:
         self.statistics.add(extracted.features)
-        kept = len(self.parts.get("pixels", ())) * images.numel() < PIXEL_BYTES
+        room = sum(part.numel() for part in self.parts.get("pixels", ())) < PIXEL_BYTES
         there = {
             "features": extracted.features,
             "logits": extracted.logits,
             "labels": labels,
-            "pixels": images if kept else None,
+            "pixels": images if room else None,
         }
         for name, tensor in there.items():
             if name in self.measure.needs and tensor is not None:
