@@ -23,7 +23,7 @@ from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.players import build_discriminator, build_generator
 from gan_lab.reporting.live import LiveReport
-from gan_lab.scoring import build_suite
+from gan_lab.scoring import AUTO, build_suite, choose_features
 from gan_lab.terms.base import RoundView, Term
 from gan_lab.tracking import Trackers
 from gan_lab.tracking.console import Console, progress_of
@@ -228,6 +228,12 @@ def build_preview(job: Job, game: Game, device: torch.device) -> Preview:
 
 def build_scorekeeper(cfg: DictConfig, source: Source, data: ImageSet) -> Scorekeeper:
     """What is measured of the run's sampling generator."""
+    if cfg.evaluation.metrics and cfg.evaluation.features == AUTO:
+        cfg.evaluation.features = choose_features(
+            cfg, domain_of(source, data)
+        )  # a resume keeps to it, whatever is there by then
+        for protocol in cfg.protocol.values():
+            protocol.features = cfg.evaluation.features if protocol.features == AUTO else protocol.features
     suite = suite_of(cfg, source, data)
     if standing := [m.name for m in suite.measures if m.protocol.batch_norm != "running"]:
         raise ValueError(f"protocol.{standing[0]}.batch_norm: in training scores use running statistics; gan_lab.evaluate can")
@@ -240,8 +246,13 @@ def suite_of(cfg: DictConfig, source: Source, data: ImageSet) -> Suite:
     def split(name: str) -> ImageSet:
         return load_data(instantiate(cfg.dataset, "dataset", split=name, limit=None))
 
+    return build_suite(cfg, domain_of(source, data), data, split)
+
+
+def domain_of(source: Source, data: ImageSet) -> Domain:
+    """What the images of a data set are, for feature networks."""
     channels, size, _ = data.shape
-    return build_suite(cfg, Domain(source.domain, channels, size), data, split)
+    return Domain(source.domain, channels, size)
 
 
 def build_trackers(cfg: DictConfig) -> Trackers:

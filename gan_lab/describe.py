@@ -100,8 +100,7 @@ def _score(suite: Suite) -> dict[str, str]:
     """What the run is judged by, and how it is taken."""
     if suite.score_name is None:
         return {}
-    measure = suite.measures[0]
-    taken = measure.record(measure.protocol.num_fakes)
+    taken = suite.record()
     return {"score": f"{suite.score_name}: {taken['fakes']:,} fakes against {taken['reals']}, {taken['features']}"}
 
 

@@ -167,6 +167,10 @@ class RunDirectory:
             raise ValueError(f"{self.summary} is not the summary of a run")
         return summary
 
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What ``scores.json`` holds, oldest first; see :func:`read_evaluations`."""
+        return read_evaluations(self.scores)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this process; the system lets go of it even when the process is killed.
@@ -187,6 +191,24 @@ class RunDirectory:
             yield
         finally:
             os.close(handle)
+
+
+def read_evaluations(path: Path) -> list[dict[str, Any]]:
+    """The evaluations kept in a file, oldest first; none where there is no file.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if not path.exists():
+        return []
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(kept, list) and all(isinstance(entry, dict) and "results" in entry for entry in kept)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can't be read as scores of gan_lab ({error})") from error
+    if not whole:
+        raise ValueError(f"{path} holds no scores of gan_lab")
+    return kept
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

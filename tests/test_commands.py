@@ -93,7 +93,7 @@ def test_pictures_are_pictures(finished: RunDirectory) -> None:
 
 def test_the_report_stands_alone(finished: RunDirectory) -> None:
     page = finished.report.read_text()
-    assert "finished" in page and "fd_fashion" in page and page.count("<svg") == 6
+    assert "finished" in page and "fd_fashion" in page and page.count("<svg") == 7
     assert not re.search(r'(src|href)="(?!data:|#)', page), "a page that needs other files or a network"
     before = finished.report.stat().st_mtime_ns
     done = run_module("report", "run=run", cwd=finished.path.parent)

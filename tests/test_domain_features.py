@@ -175,11 +175,16 @@ def test_the_command_fits_and_the_next_training_finds_it(tmp_path: Path) -> None
     np.savez(pictures, images=data.pixels[..., 0], labels=data.labels)
     own = ["dataset=folder", f"dataset.path={pictures}", "dataset.size=16", "dataset.channels=1"]
     own += [f"paths.data={tmp_path}", f"paths.weights={tmp_path}", "device=cpu"]
-    done = run_module("evaluate", "fit_features=true", *own, "fit.recipe.width=4", "fit.recipe.epochs=3", cwd=tmp_path)
+    done = run_module("evaluate", "fit_features=true", *own, "fit.recipe.width=4", "fit.recipe.epochs=20", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "of 30 held-out images right, 270 learnt from" in done.stdout and "fd_pictures-" in done.stdout
     trained = run_module("train", *own, "debug=small", "epochs=1", "evaluation.num_fakes=40", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "fd_pictures-" in (tmp_path / "run" / "summary.json").read_text()
-    refused = run_module("evaluate", "fit_features=true", *own, "fit.held_out=1.5", cwd=tmp_path)
-    assert refused.returncode == 1 and "fit.held_out=1.5" in refused.stderr
+    for extra, message in {
+        "fit.held_out=1.5": "fit.held_out=1.5",
+        "fit.recipe.epochs=1": "is there already, and scores were taken in its features: fit.overwrite=true",
+        "dataset.limit=100": "is there already",
+    }.items():
+        refused = run_module("evaluate", "fit_features=true", *own, extra, cwd=tmp_path)
+        assert refused.returncode == 1 and message in refused.stderr

@@ -19,6 +19,7 @@ from gan_lab.build import build_trainer
 from gan_lab.data.images import NotFinite, to_uint8
 from gan_lab.directory import RunDirectory
 from gan_lab.evaluate import main
+from gan_lab.evaluations.of_pairs import pairing
 from gan_lab.run import Run
 from gan_lab.training import checkpoint
 from gan_lab.training.trainer import Diverged, Trainer
@@ -122,6 +123,11 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(run: Path, tmp_path
     assert evaluate("run=other", "checkpoints=last", "evaluation.num_fakes=40", cwd=tmp_path).returncode == 0
     refused = evaluate("compare=[run,other]", cwd=tmp_path)
     assert refused.returncode == 1 and "lab: fakes is 32 and 40" in refused.stderr
+    went_on = run_module("train", "resume=other", "epochs=3", cwd=tmp_path)
+    assert went_on.returncode == 0, went_on.stderr
+    newer = evaluate("compare=[run,other]", cwd=tmp_path)  # what was found of an earlier state no longer counts
+    final = json.loads((tmp_path / "other" / "summary.json").read_text())["final"]["fd_fashion"]
+    assert newer.returncode == 0 and f"{final:.4g}" in newer.stdout, newer.stderr
     assert evaluate("compare=[run]", cwd=tmp_path).returncode == 1
 
 
@@ -136,7 +142,13 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(run: Path, tmp_path
         (["run=run", "protocol=[fid10k_test]"], "fashion_mnist_10k has all"),
         (["run=run", "evaluation.features=random", "protocol.lab.split=test"], "dataset.split=test: fashion_mnist_10k has all"),
         (["run=run", "checkpoints=final"], "checkpoint=final: must be last or best"),
-        (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be at least 1"),
+        (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be a whole number, at least 1"),
+        (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
+        (["run=run", "checkpoints=[]"], "name last, best or both"),
+        (["run=run", "evaluation=pairs"], "evaluation=pairs is of folders"),
+        (["run=run", "protocol=[stacked_mnist]"], "this evaluation has none of its metrics (modes)"),
+        (["run=run", "out=run"], "out=run is a folder"),
+        (["compare=run"], "give two or more run directories"),
     ],
 )
 def test_what_can_not_be_evaluated_is_refused_with_a_reason(
@@ -175,6 +187,19 @@ def test_folders_need_no_run(tmp_path: Path) -> None:
     assert zero["results"]["lab"]["scores"]["copies_random"] == 1
 
 
+def test_classes_of_folders_are_matched_by_their_names(tmp_path: Path) -> None:
+    for side, classes in (("fakes", "ac"), ("reals", "abc")):
+        (tmp_path / side).mkdir()
+        for name in classes:
+            write_pictures(tmp_path / side / name, 6, ord(name))  # the same pictures under the same name
+    own = ["evaluation=full", "evaluation.metrics.sliced=null"]
+    done = evaluate("fakes=fakes", "reals=reals", "out=s.json", *own, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (entry,) = scores_of(tmp_path / "s.json")
+    by_class = entry["results"]["lab"]["details"]["fd_random by class"]
+    assert by_class == {"a": pytest.approx(0, abs=1e-6), "c": pytest.approx(0, abs=1e-6)}
+
+
 def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path, refusal: Refusal) -> None:
     write_pictures(tmp_path / "small", 4, 0)
     write_pictures(tmp_path / "large", 4, 0, size=24)
@@ -197,7 +222,29 @@ def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path, refusal: R
     assert "4 images and reals=more 5" in refusal(
         "fakes=small", f"reals={write_pictures(tmp_path / 'more', 5, 0).name}", *PAIRS
     )
-    assert "its pair by the order of names, 24x24" in refusal("fakes=small", "reals=large", *PAIRS)
+    assert "its pair by its name, 24x24" in refusal("fakes=small", "reals=large", *PAIRS)
+    assert "of folders all images are taken" in refusal("fakes=small", "reals=large", "evaluation.num_fakes=3")
+    assert "out=small is a folder" in refusal("fakes=small", "reals=small", "out=small")
+
+
+def test_pairs_are_found_by_their_names() -> None:
+    hr, sr = ["1", "10", "2"], ["10_x4", "1_x4", "2_x4"]
+    assert pairing(sr, hr) == [(1, 0), (0, 1), (2, 2)] and pairing(hr, sr) == [(0, 1), (1, 0), (2, 2)]
+    assert sorted(pairing(["b", "a"], ["a", "b"])) == [(0, 1), (1, 0)]
+    for fakes, reals in ((["a", "b"], ["a", "c"]), (["a_x2", "b_x4"], ["a", "b"]), (["a", "a"], ["a", "b"])):
+        with pytest.raises(ValueError, match="has no partner, or several"):
+            pairing(fakes, reals)
+
+
+def test_deep_greys_are_compared_in_their_own_range(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        for n in range(2):
+            Image.fromarray(random.integers(0, 65536, (16, 16), dtype=np.uint16)).save(tmp_path / side / f"{n}.png")
+    done = evaluate("fakes=a", "reals=b", "out=pairs.json", *PAIRS, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert scores_of(tmp_path / "pairs.json")[0]["results"]["pairs"]["scores"]["psnr"] < 10  # independent noise has 7.8 dB
 
 
 PAIRS = ["evaluation=pairs", "evaluation.pairs.lpips=null", "evaluation.border=1"]
@@ -245,6 +292,26 @@ def test_scores_wait_when_their_share_of_the_time_is_used_up(tmp_path: Path) -> 
     assert scored == [0, 192]  # nothing is known of what a score costs before the first, and the last is always taken
     with pytest.raises(ValueError, match=r"evaluation\.max_share=2"):
         build_trainer(make_job(tmp_path / "no", "evaluation.max_share=2"))
+
+
+def test_a_best_checkpoint_is_not_lost_when_scores_are_taken_otherwise(run: Path, tmp_path: Path) -> None:
+    before = json.loads((run / "summary.json").read_text())["best"]
+    done = run_module("train", "resume=run", "epochs=3", "evaluation.num_fakes=40", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "do not compare with those before (fakes was 32 and is 40)" in done.stdout
+    kept = checkpoint.load(run / "checkpoints" / f"best-{before['images']}.pt")
+    assert kept["images"] == before["images"] and kept["scores"]["best"]["fd_fashion"] == before["fd_fashion"]
+    assert json.loads((run / "summary.json").read_text())["best"]["images"] > 128
+
+
+def test_a_run_keeps_the_features_that_auto_chose(run: Path) -> None:
+    assert "features: domain" in (run / "config.yaml").read_text()
+
+
+def test_a_run_of_an_earlier_version_is_told_of(run: Path, refusal: Refusal) -> None:
+    config, new = run / "config.yaml", ("  protocol:", "  - lab")
+    config.write_text("\n".join(line for line in config.read_text().splitlines() if not line.startswith(new)))
+    assert "was trained by an earlier version of gan_lab" in refusal("run=run")
 
 
 def test_standing_statistics_are_not_for_training(tmp_path: Path) -> None:

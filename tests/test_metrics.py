@@ -138,6 +138,13 @@ def test_the_distance_within_classes() -> None:
 # -- against torch-fidelity, on the same features ------------------------------------------------------------------------
 
 
+def test_features_that_are_no_numbers_are_refused() -> None:
+    broken = features(50, 4, 1)
+    broken[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="not finite: its weights are broken"):
+        statistics(broken)
+
+
 @pytest.fixture(scope="module")
 def both() -> tuple[Tensor, Tensor]:
     return features(300, 16, seed=4).relu(), features(250, 16, seed=5, offset=0.2).relu()
@@ -163,13 +170,18 @@ def test_the_kernel_distances_error_bar_is_how_far_other_draws_move_it() -> None
     assert np.mean([s["kd_random_error"] for s in scores]) == pytest.approx(1.96 * deviation, rel=0.35)
 
 
+def test_a_kernel_distance_of_the_whole_sets_has_no_error_bar() -> None:
+    a, b = sample(features(80, 4, 1)), sample(features(90, 4, 2))
+    assert set(Kernel(5, 100, 0)(a, b, NETWORK)) == {"kd_random", "kd_random_std"}
+
+
 def test_the_classifier_score_is_torch_fidelitys() -> None:
     reference = pytest.importorskip("torch_fidelity.metric_isc")
     logits = 3 * features(203, 10, seed=6)
     expected = reference.isc_features_to_metric(logits, splits=10, shuffle=True, rng_seed=2020)
     found = ClassifierScore(splits=10, seed=2020)(sample(logits, logits=logits), sample(logits), NETWORK)
     assert found["cs_random"] == pytest.approx(expected["inception_score_mean"], rel=1e-6)
-    assert found["cs_random_error"] == pytest.approx(expected["inception_score_std"], rel=1e-6)
+    assert found["cs_random_std"] == pytest.approx(expected["inception_score_std"], rel=1e-6)
 
 
 def test_precision_and_recall_are_torch_fidelitys(both: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +210,9 @@ def test_training_images_learnt_by_heart_are_counted() -> None:
     metric = Neighbours(3, 5, copies_quantile=0.02)
     assert metric(sample(fresh), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.02, abs=0.015)
     assert metric(sample(copied), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.4 + 0.6 * 0.02, abs=0.02)
+    doubled = torch.cat([reals[:1000], reals[:1000]])  # a double of each real leaves no distance to compare with
+    assert metric(sample(reals[:500]), sample(doubled), NETWORK)["copies_random"] == 1
+    assert metric(sample(fresh), sample(doubled), NETWORK)["copies_random"] == 0
     distances, places = nearest(copied[600:], reals, 2)
     assert torch.equal(places[:, 0], torch.arange(400)) and (distances[:, 0] < distances[:, 1]).all()
 
@@ -346,13 +361,16 @@ def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatc
     assert suite(from_latents)[0].scores == {"seen": 1.0} and suite.score_name is None
 
 
-def test_a_protocol_may_name_its_metrics(tmp_path: Path) -> None:
+def test_a_protocol_may_name_its_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     only = suite_of(tmp_path, noise(60), [protocol(metrics=["kernel"])])
     assert (
         set(only(from_latents)[0].scores) == {"kd_random", "kd_random_std", "kd_random_error"}
         and only.score_name == "kd_random"
     )
-    assert suite_of(tmp_path, noise(60), [protocol(metrics=["unknown"])]).measures == []
+    with pytest.raises(ValueError, match=r"none of its metrics \(modes\); evaluation=full has"):
+        suite_of(tmp_path, noise(60), [protocol(metrics=["modes"])])
+    suite_of(tmp_path, noise(60), [protocol(metrics=["kernel", "modes"])])
+    assert "protocol p0: modes is not measured" in caplog.text
 
 
 def test_reals_are_measured_once_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -413,6 +431,15 @@ def test_a_protocol_that_can_not_be_is_refused(changes: dict[str, object], messa
 def test_scores_without_two_reals_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 2 real images"):
         suite_of(tmp_path, noise(1), [protocol()])
+
+
+def test_protocols_are_told_apart_by_the_numbers_of_their_metrics_too(tmp_path: Path) -> None:
+    data = image_set(noise(60))
+    taken = [
+        Measure("p", protocol(), NETWORK, {"neighbours": Neighbours(reach, 5, 0.01)}, GREY, data, 0).record(50, 20, 3)
+        for reach in (3, 4)
+    ]
+    assert differences(taken) == {"metric neighbours": [f"reach={n}, density_reach=5, quantile=0.01" for n in (3, 4)]}
 
 
 def test_protocols_are_told_apart(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ BASE_CONFIG = "config"
 RESUMING = ("resume", "resume_from")
 """Keys of one command line alone; never stored."""
 
-EVALUATED = ("evaluation", "protocol", "features", "dataset", "paths", "device")
+EVALUATED = ("evaluation", "protocol", "features", "dataset", "paths", "device", "console")
 """What of a run's configuration an evaluation of it may exchange."""
 
 
@@ -82,7 +82,7 @@ def with_stored_overrides(arguments: Sequence[str]) -> list[str]:
     named = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
     if not named or named[-1] in ("", "null"):
         return list(arguments)
-    stored = read_config(RunDirectory.find(named[-1]))
+    stored = _read_current(named[-1])
     flags = [a for a in arguments if a.startswith("-")]
     given = [a for a in arguments if not a.startswith("-")]
     if {"-m", "--multirun"} & set(flags):
@@ -101,8 +101,12 @@ def with_overrides_of_run(arguments: Sequence[str]) -> list[str]:
     named = [a.partition("=")[2] for a in arguments if a.startswith("run=")]
     if not named or named[-1] in ("", "null"):
         return list(arguments)
-    stored = read_config(RunDirectory.find(named[-1]))
-    return [*[a for a in arguments if a.startswith("-")], *_stored(stored), *[a for a in arguments if not a.startswith("-")]]
+    stored = _read_current(named[-1])
+    flags = [a for a in arguments if a.startswith("-")]
+    given = [a for a in arguments if not a.startswith("-")]
+    chosen = {a.partition("=")[0] for a in given} & set(stored.choices)  # values of what is exchanged as a whole go with it
+    kept = [a for a in _stored(stored) if a.partition("=")[0] in stored.choices or a.partition(".")[0] not in chosen]
+    return [*flags, *kept, *given]
 
 
 def open_evaluation(cfg: DictConfig) -> DictConfig:
@@ -113,11 +117,16 @@ def open_evaluation(cfg: DictConfig) -> DictConfig:
     """
     task = HydraConfig.get().overrides.task
     if cfg.run is None:
+        if cfg.fakes is not None and (
+            named := [o for o in task if o.startswith(("evaluation.num_", "protocol.")) and ".num_" in o]
+        ):
+            raise ValueError(f"{named[0]}: of folders all images are taken")
         return _settle(cfg, task)
     stored = read_config(RunDirectory.find(cfg.run))
     merged = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in stored]), stored)
     assert isinstance(merged, DictConfig)
-    changed, gone = _differences(stored, cfg, task[len(_stored(stored)) :])
+    known = set(_stored(stored))
+    changed, gone = _differences(stored, cfg, [override for override in task if override not in known])
     for key in [*gone, *changed]:
         if key.partition(".")[0] in stored and key.partition(".")[0] not in EVALUATED:
             raise ValueError(f"{key}: an evaluation takes the run as it is; it may exchange {', '.join(EVALUATED)}")
@@ -126,6 +135,15 @@ def open_evaluation(cfg: DictConfig) -> DictConfig:
     for key, value in changed.items():
         OmegaConf.update(merged, key, value, force_add=True)
     return _settle(merged, task)
+
+
+def _read_current(path: str) -> DictConfig:
+    """A run's configuration, if this version can go on with it."""
+    directory = RunDirectory.find(path)
+    stored = read_config(directory)
+    if "protocol" not in stored.choices:
+        raise ValueError(f"{directory.path} was trained by an earlier version of gan_lab, whose runs this one can't read")
+    return stored
 
 
 def _remove(cfg: DictConfig, key: str) -> None:

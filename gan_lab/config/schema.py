@@ -187,6 +187,10 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{key}={value}: must be positive and finite")
+    for key, least in (("batch_size", 1), ("num_fakes", 2), ("seed", 0)):
+        value = OmegaConf.select(cfg, f"evaluation.{key}")
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"evaluation.{key}={value}: must be a whole number, at least {least}")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
     if cfg.batch_size % cfg.accumulate:

@@ -15,6 +15,8 @@ MAX_PIXELS = 100_000_000
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode() draws its own line
 
 GREY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+GREY = GREY_16 | {"1", "L", "F"}
+"""Modes of pictures without colour."""
 
 
 def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: int | None = None) -> np.ndarray:
@@ -39,13 +41,18 @@ def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: in
         raise ValueError(f"{picture.width} x {picture.height} pixels are more than the {MAX_PIXELS:,} allowed")
     if precrop is None:
         _draft(picture, 2 * size)
-    if "exif" in picture.info or picture.format != "JPEG":  # a JPEG's is known before it is decoded
-        picture = ImageOps.exif_transpose(picture)
-    picture = _to_mode(picture, "L" if channels == 1 else "RGB")
-    pixels = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
+    pixels = whole(picture, channels)
     if precrop is not None:
         pixels = _centre(pixels, precrop)
     return FITS[fit](pixels, size)
+
+
+def whole(picture: Image.Image, channels: int) -> np.ndarray:
+    """All of an opened picture as ``[height, width, channels]`` uint8, turned and converted as :func:`decode` says."""
+    if "exif" in picture.info or picture.format != "JPEG":  # a JPEG's is known before it is decoded
+        picture = ImageOps.exif_transpose(picture)
+    picture = _to_mode(picture, "L" if channels == 1 else "RGB")
+    return np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
 
 
 def _draft(picture: Image.Image, wanted: int) -> None:

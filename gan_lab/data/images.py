@@ -63,6 +63,13 @@ class ImageSet:
             digest.update(np.ascontiguousarray(self.pixels).tobytes())
         return digest.hexdigest()[:12]
 
+    def labels_fingerprint(self) -> str:
+        """The same of their labels and the classes' names."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        if (labels := self.labels_of(slice(None))) is not None:
+            digest.update(np.ascontiguousarray(labels.numpy()).tobytes())
+        return digest.hexdigest()[:12]
+
     def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
         """Images of the set by their place in it: ``[n, C, H, W]`` uint8, channels last in memory."""
         gathered = self.pixels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]]

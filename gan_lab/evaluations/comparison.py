@@ -18,7 +18,7 @@ def compare(cfg: DictConfig) -> None:
     Raises:
         ValueError: fewer than two runs, none with scores, or no protocol in common under which all were measured alike.
     """
-    runs = [RunDirectory.find(path) for path in cfg.compare]
+    runs = [RunDirectory.find(path) for path in ([cfg.compare] if isinstance(cfg.compare, str) else cfg.compare)]
     if len(runs) < 2:
         raise ValueError("compare=[a,b]: give two or more run directories")
     newest = {str(run.path): _newest(run) for run in runs}
@@ -41,14 +41,17 @@ def compare(cfg: DictConfig) -> None:
 
 
 def _newest(run: RunDirectory) -> dict[str, Any]:
-    """Results by protocol: the training's last, or what an evaluation of the last checkpoint has found since."""
+    """Results by protocol: of the training's end, and what evaluations of that same state have found since."""
     final = run.read_summary().get("final", {})
-    names = [name for name in final if name not in ("images", "protocols")]
-    results: dict[str, Any] = {
-        protocol: {"protocol": taken, "scores": {n: final[n] for n in names}, "details": {}}
-        for protocol, taken in list(final.get("protocols", {}).items())[:1]
-    }
-    for entry in records.read(run.scores):
-        if entry["checkpoint"] == "last":
+    results: dict[str, Any] = {}
+    for number, (protocol, taken) in enumerate(final.get("protocols", {}).items()):
+        prefix = f"{protocol}/" if number else ""
+        own = {
+            n.removeprefix(prefix): v for n, v in final.items() if n.startswith(prefix) and "/" not in n.removeprefix(prefix)
+        }
+        scores = {name: value for name, value in own.items() if name not in ("images", "protocols")}
+        results[protocol] = {"protocol": taken, "scores": scores, "details": {}}
+    for entry in run.evaluations():
+        if entry.get("checkpoint") == "last" and entry["images"] == final.get("images", entry["images"]):
             results |= entry["results"]
     return results

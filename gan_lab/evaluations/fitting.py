@@ -27,6 +27,17 @@ def fit_features(cfg: DictConfig) -> None:
     domain = Domain(source.domain, train.shape[0], train.shape[1])
     places: OfDomain = instantiate(cfg.features.domain, "features.domain")
     path = Path(cfg.fit.file).expanduser() if cfg.fit.file else places.path_for(domain)
+    if path.exists() and not cfg.fit.overwrite:
+        raise ValueError(
+            f"{path} is there already, and scores were taken in its features: fit.overwrite=true replaces it, fit.file=... "
+            "makes another"
+        )
+    parts = [key for key in ("classes", "attributes", "limit") if cfg.dataset[key] is not None]
+    if parts and not cfg.fit.file:
+        raise ValueError(
+            f"dataset.{parts[0]}: what has learnt a part would be taken for the whole data set's; give it a fit.file=... of "
+            "its own"
+        )
     with progress_of("fitting", "images") as progress:
         network = fit(
             train,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
+from gan_lab.data.decode import GREY
 from gan_lab.data.decoding import Shape, decoded
 from gan_lab.data.images import ImageSet
 from gan_lab.data.pictures import Pictures
@@ -20,31 +23,47 @@ from gan_lab.scoring import build_suite
 from gan_lab.tracking.console import STDOUT, progress_of
 from gan_lab.training.device import choose_device
 
+log = logging.getLogger(__name__)
+
 
 def evaluate_folders(cfg: DictConfig) -> None:
     """The suite on two sets of images; all of both are taken."""
-    sides = {name: load(name, cfg[name]) for name in ("fakes", "reals")}
-    fakes, reals = sides["fakes"], sides["reals"]
+    if not cfg.evaluation.metrics:
+        raise ValueError("evaluation=none measures nothing; evaluation=fast or evaluation=full do")
+    if cfg.out:
+        records.claim(Path(cfg.out).expanduser())
+    listed = {name: list_pictures(name, cfg[name]) for name in ("fakes", "reals")}
+    fakes, reals = (load(name, cfg[name], pictures) for name, pictures in listed.items())
     if fakes.shape != reals.shape:
         raise ValueError(
             f"fakes={cfg.fakes} has images of {_spell(fakes)} and reals={cfg.reals} of {_spell(reals)}: a score would measure "
             "that difference; make them alike first"
         )
     for protocol in cfg.protocol.values():
-        OmegaConf.update(protocol, "num_fakes", min(protocol.num_fakes, len(fakes)))
+        protocol.num_fakes, protocol.num_reals = len(fakes), None
     channels, size, _ = reals.shape
     suite = build_suite(cfg, Domain("", channels, size), reals, _no_split)
     device = choose_device(cfg.device)
     with progress_of("reals", "images") as progress:
         suite.prepare(device, progress)
     with progress_of("fakes", "images") as progress:
-        results = suite(Playback(fakes, device), progress)
+        results = suite(Playback(_under_names_of(reals, fakes), device), progress, details=True)
     entry = records.record({"fakes": str(cfg.fakes), "reals": str(cfg.reals)}, results)
-    if cfg.out:
-        records.append(Path(cfg.out).expanduser(), [entry])
     records.show({Path(cfg.fakes).name: entry})
     if cfg.out:
+        records.append(Path(cfg.out).expanduser(), [entry])
         STDOUT.print(f"\n{cfg.out}")
+
+
+def _under_names_of(reals: ImageSet, fakes: ImageSet) -> ImageSet:
+    """The fakes with their labels numbered as the reals' classes are; without labels where a class has no namesake."""
+    if fakes.labels is None or fakes.is_multi_label or reals.labels is None or reals.is_multi_label:
+        return replace(fakes, labels=None, classes=())
+    if unknown := [name for name in fakes.classes if name not in reals.classes]:
+        log.warning("classes are not compared: the reals have no %s", ", ".join(unknown[:5]))
+        return replace(fakes, labels=None, classes=())
+    numbers = np.array([*(reals.classes.index(name) for name in fakes.classes), -1])
+    return replace(fakes, labels=numbers[fakes.labels], classes=reals.classes)
 
 
 class Playback:
@@ -60,15 +79,14 @@ class Playback:
         return self._data.images(part).to(self._device), labels
 
 
-def load(what: str, path: str) -> ImageSet:
-    """All images of a folder, a zip or an array, as they are.
+def load(what: str, path: str, pictures: Pictures) -> ImageSet:
+    """All of some pictures, as they are.
 
     Nothing is kept: pictures that were made anew under their old names would not be noticed.
 
     Raises:
         ValueError: there is nothing, or nothing that can be read, or not all are squares of one size.
     """
-    pictures = list_pictures(what, path)
     if len(pictures) < 2:
         raise ValueError(f"{what}={path}: {len(pictures)} image; scores need at least 2")
     shape = _shape_of(what, path, pictures)
@@ -104,7 +122,7 @@ def _shape_of(what: str, path: str, pictures: Pictures) -> Shape:
     grey = True
     for number, (size, mode) in enumerate(_headers(pictures)):
         names.setdefault(size, pictures.name(number))
-        grey = grey and mode in ("1", "L", "I;16", "I", "F")
+        grey = grey and mode in GREY
         if len(names) > 1:
             (a, first), (b, second) = names.items()
             raise ValueError(

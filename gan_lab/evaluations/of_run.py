@@ -26,7 +26,11 @@ STANDING_BATCHES = 16
 def evaluate_run(cfg: DictConfig) -> None:
     """The suite on each checkpoint asked for; adds to ``scores.json`` and draws nearest training images."""
     directory = RunDirectory.find(cfg.run)
-    runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints, cfg.device)
+    path = Path(cfg.out).expanduser() if cfg.out else directory.scores
+    records.claim(path)
+    if cfg.evaluation.get("pairs"):
+        raise ValueError("evaluation=pairs is of folders: fakes=... reals=...")
+    runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints or [], cfg.device)
     source = build_source(cfg)
     suite = suite_of(cfg, source, load_data(source))
     if not suite.measures:
@@ -39,14 +43,15 @@ def evaluate_run(cfg: DictConfig) -> None:
             results = _measure(suite, run, progress)
         found.append(records.record({"checkpoint": which, "images": run.images_seen}, results))
         save_nearest(suite.measures[0], results[0].fakes, directory.samples / f"nearest-{which}.png")
-    path = Path(cfg.out).expanduser() if cfg.out else directory.scores
-    records.append(path, found)
     records.show({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in found})
+    records.append(path, found)
     STDOUT.print(f"\n{path}")
 
 
 def _open(directory: RunDirectory, wanted: Sequence[str], device: str) -> dict[str, Run]:
     """The checkpoints by name; one that is the same as another is left out."""
+    if not wanted:
+        raise ValueError("checkpoints=[]: name last, best or both")
     runs: dict[str, Run] = {}
     for which in wanted:
         if which == "best" and len(wanted) > 1 and not directory.checkpoint("best").is_file():
@@ -69,5 +74,5 @@ def _measure(suite: Suite, run: Run, progress: Progress) -> list[Result]:
             continue
         if kind == "standing":
             run.measure_statistics(STANDING_BATCHES)
-        results |= {result.name: result for result in part(run.draw, progress)}
+        results |= {result.name: result for result in part(run.draw, progress, details=True)}
     return [results[measure.name] for measure in suite.measures]

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gan_lab.directory import ERROR, with_error, write_atomically
+from gan_lab.directory import ERROR, locked, read_evaluations, with_error, write_atomically
 from gan_lab.metrics.suite import Result
 from gan_lab.tracking.console import STDOUT
 
@@ -29,25 +29,31 @@ def stamped(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The evaluations kept in a file, oldest first; none where there is no file.
+def claim(path: Path) -> None:
+    """See, before anything is measured, that scores can be added to ``path``.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: it holds something else, or can't be written.
     """
-    if not path.exists():
-        return []
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(kept, list) and all("results" in entry for entry in kept)
-    except (ValueError, AssertionError, TypeError) as error:
-        raise ValueError(f"{path} holds no scores of gan_lab; give another out=, or remove it") from error
-    return kept
+        if path.is_dir():
+            raise ValueError(f"out={path} is a folder: give a file")
+        read_evaluations(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(_lock(path), "another process is writing scores there; waiting for it"):
+            pass
+    except OSError as error:
+        raise ValueError(f"out={path} can't be written ({error.strerror or error})") from error
 
 
 def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Add evaluations to those kept."""
-    write_atomically(path, json.dumps([*read(path), *records], indent=1) + "\n")
+    with locked(_lock(path), "another process is writing scores there; waiting for it"):
+        write_atomically(path, json.dumps([*read_evaluations(path), *records], indent=1) + "\n")
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def show(records: Mapping[str, Mapping[str, Any]]) -> None:

@@ -64,6 +64,11 @@ class Metric(ABC):
     def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
         """The scores by their names; nothing where a sample has not what it takes, such as labels."""
 
+    def settings(self) -> str:
+        """The numbers it was made with, for the record: two scores compare only if these are the same."""
+        numbers = {name.lstrip("_"): value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        return ", ".join(f"{name}={value}" for name, value in numbers.items()) or "as published"
+
     def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
         """Tables behind a score, such as its value for each class; for records, not for curves."""
         return {}

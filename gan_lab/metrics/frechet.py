@@ -32,7 +32,7 @@ class Reference:
         inner = self.factor.T @ covariance @ self.factor
         cross = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
         distance = (mean - self.mean).square().sum() + covariance.trace() + self.trace - 2 * cross
-        return max(0.0, distance.item())
+        return distance.clamp_min(0.0).item()
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:

@@ -15,8 +15,8 @@ class Kernel(Metric):
     """``kd``: squared maximum mean discrepancy under the kernel ``(x y / d + 1)^3``, the mean over random subsets.
 
     ``kd_std`` is the subsets' standard deviation, what torch-fidelity gives beside its KID. ``kd_error``, the half-width of the
-    95 % interval, takes into account that the subsets share images: their mean deviates as the estimate from all images would,
-    that is by ``kd_std * sqrt(subset_size / N)``.
+    95 % interval, is that of the estimate from all N images: subsets of m drawn without replacement deviate from it as
+    1/m - 1/N, and it from the truth as 1/N, so it is ``1.96 kd_std sqrt(m / (N - m))``. None where a subset is the whole set.
 
     Args:
         subsets: how many.
@@ -43,8 +43,9 @@ class Kernel(Metric):
             values.append(squared_discrepancy(x, y))
         deviation = float(np.std(values))
         name = network.score("kd")
-        error = NORMAL_95 * deviation * math.sqrt(size / min(len(a), len(b)))
-        return {name: float(np.mean(values)), f"{name}_std": deviation, f"{name}_error": error}
+        scores = {name: float(np.mean(values)), f"{name}_std": deviation}
+        left = min(len(a), len(b)) - size
+        return scores | ({f"{name}_error": NORMAL_95 * deviation * math.sqrt(size / left)} if left else {})
 
 
 def squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:

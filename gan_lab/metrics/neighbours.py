@@ -10,6 +10,9 @@ from torch import Tensor
 from gan_lab.metrics.base import Metric, Sample
 from gan_lab.metrics.networks import FeatureNetwork
 
+EXACT = 0.01
+"""Of the usual distance to a neighbour: what is nearer is the same image, for all that rounding leaves of a distance of 0."""
+
 BLOCK_BYTES = 2**27
 """Of distances held at a time."""
 
@@ -21,9 +24,9 @@ class Neighbours(Metric):
       reaches to the ``reach``-th neighbour of its own side.
     - ``density``, ``coverage`` (Naeem et al. 2020, eq. 3, 4), with balls to the ``density_reach``-th neighbour: reals' balls a
       fake lies in, as a multiple of ``density_reach``; reals whose ball has a fake in it.
-    - ``copies``: fakes nearer to a training image than all but ``copies_quantile`` of the training images are to their own
-      nearest neighbour. Fresh images of the same kind have about ``copies_quantile`` of them; a generator that knows its images
-      by heart has more.
+    - ``copies``: fakes nearer to a real than all but ``copies_quantile`` of the reals are to their own nearest neighbour. Fresh
+      images of the same kind have about ``copies_quantile`` of them; a generator that knows its images by heart has more. It
+      knows of those reals alone that the protocol compares with: take all training images to be sure.
 
     An image is not its own neighbour.
 
@@ -52,14 +55,14 @@ class Neighbours(Metric):
         own = radii(fakes.features, [self._reach])[self._reach]
         precise = dense = copied = 0
         recalled, covered = (torch.zeros(len(reals), dtype=torch.bool) for _ in range(2))
-        threshold = nearest.quantile(self._quantile)
+        threshold = max(nearest.quantile(self._quantile).item(), EXACT * outer.median().item())
         for start, distances in _blocks(fakes.features, reals.features):
             precise += int((distances <= inner).any(1).sum())
             within = distances <= outer
             dense += int(within.sum())
             covered |= within.any(0)
             recalled |= (distances <= own[start : start + len(distances), None]).any(0)
-            copied += int((distances.amin(1) < threshold).sum())
+            copied += int((distances.amin(1) <= threshold).sum())
         scores = {
             "precision": precise / len(fakes),
             "recall": recalled.float().mean().item(),
@@ -93,7 +96,12 @@ def nearest(features: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Distances ``[n, len(b)]`` of some rows of ``a`` at a time, behind the number of the first of them."""
+    """Distances ``[n, len(b)]`` of some rows of ``a`` at a time, behind the number of the first of them.
+
+    About the mean of ``b``: the products that ``cdist`` takes distances from cancel less there.
+    """
+    centre = b.mean(0)
+    a, b = a - centre, b - centre
     rows = max(1, BLOCK_BYTES // (4 * len(b)))
     for start in range(0, len(a), rows):
         yield start, torch.cdist(a[start : start + rows], b)

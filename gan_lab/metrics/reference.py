@@ -16,7 +16,7 @@ import torch
 from gan_lab.data.images import ImageSet
 from gan_lab.directory import locked, write_atomically
 from gan_lab.metrics.base import PIXEL_BYTES, Sample
-from gan_lab.metrics.networks import FeatureNetwork
+from gan_lab.metrics.networks import FeatureNetwork, extracted
 from gan_lab.metrics.statistics import Statistics
 
 log = logging.getLogger(__name__)
@@ -48,18 +48,19 @@ class References:
     ) -> Sample:
         """The sample of ``data``, taken unless it is kept already. The network is on its device."""
         path = self._folder / f"{network.name}-{self.key(data, network)}.pt"
-        kept = _read(path, needs)
-        if kept is None:
+        kept = _read(path)
+        if not _holds(kept, needs):
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with locked(path.with_suffix(".lock"), "another process is measuring the same real images; waiting for it"):
-                    kept = _read(path, needs)
-                    if kept is None:
-                        kept = _take(data, network, needs, batch_size, progress)
+                    kept = _read(path)
+                    if not _holds(kept, needs):
+                        kept = _take(data, network, needs | frozenset(kept["holds"] if kept else ()), batch_size, progress)
                         _write(path, kept)
             except OSError as error:
                 log.warning("the statistics of the real images can't be kept in %s (%s)", self._folder, error.strerror or error)
-                kept = kept or _take(data, network, needs, batch_size, progress)
+                kept = kept if _holds(kept, needs) else _take(data, network, needs, batch_size, progress)
+        assert kept is not None
         places = torch.linspace(0, len(data) - 1, min(len(data), PIXEL_BYTES // math.prod(data.shape))).long()
         return Sample(
             Statistics.from_state(kept["statistics"], ddof),
@@ -80,12 +81,12 @@ def _take(
     statistics = Statistics(network.num_features)
     features, logits = [], []
     for start in range(0, len(data), batch_size):
-        extracted = network(data.images(slice(start, start + batch_size)).to(device))
-        statistics.add(extracted.features)
+        seen = extracted(network, data.images(slice(start, start + batch_size)).to(device))
+        statistics.add(seen.features)
         if "features" in needs:
-            features.append(extracted.features.cpu())
-        if "logits" in needs and extracted.logits is not None:
-            logits.append(extracted.logits.cpu())
+            features.append(seen.features.cpu())
+        if "logits" in needs and seen.logits is not None:
+            logits.append(seen.logits.cpu())
         progress(min(start + batch_size, len(data)), len(data))
     return {
         "format": FORMAT,
@@ -96,8 +97,12 @@ def _take(
     }
 
 
-def _read(path: Path, needs: frozenset[str]) -> dict[str, Any] | None:
-    """What is stored, if it is whole and holds what is needed."""
+def _holds(kept: dict[str, Any] | None, needs: frozenset[str]) -> bool:
+    return kept is not None and needs & KEPT <= set(kept["holds"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is stored, if it is whole."""
     if not path.is_file():
         return None
     try:
@@ -105,8 +110,7 @@ def _read(path: Path, needs: frozenset[str]) -> dict[str, Any] | None:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         log.warning("%s is damaged and is made anew (%s)", path, str(error).splitlines()[0][:100] if str(error) else "empty")
         return None
-    usable = isinstance(kept, dict) and kept.get("format") == FORMAT and needs & KEPT <= set(kept["holds"])
-    return kept if usable else None
+    return kept if isinstance(kept, dict) and kept.get("format") == FORMAT else None
 
 
 def _write(path: Path, kept: dict[str, Any]) -> None:

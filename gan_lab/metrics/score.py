@@ -15,7 +15,7 @@ from gan_lab.metrics.networks import FeatureNetwork
 class ClassifierScore(Metric):
     """``cs``, with Inception's weights ``is`` (Salimans et al. 2016): ``exp E KL(p(y|x) | p(y))`` on average over splits.
 
-    ``cs_error`` is the splits' standard deviation, what is usually given behind the sign. The score is at most the number of
+    ``cs_std`` is the splits' standard deviation, what is usually given behind the sign. The score is at most the number of
     classes, which is what makes one classifier's incomparable with another's.
 
     Args:
@@ -38,7 +38,7 @@ class ClassifierScore(Metric):
         bounds = [n * len(fakes) // self._splits for n in range(self._splits + 1)]
         scores = [_score(logits[start:end].double()) for start, end in itertools.pairwise(bounds)]
         name = network.score("cs")
-        return {name: float(np.mean(scores)), f"{name}_error": float(np.std(scores))}
+        return {name: float(np.mean(scores)), f"{name}_std": float(np.std(scores))}
 
 
 class Modes(Metric):
@@ -69,12 +69,12 @@ class Modes(Metric):
 
     @staticmethod
     def _shares(fakes: Sample, reals: Sample, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
-        """Of each class among the fakes, and among the reals with one image more in each, so that no share is 0."""
+        """Of each class among the fakes and among the reals; a class that no real has counts as if one had it."""
         assert fakes.logits is not None
         count = network.num_classes
         found = torch.bincount(fakes.logits.argmax(1), minlength=count).double() / len(fakes)
         labels = torch.tensor([], dtype=torch.long) if reals.labels is None else reals.labels[reals.labels >= 0]
-        wanted = torch.bincount(labels, minlength=count).double() + 1
+        wanted = torch.bincount(labels, minlength=count).double().clamp_min(1)
         return found, wanted / wanted.sum()
 
 

@@ -33,8 +33,14 @@ class Statistics:
         return statistics
 
     def add(self, features: Tensor) -> None:
-        """``features``: ``[N, num_features]``. Sums are taken about the first batch's mean, against cancellation."""
+        """``features``: ``[N, num_features]``. Sums are taken about the first batch's mean, against cancellation.
+
+        Raises:
+            ValueError: a value is not finite.
+        """
         values = features.detach().cpu().double().numpy()
+        if not np.isfinite(values).all():
+            raise ValueError("the feature network gives values that are not finite: its weights are broken")
         if self._shift is None:
             self._shift = values.mean(0)
         values = values - self._shift

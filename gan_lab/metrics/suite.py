@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan_lab.data.images import ImageSet
 from gan_lab.metrics.base import PIXEL_BYTES, Metric, Sample
-from gan_lab.metrics.networks import Domain, Extracted, FeatureNetwork
+from gan_lab.metrics.networks import Domain, Extracted, FeatureNetwork, extracted
 from gan_lab.metrics.protocol import Protocol
 from gan_lab.metrics.reference import Progress, References
 from gan_lab.metrics.statistics import Statistics
@@ -70,8 +70,15 @@ class Measure:
         reals: ImageSet,
         seed: int,
     ) -> None:
-        chosen = metrics if protocol.metrics is None else {n: metrics[n] for n in protocol.metrics if n in metrics}
-        self.name, self.protocol, self.network, self.metrics = name, protocol, network, dict(chosen)
+        wanted = list(metrics) if protocol.metrics is None else protocol.metrics
+        if missing := [metric for metric in wanted if metric not in metrics]:
+            log.warning("protocol %s: %s is not measured; evaluation=full has it", name, " and ".join(missing))
+        self.name, self.protocol, self.network = name, protocol, network
+        self.metrics = {metric: metrics[metric] for metric in wanted if metric in metrics}
+        if not self.metrics:
+            raise ValueError(
+                f"protocol.{name}: this evaluation has none of its metrics ({', '.join(wanted)}); evaluation=full has"
+            )
         self.needs: frozenset[str] = frozenset().union(*(metric.needs for metric in self.metrics.values()))
         self.data = reals if protocol.num_reals is None else reals.limited(protocol.num_reals, seed)
         self._domain, self._whole = domain, len(reals)
@@ -90,16 +97,18 @@ class Measure:
         self.network.to(device)
         self.reals = references.sample(self.data, self.network, self.needs, batch_size, self.protocol.ddof, progress)
 
-    def finish(self, fakes: Sample) -> Result:
+    def finish(self, fakes: Sample, batch_size: int, seed: int, details: bool) -> Result:
         assert self.reals is not None, "prepare() comes first"
         scores: dict[str, float] = {}
-        details: dict[str, dict[str, float]] = {}
+        tables: dict[str, dict[str, float]] = {}
         for metric in self.metrics.values():
             scores |= metric(fakes, self.reals, self.network)
-            details |= metric.details(fakes, self.reals, self.network)
-        return Result(self.name, scores, self.record(len(fakes)), details, fakes)
+            if details:
+                tables |= metric.details(fakes, self.reals, self.network)
+        return Result(self.name, scores, self.record(len(fakes), batch_size, seed), tables, fakes)
 
-    def record(self, num_fakes: int) -> dict[str, Any]:
+    def record(self, num_fakes: int, batch_size: int, seed: int) -> dict[str, Any]:
+        """How the scores are taken, as it is kept with them."""
         split = self.protocol.split or "training"
         chosen = "all" if len(self.data) == self._whole else f"{len(self.data)} of"
         return {
@@ -112,6 +121,9 @@ class Measure:
             "reals_hash": References.key(self.data, self.network),
             "covariance": self.protocol.covariance,
             "batch_norm": self.protocol.batch_norm,
+            "latents": f"seed {seed}, in batches of {batch_size}",  # another size of batches draws other latents
+            **({"labels_hash": self.data.labels_fingerprint()} if "labels" in self.needs else {}),
+            **{f"metric {name}": metric.settings() for name, metric in self.metrics.items()},
         }
 
 
@@ -177,26 +189,31 @@ class Suite:
             _warn_of_bias(measure)
 
     @torch.no_grad()
-    def __call__(self, generate: Generate, progress: Progress = silent) -> list[Result]:
-        """Generate and measure. ``generate``'s random numbers are a source of their own."""
+    def __call__(self, generate: Generate, progress: Progress = silent, details: bool = False) -> list[Result]:
+        """Generate and measure, and with ``details`` fill in the tables too. ``generate`` has random numbers of its own."""
         total = max((measure.protocol.num_fakes for measure in self.measures), default=0)
         random = torch.Generator().manual_seed(self._seed)
         collectors = [_Collector(m, Statistics(m.network.num_features, m.protocol.ddof)) for m in self.measures]
         for start in range(0, total, self.batch_size):
             images, labels = generate(min(self.batch_size, total - start), random)
-            extracted: dict[str, Extracted] = {}
+            seen: dict[str, Extracted] = {}
             for collector in collectors:
                 left = collector.measure.protocol.num_fakes - start
                 if left <= 0:
                     continue
                 network = collector.measure.network
-                if network.fingerprint not in extracted:
-                    extracted[network.fingerprint] = network(images)
-                features, logits = extracted[network.fingerprint]
+                if network.fingerprint not in seen:
+                    seen[network.fingerprint] = extracted(network, images)
+                features, logits = seen[network.fingerprint]
                 part = Extracted(features[:left], None if logits is None else logits[:left])
                 collector.add(images[:left], None if labels is None else labels[:left], part)
             progress(start + len(images), total)
-        return [collector.measure.finish(collector.sample()) for collector in collectors]
+        return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
+
+    def record(self) -> dict[str, Any]:
+        """How the run's score is taken; empty if there is none."""
+        first = self.measures[0] if self.measures else None
+        return {} if first is None else first.record(first.protocol.num_fakes, self.batch_size, self._seed)
 
     def flat(self, results: Sequence[Result]) -> dict[str, float]:
         """All scores in one dictionary; those of further protocols are called ``<protocol>/<score>``."""

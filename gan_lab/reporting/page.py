@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -86,8 +85,10 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Final and best value of each score; the first is the one the run is judged by."""
+    """Final and best value of each score; the one that the run is judged by comes first."""
     final, best = summary.get("final", {}), summary.get("best", {})
+    names = [name for name, value in final.items() if isinstance(value, int | float) and name != "images"]
+    names.sort(key=lambda name: name != summary.get("score"))
     return [
         {
             "name": name,
@@ -95,16 +96,13 @@ def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
             "best": with_error(best, name),
             "best_images": best.get("images"),
         }
-        for name in final
-        if name not in ("protocols", "images") and not name.endswith(ERROR)
+        for name in names
+        if not name.endswith(ERROR)
     ]
 
 
 def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
     """What ``gan_lab.evaluate`` has found, newest first: for each protocol its record and scores."""
-    if not directory.scores.exists():
-        return []
-    kept = json.loads(directory.scores.read_text(encoding="utf-8"))
     return [
         {
             "title": f"{entry.get('checkpoint', '')} checkpoint, {entry.get('images', 0):,} images",
@@ -112,7 +110,7 @@ def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
             "protocol": result["protocol"],
             "scores": {n: with_error(result["scores"], n) for n in result["scores"] if not n.endswith(ERROR)},
         }
-        for entry in reversed(kept)
+        for entry in reversed(directory.evaluations())
         for result in entry["results"].values()
     ]
 

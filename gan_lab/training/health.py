@@ -105,6 +105,9 @@ class Health:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
+        for alarm in self.alarms:
+            if alarm.over is None and (alarm.alarm in self._stop_at or alarm.alarm not in self._checks):
+                alarm.over = alarm.images  # what still is wrong will be raised anew, and end the training again
         for name, check in self._checks.items():
             if name in state["checks"]:  # a resume may add one
                 check.load_state_dict(state["checks"][name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from gan_lab.directory import with_error
+from gan_lab.metrics.protocol import differences
 from gan_lab.metrics.reference import Progress
 from gan_lab.metrics.suite import Suite
 from gan_lab.training.sampling import Sampler
@@ -29,6 +31,7 @@ class Scorekeeper:
 
     Attributes:
         latest, best: scores with the ``images`` seen and their ``protocols``, empty before the first.
+        outdated: images of a best checkpoint whose score, since a resume, compares with none any more; else None.
     """
 
     def __init__(self, suite: Suite, max_share: float | None) -> None:
@@ -40,6 +43,7 @@ class Scorekeeper:
         self._max_share = max_share
         self._seconds = self._last = 0.0
         self._warned = False
+        self.outdated: int | None = None
 
     @property
     def name(self) -> str | None:
@@ -73,11 +77,10 @@ class Scorekeeper:
         return {**scores, "time/evaluation": self._last}
 
     def improve(self) -> bool:
-        """Whether the latest score is the best yet; it is then. Scores of another protocol do not count."""
-        if self.name is None or not self.latest:
+        """Whether the latest score is the best yet; it is then."""
+        if self.name is None or not self.latest or not math.isfinite(self.latest[self.name]):
             return False
-        comparable = self.best.get("protocols") == self.latest["protocols"]
-        if comparable and self.latest[self.name] >= self.best[self.name]:
+        if self.best and self.latest[self.name] >= self.best[self.name]:
             return False
         self.best = self.latest
         return True
@@ -87,7 +90,7 @@ class Scorekeeper:
         if self.name is None or not self.latest:
             return ""
         told = f"{self.name} {with_error(self.latest, self.name)}"
-        if self.best["images"] == self.latest["images"]:
+        if not self.best or self.best["images"] == self.latest["images"]:
             return told
         return f"{told}, best {with_error(self.best, self.name)} at {self.best['images']:,} images"
 
@@ -97,3 +100,12 @@ class Scorekeeper:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.latest, self.best = state["latest"], state["best"]
         self._seconds, self._last = state["seconds"], state["last"]
+        if self.best and (changed := self._changed()):
+            log.warning("from here on scores are taken in another way and do not compare with those before (%s)", changed)
+            self.outdated, self.best, self.latest = self.best["images"], {}, {}
+
+    def _changed(self) -> str:
+        """In what the score of a resumed run is taken in another way than its best one was, in words."""
+        then: dict[str, Any] = next(iter(self.best["protocols"].values()), {})
+        found = differences([then, self.suite.record()])
+        return "; ".join(f"{key} was {before} and is {after}" for key, (before, after) in found.items())

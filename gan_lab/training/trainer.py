@@ -13,7 +13,7 @@ from torch import nn
 
 from gan_lab.data.images import NotFinite
 from gan_lab.data.stream import Batch, Stream
-from gan_lab.directory import RunDirectory, write_atomically
+from gan_lab.directory import RunDirectory
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
 from gan_lab.training import checkpoint
@@ -220,7 +220,7 @@ class Trainer:
             return
         best = self.directory.checkpoint("best")
         self.load_state_dict({**checkpoint.load(best), "health": self.health.state_dict()})  # the alarms are still to be told
-        write_atomically(self.directory.checkpoint("last"), best.read_bytes())
+        self._save("last")
         self.preview.drop_after(self.images)
         self.tracker.roll_back(self.images)
         self._sample()
@@ -309,6 +309,8 @@ class Trainer:
         self.preview.latents = state["preview"]["latents"].to(self.device)
         self.preview.labels = None if state["preview"]["labels"] is None else state["preview"]["labels"].to(self.device)
         self.scores.load_state_dict(state["scores"])
+        if self.scores.outdated is not None and (best := self.directory.checkpoint("best")).exists():
+            best.replace(self.directory.checkpoint(f"best-{self.scores.outdated}"))  # nothing is lost that was the best once
         self.health.load_state_dict(state["health"])
         self.meter.load_state_dict(state["meter"], self.device)
         self.tracker.load_state_dict(state["tracker"])

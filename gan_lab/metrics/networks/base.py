@@ -89,6 +89,18 @@ class Features(ABC):
         """
 
 
+def extracted(network: FeatureNetwork, images: Tensor) -> Extracted:
+    """What a network makes of uint8 images, in whole float32: whatever the training allows, TF32 would be another network."""
+    if not images.is_cuda:
+        return network(images)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        return network(images)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
 def fingerprint(network: nn.Module, *more: object) -> str:
     """Of a network's weights and of what else decides its features."""
     digest = hashlib.sha256(repr(more).encode())

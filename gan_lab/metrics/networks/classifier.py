@@ -179,6 +179,8 @@ class OfDomain(Features):
                 f"does, if it has labels, or name one: features.domain.file=... ({', '.join(_shipped())} are in the package)"
             )
         network = Classifier.load(path)
+        if domain.channels > network.knowledge.channels and domain.name != STACKED:
+            raise ValueError(f"evaluation.features=domain: {path} knows grey images, and these are in colour")
         return StackedClassifier(network) if domain.name == STACKED else network
 
     def path_for(self, domain: Domain) -> Path:

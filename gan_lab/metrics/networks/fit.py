@@ -12,6 +12,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from gan_lab.data.images import ImageSet
 from gan_lab.metrics.networks.classifier import Classifier, Knowledge
 
+SMALLEST = 8
+"""Pixels that three halvings leave one of."""
+
+CHANCES = 1.2
+"""Times the share that guessing gets right: a classifier that knows no more has no features worth the name."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -63,6 +69,8 @@ def fit(
         if (labels < 0).any():
             raise ValueError("fit_features: some images have no label; dataset.split or dataset.classes leaves them out")
     channels, size, _ = train.shape
+    if size < SMALLEST:
+        raise ValueError(f"fit_features: {size} pixels across: at least {SMALLEST} are needed")
     knowledge = Knowledge(
         name=name,
         domains=tuple(domains),
@@ -81,7 +89,12 @@ def fit(
         torch.manual_seed(seed)
         network = Classifier(knowledge).to(device).to(memory_format=torch.channels_last)
     _learn(network, train, recipe, seed, progress)
-    network.knowledge = replace(knowledge, accuracy=accuracy(network, held_out, recipe.batch_size))
+    told = accuracy(network, held_out, recipe.batch_size)
+    if told <= CHANCES / len(train.classes) and not train.is_multi_label:
+        raise ValueError(
+            f"fit_features: it tells {told:.1%} of {held_out_name}, hardly more than chance: more images or fit.recipe.epochs"
+        )
+    network.knowledge = replace(knowledge, accuracy=told)
     return network.frozen()
 
 
