@@ -59,7 +59,8 @@ def make_job(path: Path, *overrides: str) -> Job:
 def run_module(module: str, *arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """``python -m gan_lab.<module> <arguments>`` in ``cwd``, warnings being errors of the package's own code only."""
     command = [sys.executable, "-W", "error::DeprecationWarning:gan_lab", "-m", f"gan_lab.{module}", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name == "WANDB_MODE"}
+    return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_job, run_module
+from omegaconf import OmegaConf
 from PIL import Image
 
 from gan_lab.build import build_trainer
 from gan_lab.data.images import NotFinite, to_uint8
 from gan_lab.directory import RunDirectory
 from gan_lab.evaluate import main
+from gan_lab.evaluations import compare
 from gan_lab.evaluations.of_pairs import pairing
 from gan_lab.run import Run
 from gan_lab.training import checkpoint
@@ -37,6 +40,7 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
     """The message with which the command, called in this process, ends."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("logging.config.dictConfig", lambda config: None)  # Hydra would take the handlers from pytest
+    monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)  # and set its own level
 
     def call(*arguments: str) -> str:
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
@@ -115,20 +119,20 @@ def test_standing_statistics_are_measured_after_running_ones_were_used(run: Path
     assert results["stacked_mnist"]["protocol"]["batch_norm"] == "standing"
 
 
-def test_a_run_is_compared_only_with_what_was_measured_alike(run: Path, tmp_path: Path) -> None:
+def test_a_run_is_compared_only_with_what_was_measured_alike(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(run, tmp_path / "other")
-    alike = evaluate("compare=[run,other]", cwd=tmp_path)
-    assert alike.returncode == 0, alike.stderr
-    assert "fd_fashion" in alike.stdout and "other" in alike.stdout
+    cfg = OmegaConf.create({"compare": [str(run), str(tmp_path / "other")]})
+    compare(cfg)
+    assert "fd_fashion" in capsys.readouterr().out
     assert evaluate("run=other", "checkpoints=last", "evaluation.num_fakes=40", cwd=tmp_path).returncode == 0
-    refused = evaluate("compare=[run,other]", cwd=tmp_path)
-    assert refused.returncode == 1 and "lab: fakes is 32 and 40" in refused.stderr
-    went_on = run_module("train", "resume=other", "epochs=3", cwd=tmp_path)
-    assert went_on.returncode == 0, went_on.stderr
-    newer = evaluate("compare=[run,other]", cwd=tmp_path)  # what was found of an earlier state no longer counts
-    final = json.loads((tmp_path / "other" / "summary.json").read_text())["final"]["fd_fashion"]
-    assert newer.returncode == 0 and f"{final:.4g}" in newer.stdout, newer.stderr
-    assert evaluate("compare=[run]", cwd=tmp_path).returncode == 1
+    with pytest.raises(ValueError, match="lab: fakes is 32 and 40"):
+        compare(cfg)
+    assert run_module("train", "resume=other", "epochs=3", cwd=tmp_path).returncode == 0
+    compare(cfg)  # what was found of an earlier state no longer counts
+    final = RunDirectory(tmp_path / "other").read_summary()["final"]
+    assert f"{final['fd_fashion']:.4g}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 import gan_lab.data
+from gan_lab.data.classes import FASHION
 from gan_lab.data.idx import read_idx
 from gan_lab.data.images import ImageSet
 from gan_lab.data.pictures import ArrayPictures
 from gan_lab.data.prepare import Progress
 from gan_lab.data.sources.base import Source, silent
-from gan_lab.data.sources.idx import FASHION
 
 
 class EmbeddedFashionMnist(Source):

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import torchvision.datasets as published
 
+from gan_lab.data.classes import DIGITS, FASHION, KANA
 from gan_lab.data.fetch import fetch
 from gan_lab.data.idx import read_idx
 from gan_lab.data.pictures import ArrayPictures
 from gan_lab.data.sources.base import Source
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-KANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 @dataclass(frozen=True)
