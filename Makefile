@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format bench sweep report clean
+.PHONY: help setup train test test-slow lint format bench sweep evaluate report clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: $(READY)  ## where the time of a step goes
 
 sweep: $(READY)  ## Optuna looks for the best score
 	$(BIN)/python -m gan_lab.train -m sweep=quality $(ARGS)
+
+evaluate: $(READY)  ## score the newest run, or RUN=outputs/...
+	$(BIN)/python -m gan_lab.evaluate run=$(RUN) $(ARGS)
 
 report: $(READY)  ## write the page of the newest run anew, or of RUN=outputs/...
 	$(BIN)/python -m gan_lab.report run=$(RUN)
