@@ -168,7 +168,7 @@ def test_resume_goes_on_in_place_for_longer_and_with_other_values(tmp_path: Path
     assert list(tmp_path.iterdir()) == [run.path], "a resume must not begin another run directory"
     ticks = [row for row in run.history() if "d/loss" in row]
     assert [row["images"] for row in ticks] == [64, 128, 192]
-    assert [row["g/learning_rate"] for row in ticks] == [2e-4, 1e-4, 1e-4]
+    assert [row["g/learning_rate"] for row in ticks] == [6e-4, 1e-4, 1e-4]
     config = run.config.read_text()
     assert "epochs: 3" in config and "- optimizer.lr=1e-4" in config and "limit: 64" in config
     assert run.read_summary()["images"] == 192
