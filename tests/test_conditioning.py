@@ -206,7 +206,7 @@ def test_truncation_and_standing_statistics_change_the_images(conditional: Path)
     assert done.returncode == 0 and "truncation-0.5-standing-4" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("conditioning", ["concatenation", "auxiliary_classifier"])
+@pytest.mark.parametrize("conditioning", ["concatenation", pytest.param("auxiliary_classifier", marks=pytest.mark.slow)])
 def test_a_conditional_run_goes_on_as_if_it_had_not_stopped(conditioning: str, tmp_path: Path) -> None:
     common = [f"conditioning={conditioning}", "console=plain", "log.every_kimg=0.016"]
     assert train(*common, "epochs=3", "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
@@ -255,7 +255,9 @@ def test_a_round_without_conditioning_gives_no_labels(tmp_path: Path) -> None:
     ("arguments", "exchange"),
     [
         (["loss=[bce,feature_matching]", "augment=ada", "augment.ada.kimg=0.1", "accumulate=2"], "loss=hinge"),
-        (["penalty=[r1,drift]", "penalty.every=3", "precision=fp16"], "penalty=[gradient_penalty]"),
+        pytest.param(
+            ["penalty=[r1,drift]", "penalty.every=3", "precision=fp16"], "penalty=[gradient_penalty]", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_lists_of_choices_are_told_kept_and_not_exchanged(arguments: list[str], exchange: str, tmp_path: Path) -> None:

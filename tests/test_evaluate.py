@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_job, run_module
+from conftest import compose_config, make_job, run_module
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -22,6 +22,7 @@ from gan_lab.data.images import NotFinite, to_uint8
 from gan_lab.directory import RunDirectory
 from gan_lab.evaluate import main
 from gan_lab.evaluations import compare
+from gan_lab.evaluations.of_folders import evaluate_folders
 from gan_lab.evaluations.of_pairs import pairing
 from gan_lab.run import Run
 from gan_lab.training import checkpoint
@@ -184,8 +185,8 @@ def test_folders_need_no_run(tmp_path: Path) -> None:
     first, second = scores_of(tmp_path / "scores.json")
     assert first["results"]["lab"]["protocol"]["fakes"] == 40
     assert "fd_random" in first["results"]["lab"]["scores"] and "fd_fashion" in second["results"]["lab"]["scores"]
-    same = evaluate("fakes=a", "reals=a", "out=same.json", cwd=tmp_path)
-    assert same.returncode == 0
+    own = {"fakes": str(tmp_path / "a"), "reals": str(tmp_path / "a"), "out": str(tmp_path / "same.json")}
+    evaluate_folders(OmegaConf.merge(compose_config("device=cpu"), own))
     (zero,) = scores_of(tmp_path / "same.json")
     assert zero["results"]["lab"]["scores"]["fd_random"] == pytest.approx(0, abs=1e-6)
     assert zero["results"]["lab"]["scores"]["copies_random"] == 1

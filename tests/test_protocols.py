@@ -126,7 +126,7 @@ def test_fid_kid_is_precision_and_recall_are_torch_fidelitys(count: int, incepti
     fakes, reals = write_pictures(tmp_path / "fakes", 0, count), write_pictures(tmp_path / "reals", count, count + 4)
     found = ours(fakes, reals, inception_weights, "[torch_fidelity]", tmp_path)["torch_fidelity"]
     expected = theirs(fakes, reals, inception_weights)
-    assert expected["inception_score_mean"] > 1.03  # the logits say something
+    assert expected["inception_score_mean"] > 1.01  # the logits say something
     for name, other in {
         "fd": "frechet_inception_distance",
         "kd": "kernel_inception_distance_mean",
