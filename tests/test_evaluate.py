@@ -185,8 +185,8 @@ def test_folders_need_no_run(tmp_path: Path) -> None:
     first, second = scores_of(tmp_path / "scores.json")
     assert first["results"]["lab"]["protocol"]["fakes"] == 40
     assert "fd_random" in first["results"]["lab"]["scores"] and "fd_fashion" in second["results"]["lab"]["scores"]
-    own = {"fakes": str(tmp_path / "a"), "reals": str(tmp_path / "a"), "out": str(tmp_path / "same.json")}
-    evaluate_folders(OmegaConf.merge(compose_config("device=cpu"), own))
+    own = [f"fakes={tmp_path}/a", f"reals={tmp_path}/a", f"out={tmp_path}/same.json"]
+    evaluate_folders(compose_config("device=cpu", *own, config="evaluate"))
     (zero,) = scores_of(tmp_path / "same.json")
     assert zero["results"]["lab"]["scores"]["fd_random"] == pytest.approx(0, abs=1e-6)
     assert zero["results"]["lab"]["scores"]["copies_random"] == 1
