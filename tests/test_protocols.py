@@ -143,8 +143,10 @@ def test_fid_kid_is_precision_and_recall_are_torch_fidelitys(count: int, incepti
 def square_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """SciPy's as both packages call it, which newer SciPy no longer lets them."""
 
+    original = scipy.linalg.sqrtm
+
     def sqrtm(matrix: np.ndarray, disp: bool = True) -> Any:
-        root = np.asarray(scipy.linalg.sqrtm(matrix))
+        root = np.asarray(original(matrix))
         return root if disp else (root, 0.0)
 
     for package in ("cleanfid.fid", "pytorch_fid.fid_score"):
