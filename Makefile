@@ -30,7 +30,7 @@ train: $(READY)  ## the main job: a GAN on embedded garments, to pictures, curve
 test: $(READY)  ## the default suite, minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
-test-slow: $(READY)  ## the whole suite, twenty minutes on two cores
+test-slow: $(READY)  ## the whole suite, half an hour on two cores
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(READY)  ## style and types
