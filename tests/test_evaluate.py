@@ -301,6 +301,8 @@ def test_scores_wait_when_their_share_of_the_time_is_used_up(tmp_path: Path) -> 
 
 def test_a_best_checkpoint_is_not_lost_when_scores_are_taken_otherwise(run: Path, tmp_path: Path) -> None:
     before = json.loads((run / "summary.json").read_text())["best"]
+    refused = run_module("train", "resume=run", "evaluation.num_fakes=40", cwd=tmp_path)  # no more epochs to go
+    assert refused.returncode == 1 and [path.name for path in (run / "checkpoints").glob("best*")] == ["best.pt"]
     done = run_module("train", "resume=run", "epochs=3", "evaluation.num_fakes=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "do not compare with those before (fakes was 32 and is 40)" in done.stdout

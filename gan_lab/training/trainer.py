@@ -167,6 +167,8 @@ class Trainer:
         write_summary(self.directory, self.summary("running"))
         self._logged = (self.images, self.stopwatch.seconds)
         self.preview.drop_after(self.images)
+        if self.scores.outdated is not None and (best := self.directory.checkpoint("best")).exists():
+            best.replace(self.directory.checkpoint(f"best-{self.scores.outdated}"))  # nothing is lost that was the best once
         if self.images == 0:
             self.tracker.picture("reals", self.preview.save_reals(self.stream), 0)
             self._evaluate()
@@ -309,8 +311,6 @@ class Trainer:
         self.preview.latents = state["preview"]["latents"].to(self.device)
         self.preview.labels = None if state["preview"]["labels"] is None else state["preview"]["labels"].to(self.device)
         self.scores.load_state_dict(state["scores"])
-        if self.scores.outdated is not None and (best := self.directory.checkpoint("best")).exists():
-            best.replace(self.directory.checkpoint(f"best-{self.scores.outdated}"))  # nothing is lost that was the best once
         self.health.load_state_dict(state["health"])
         self.meter.load_state_dict(state["meter"], self.device)
         self.tracker.load_state_dict(state["tracker"])

@@ -33,7 +33,7 @@ class Domain:
     size: int
 
 
-class FeatureNetwork(nn.Module):
+class FeatureNetwork(nn.Module, ABC):
     """From images to features. In evaluation mode and without gradients, always.
 
     Attributes:
@@ -55,13 +55,13 @@ class FeatureNetwork(nn.Module):
     description: str
     fingerprint: str
 
+    @abstractmethod
     def prepared(self, images: Tensor) -> Tensor:
         """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to the floats that go in: resized and scaled."""
-        raise NotImplementedError
 
+    @abstractmethod
     def extract(self, values: Tensor) -> Extracted:
         """The network itself."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Extracted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class InceptionV3(Pretrained):
 class PublishedInceptionV3(InceptionV3):
     """With the published weights, and so the only one whose scores are called FID, KID and IS."""
 
-    names = {"fd": "fid", "kd": "kid", "cs": "is"}  # noqa: RUF012
+    names: ClassVar[dict[str, str]] = {"fd": "fid", "kd": "kid", "cs": "is"}
 
 
 class Inception(Features):

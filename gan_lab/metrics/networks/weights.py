@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -211,9 +212,9 @@ class Pretrained(FeatureNetwork):
         self.description = f"{description} ({source}, {weights.sha256[:PREFIX]}), {prepare.description}"
         self.fingerprint = fingerprint(prepare, description, weights.sha256, prepare.description)
 
+    @abstractmethod
     def look(self, values: Tensor) -> Extracted:
         """One pass over prepared images, float32 ``[N, 3, S, S]``."""
-        raise NotImplementedError
 
     def prepared(self, images: Tensor) -> Tensor:
         values: Tensor = self.prepare(images)
