@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from gan_lab import arithmetic
 from gan_lab.config import Job, instantiate
 from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.images import ImageSet
@@ -21,6 +22,7 @@ from gan_lab.metrics.networks import Domain
 from gan_lab.metrics.suite import Suite
 from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.models.synchronised import synchronise
 from gan_lab.players import build_discriminator, build_generator
 from gan_lab.reporting.live import LiveReport
 from gan_lab.scoring import AUTO, build_suite, choose_features
@@ -30,12 +32,13 @@ from gan_lab.tracking.console import Console, progress_of
 from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
 from gan_lab.training.accuracy import Accuracy
-from gan_lab.training.device import choose_device, seed_everything
+from gan_lab.training.device import choose_device, seed_everything, settle_threads
 from gan_lab.training.events import At, Cadence, Cadences, Every
 from gan_lab.training.growth import Growth, NoGrowth, Progressive
 from gan_lab.training.phase import Observer, Phase
 from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Preview
+from gan_lab.training.ranks import Alone
 from gan_lab.training.round import Game
 from gan_lab.training.sampling import Sampler
 from gan_lab.training.scorekeeper import Scorekeeper
@@ -43,25 +46,29 @@ from gan_lab.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
-
-def build_trainer(job: Job) -> Trainer:
+def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
     """Compose the trainer of a job; nothing is written yet.
 
     What the data alone can tell, such as the number of classes, is entered into ``job.cfg``.
+
+    Args:
+        job: what was asked for.
+        ranks: the processes it is shared among; None: this one alone.
 
     Raises:
         ValueError: whatever in the configuration can't be had, with the key that asks for it.
     """
     cfg = job.cfg
+    ranks = ranks or Alone()
     device = choose_device(cfg.device)
+    settle_threads(cfg.threads)
     seed_everything(cfg.seed, cfg.deterministic)
     precision = instantiate(cfg.precision, "precision", device=device)
     source = build_source(cfg)
-    stream = build_stream(cfg, source, device)
-    scores, trackers = build_scorekeeper(cfg, source, stream.data), build_trackers(cfg)
-    game = build_game(cfg, stream.data, device)
+    stream = build_stream(cfg, source, precision, ranks)
+    scores, trackers = build_scorekeeper(cfg, source, stream.data, ranks), build_trackers(cfg, ranks)
+    game = build_game(cfg, stream.data, precision, ranks)
     phases = build_phases(cfg, game, precision)
     sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, cfg.dataset.size, device)
     schedule = instantiate(cfg.schedule, "schedule")
@@ -79,9 +86,10 @@ def build_trainer(job: Job) -> Trainer:
         preview=build_preview(job, game, device),
         tracker=trackers,
         report=LiveReport(),
-        info=describe_run(job, game, stream, scores.suite, device, total_images),
+        info=describe_run(job, game, stream, scores.suite, precision, total_images),
         directory=job.directory,
         device=device,
+        ranks=ranks,
         cadences=build_cadences(cfg, stream.images_per_epoch),
         total_images=total_images,
     )
@@ -99,23 +107,43 @@ def load_data(source: Source) -> ImageSet:
         return source.load(progress)
 
 
-def build_stream(cfg: DictConfig, source: Source, device: torch.device) -> Stream:
-    """The data set as a stream of batches."""
+def build_stream(cfg: DictConfig, source: Source, precision: Precision, ranks: Alone) -> Stream:
+    """The data set as a stream of batches, of each the part of this process."""
     return Stream(
-        load_data(source), cfg.batch_size, cfg.seed, device, MEMORY_FORMATS[cfg.memory_format], source.last, source.mirror
+        load_data(source),
+        cfg.batch_size,
+        cfg.seed,
+        precision.device,
+        arithmetic.memory_format(cfg, precision),
+        source.last,
+        source.mirror,
+        ranks.part,
     )
 
 
-def build_game(cfg: DictConfig, data: ImageSet, device: torch.device) -> Game:
+def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alone) -> Game:
     """The players, and the sources of what they are given. The number of classes is entered into the configuration."""
-    labels = build_labels(cfg, data)
-    memory_format = MEMORY_FORMATS[cfg.memory_format]
+    if cfg.batch_size % (ranks.count * cfg.accumulate):
+        raise ValueError(
+            f"batch_size={cfg.batch_size}: must be divisible by the {ranks.count} processes, and each one's part by "
+            f"accumulate={cfg.accumulate}"
+        )
+    device, labels = precision.device, build_labels(cfg, data)
+    players = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
+    for network in players.values():
+        if cfg.sync_batch_norm:
+            synchronise(network, ranks.sum, ranks.count)
+        network.to(device).to(memory_format=arithmetic.memory_format(cfg, precision))
     return Game(
-        build_generator(cfg).to(device).to(memory_format=memory_format),
-        build_discriminator(cfg).to(device).to(memory_format=memory_format),
-        instantiate(cfg.model.latents, "model.latents"),
-        labels,
-        Augmentations({name: instantiate(node, f"augment.{name}") for name, node in cfg.augment.items()}).to(device),
+        **players,
+        latents=instantiate(cfg.model.latents, "model.latents"),
+        labels=labels,
+        augment=Augmentations({name: instantiate(node, f"augment.{name}") for name, node in cfg.augment.items()}).to(device),
+        random=torch.Generator(device).manual_seed(cfg.seed),
+        ranks=ranks,
+        joint_passes=arithmetic.joint_passes(cfg, players["discriminator"]),
+        reuses_fakes=cfg.fakes == "reused" and cfg.accumulate == 1,
+        compiled=arithmetic.compiled(cfg, players, precision),
     )
 
 
@@ -152,7 +180,7 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
             return {}
         logits = torch.cat(parts)
         parts.clear()
-        return game.augment.observe(logits)
+        return game.augment.observe(game.ranks.gather(logits) if cfg.augment else logits)
 
     def phase(name: str, idle: str, observers: list[Observer], every: int = 1) -> Phase:
         player = getattr(game, name)
@@ -226,7 +254,7 @@ def build_preview(job: Job, game: Game, device: torch.device) -> Preview:
     return Preview(job.directory, latents, labels, rows, columns, cfg.scale)
 
 
-def build_scorekeeper(cfg: DictConfig, source: Source, data: ImageSet) -> Scorekeeper:
+def build_scorekeeper(cfg: DictConfig, source: Source, data: ImageSet, ranks: Alone) -> Scorekeeper:
     """What is measured of the run's sampling generator."""
     if cfg.evaluation.metrics and cfg.evaluation.features == AUTO:
         cfg.evaluation.features = choose_features(
@@ -237,7 +265,7 @@ def build_scorekeeper(cfg: DictConfig, source: Source, data: ImageSet) -> Scorek
     suite = suite_of(cfg, source, data)
     if standing := [m.name for m in suite.measures if m.protocol.batch_norm != "running"]:
         raise ValueError(f"protocol.{standing[0]}.batch_norm: in training scores use running statistics; gan_lab.evaluate can")
-    return Scorekeeper(suite, cfg.evaluation.max_share)
+    return Scorekeeper(suite, cfg.evaluation.max_share, ranks)
 
 
 def suite_of(cfg: DictConfig, source: Source, data: ImageSet) -> Suite:
@@ -255,7 +283,10 @@ def domain_of(source: Source, data: ImageSet) -> Domain:
     return Domain(source.domain, channels, size)
 
 
-def build_trackers(cfg: DictConfig) -> Trackers:
+def build_trackers(cfg: DictConfig, ranks: Alone) -> Trackers:
+    """The leader's; other processes tell nobody."""
+    if not ranks.leads:
+        return Trackers({})
     chosen = {name: instantiate(node, f"tracker.{name}") for name, node in cfg.tracker.items()}
     return Trackers({"files": Files(), "console": Console(cfg.console), **chosen}, essential=["files"])
 

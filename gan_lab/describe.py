@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from gan_lab import arithmetic
 from gan_lab.config import Job
 from gan_lab.data.stream import Stream
 from gan_lab.metrics.suite import Suite
@@ -19,6 +19,7 @@ from gan_lab.terms.adversarial import WassersteinDiscriminator
 from gan_lab.terms.base import Term
 from gan_lab.terms.penalties import R1, R2, SlopePenalty, WeightClipping
 from gan_lab.tracking import RunInfo
+from gan_lab.training.precision import Precision
 from gan_lab.training.round import Game
 from gan_lab.training.summary import count_parameters, describe
 
@@ -55,7 +56,7 @@ def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> Non
         )
 
 
-def describe_run(job: Job, game: Game, stream: Stream, suite: Suite, device: torch.device, total_images: int) -> RunInfo:
+def describe_run(job: Job, game: Game, stream: Stream, suite: Suite, precision: Precision, total_images: int) -> RunInfo:
     cfg, data, images_per_epoch = job.cfg, stream.data, stream.images_per_epoch
     shape = "x".join(map(str, data.shape))
     counts = data.counts().values()
@@ -80,9 +81,14 @@ def describe_run(job: Job, game: Game, stream: Stream, suite: Suite, device: tor
             "game": _game(job.choices, cfg.n_critic),
             **_growth(cfg, game),
             **_score(suite),
-            "training": f"{length}, batch {cfg.batch_size}, on {describe(device)}",
+            "arithmetic": arithmetic.describe(cfg, precision, game.joint_passes),
+            "training": f"{length}, batch {cfg.batch_size}, on {_machine(precision, game.ranks.count)}",
         },
     )
+
+
+def _machine(precision: Precision, processes: int) -> str:
+    return describe(precision.device) + (f", {processes} processes" if processes > 1 else "")
 
 
 def _game(choices: Mapping[str, Any], n_critic: int) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import hydra
 from omegaconf import DictConfig
 
 from gan_lab.config import CONF_DIR, leaving_nothing_empty, open_job, run_command, with_stored_overrides, write_config
 from gan_lab.sweeps.objective import Objective
+from gan_lab.torchrun import as_one_of_several
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
@@ -17,15 +21,21 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
 
     from gan_lab.build import build_trainer, resume
+    from gan_lab.training.device import choose_device
+    from gan_lab.training.ranks import join
     from gan_lab.training.trainer import Diverged
 
-    with job.directory.lock():
-        trainer = build_trainer(job)
+    ranks = join(choose_device(job.cfg.device))
+    job = replace(job, directory=ranks.share(job.directory))
+    with job.directory.lock() if ranks.leads else nullcontext():
+        with ranks.leader_first():
+            trainer = build_trainer(job, ranks)
         if objective is not None:
             objective.check(trainer.scores.name)
         if job.resumed:
             resume(trainer, job.directory, job.cfg.resume_from)
-        write_config(job)
+        if ranks.leads:
+            write_config(job)
         try:
             summary = trainer.train()
         except Diverged as error:
@@ -34,11 +44,12 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
                     f"diverged: {error}. Lower optimizer.lr, clip the gradient, or choose another precision"
                 ) from error
             return objective.worst()
+    ranks.leave()
     return None if objective is None else objective(summary)
 
 
 def main() -> None:
-    run_command(train, with_stored_overrides)
+    run_command(train, lambda arguments: as_one_of_several(with_stored_overrides(arguments)))
 
 
 if __name__ == "__main__":

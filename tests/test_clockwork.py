@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 from gan_lab.training.ema import HalfLife, NoAverage
 from gan_lab.training.events import At, Events, Every
 from gan_lab.training.meter import Meter
+from gan_lab.training.ranks import Alone
 from gan_lab.training.schedule import Constant, Cosine, Linear, Schedule, Steps
 
 STEPS = 40
@@ -118,5 +119,5 @@ def test_a_meter_reads_means_once_and_survives_a_checkpoint() -> None:
     restored.load_state_dict(meter.state_dict(), torch.device("cpu"))
     for each in (meter, restored):
         each.add({"a": torch.tensor(6.0)})
-        assert each.read() == {"a": 3.0, "b": 4.0}
-        assert each.read() == {}
+        assert each.read(Alone()) == {"a": 3.0, "b": 4.0}
+        assert each.read(Alone()) == {}

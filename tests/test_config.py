@@ -17,6 +17,7 @@ from gan_lab.config import CONF_DIR
 from gan_lab.config.command import expand_home
 from gan_lab.config.schema import Config, check
 from gan_lab.training.device import choose_device
+from gan_lab.training.ranks import Alone
 from gan_lab.training.trainer import Trainer
 
 OPTIONS = sorted(
@@ -79,7 +80,7 @@ def test_models_losses_and_precisions_combine(loss: str, model: str, precision: 
     trainer = build(tmp_path, f"loss={loss}", f"model={model}", f"precision={precision}", "dataset.channels=3")
     for batch, _ in zip(trainer.stream.batches(), range(2), strict=False):
         trainer.step(batch)
-    figures = trainer.meter.read()
+    figures = trainer.meter.read(Alone())
     assert {"d/loss", "g/loss", f"d/{loss}", f"g/{loss}", "d/accuracy_real", "d/accuracy_fake"} <= set(figures)
     assert all(value == value and abs(value) < 1e6 for value in figures.values()), figures
 
@@ -174,7 +175,7 @@ def test_what_can_not_be_built_is_named(override: str, message: str, tmp_path: P
         ("epochs=-1", "epochs=-1.0: must be positive and finite"),
         ("gradient_clip=0", "gradient_clip=0.0: must be positive"),
         ("sample.every_kimg=0", "sample.every_kimg=0.0: must be positive"),
-        ("memory_format=sideways", "memory_format=sideways: must be one of channels_last, contiguous"),
+        ("memory_format=sideways", "memory_format=sideways: must be one of auto, channels_last, contiguous"),
         ("resume_from=first", "must be one of last, best"),
         ("epochs=inf", "epochs=inf: must be positive and finite"),
         ("gradient_clip=nan", "gradient_clip=nan"),

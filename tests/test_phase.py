@@ -13,9 +13,10 @@ from gan_lab.models.base import Judgement
 from gan_lab.models.latents import NormalLatents
 from gan_lab.terms import adversarial
 from gan_lab.terms.base import RoundView, Term
+from gan_lab.terms.penalties import GradientPenalty
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
-from gan_lab.training.round import Game
+from gan_lab.training.round import Game, Handed
 
 CPU = torch.device("cpu")
 
@@ -34,11 +35,16 @@ class Judge(nn.Module):
         return Judgement(logits.flatten().float(), logits)
 
 
+def latents() -> torch.Generator:
+    """What a game draws them with."""
+    return torch.Generator().manual_seed(9)
+
+
 def networks() -> Game:
     torch.manual_seed(1)
     generator = Network(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
     discriminator = Network(nn.Flatten(), nn.Linear(16, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), Judge())
-    return Game(generator, discriminator, NormalLatents(3))
+    return Game(generator, discriminator, NormalLatents(3), random=latents())
 
 
 def make_phase(game: Game, name: str, term: Term, **more: object) -> Phase:
@@ -62,11 +68,9 @@ def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None
     by_hand = copy.deepcopy(game)
     term = adversarial.LogisticDiscriminator() if name == "d" else adversarial.NonSaturatingGenerator()
     phase = make_phase(game, name, term)
-    torch.manual_seed(9)
     figures = phase.step(game, batch())
 
-    torch.manual_seed(9)
-    fake = by_hand.generator(torch.randn(8, 3))
+    fake = by_hand.generator(torch.randn(8, 3, generator=latents()))
     logits = by_hand.discriminator(fake if name == "g" else fake.detach()).logits
     bce = nn.functional.binary_cross_entropy_with_logits
     if name == "d":
@@ -81,14 +85,15 @@ def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None
     torch.testing.assert_close(figures[f"{name}/gradient_norm"], gradient.norm())
 
 
-@pytest.mark.parametrize("name", ["d", "g"])
+TERMS = {"d": adversarial.HingeDiscriminator(), "g": adversarial.NonSaturatingGenerator(), "gp": GradientPenalty()}
+
+
+@pytest.mark.parametrize("name", TERMS)
 def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
     results = []
     for accumulate in (1, 4):
         game = networks()
-        term = adversarial.HingeDiscriminator() if name == "d" else adversarial.NonSaturatingGenerator()
-        phase = make_phase(game, name, term, accumulate=accumulate)
-        torch.manual_seed(9)
+        phase = make_phase(game, name[0] if name == "g" else "d", TERMS[name], accumulate=accumulate)
         figures = phase.step(game, batch())
         results.append((weights(phase.player), figures))
     torch.testing.assert_close(results[0][0], results[1][0])
@@ -135,14 +140,13 @@ def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_
         (),
         Precision(CPU),
     )
-    torch.manual_seed(9)
     seen = [phase.step(game, batch()) for _ in range(4)]
     assert ["d/lazy" in figures for figures in seen] == [True, False, False, True]
-    torch.manual_seed(9)
+    random = latents()
     for n in range(4):
-        torch.randn(8, 3)  # the main update's latents
+        torch.randn(8, 3, generator=random)  # the main update's latents
         if n % 3 == 0:
-            loss = 6 * by_hand(game.generator(torch.randn(8, 3)).detach()).logits.mean()
+            loss = 6 * by_hand(game.generator(torch.randn(8, 3, generator=random)).detach()).logits.mean()
             for parameter, gradient in zip(
                 by_hand.parameters(), torch.autograd.grad(loss, list(by_hand.parameters())), strict=True
             ):
@@ -171,7 +175,6 @@ def test_autocast_steps_stay_near_float32(dtype: str) -> None:
         game = networks()
         phase = make_phase(game, "d", adversarial.LogisticDiscriminator(), precision=precision)
         before = weights(game.discriminator)
-        torch.manual_seed(9)
         figures = phase.step(game, batch())
         assert figures["d/loss"].dtype == torch.float32
         steps.append(weights(game.discriminator) - before)
@@ -227,3 +230,32 @@ def test_tf32_is_refused_where_there_are_no_such_cores() -> None:
         Precision(CPU, tf32=True)
     with pytest.raises(ValueError, match="autocast=int4"):
         Precision(CPU, autocast="int4")
+
+
+def test_both_turns_on_the_same_fakes_are_the_tutorials_iteration() -> None:
+    """pytorch/examples ``dcgan/main.py``: the discriminator learns, then judges the same fakes for the generator."""
+    game = networks()
+    by_hand = copy.deepcopy(networks())
+    phases = [
+        make_phase(game, "d", adversarial.LogisticDiscriminator()),
+        make_phase(game, "g", adversarial.NonSaturatingGenerator()),
+    ]
+    handed = Handed()
+    for phase in phases:
+        phase.step(game, batch(), handed)
+
+    fake = by_hand.generator(handed.latents)
+    softplus, judge = nn.functional.softplus, lambda images: by_hand.discriminator(images).logits
+    loss = softplus(-judge(batch().real)).mean() + softplus(judge(fake.detach())).mean()
+    descend(by_hand.discriminator, loss)
+    descend(by_hand.generator, softplus(-judge(fake)).mean())
+    torch.testing.assert_close(weights(game.discriminator), weights(by_hand.discriminator))
+    torch.testing.assert_close(weights(game.generator), weights(by_hand.generator))
+
+
+def descend(network: nn.Module, loss: torch.Tensor, rate: float = 0.1) -> None:
+    """One step of gradient descent."""
+    gradients = torch.autograd.grad(loss, list(network.parameters()), retain_graph=True)
+    with torch.no_grad():
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            parameter -= rate * gradient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from gan_lab.models.base import Judgement
 from gan_lab.models.latents import NormalLatents
 from gan_lab.terms import adversarial
 from gan_lab.training.accuracy import Accuracy
-from gan_lab.training.round import Game, Round
+from gan_lab.training.round import Game, Handed, Round
 
 
 class Counting(nn.Module):
@@ -108,3 +109,36 @@ def test_accuracies_count_by_the_boundary() -> None:
 def test_a_loss_without_an_adversarial_term_is_refused() -> None:
     with pytest.raises(ValueError, match="must have an adversarial one"):
         Accuracy([adversarial.LinearGenerator()])
+
+
+def test_fakes_go_from_one_turn_to_the_other_with_the_generators_graph(game: Game) -> None:
+    handed = Handed()
+    judged = play(game, generator_turn=False, handed=handed).fake
+    assert not judged.requires_grad
+    learnt_from = Round(game, torch.randn(5, 1, 4, 4), handed.latents, generator_turn=True, handed=handed).fake
+    assert torch.equal(judged, learnt_from) and learnt_from.requires_grad
+    assert game.generator.calls == 1
+
+
+def test_one_pass_over_reals_and_fakes_judges_as_two_do(game: Game) -> None:
+    real, latents = torch.randn(5, 1, 4, 4), torch.randn(5, 3)
+    joint = Round(game, real, latents, generator_turn=False, joint=True)
+    separate = Round(game, real, latents, generator_turn=False)
+    torch.testing.assert_close(joint.real_logits, separate.real_logits)
+    torch.testing.assert_close(joint.fake_logits, separate.fake_logits)
+    assert game.discriminator.calls == 1 + 2
+
+
+def test_a_compiled_discriminator_is_left_out_where_it_is_differentiated_twice(game: Game) -> None:
+    called: list[Tensor] = []
+
+    def compiled(images: Tensor, labels: Tensor | None) -> Judgement:
+        called.append(images)
+        return game.discriminator(images, labels)
+
+    fast = replace(game, compiled={"discriminator": compiled})
+    plain = play(fast, generator_turn=False)
+    penalised = play(fast, generator_turn=False, needs_gradient_of=frozenset({"real"}))
+    assert plain.real_logits.shape == plain.fake_logits.shape == penalised.real_logits.shape == (5,)
+    plain.judge(plain.real)  # a penalty's own images
+    assert len(called) == 2

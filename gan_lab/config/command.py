@@ -15,6 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gan_lab.torchrun import spoken_by
+
 TOLD_IN_A_MESSAGE = (ValueError, OSError, HydraException, OmegaConfBaseException)
 """Mistakes of a user, and what the system refuses: no room, no permission. Any other error is ours and keeps its traceback."""
 
@@ -72,4 +74,4 @@ def run_command(command: Callable[[], Any], rewrite: Callable[[Sequence[str]], l
         if with_traceback:
             raise
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.exit(f"error: {error}{cause}")
+        sys.exit(f"{spoken_by(error)}error: {error}{cause}")

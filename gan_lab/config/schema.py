@@ -78,10 +78,16 @@ class Config:
     n_critic: int = MISSING
     accumulate: int = MISSING
     gradient_clip: float | None = MISSING
-    memory_format: str = MISSING
     device: str = MISSING
     seed: int = MISSING
     deterministic: bool = MISSING
+    memory_format: str = MISSING
+    passes: str = MISSING
+    fakes: str = MISSING
+    compile: str = MISSING
+    recompute: bool = MISSING
+    threads: Any = MISSING
+    sync_batch_norm: bool = MISSING
     log: Log = MISSING
     sample: Sample = MISSING
     checkpoint: Checkpoint = MISSING
@@ -195,7 +201,12 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
     if cfg.batch_size % cfg.accumulate:
         raise ValueError(f"accumulate={cfg.accumulate}: must divide batch_size={cfg.batch_size}")
-    one_of("memory_format", cfg.memory_format, ("channels_last", "contiguous"))
+    one_of("memory_format", cfg.memory_format, ("auto", "channels_last", "contiguous"))
+    one_of("passes", cfg.passes, ("auto", "joint", "separate"))
+    one_of("fakes", cfg.fakes, ("reused", "fresh"))
+    one_of("compile", cfg.compile, ("none", "generator", "both"))
+    if cfg.threads != "auto" and (not isinstance(cfg.threads, int) or isinstance(cfg.threads, bool) or cfg.threads < 1):
+        raise ValueError(f"threads={cfg.threads}: must be auto or a whole number, at least 1")
     one_of("resume_from", cfg.resume_from, ("last", "best"))
 
 

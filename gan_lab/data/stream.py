@@ -47,6 +47,7 @@ class Stream:
         last: what becomes of an epoch's images beyond its last whole batch: ``drop`` leaves them out (others in each epoch),
             ``wrap`` begins the next batch with them, so that every epoch shows every image.
         mirror: whether each image is mirrored left to right with probability 1/2, anew in each epoch.
+        part: images in a batch to those of them that are gathered here, by default all: a rank's share.
 
     Raises:
         ValueError: the batch is larger than the data set.
@@ -61,6 +62,7 @@ class Stream:
         memory_format: torch.memory_format = torch.contiguous_format,
         last: str = "drop",
         mirror: bool = False,
+        part: Callable[[int], slice] | None = None,
     ) -> None:
         if batch_size > len(data):
             raise ValueError(f"batch_size={batch_size} is larger than the data set, which has {len(data)} images")
@@ -73,6 +75,7 @@ class Stream:
         self._device = device
         self._memory_format = memory_format
         self._mirror = mirror
+        self._part = part or slice
 
     def batches(self, images: int = 0, size_at: Callable[[int], int] | None = None) -> Iterator[Batch]:
         """All batches that come after ``images`` images, without end.
@@ -103,8 +106,8 @@ class Stream:
                 epoch, offset = epoch + 1, 0
                 following, following_mirrored = self.order(epoch)
                 order, mirrored = torch.cat([rest, following]), torch.cat([rest_mirrored, following_mirrored])
-            part = slice(offset, offset + size)
-            yield self._gather(order[part], mirrored[part])
+            part = self._part(size)
+            yield self._gather(order[offset : offset + size][part], mirrored[offset : offset + size][part])
             offset, images = offset + size, images + size
 
     def _gather(self, which: Tensor, mirrored: Tensor) -> Batch:

@@ -50,6 +50,18 @@ class Statistics:
         self._sum += values.sum(0)
         self._products += _products(values)
 
+    def merge(self, other: Statistics) -> None:
+        """Take in the features another one has seen: its sums, moved to be about this one's mean."""
+        if self._shift is None:
+            self.count, self._sum, self._products, self._shift = other.count, other._sum, other._products, other._shift
+            return
+        assert other._shift is not None
+        moved = other._shift - self._shift
+        cross = torch.outer(other._sum, moved)
+        self._products += other._products + cross + cross.T + other.count * torch.outer(moved, moved)
+        self._sum += other._sum + other.count * moved
+        self.count += other.count
+
     @property
     def mean(self) -> Tensor:
         assert self._shift is not None, "no features yet"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
@@ -22,6 +24,25 @@ log = logging.getLogger(__name__)
 Generate = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
 """``(count, generator)`` to uint8 images ``[count, C, H, W]`` from latents drawn with ``generator``, and the class numbers they
 were made under, ``[count]`` int64, or None."""
+
+
+class Processes(Interface):
+    """Those that make the fakes together; see :class:`gan_lab.training.ranks.Alone`."""
+
+    rank: int
+    count: int
+
+    @property
+    def leads(self) -> bool: ...
+
+    def collect(self, thing: Any) -> list[Any]: ...
+
+
+class _Single:
+    rank, count, leads = 0, 1, True
+
+    def collect(self, thing: Any) -> list[Any]:
+        return [thing]
 
 
 def silent(done: int, total: int) -> None:
@@ -94,7 +115,6 @@ class Measure:
 
     def prepare(self, references: References, device: torch.device, batch_size: int, progress: Progress) -> None:
         """Take, or fetch, the sample of the reals."""
-        self.network.to(device)
         self.reals = references.sample(self.data, self.network, self.needs, batch_size, self.protocol.ddof, progress)
 
     def finish(self, fakes: Sample, batch_size: int, seed: int, details: bool) -> Result:
@@ -121,7 +141,7 @@ class Measure:
             "reals_hash": References.key(self.data, self.network),
             "covariance": self.protocol.covariance,
             "batch_norm": self.protocol.batch_norm,
-            "latents": f"seed {seed}, in batches of {batch_size}",  # another size of batches draws other latents
+            "latents": f"seed {seed} and number of each batch of {batch_size}",  # other batches draw other latents
             **({"labels_hash": self.data.labels_fingerprint()} if "labels" in self.needs else {}),
             **{f"metric {name}": metric.settings() for name, metric in self.metrics.items()},
         }
@@ -135,18 +155,29 @@ class _Collector:
     statistics: Statistics
     parts: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def add(self, images: Tensor, labels: Tensor | None, extracted: Extracted) -> None:
+    def add(self, images: Tensor, labels: Tensor | None, extracted: Extracted, room: int) -> None:
+        """Those of one batch; ``room``: bytes of pixels to be kept."""
         self.statistics.add(extracted.features)
-        room = sum(part.numel() for part in self.parts.get("pixels", ())) < PIXEL_BYTES
+        has_room = sum(part.numel() for part in self.parts.get("pixels", ())) < room
         there = {
             "features": extracted.features,
             "logits": extracted.logits,
             "labels": labels,
-            "pixels": images if room else None,
+            "pixels": images if has_room else None,
         }
         for name, tensor in there.items():
             if name in self.measure.needs and tensor is not None:
                 self.parts.setdefault(name, []).append(tensor.cpu())
+
+    def together(self, processes: Processes) -> None:
+        """Take in what the others have of the same fakes, whose batches went round among the processes."""
+        found = processes.collect((self.statistics.state_dict(), self.parts))
+        for n, (statistics, _) in enumerate(found):
+            if n != processes.rank and statistics["count"]:
+                self.statistics.merge(Statistics.from_state(statistics, self.statistics.ddof))
+        for name in {name for _, parts in found for name in parts}:
+            turns = zip_longest(*(parts.get(name, ()) for _, parts in found))
+            self.parts[name] = [part for turn in turns for part in turn if part is not None]
 
     def sample(self) -> Sample:
         assert self.measure.reals is not None
@@ -182,19 +213,31 @@ class Suite:
     def score_name(self) -> str | None:
         return self.measures[0].headline if self.measures else None
 
-    def prepare(self, device: torch.device, progress: Progress = silent) -> None:
-        """Take the samples of reals, once for each network and choice of images."""
+    def prepare(self, device: torch.device, progress: Progress = silent, reals: bool = True) -> None:
+        """Take the samples of reals, once for each network and choice of images; a process that measures nothing needs none."""
         for measure in self.measures:
+            measure.network.to(device)
+        for measure in self.measures if reals else ():
             measure.prepare(self._references, device, self.batch_size, progress)
             _warn_of_bias(measure)
 
     @torch.no_grad()
-    def __call__(self, generate: Generate, progress: Progress = silent, details: bool = False) -> list[Result]:
-        """Generate and measure, and with ``details`` fill in the tables too. ``generate`` has random numbers of its own."""
+    def __call__(
+        self,
+        generate: Generate,
+        progress: Progress = silent,
+        details: bool = False,
+        ranks: Processes = _Single(),  # noqa: B008 - has no state
+    ) -> list[Result]:
+        """Generate and measure, and with ``details`` fill in the tables too.
+
+        Each batch has random numbers of its own, a function of its number, so that several processes can take turns: each
+        makes its share of the fakes, and the leader measures all of them; the others get no results.
+        """
         total = max((measure.protocol.num_fakes for measure in self.measures), default=0)
-        random = torch.Generator().manual_seed(self._seed)
         collectors = [_Collector(m, Statistics(m.network.num_features, m.protocol.ddof)) for m in self.measures]
-        for start in range(0, total, self.batch_size):
+        for number in range(ranks.rank, -(-total // self.batch_size), ranks.count):
+            start, random = number * self.batch_size, torch.Generator().manual_seed(self._seed * 1_000_003 + number)
             images, labels = generate(min(self.batch_size, total - start), random)
             seen: dict[str, Extracted] = {}
             for collector in collectors:
@@ -206,8 +249,12 @@ class Suite:
                     seen[network.fingerprint] = extracted(network, images)
                 features, logits = seen[network.fingerprint]
                 part = Extracted(features[:left], None if logits is None else logits[:left])
-                collector.add(images[:left], None if labels is None else labels[:left], part)
+                collector.add(images[:left], None if labels is None else labels[:left], part, PIXEL_BYTES // ranks.count)
             progress(start + len(images), total)
+        for collector in collectors:
+            collector.together(ranks)
+        if not ranks.leads:
+            return []
         return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
 
     def record(self) -> dict[str, Any]:

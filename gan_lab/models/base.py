@@ -21,6 +21,10 @@ class Judgement(NamedTuple):
     features: Tensor
     class_logits: Tensor | None = None
 
+    def rows(self, part: slice) -> Judgement:
+        """The same of some of the images."""
+        return Judgement(*(None if values is None else values[part] for values in self))  # type: ignore[arg-type]
+
 
 class Generator(nn.Module, ABC):
     """Latents ``[N, latent_size]``, and labels ``[N, K]`` if it is conditional, to images ``[N, C, H, W]`` in about [-1, 1].

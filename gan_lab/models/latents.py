@@ -26,7 +26,7 @@ class NormalLatents:
         Args:
             count: how many.
             device: where they go.
-            generator: on the CPU; makes the draw the same on every device.
+            generator: whose numbers are drawn; one on the CPU makes the draw the same on every device.
             truncation: values come from the normal distribution cut off at +- this (Brock et al. 2019, section 3.1): fewer odd
                 images, and less variety.
 
@@ -37,7 +37,7 @@ class NormalLatents:
             return _truncated(count, self.size, truncation, generator).to(device)
         if generator is None:
             return torch.randn(count, self.size, device=device)
-        return torch.randn(count, self.size, generator=generator).to(device)
+        return torch.randn(count, self.size, generator=generator, device=generator.device).to(device)
 
 
 def _truncated(count: int, size: int, bound: float, generator: torch.Generator | None) -> Tensor:

@@ -61,7 +61,11 @@ class InSingle(nn.Module):
         return super().forward(maps.float() if maps.dtype == torch.float16 else maps)
 
 
-class BatchNorm(InSingle, nn.BatchNorm2d):
+class MixesImages:
+    """Marks a layer whose output for one image depends on the others of its batch."""
+
+
+class BatchNorm(MixesImages, InSingle, nn.BatchNorm2d):
     """Batch normalisation, see :class:`InSingle`."""
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
 
 from gan_lab.models import base
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
-from gan_lab.models.layers import Doubled, Halved, check_positive, doubled, split_size
+from gan_lab.models.layers import Doubled, Halved, MixesImages, check_positive, doubled, split_size
 
 LARGEST = 1024
 
@@ -167,7 +167,7 @@ class PixelNorm(nn.Module):
         return (wide * (wide.square().mean(1, keepdim=True) + 1e-8).rsqrt()).to(maps.dtype)
 
 
-class MinibatchDeviation(nn.Module):
+class MinibatchDeviation(MixesImages, nn.Module):
     """One more feature map: the standard deviation over a group of images, averaged over features and places (section 3).
 
     Groups are made of images ``M`` apart, with M groups in a batch; a batch that ``group`` does not divide has smaller ones.

@@ -40,6 +40,10 @@ class RoundView(Protocol):
         """``[N, K]`` of 0 and 1, of reals and fakes alike; None without conditioning."""
 
     @property
+    def uniform(self) -> Tensor:
+        """A number in [0, 1) for each image, ``[N]``; the same however many parts or processes a batch is split among."""
+
+    @property
     def multi_label(self) -> bool:
         """Whether labels are attributes, any number of which an image may have."""
 

@@ -78,7 +78,7 @@ class GradientPenalty(SlopePenalty):
     """WGAN-GP (Gulrajani et al. 2017, eq. 3): at random points between a real image and a fake one, weight 10, target 1."""
 
     def images(self, round: RoundView) -> Tensor:
-        return torch.lerp(round.real, round.fake.detach().to(round.real.dtype), _uniform_per_image(round.real))
+        return torch.lerp(round.real, round.fake.detach().to(round.real.dtype), _per_image(round.uniform))
 
 
 class Dragan(SlopePenalty):
@@ -96,7 +96,7 @@ class Dragan(SlopePenalty):
 
     def images(self, round: RoundView) -> Tensor:
         noise = self.spread * round.real.std() * torch.rand_like(round.real)
-        return round.real + _uniform_per_image(round.real) * noise
+        return round.real + _per_image(round.uniform) * noise
 
 
 class R1(Term):
@@ -127,5 +127,5 @@ def squared_norms(gradient: Tensor) -> Tensor:
     return gradient.flatten(1).square().sum(1)
 
 
-def _uniform_per_image(images: Tensor) -> Tensor:
-    return torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
+def _per_image(values: Tensor) -> Tensor:
+    return values[:, None, None, None]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from types import FrameType
 
 log = logging.getLogger(__name__)
+
+ECHO = 1.0
+"""Seconds in which a second signal is the same one: a terminal sends Ctrl-C to every process, and ``torchrun`` passes it on."""
 
 
 class Interruption:
@@ -15,6 +19,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._since = 0.0
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interruption:
@@ -28,7 +33,9 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and time.monotonic() - self._since < ECHO:
+            return
         if self.signal is not None:
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
+        self.signal, self._since = signal.Signals(number), time.monotonic()
         log.info("%s: saving after this step; once more to stop at once", self.signal.name)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_lab.training.ranks import Alone
+
 
 class Meter:
     """Adds tensors as they come and waits for the device only when read."""
@@ -21,12 +23,13 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def read(self) -> dict[str, float]:
-        """The means since the last reading, in one transfer; starts anew."""
+    def read(self, ranks: Alone) -> dict[str, float]:
+        """The means since the last reading, over all processes, in one transfer; starts anew."""
         if not self._sums:
             return {}
-        sums = torch.stack([value.float() for value in self._sums.values()]).tolist()
-        means = {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
+        sums = torch.stack([value.float() for value in self._sums.values()])
+        ranks.average_([sums])
+        means = {name: total / self._counts[name] for name, total in zip(self._sums, sums.tolist(), strict=True)}
         self._sums, self._counts = {}, {}
         return means
 

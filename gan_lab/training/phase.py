@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from gan_lab.data.stream import Batch
 from gan_lab.terms.base import RoundView, Term
 from gan_lab.training.precision import Precision
-from gan_lab.training.round import Game, Round
+from gan_lab.training.round import Draws, Game, Handed, Round
 
 Observer = Callable[[RoundView], dict[str, Tensor]]
 """Looks at a round after its backward pass, without gradient, and may have figures to log."""
@@ -78,14 +78,15 @@ class Phase:
         """Whether the player moves in this iteration, counted from 0: with ``every=5`` in the 5th, the 10th, ..."""
         return (iteration + 1) % self.every == 0
 
-    def step(self, game: Game, batch: Batch) -> dict[str, Tensor]:
+    def step(self, game: Game, batch: Batch, handed: Handed | None = None) -> dict[str, Tensor]:
         """One update and the lazy ones due. Its figures stay on the device, unread, so that nothing waits for them."""
-        self.idle.requires_grad_(False)
+        hands_over = handed is not None and self.player is game.discriminator
+        self.idle.requires_grad_(hands_over)  # fakes for the generator's turn carry its graph
         self.player.requires_grad_(True)
         figures: dict[str, Tensor] = {}
         for interval in self.intervals:
-            if self.steps % interval == 0:
-                figures = self._update(game, batch, interval) | figures  # loss and norm are those of the first, the main update
+            if self.steps % interval == 0:  # loss and norm are those of the first, the main update
+                figures = self._update(game, batch, interval, handed if interval == 1 else None) | figures
         self.steps += 1
         return {f"{self.name}/{name}": value for name, value in figures.items()}
 
@@ -126,14 +127,15 @@ class Phase:
         device = self.precision.device
         self._latest = {n: {name: value.to(device) for name, value in latest.items()} for n, latest in state["latest"].items()}
 
-    def _update(self, game: Game, batch: Batch, interval: int) -> dict[str, Tensor]:
+    def _update(self, game: Game, batch: Batch, interval: int, handed: Handed | None) -> dict[str, Tensor]:
         """By the terms computed every ``interval`` steps."""
         terms = {name: term for name, term in self.terms.items() if term.every == interval}
         observers = self.observers if interval == 1 else ()
         self.optimizer.zero_grad(set_to_none=True)
-        parts = [self._backward(round, terms, observers) for round in self._rounds(game, batch, terms)]
+        parts = [self._backward(round, terms, observers) for round in self._rounds(game, batch, terms, handed)]
         names = dict.fromkeys(name for part in parts for name in part)
         figures = {name: torch.stack([part[name] for part in parts if name in part]).mean() for name in names}
+        game.ranks.average_([p.grad for p in self.player.parameters() if p.grad is not None])
         figures["gradient_norm"] = self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -141,22 +143,28 @@ class Phase:
             term.after_step(self.player)
         return self._without_overflow(figures, interval) if self.scaler.is_enabled() else figures
 
-    def _rounds(self, game: Game, batch: Batch, terms: Mapping[str, Term]) -> Iterator[Round]:
-        """The batch with fresh latents, in ``accumulate`` parts. Drawn whole, so that parts and whole see the same."""
+    def _rounds(self, game: Game, batch: Batch, terms: Mapping[str, Term], handed: Handed | None) -> Iterator[Round]:
+        """The batch in ``accumulate`` parts, with what is random drawn whole, so that parts and whole see the same."""
         needs = frozenset().union(*(term.needs_gradient_of for term in terms.values()))
+        generator_turn, lazy = self.player is game.generator, all(term.every > 1 for term in terms.values())
         real, labels = batch.real, game.labels.encode(batch.labels)
-        latents = game.latents.draw(len(real), real.device)
+        whole = len(real) * game.ranks.count
+        draws, first = Draws(game, whole, real.device), game.ranks.part(whole).start
         scale = self.scaler.scale(torch.ones((), device=real.device)) if self.scaler.is_enabled() else None
         size = len(real) // self.accumulate
-        for part in (slice(start, start + size) for start in range(0, len(real), size)):
+        for start in range(0, len(real), size):
+            part, rows = slice(start, start + size), slice(first + start, first + start + size)
             yield Round(
                 game,
                 real[part],
-                latents[part],
+                draws.latents[rows] if handed is None or handed.latents is None else handed.latents,
                 None if labels is None else labels[part],
-                generator_turn=self.player is game.generator,
+                generator_turn=generator_turn,
                 needs_gradient_of=needs,
                 scale=scale,
+                joint=game.joint_passes and not (generator_turn or needs or lazy),
+                handed=handed,
+                uniform=lambda rows=rows: draws.uniform[rows],  # type: ignore[misc]
             )
 
     def _backward(self, round: Round, terms: Mapping[str, Term], observers: Sequence[Observer]) -> dict[str, Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +14,69 @@ from gan_lab.data.augmentation import Augmentation, Augmentations
 from gan_lab.models.base import Judgement
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NormalLatents
+from gan_lab.training.ranks import Alone
 
 
 @dataclass(frozen=True)
 class Game:
-    """The two players, the sources of the generator's input, and what the discriminator sees in place of images."""
+    """The two players, the sources of the generator's input, and what the discriminator sees in place of images.
+
+    Attributes:
+        random: of latents; the same in every process.
+        ranks: the processes that share each batch.
+        joint_passes: whether the discriminator judges reals and fakes in one pass. Where a layer of it mixes the images of a
+            batch, that is another discriminator.
+        reuses_fakes: whether the generator learns from the fakes the discriminator has just seen (as pytorch/examples
+            ``dcgan``), which saves one pass of the generator, or from fresh ones (Goodfellow et al. 2014, algorithm 1).
+        compiled: of the players by name, what is called in their place where nothing is differentiated twice.
+    """
 
     generator: nn.Module
     discriminator: nn.Module
     latents: NormalLatents
     labels: Labels | NoLabels = field(default_factory=NoLabels)
     augment: Augmentation = field(default_factory=lambda: Augmentations({}))
+    random: torch.Generator = field(default_factory=torch.Generator)
+    ranks: Alone = field(default_factory=Alone)
+    joint_passes: bool = False
+    reuses_fakes: bool = False
+    compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def play(self, player: str) -> Callable[..., Any]:
+        """``generator`` or ``discriminator``, compiled if it is."""
+        return self.compiled.get(player, getattr(self, player))
+
+
+class Draws:
+    """Random numbers of one update for the whole batch, of which each process and each part takes its rows.
+
+    Args:
+        game: where they come from.
+        count: images in the batches of all processes together.
+        device: where they go.
+    """
+
+    def __init__(self, game: Game, count: int, device: torch.device) -> None:
+        self._game, self._count, self._device = game, count, device
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """``[count, latent_size]``."""
+        return self._game.latents.draw(self._count, self._device, self._game.random)
+
+    @cached_property
+    def uniform(self) -> Tensor:
+        """``[count]`` in [0, 1)."""
+        random = self._game.random
+        return torch.rand(self._count, generator=random, device=random.device).to(self._device)
+
+
+@dataclass
+class Handed:
+    """Fakes on their way from the discriminator's turn to the generator's of the same iteration, with the generator's graph."""
+
+    latents: Tensor | None = None
+    fake: Tensor | None = None
 
 
 LARGEST_SCALE = 2.0**15
@@ -43,6 +97,9 @@ class Round:
             the generator's reals are judged without one.
         needs_gradient_of: images ("real", "fake") that penalties will differentiate with respect to.
         scale: of the loss under loss scaling, a scalar tensor.
+        joint: whether the discriminator judges ``real`` and ``fake`` in one pass.
+        handed: takes the fakes in the discriminator's turn, and gives them in the generator's.
+        uniform: draws a number in [0, 1) for each image, ``[N]``.
     """
 
     def __init__(
@@ -55,6 +112,9 @@ class Round:
         generator_turn: bool,
         needs_gradient_of: frozenset[str] = frozenset(),
         scale: Tensor | None = None,
+        joint: bool = False,
+        handed: Handed | None = None,
+        uniform: Callable[[], Tensor] | None = None,
     ) -> None:
         self.game = game
         self.latents = latents
@@ -62,6 +122,9 @@ class Round:
         self.generator_turn = generator_turn
         self.needs_gradient_of = needs_gradient_of
         self._real = real
+        self._joint = joint
+        self._handed = handed
+        self._uniform = uniform or (lambda: torch.rand(len(real), device=real.device))
         self._scale = None if scale is None else scale.clamp(max=LARGEST_SCALE)
 
     @cached_property
@@ -70,18 +133,33 @@ class Round:
 
     @cached_property
     def fake(self) -> Tensor:
-        with torch.set_grad_enabled(self.generator_turn):
-            images = self.game.generator(self.latents, self.labels)
-        return images if self.generator_turn else self._leaf("fake", images)
+        handed = self._handed
+        if self.generator_turn and handed is not None and handed.fake is not None:
+            return handed.fake
+        with torch.set_grad_enabled(self.generator_turn or handed is not None):
+            images = self.game.play("generator")(self.latents, self.labels)
+        if self.generator_turn:
+            return images
+        if handed is not None:
+            handed.latents, handed.fake = self.latents, images
+        return self._leaf("fake", images.detach())
 
     @cached_property
     def real_judgement(self) -> Judgement:
+        if self._joint:
+            return self._both[0]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.generator_turn):
-            return self.judge(self.real)
+            return self._judge(self.real, self.labels)
 
     @cached_property
     def fake_judgement(self) -> Judgement:
-        return self.judge(self.fake)
+        return self._both[1] if self._joint else self._judge(self.fake, self.labels)
+
+    @cached_property
+    def _both(self) -> tuple[Judgement, Judgement]:
+        labels = None if self.labels is None else self.labels.repeat(2, 1)
+        both = self._judge(torch.cat([self.real, self.fake.to(self.real.dtype)]), labels)
+        return both.rows(slice(None, len(self.real))), both.rows(slice(len(self.real), None))
 
     @property
     def real_logits(self) -> Tensor:
@@ -95,9 +173,17 @@ class Round:
     def multi_label(self) -> bool:
         return self.game.labels.multi_label
 
+    @cached_property
+    def uniform(self) -> Tensor:
+        return self._uniform().to(self._real.dtype)
+
     def judge(self, images: Tensor) -> Judgement:
-        """The discriminator's word on ``images`` as it sees them, that is augmented."""
+        """The discriminator's word on ``images`` as it sees them, that is augmented; may be differentiated twice."""
         return self.game.discriminator(self.game.augment(images), self.labels)
+
+    def _judge(self, images: Tensor, labels: Tensor | None) -> Judgement:
+        judge = self.game.discriminator if self.needs_gradient_of else self.game.play("discriminator")
+        return judge(self.game.augment(images), labels)
 
     def gradient(self, values: Tensor, images: Tensor) -> Tensor:
         """d ``values`` / d ``images`` for each image, ``[N, C, H, W]`` float32, itself differentiable.

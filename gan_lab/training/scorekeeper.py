@@ -14,6 +14,7 @@ from gan_lab.directory import with_error
 from gan_lab.metrics.protocol import differences
 from gan_lab.metrics.reference import Progress
 from gan_lab.metrics.suite import Suite
+from gan_lab.training.ranks import Alone
 from gan_lab.training.sampling import Sampler
 
 log = logging.getLogger(__name__)
@@ -28,16 +29,18 @@ class Scorekeeper:
     Args:
         suite: what is measured.
         max_share: of the training time that scores may take, or None for any.
+        ranks: the processes that make the fakes together; the leader measures them.
 
     Attributes:
         latest, best: scores with the ``images`` seen and their ``protocols``, empty before the first.
         outdated: images of a best checkpoint whose score, since a resume, compares with none any more; else None.
     """
 
-    def __init__(self, suite: Suite, max_share: float | None) -> None:
+    def __init__(self, suite: Suite, max_share: float | None, ranks: Alone | None = None) -> None:
         if max_share is not None and not 0 < max_share <= 1:
             raise ValueError(f"evaluation.max_share={max_share}: a share of the training time, above 0 and at most 1")
         self.suite = suite
+        self._ranks = ranks or Alone()
         self.latest: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
         self._max_share = max_share
@@ -51,7 +54,7 @@ class Scorekeeper:
         return self.suite.score_name
 
     def prepare(self, device: torch.device, progress: Progress) -> None:
-        self.suite.prepare(device, progress)
+        self.suite.prepare(device, progress, reals=self._ranks.leads)
 
     def affords(self, training_seconds: float) -> bool:
         """Whether another measurement, taking as long as the last, stays within the share."""
@@ -62,8 +65,10 @@ class Scorekeeper:
         if not self.suite.measures:
             return {}
         start = time.perf_counter()
-        results = self.suite(sampler.draw, progress)
-        self._last = time.perf_counter() - start
+        results = self.suite(sampler.draw, progress, ranks=self._ranks)
+        protocols = {result.name: result.protocol for result in results}
+        took = time.perf_counter() - start
+        scores, protocols, self._last = self._ranks.share((self.suite.flat(results), protocols, took))
         self._seconds += self._last
         if self._last > LONG and self._max_share is None and not self._warned:
             self._warned = True
@@ -72,8 +77,7 @@ class Scorekeeper:
                 "evaluation.max_share=0.1 make scores cost less",
                 self._last,
             )
-        scores = self.suite.flat(results)
-        self.latest = {**scores, "images": images, "protocols": {result.name: result.protocol for result in results}}
+        self.latest = {**scores, "images": images, "protocols": protocols}
         return {**scores, "time/evaluation": self._last}
 
     def improve(self) -> bool:

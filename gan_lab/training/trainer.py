@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ from gan_lab.training.meter import Meter
 from gan_lab.training.overfitting import HeldOut, NothingHeldOut
 from gan_lab.training.phase import Phase
 from gan_lab.training.preview import Preview
-from gan_lab.training.round import Game
+from gan_lab.training.ranks import Alone
+from gan_lab.training.round import Game, Handed
 from gan_lab.training.sampling import Sampler
 from gan_lab.training.schedule import Schedule
 from gan_lab.training.scorekeeper import Scorekeeper
@@ -38,6 +40,17 @@ log = logging.getLogger(__name__)
 
 class Diverged(RuntimeError):
     """A loss or a weight is no longer a finite number."""
+
+
+def by_the_leader(method: Callable[..., None]) -> Callable[..., None]:
+    """Of the processes that train together one alone writes and speaks."""
+
+    @functools.wraps(method)
+    def wrapped(self: Trainer, *arguments: Any) -> None:
+        if self.ranks.leads:
+            method(self, *arguments)
+
+    return wrapped
 
 
 @dataclass
@@ -64,6 +77,7 @@ class Trainer:
     device: torch.device
     cadences: Cadences
     total_images: int
+    ranks: Alone = field(default_factory=Alone)
     images: int = 0
     iteration: int = 0
     meter: Meter = field(default_factory=Meter)
@@ -101,6 +115,7 @@ class Trainer:
         with Interruption() as interruption:
             try:
                 self.scores.prepare(self.device, self._telling("reals"))
+                self._start_together()
                 self._begin()
                 with self.stopwatch.running():
                     status = self._loop(interruption)
@@ -121,7 +136,8 @@ class Trainer:
         for batch in self.stream.batches(self.images, lambda images: self.growth.at(images).batch_size):
             if self.images >= self.total_images:
                 break
-            if interruption.signal is not None:
+            if stop := self.ranks.agree(interruption.signal or 0):
+                interruption.signal = signal.Signals(stop)
                 return "stopped"
             if self.health.ended_by is not None:
                 return "stopped early"
@@ -134,11 +150,12 @@ class Trainer:
         stage = self.enter(self.growth.at(self.images))
         batch = stage.show(batch)
         self.game.augment.set_progress(progress)
-        for phase in self.phases:
-            if phase.due(self.iteration):
-                phase.set_rate(self.schedule(progress) * stage.rate)
-                self.meter.add(phase.step(self.game, batch))
-        before, self.images = self.images, self.images + len(batch.real)
+        due = [phase for phase in self.phases if phase.due(self.iteration)]
+        handed = Handed() if self.game.reuses_fakes and len(due) == len(self.phases) else None
+        for phase in due:
+            phase.set_rate(self.schedule(progress) * stage.rate)
+            self.meter.add(phase.step(self.game, batch, handed))
+        before, self.images = self.images, self.images + len(batch.real) * self.ranks.count
         self.iteration += 1
         self.average.update(self.images, self.images - before)
         self.tracker.progress(self.images)
@@ -163,21 +180,36 @@ class Trainer:
 
     # -- events ----------------------------------------------------------------------------------------------------------
 
+    def _start_together(self) -> None:
+        """With the same weights, whatever another machine makes of a seed, and with random numbers of each process's own."""
+        for network in self._networks():
+            self.ranks.average_([*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())])
+        if self.images == 0 and not self.ranks.leads:
+            torch.manual_seed(
+                torch.initial_seed() + self.ranks.rank
+            )  # of dropout and augmentation: latents come from game.random
+
     def _begin(self) -> None:
-        write_summary(self.directory, self.summary("running"))
         self._logged = (self.images, self.stopwatch.seconds)
+        self._put_in_order()
+        if self.images == 0:
+            self._evaluate()
+            self._sample()
+            self._checkpoint()  # so that from here on there is always something to go on from
+
+    @by_the_leader
+    def _put_in_order(self) -> None:
+        """The directory, before the first step: nothing of a future that this training will not have."""
+        self._write_summary("running")
         self.preview.drop_after(self.images)
         if self.scores.outdated is not None and (best := self.directory.checkpoint("best")).exists():
             best.replace(self.directory.checkpoint(f"best-{self.scores.outdated}"))  # nothing is lost that was the best once
         if self.images == 0:
             self.tracker.picture("reals", self.preview.save_reals(self.stream), 0)
-            self._evaluate()
-            self._sample()
-            self._checkpoint()  # so that from here on there is always something to go on from
 
     def log_figures(self) -> None:
         """Read the meter, tell the trackers, and see whether all is still finite."""
-        figures = self.meter.read()
+        figures = self.meter.read(self.ranks)
         images, seconds = self.images - self._logged[0], self.stopwatch.seconds - self._logged[1]
         self._logged = (self.images, self.stopwatch.seconds)
         for phase in self.phases:
@@ -193,15 +225,22 @@ class Trainer:
 
     def _evaluate(self) -> None:
         at_end = self.images >= self.total_images or self.health.ended_by is not None
-        if not at_end and not self.scores.affords(self.stopwatch.seconds):
+        if not at_end and not self.ranks.share(self.scores.affords(self.stopwatch.seconds)):
             return
+        self._average_statistics()
         scores = self.scores.measure(self.sampler, self.images, self._telling("score"))
-        overfitting = self.held_out(self.stage) if self.images else {}  # an untrained discriminator has no opinion
+        overfitting = self.ranks.of_leader(lambda: self.held_out(self.stage)) if self.images else {}  # untrained, it has none
         if figures := scores | overfitting:
             self._record(figures)
         if scores and self.scores.improve():
             self._save("best")
 
+    def _average_statistics(self) -> None:
+        """Running statistics, which each process takes of its own part of the batches."""
+        for network in self._networks():
+            self.ranks.average_([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+
+    @by_the_leader
     def _sample(self) -> None:
         images = self.sampler.generate(self.preview.latents, self.preview.labels)
         path = self.preview.save_samples(images, self.images)
@@ -209,8 +248,13 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         self._save("last")
-        write_summary(self.directory, self.summary("running"))
+        self._write_summary("running")
 
+    @by_the_leader
+    def _write_summary(self, status: str) -> None:
+        write_summary(self.directory, self.summary(status))
+
+    @by_the_leader
     def _report(self) -> None:
         self.report(self.directory)
 
@@ -223,11 +267,16 @@ class Trainer:
         best = self.directory.checkpoint("best")
         self.load_state_dict({**checkpoint.load(best), "health": self.health.state_dict()})  # the alarms are still to be told
         self._save("last")
-        self.preview.drop_after(self.images)
-        self.tracker.roll_back(self.images)
+        self._forget_the_future()
         self._sample()
         log.info("back at the best checkpoint, of %s images", f"{self.images:,}")
 
+    @by_the_leader
+    def _forget_the_future(self) -> None:
+        self.preview.drop_after(self.images)
+        self.tracker.roll_back(self.images)
+
+    @by_the_leader
     def _end(self, status: str) -> None:
         self.tracker.finish(self.summary(status))
         self.report(self.directory, final=True)
@@ -248,7 +297,12 @@ class Trainer:
     def _save(self, which: str) -> None:
         if not checkpoint.is_finite(self.game.generator, self.game.discriminator):
             raise Diverged(f"a weight is no longer finite at {self.images} images")
-        checkpoint.save(self.directory.checkpoint(which), self.state_dict())
+        self._average_statistics()
+        self._write(which, self.state_dict())
+
+    @by_the_leader
+    def _write(self, which: str, state: dict[str, Any]) -> None:
+        checkpoint.save(self.directory.checkpoint(which), state)
 
     def summary(self, status: str) -> dict[str, Any]:
         return {
@@ -285,7 +339,7 @@ class Trainer:
             "meter": self.meter.state_dict(),
             "tracker": self.tracker.state_dict(),
             "num_images": len(self.stream.data),
-            "random": checkpoint.random_state(self.device),
+            "random": self.ranks.collect(checkpoint.random_state(self.device, self.game.random)),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -315,4 +369,5 @@ class Trainer:
         self.meter.load_state_dict(state["meter"], self.device)
         self.tracker.load_state_dict(state["tracker"])
         self.info = replace(self.info, first_image=self.images)
-        checkpoint.restore_random_state(state["random"], self.device)
+        if self.ranks.rank < len(state["random"]):  # a run may go on with more processes than it had
+            checkpoint.restore_random_state(state["random"][self.ranks.rank], self.device, self.game.random)
