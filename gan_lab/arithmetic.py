@@ -59,6 +59,8 @@ def compiled(cfg: DictConfig, players: Mapping[str, nn.Module], precision: Preci
 def _in_the_way(cfg: DictConfig, players: Mapping[str, nn.Module], precision: Precision) -> str:
     if any(isinstance(network, Growing) for network in players.values()):
         return "a growing network would be compiled anew at every step of a fade"
+    if precision.emulates:
+        return "an emulated precision looks into every product"
     return "activations to be computed again are not left to the compiler" if cfg.recompute else ""
 
 
@@ -66,6 +68,6 @@ def describe(cfg: DictConfig, precision: Precision, joint: bool) -> str:
     """The choices in force, in words."""
     passes = "reals and fakes judged in one pass" if joint else "reals and fakes judged in two passes"
     layout = next(name for name, chosen in MEMORY_FORMATS.items() if chosen is memory_format(cfg, precision))
-    parts = [layout.replace("_", " "), passes, f"fakes {cfg.fakes}"]
+    parts = [layout.replace("_", " "), passes, "fakes reused" if cfg.reuse_fakes and cfg.accumulate == 1 else "fresh fakes"]
     parts += [f"{' and '.join(COMPILED[cfg.compile])} compiled"] if COMPILED[cfg.compile] else []
     return ", ".join(parts)

@@ -65,6 +65,7 @@ def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
     settle_threads(cfg.threads)
     seed_everything(cfg.seed, cfg.deterministic)
     precision = instantiate(cfg.precision, "precision", device=device)
+    precision.warn()
     source = build_source(cfg)
     stream = build_stream(cfg, source, precision, ranks)
     scores, trackers = build_scorekeeper(cfg, source, stream.data, ranks), build_trackers(cfg, ranks)
@@ -118,6 +119,7 @@ def build_stream(cfg: DictConfig, source: Source, precision: Precision, ranks: A
         source.last,
         source.mirror,
         ranks.part,
+        precision.weights,
     )
 
 
@@ -133,7 +135,7 @@ def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alo
     for network in players.values():
         if cfg.sync_batch_norm:
             synchronise(network, ranks.sum, ranks.count)
-        network.to(device).to(memory_format=arithmetic.memory_format(cfg, precision))
+        network.to(device, precision.weights).to(memory_format=arithmetic.memory_format(cfg, precision))
     return Game(
         **players,
         latents=instantiate(cfg.model.latents, "model.latents"),
@@ -142,7 +144,7 @@ def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alo
         random=torch.Generator(device).manual_seed(cfg.seed),
         ranks=ranks,
         joint_passes=arithmetic.joint_passes(cfg, players["discriminator"]),
-        reuses_fakes=cfg.fakes == "reused" and cfg.accumulate == 1,
+        reuses_fakes=cfg.reuse_fakes and cfg.accumulate == 1,
         compiled=arithmetic.compiled(cfg, players, precision),
     )
 

@@ -16,16 +16,16 @@ from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
 
 CPU = torch.device("cpu")
-STATE = {"images": 7, "weights": {"a": torch.arange(1000.0)}, "random": checkpoint.random_state(CPU)}
+STATE = {"images": 7, "weights": {"a": torch.arange(1000.0)}, "random": checkpoint.random_state(CPU, torch.Generator())}
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "deep" / "last.pt", STATE)
     state = checkpoint.load(tmp_path / "deep" / "last.pt")
     assert state["images"] == 7 and torch.equal(state["weights"]["a"], torch.arange(1000.0))
-    checkpoint.restore_random_state(state["random"], CPU)
+    checkpoint.restore_random_state(state["random"], CPU, torch.Generator())
     a = torch.rand(3)
-    checkpoint.restore_random_state(state["random"], CPU)
+    checkpoint.restore_random_state(state["random"], CPU, torch.Generator())
     assert torch.equal(a, torch.rand(3))
 
 

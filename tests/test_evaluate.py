@@ -286,7 +286,7 @@ def test_training_with_scores_is_bit_identical_to_training_without(model: str, t
     a, b = (checkpoint.load(tmp_path / x / "checkpoints" / "last.pt") for x in "ab")
     for player in ("generator", "discriminator"):
         assert all(torch.equal(value, b[player][name]) for name, value in a[player].items())
-    assert torch.equal(a["random"]["torch"], b["random"]["torch"])
+    assert torch.equal(a["random"][0]["torch"], b["random"][0]["torch"])
     assert with_scores.game.generator.training and with_scores.game.discriminator.training
 
 

@@ -20,6 +20,7 @@ from gan_lab.config import instantiate
 from gan_lab.data.images import ImageSet, to_unit
 from gan_lab.data.stream import Batch
 from gan_lab.models.base import Growing
+from gan_lab.training.ranks import Alone
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -75,14 +76,14 @@ def play(path: Path, combination: Combination) -> None:
     labels = torch.randint(0, 2, (8, 3), generator=random, dtype=torch.uint8) if attributes else torch.arange(8) % 3
     data = ImageSet.whole(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
     torch.manual_seed(0)
-    game = build_game(job.cfg, data, CPU)
     precision = instantiate(job.cfg.precision, "precision", device=CPU)
+    game = build_game(job.cfg, data, precision, Alone())
     if (chosen["model"], chosen["penalty"]) in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[chosen["model"], chosen["penalty"]]):
             build_phases(job.cfg, game, precision)
         return
     phases = build_phases(job.cfg, game, precision)
-    batch = Batch(to_unit(data.images(slice(None))), data.labels_of(np.arange(8)))
+    batch = Batch(to_unit(data.images(slice(None)), precision.weights), data.labels_of(np.arange(8)))
     for network in (game.generator, game.discriminator):
         if isinstance(network, Growing):
             network.grow(16, 0.5)

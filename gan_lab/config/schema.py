@@ -83,7 +83,7 @@ class Config:
     deterministic: bool = MISSING
     memory_format: str = MISSING
     passes: str = MISSING
-    fakes: str = MISSING
+    reuse_fakes: bool = MISSING
     compile: str = MISSING
     recompute: bool = MISSING
     threads: Any = MISSING
@@ -203,7 +203,6 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"accumulate={cfg.accumulate}: must divide batch_size={cfg.batch_size}")
     one_of("memory_format", cfg.memory_format, ("auto", "channels_last", "contiguous"))
     one_of("passes", cfg.passes, ("auto", "joint", "separate"))
-    one_of("fakes", cfg.fakes, ("reused", "fresh"))
     one_of("compile", cfg.compile, ("none", "generator", "both"))
     if cfg.threads != "auto" and (not isinstance(cfg.threads, int) or isinstance(cfg.threads, bool) or cfg.threads < 1):
         raise ValueError(f"threads={cfg.threads}: must be auto or a whole number, at least 1")

@@ -152,9 +152,9 @@ def _position(name: str | int, names: Sequence[str], where: str) -> int:
     raise ValueError(f"{where}: there is no {name}; did you mean {', '.join(near)}? ({len(names)} names in all)")
 
 
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [-1, 1]."""
-    return images.float().div_(127.5).sub_(1.0)
+def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 [0, 255] to [-1, 1], float32 or another type."""
+    return images.to(dtype).div_(127.5).sub_(1.0)
 
 
 class NotFinite(ValueError):

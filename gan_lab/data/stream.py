@@ -15,7 +15,10 @@ LAST = ("drop", "wrap")
 
 
 class Batch(NamedTuple):
-    """``real``: ``[N, C, H, W]`` float32 in [-1, 1] on the device; ``labels``: ``[N]`` int64, ``[N, A]`` uint8, or None."""
+    """Images and their labels, on the device.
+
+    ``real``: ``[N, C, H, W]`` in [-1, 1], float32 or the stream's type; ``labels``: ``[N]`` int64, ``[N, A]`` uint8, or None.
+    """
 
     real: Tensor
     labels: Tensor | None
@@ -48,6 +51,7 @@ class Stream:
             ``wrap`` begins the next batch with them, so that every epoch shows every image.
         mirror: whether each image is mirrored left to right with probability 1/2, anew in each epoch.
         part: images in a batch to those of them that are gathered here, by default all: a rank's share.
+        dtype: of the images.
 
     Raises:
         ValueError: the batch is larger than the data set.
@@ -63,6 +67,7 @@ class Stream:
         last: str = "drop",
         mirror: bool = False,
         part: Callable[[int], slice] | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         if batch_size > len(data):
             raise ValueError(f"batch_size={batch_size} is larger than the data set, which has {len(data)} images")
@@ -76,6 +81,7 @@ class Stream:
         self._memory_format = memory_format
         self._mirror = mirror
         self._part = part or slice
+        self._dtype = dtype
 
     def batches(self, images: int = 0, size_at: Callable[[int], int] | None = None) -> Iterator[Batch]:
         """All batches that come after ``images`` images, without end.
@@ -114,7 +120,7 @@ class Stream:
         pixels, labels = self.data.images(which), self.data.labels_of(which)
         if self._device.type == "cuda":
             pixels, labels = pixels.pin_memory(), None if labels is None else labels.pin_memory()
-        real = to_unit(pixels.to(self._device, non_blocking=True)).contiguous(memory_format=self._memory_format)
+        real = to_unit(pixels.to(self._device, non_blocking=True), self._dtype).contiguous(memory_format=self._memory_format)
         if self._mirror:
             flip = mirrored.to(self._device, non_blocking=True)[:, None, None, None]
             real = torch.where(flip, real.flip(3), real)

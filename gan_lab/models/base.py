@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
+from gan_lab.models.layers import at_least_single
 
 
 class Judgement(NamedTuple):
     """What a discriminator says of a batch of images.
 
-    ``logits``: ``[N]``, before any sigmoid; ``features``: ``[N, F]``, what they were read from; ``class_logits``: ``[N, K]`` of
-    an auxiliary classifier, else None.
+    ``logits``: ``[N]``, at least float32, before any sigmoid; ``features``: ``[N, F]``, what they were read from;
+    ``class_logits``: ``[N, K]`` of an auxiliary classifier, else None.
     """
 
     logits: Tensor
@@ -46,6 +47,7 @@ class Generator(nn.Module, ABC):
         """Images from latents that labels may have been joined to."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        latents, labels = _as_weights(self, latents), _as_weights(self, labels)
         return self.draw(self.condition.join(latents, labels), labels)
 
 
@@ -72,11 +74,17 @@ class Discriminator(nn.Module, ABC):
         """Images to features ``[N, F, h, w]`` or ``[N, F]``."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+        labels = _as_weights(self, labels)
         features = self.body(self.join(images, labels))
-        logits = self.logit(features).flatten().float()
+        logits = at_least_single(self.logit(features).flatten())
         pooled = features.flatten(2).sum(2) if features.dim() > 2 else features
         more, class_logits = self.head(pooled, labels)
         return Judgement(logits + more, features.flatten(1), class_logits)
+
+
+def _as_weights(network: nn.Module, values: Any) -> Any:
+    """What is drawn in float32 for every precision, in the type of the weights."""
+    return None if values is None else values.to(next(network.parameters()).dtype)
 
 
 class Growing(ABC):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from gan_lab.models.layers import at_least_single
+
 
 class Labelled(nn.Module):
     """A layer that is given the labels too: ``forward(maps, labels)``."""
@@ -192,7 +194,7 @@ class _ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
         embedding = self.embedding(_given(labels, self.embedding.in_features))
-        return (embedding.float() * features.float()).sum(1), None
+        return (at_least_single(embedding) * at_least_single(features)).sum(1), None
 
 
 class _ClassifierHead(nn.Module):
@@ -203,7 +205,7 @@ class _ClassifierHead(nn.Module):
         nn.init.zeros_(self.classify.bias)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
-        return 0.0, self.classify(features).float()
+        return 0.0, at_least_single(self.classify(features))
 
 
 def _given(labels: Tensor | None, num_classes: int) -> Tensor:

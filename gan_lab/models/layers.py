@@ -12,6 +12,11 @@ from torch.nn.utils import parametrize
 SMALLEST_BASES = (4, 5, 6, 7)
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """float16 and bfloat16 to float32; float64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def normal_init(module: nn.Module) -> None:
     """DCGAN's initialisation, to be used with ``Module.apply``: weights N(0, 0.02), BatchNorm weights N(1, 0.02), biases 0.
 

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
 
 from gan_lab.models import base
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
-from gan_lab.models.layers import Doubled, Halved, MixesImages, check_positive, doubled, split_size
+from gan_lab.models.layers import Doubled, Halved, MixesImages, at_least_single, check_positive, doubled, split_size
 
 LARGEST = 1024
 
@@ -163,7 +163,7 @@ class PixelNorm(nn.Module):
     """Each place's feature vector is divided by its root mean square (section 4.2), taken in float32."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        wide = maps.float()
+        wide = at_least_single(maps)
         return (wide * (wide.square().mean(1, keepdim=True) + 1e-8).rsqrt()).to(maps.dtype)
 
 
@@ -180,7 +180,7 @@ class MinibatchDeviation(MixesImages, nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         count = len(maps)
         group = next(n for n in range(min(self.group, count), 0, -1) if count % n == 0)
-        variance = maps.float().unflatten(0, (group, -1)).var(0, unbiased=False)
+        variance = at_least_single(maps).unflatten(0, (group, -1)).var(0, unbiased=False)
         deviation = (variance + 1e-8).sqrt().mean((1, 2, 3)).repeat(group).to(maps.dtype)
         return torch.cat([maps, deviation[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
 

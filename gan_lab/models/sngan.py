@@ -14,7 +14,15 @@ from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from gan_lab.models import base
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled, Layers
-from gan_lab.models.layers import Halved, check_positive, doubled, doubled_widths, spectrally_normalise, split_size
+from gan_lab.models.layers import (
+    Halved,
+    at_least_single,
+    check_positive,
+    doubled,
+    doubled_widths,
+    spectrally_normalise,
+    split_size,
+)
 
 
 class Generator(base.Generator):
@@ -174,7 +182,9 @@ class SelfAttention(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         query = self.query(maps).flatten(2)
         key, value = (max_pool2d(part(maps), 2).flatten(2) for part in (self.key, self.value))
-        attention = torch.softmax((query.transpose(1, 2) @ key).float(), dim=-1).to(value.dtype)  # [N, places, pooled places]
+        attention = torch.softmax(at_least_single(query.transpose(1, 2) @ key), dim=-1).to(
+            value.dtype
+        )  # [N, places, pooled places]
         seen = (value @ attention.transpose(1, 2)).unflatten(2, maps.shape[2:])
         return maps + self.share * self.out(seen)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gan_lab.models.layers import MixesImages
+from gan_lab.models.layers import MixesImages, at_least_single
 
 Total = Callable[[Tensor], Tensor]
 """A tensor to its sum over the processes, differentiable."""
@@ -34,7 +34,7 @@ class SynchronisedBatchNorm(MixesImages, nn.BatchNorm2d):
         if not self.training:
             return super().forward(maps)
         over, shape = (0, 2, 3), (1, -1, 1, 1)
-        values = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
+        values = at_least_single(maps)
         count = values.numel() // values.shape[1] * self._count
         mean = self._total(values.sum(over)) / count
         centred = values - mean.view(shape)  # first the mean, then the variance about it: no cancellation

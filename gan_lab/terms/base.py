@@ -13,7 +13,7 @@ class JudgementView(Protocol):
 
     @property
     def logits(self) -> Tensor:
-        """``[N]`` float32, before any sigmoid."""
+        """``[N]``, at least float32, before any sigmoid."""
 
     @property
     def features(self) -> Tensor:
@@ -67,7 +67,7 @@ class RoundView(Protocol):
         """The discriminator on other images, under the same labels."""
 
     def gradient(self, values: Tensor, images: Tensor) -> Tensor:
-        """d ``values`` / d ``images`` for each image, float32 and differentiable, safe under loss scaling."""
+        """d ``values`` / d ``images`` for each image, at least float32 and differentiable, safe under loss scaling."""
 
 
 class Term(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -15,7 +16,7 @@ class FeatureMatching(Term):
     """
 
     def __call__(self, round: RoundView) -> Tensor:
-        real, fake = (judgement.features.float().mean(0) for judgement in (round.real_judgement, round.fake_judgement))
+        real, fake = (_mean(judgement.features) for judgement in (round.real_judgement, round.fake_judgement))
         return (real - fake).square().mean()
 
 
@@ -35,6 +36,10 @@ class LabelsOfFakes(Term):
 
     def __call__(self, round: RoundView) -> Tensor:
         return _label_loss(round, round.fake_judgement)
+
+
+def _mean(features: Tensor) -> Tensor:
+    return features.mean(0, dtype=torch.promote_types(features.dtype, torch.float32))
 
 
 def _label_loss(round: RoundView, judgement: JudgementView) -> Tensor:

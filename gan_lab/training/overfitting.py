@@ -72,7 +72,8 @@ class HeldOut:
         return logits
 
     def _reals(self, data: ImageSet, part: slice, stage: Stage) -> Tensor:
-        return stage.show(Batch(to_unit(data.images(part).to(self._device)), None)).real
+        dtype = next(self._game.discriminator.parameters()).dtype
+        return stage.show(Batch(to_unit(data.images(part).to(self._device), dtype), None)).real
 
     def _labels(self, data: ImageSet, part: slice) -> Tensor | None:
         labels = data.labels_of(part)

@@ -113,6 +113,7 @@ class Phase:
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "precision": self.precision.state_dict(),
             "steps": self.steps,
             "latest": self._latest,
         }
@@ -123,6 +124,7 @@ class Phase:
         for group, wanted in zip(self.optimizer.param_groups, configured, strict=True):
             group.update({key: value for key, value in wanted.items() if key != "params"})  # a resume may change them
         self.scaler.load_state_dict(state["scaler"])
+        self.precision.load_state_dict(state["precision"])
         self.steps = state["steps"]
         device = self.precision.device
         self._latest = {n: {name: value.to(device) for name, value in latest.items()} for n, latest in state["latest"].items()}

@@ -2,35 +2,69 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from gan_lab.training.fixed_point import FixedPoint
+
+log = logging.getLogger(__name__)
+
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+WEIGHTS = {"float32": torch.float32, "float64": torch.float64}
+
+SLOWER = 1.2
+"""Times a float32 product, from which on a format is called slower: beyond the noise of the trial."""
 
 
 class Precision:
-    """Autocast, loss scaling and TF32 on one device.
+    """Autocast, loss scaling, TF32 and rounding on one device.
 
-    Parameters, optimizer state, logits and losses are float32 in every mode; autocast chooses the format of the layers.
+    Parameters, optimizer state, logits and losses are of type ``weights`` in every mode; autocast chooses the format of the
+    layers, rounding that of what they multiply.
 
     Args:
         device: where training happens.
         autocast: ``bfloat16``, ``float16`` or None.
         loss_scaling: whether each player gets a gradient scaler; float16 needs one, its gradients underflow otherwise.
         tf32: whether float32 products may run on TF32 tensor cores (10 bits of mantissa).
+        weights: ``float32`` or ``float64``, of the whole game.
+        rounding: an emulated format, or None.
+
+    Attributes:
+        dtype: autocast's, or None.
+        weights: as a torch type.
 
     Raises:
-        ValueError: the device can't do it.
+        ValueError: the device can't do it, or what excludes each other is asked for.
     """
 
     def __init__(
-        self, device: torch.device, autocast: str | None = None, loss_scaling: bool = False, tf32: bool = False
+        self,
+        device: torch.device,
+        autocast: str | None = None,
+        loss_scaling: bool = False,
+        tf32: bool = False,
+        weights: str = "float32",
+        rounding: FixedPoint | None = None,
     ) -> None:
         if autocast is not None and autocast not in AUTOCAST:
             raise ValueError(f"autocast={autocast}: must be one of {', '.join(AUTOCAST)} or null")
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights={weights}: must be one of {', '.join(WEIGHTS)}")
+        if autocast is not None and (rounding is not None or weights != "float32"):
+            raise ValueError("precision: autocast goes with weights=float32 and without rounding")
         self.device = device
         self.dtype = AUTOCAST[autocast] if autocast else None
+        self.weights = WEIGHTS[weights]
+        self.rounding = rounding
         self.loss_scaling = loss_scaling
+        if rounding is not None:
+            rounding.to(device)
         if tf32:
             _require_tf32(device)
         if self.dtype is not None:
@@ -39,12 +73,38 @@ class Precision:
             torch.backends.cuda.matmul.allow_tf32 = tf32
             torch.backends.cudnn.allow_tf32 = tf32  # true by default: fp32 would not be what it says
 
-    def autocast(self) -> torch.autocast:
+    @property
+    def emulates(self) -> bool:
+        """Whether its format is one the device does not compute in."""
+        return self.rounding is not None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Where the layers compute in this precision. Within it ``torch.autocast(..., enabled=False)`` is a way out of it."""
+        if self.rounding is not None:
+            return self.rounding(self.device)
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
         """A new scaler, one for each player; without loss scaling it passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.loss_scaling)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the emulation's random numbers."""
+        return {} if self.rounding is None else self.rounding.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.rounding is not None and state:
+            self.rounding.load_state_dict(state)
+
+    def warn(self) -> None:
+        """Say what it costs, where it costs more than float32."""
+        if self.emulates:
+            log.warning("precision: an emulation, slower than fp32; it shows what the format does to a training, not its speed")
+        elif self.weights is torch.float64:
+            log.warning("precision: double precision is a reference for others, several times slower than fp32")
+        elif self.dtype is not None and (slower := _times_single(self.device, self.dtype)) > SLOWER:
+            name = str(self.dtype).removeprefix("torch.")
+            log.warning("precision: %s takes %.1f times as long as fp32 here, as a trial has shown", name, slower)
 
 
 def _require_tf32(device: torch.device) -> None:
@@ -64,3 +124,20 @@ def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
             conv2d(conv_transpose2d(images, weight, stride=2, padding=1), weight, stride=2, padding=1).float().sum().backward()
     except RuntimeError as error:
         raise ValueError(f"precision: {device} can't train in {name} ({error}); use precision=fp32") from error
+
+
+def _times_single(device: torch.device, dtype: torch.dtype) -> float:
+    """Time of a convolution and its gradients in ``dtype`` over that in float32: the best of some, as others may be busy."""
+    images = torch.ones(16, 32, 16, 16, device=device, requires_grad=True)
+    weight = torch.ones(64, 32, 4, 4, device=device, requires_grad=True)
+
+    def seconds(enabled: bool) -> float:
+        begun = time.perf_counter()
+        with torch.autocast(device.type, dtype, enabled=enabled):
+            conv2d(images, weight, stride=2, padding=1).float().sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begun
+
+    trials = [(seconds(True), seconds(False)) for _ in range(6)][1:]  # the first ones choose their algorithms
+    return min(low for low, _ in trials) / min(single for _, single in trials)

@@ -14,6 +14,7 @@ from gan_lab.data.augmentation import Augmentation, Augmentations
 from gan_lab.models.base import Judgement
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NormalLatents
+from gan_lab.models.layers import at_least_single
 from gan_lab.training.ranks import Alone
 
 
@@ -186,14 +187,15 @@ class Round:
         return judge(self.game.augment(images), labels)
 
     def gradient(self, values: Tensor, images: Tensor) -> Tensor:
-        """d ``values`` / d ``images`` for each image, ``[N, C, H, W]`` float32, itself differentiable.
+        """d ``values`` / d ``images`` for each image, ``[N, C, H, W]`` at least float32, itself differentiable.
 
         Under loss scaling the backward pass runs on scaled values, as a float16 gradient would underflow, and the scale is
         taken out in float32 (PyTorch's notes on automatic mixed precision, "gradient penalty").
         """
         scaled = values.sum() if self._scale is None else values.sum() * self._scale
         (gradient,) = torch.autograd.grad(scaled, images, create_graph=True)
-        return gradient.float() if self._scale is None else gradient.float() / self._scale
+        gradient = at_least_single(gradient)
+        return gradient if self._scale is None else gradient / self._scale
 
     def _leaf(self, name: str, images: Tensor) -> Tensor:
         return images.detach().requires_grad_() if name in self.needs_gradient_of else images
