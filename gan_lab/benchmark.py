@@ -1,4 +1,4 @@
-"""Benchmark: ``python -m gan_lab.benchmark [kind=step|data] [anything gan_lab.train takes]``."""
+"""Benchmark: ``python -m gan_lab.benchmark [kind=...] [tune=true] [anything gan_lab.train takes]``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from gan_lab.config import CONF_DIR, instantiate, leaving_nothing_empty, open_job, run_command
 from gan_lab.directory import write_atomically
 
+TUNE = (False, True, "recipe")
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
 @leaving_nothing_empty
@@ -22,7 +24,14 @@ def benchmark(cfg: DictConfig) -> None:
     job = open_job(cfg)
     if job.directory.config.exists():
         raise ValueError(f"{job.directory.path} holds a run; a benchmark needs a folder of its own")
-    result = instantiate(cfg.kind, "kind")(job)
+    if cfg.tune not in TUNE:
+        raise ValueError(f"tune={cfg.tune}: must be false, true, or recipe, which also tries what changes what is learnt")
+    if cfg.tune:
+        from gan_lab.benchmarks.tuning import tune
+
+        result = tune(job, recipe=cfg.tune == "recipe")
+    else:
+        result = instantiate(cfg.kind, "kind")(job)
     result.print()
     path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
     write_atomically(path, json.dumps(result.to_dict(), indent=2) + "\n")
@@ -30,7 +39,7 @@ def benchmark(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    run_command(benchmark)
+    run_command(benchmark, "benchmark")
 
 
 if __name__ == "__main__":

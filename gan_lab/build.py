@@ -35,6 +35,7 @@ from gan_lab.training.accuracy import Accuracy
 from gan_lab.training.device import choose_device, seed_everything, settle_threads
 from gan_lab.training.events import At, Cadence, Cadences, Every
 from gan_lab.training.growth import Growth, NoGrowth, Progressive
+from gan_lab.training.memory import recompute_blocks
 from gan_lab.training.phase import Observer, Phase
 from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Preview
@@ -132,6 +133,8 @@ def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alo
         )
     device, labels = precision.device, build_labels(cfg, data)
     players = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
+    if cfg.recompute:
+        recompute_blocks(players.values(), precision)
     for network in players.values():
         if cfg.sync_batch_norm:
             synchronise(network, ranks.sum, ranks.count)

@@ -24,7 +24,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    run_command(evaluate, with_overrides_of_run)
+    run_command(evaluate, "evaluate", with_overrides_of_run)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    run_command(prepare)
+    run_command(prepare, "prepare")
 
 
 if __name__ == "__main__":

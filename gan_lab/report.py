@@ -18,7 +18,7 @@ def report(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    run_command(report)
+    run_command(report, "report")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def _file_name(name: object) -> str:
 
 
 def main() -> None:
-    run_command(sample)
+    run_command(sample, "sample")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,15 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
     from gan_lab.build import build_trainer, resume
     from gan_lab.training.device import choose_device
+    from gan_lab.training.memory import Demand, explained
     from gan_lab.training.ranks import join
     from gan_lab.training.trainer import Diverged
 
     ranks = join(choose_device(job.cfg.device))
     job = replace(job, directory=ranks.share(job.directory))
-    with job.directory.lock() if ranks.leads else nullcontext():
+    settled = job.cfg
+    demand = Demand(settled.batch_size, settled.accumulate, job.choices["precision"], settled.recompute, ranks.count)
+    with job.directory.lock() if ranks.leads else nullcontext(), explained(demand):
         with ranks.leader_first():
             trainer = build_trainer(job, ranks)
         if objective is not None:
@@ -49,7 +52,7 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 
 def main() -> None:
-    run_command(train, lambda arguments: as_one_of_several(with_stored_overrides(arguments)))
+    run_command(train, "config", lambda arguments: as_one_of_several(with_stored_overrides(arguments)))
 
 
 if __name__ == "__main__":

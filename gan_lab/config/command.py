@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from gan_lab.config.help import help_of, is_asked_for
 from gan_lab.torchrun import spoken_by
 
 TOLD_IN_A_MESSAGE = (ValueError, OSError, HydraException, OmegaConfBaseException)
@@ -49,7 +50,7 @@ def expand_home(argument: str) -> str:
     return f"{key}{equals}'{path}'"
 
 
-def run_command(command: Callable[[], Any], rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
+def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a ``hydra.main`` function as a program.
 
     An error of :data:`TOLD_IN_A_MESSAGE` ends it with exit code 1 and a message (with a traceback under
@@ -57,13 +58,17 @@ def run_command(command: Callable[[], Any], rewrite: Callable[[Sequence[str]], l
 
     Args:
         command: the function.
+        config: name of its configuration.
         rewrite: changes the command line before Hydra sees it.
     """
     with_traceback = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # Hydra would word errors itself, and those it doesn't know as tracebacks
     try:
-        sys.argv[1:] = rewrite([expand_home(argument) for argument in sys.argv[1:]])
-        command()
+        if is_asked_for(sys.argv[1:]):
+            print(help_of(config))
+        else:
+            sys.argv[1:] = rewrite([expand_home(argument) for argument in sys.argv[1:]])
+            command()
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)

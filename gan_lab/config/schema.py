@@ -103,6 +103,7 @@ class BenchmarkConfig(Config):
     """Types of ``conf/benchmark.yaml``."""
 
     kind: Any = MISSING
+    tune: Any = MISSING
 
 
 @dataclass

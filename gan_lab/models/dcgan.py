@@ -11,8 +11,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_lab.models import base
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
 from gan_lab.models.layers import check_positive, doubled_widths, make_norm, normal_init, spectrally_normalise, split_size
+from gan_lab.models.recompute import Blocks
 
 
 class Generator(base.Generator):
@@ -41,15 +42,12 @@ class Generator(base.Generator):
         smallest, doublings = split_size(size)
         widths = doubled_widths(width, doublings, max_width)[::-1]
         inputs = latent_size + condition.num_inputs
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(inputs, widths[0], smallest, 1, 0, bias=False),
-            condition.norm(widths[0]),
-            nn.ReLU(inplace=True),
-        ]
+        start = nn.ConvTranspose2d(inputs, widths[0], smallest, 1, 0, bias=False)
+        blocks: list[list[nn.Module]] = [[start, condition.norm(widths[0]), nn.ReLU(inplace=True)]]
         for wide, narrow in pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), condition.norm(narrow), nn.ReLU(inplace=True)]
-        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]
-        self.layers = Layers(*layers).apply(normal_init)
+            blocks += [[nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), condition.norm(narrow), nn.ReLU(inplace=True)]]
+        blocks[-1] += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]  # the largest map lies inside
+        self.layers = Blocks.of(blocks).apply(normal_init)
 
     def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         return self.layers(inputs[:, :, None, None], labels)
@@ -81,10 +79,11 @@ class Discriminator(base.Discriminator):
         widths = doubled_widths(width, doublings, max_width)
         super().__init__(condition, size, widths[-1])
         planes = channels + condition.num_planes
-        layers: list[nn.Module] = [nn.Conv2d(planes, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+        blocks: list[list[nn.Module]] = [[nn.Conv2d(planes, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]]
         for narrow, wide in pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), make_norm(norm, wide), nn.LeakyReLU(0.2, inplace=True)]
-        self.layers = nn.Sequential(*layers).apply(normal_init)
+            conv = nn.Conv2d(narrow, wide, 4, 2, 1, bias=False)
+            blocks += [[conv, make_norm(norm, wide), nn.LeakyReLU(0.2, inplace=True)]]
+        self.layers = Blocks.of([blocks[0] + blocks[1], *blocks[2:]]).apply(normal_init)  # the largest map lies inside
         self.logit = nn.Conv2d(widths[-1], 1, smallest, 1, 0, bias=False).apply(normal_init)
         if spectral_norm:
             spectrally_normalise(self)

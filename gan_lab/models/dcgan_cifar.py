@@ -12,8 +12,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_lab.models import base
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
 from gan_lab.models.layers import check_positive, doubled_widths, normal_init, split_size
+from gan_lab.models.recompute import Blocks
 
 
 class Generator(base.Generator):
@@ -41,20 +42,14 @@ class Generator(base.Generator):
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
         smallest, doublings = split_size(size)
         widths = doubled_widths(width, doublings, max_width)[::-1]
-        layers: list[nn.Module] = [
-            nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest, bias=False),
-            nn.Unflatten(1, (widths[0], smallest, smallest)),
-            condition.norm(widths[0]),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
+        start = nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest, bias=False)
+        unflatten = nn.Unflatten(1, (widths[0], smallest, smallest))
+        blocks: list[list[nn.Module]] = [[start, unflatten, condition.norm(widths[0]), nn.LeakyReLU(0.2, inplace=True)]]
         for wide, narrow in pairwise(widths):
-            layers += [
-                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
-                condition.norm(narrow),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
-        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
-        self.layers = Layers(*layers).apply(normal_init)
+            conv = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)
+            blocks += [[conv, condition.norm(narrow), nn.LeakyReLU(0.2, inplace=True)]]
+        blocks[-1] += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]  # the largest map lies inside
+        self.layers = Blocks.of(blocks).apply(normal_init)
 
     def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         return self.layers(inputs, labels)
@@ -85,10 +80,10 @@ class Discriminator(base.Discriminator):
         smallest, doublings = split_size(size)
         widths = doubled_widths(width, doublings, max_width)
         super().__init__(condition, size, widths[-1])
-        layers: list[nn.Module] = []
+        blocks: list[list[nn.Module]] = []
         for narrow, wide in pairwise([channels + condition.num_planes, *widths]):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers).apply(normal_init)
+            blocks += [[nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)]]
+        self.layers = Blocks.of(blocks).apply(normal_init)
         self.logit = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * smallest * smallest, 1)).apply(normal_init)
 
     def body(self, images: Tensor) -> Tensor:

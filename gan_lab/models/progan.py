@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
 
 from gan_lab.models import base
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Layers
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
 from gan_lab.models.layers import Doubled, Halved, MixesImages, at_least_single, check_positive, doubled, split_size
+from gan_lab.models.recompute import Blocks
 
 LARGEST = 1024
 
@@ -49,7 +50,7 @@ class Generator(base.Growing, base.Generator):
         widths = [feature_maps(side, width, capacity) for side in self.sizes]
         self.start = _start(self.sizes[0], latent_size + condition.num_inputs, widths[0], condition)
         self.blocks = nn.ModuleList(
-            Layers(Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
+            Blocks(Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
             for before, after in pairwise(widths)
         )
         self.to_image = nn.ModuleList(EqualisedConv(maps, channels, 1, gain=1.0) for maps in widths)
@@ -90,13 +91,13 @@ class Discriminator(base.Growing, base.Discriminator):
         num_features = feature_maps(smallest // 2, width, capacity)
         super().__init__(condition, size, num_features)
         self.from_image = nn.ModuleList(
-            nn.Sequential(EqualisedConv(channels + condition.num_planes, maps, 1), _Activation()) for maps in widths
+            Blocks(EqualisedConv(channels + condition.num_planes, maps, 1), _Activation()) for maps in widths
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(EqualisedConv(wide, wide, 3), _Activation(), EqualisedConv(wide, narrow, 3), _Activation(), Halved())
+            Blocks(EqualisedConv(wide, wide, 3), _Activation(), EqualisedConv(wide, narrow, 3), _Activation(), Halved())
             for narrow, wide in pairwise(widths)
         )
-        self.end = nn.Sequential(
+        self.end = Blocks(
             MinibatchDeviation(group),
             EqualisedConv(widths[0] + 1, widths[0], 3),
             _Activation(),
@@ -198,9 +199,9 @@ def _norm(condition: GeneratorCondition, channels: int) -> nn.Module:
     return condition.norm(channels, lambda channels, affine=False: PixelNorm())
 
 
-def _start(smallest: int, inputs: int, channels: int, condition: GeneratorCondition) -> Layers:
+def _start(smallest: int, inputs: int, channels: int, condition: GeneratorCondition) -> Blocks:
     """Latents, normalised, to the first map."""
-    return Layers(
+    return Blocks(
         PixelNorm(),
         EqualisedLinear(inputs, channels * smallest**2, gain=math.sqrt(2) / smallest),
         nn.Unflatten(1, (channels, smallest, smallest)),

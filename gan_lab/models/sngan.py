@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from gan_lab.models import base
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled, Layers
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled
 from gan_lab.models.layers import (
     Halved,
     at_least_single,
@@ -23,6 +23,7 @@ from gan_lab.models.layers import (
     spectrally_normalise,
     split_size,
 )
+from gan_lab.models.recompute import Blocks
 
 
 class Generator(base.Generator):
@@ -54,15 +55,13 @@ class Generator(base.Generator):
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
         smallest, doublings = split_size(size)
         widths = doubled_widths(width, doublings + 1, max_width)[::-1]
-        layers: list[nn.Module] = [
-            _xavier(nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest)),
-            nn.Unflatten(1, (widths[0], smallest, smallest)),
-        ]
+        start = _xavier(nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest))
+        blocks: list[list[nn.Module]] = [[start, nn.Unflatten(1, (widths[0], smallest, smallest))]]
         sides = [smallest << n for n in range(1, doublings + 1)]
         for side, (wide, narrow) in zip(sides, pairwise(widths), strict=True):
-            layers += [UpBlock(wide, narrow, condition), *_attention(attention, side, narrow)]
-        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), _xavier(nn.Conv2d(width, channels, 3, 1, 1)), nn.Tanh()]
-        self.layers = Layers(*layers)
+            blocks += [[UpBlock(wide, narrow, condition), *_attention(attention, side, narrow)]]
+        blocks += [[nn.BatchNorm2d(width), nn.ReLU(inplace=True), _xavier(nn.Conv2d(width, channels, 3, 1, 1)), nn.Tanh()]]
+        self.layers = Blocks.of(blocks)
         _check_attention(attention, sides)
         if spectral_norm:
             spectrally_normalise(self)
@@ -104,11 +103,13 @@ class Discriminator(base.Discriminator):
         widths = doubled_widths(width, halvings + plain_blocks, max_width)
         super().__init__(condition, size, widths[-1])
         sides = [size >> n for n in range(1, halvings + 1)] + [size >> halvings] * plain_blocks
-        layers: list[nn.Module] = [FirstBlock(channels + condition.num_planes, width), *_attention(attention, sides[0], width)]
+        first = FirstBlock(channels + condition.num_planes, width)
+        blocks: list[list[nn.Module]] = [[first, *_attention(attention, sides[0], width)]]
         for before, (side, (narrow, wide)) in zip(sides, zip(sides[1:], pairwise(widths), strict=True), strict=False):
-            layers += [DownBlock(narrow, wide, halve=side < before)]
-            layers += _attention(attention, side, wide) if side < before else []
-        self.layers = nn.Sequential(*layers, nn.ReLU())
+            blocks += [[DownBlock(narrow, wide, halve=side < before)]]
+            blocks[-1] += _attention(attention, side, wide) if side < before else []
+        blocks[-1] += [nn.ReLU()]
+        self.layers = Blocks.of(blocks)
         self.logit = nn.Sequential(_SumOverMap(), _xavier(nn.Linear(widths[-1], 1)))
         _check_attention(attention, sides)
         if spectral_norm:

@@ -66,6 +66,18 @@ def figures(rows: Rows, names: Sequence[str], label: str) -> Figure:
     return figure
 
 
+def race(curves: Mapping[str, Sequence[tuple[float, float]]], score: str) -> Figure:
+    """Scores of several trainings against the seconds each has trained, on a logarithmic scale."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for (name, curve), color in zip(curves.items(), (DISCRIMINATOR, GENERATOR), strict=False):
+        axes.plot(*zip(*curve, strict=True), color=color, marker="o", markersize=3, linewidth=1.5, label=name)
+    axes.set_yscale("log")
+    _dress(axes, score)
+    axes.set_xlabel("seconds of training")
+    return figure
+
+
 def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
     """Epochs and values of the rows that have a finite ``name``."""
     pairs = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -89,6 +90,13 @@ class Phase:
                 figures = self._update(game, batch, interval, handed if interval == 1 else None) | figures
         self.steps += 1
         return {f"{self.name}/{name}": value for name, value in figures.items()}
+
+    def with_terms(self, chosen: Callable[[Term], bool]) -> Phase:
+        """The same phase with some of its terms, to see what they cost."""
+        phase = copy.copy(self)
+        phase.terms = {name: term for name, term in self.terms.items() if chosen(term)}
+        phase.intervals = sorted({term.every for term in phase.terms.values()})
+        return phase
 
     def forget(self) -> None:
         """Begin with a fresh optimizer state."""

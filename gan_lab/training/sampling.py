@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +29,11 @@ class Sampler:
     game: Game
     size: int
     device: torch.device
+
+    def as_it_is(self) -> Sampler:
+        """A copy that draws what this one would draw now, whatever is learnt from here on."""
+        with self.average.sampling() as generator:
+            return replace(self, average=NoAverage(copy.deepcopy(generator).requires_grad_(False)))
 
     def generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """uint8 images ``[N, C, size, size]``."""

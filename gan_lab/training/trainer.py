@@ -18,7 +18,7 @@ from gan_lab.directory import RunDirectory
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
 from gan_lab.training import checkpoint
-from gan_lab.training.events import Cadences, Events
+from gan_lab.training.events import Cadence, Cadences, Events
 from gan_lab.training.farewell import tell_how_to_go_on
 from gan_lab.training.growth import Growth, Stage
 from gan_lab.training.health import Health
@@ -90,14 +90,15 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)  # of an earlier job of the same process
         self._logged = (0, 0.0)
-        actions = [
-            (self.cadences.log, self.log_figures),
-            (self.cadences.evaluate, self._evaluate),
-            (self.cadences.sample, self._sample),
-            (self.cadences.checkpoint, self._checkpoint),
-            (self.cadences.sample, self._report),
-        ]
-        self.events = Events(actions, end=self.total_images)
+        self._untrained: Sampler | None = None
+        self.actions: dict[str, tuple[Cadence, Callable[[], None]]] = {
+            "logging": (self.cadences.log, self.log_figures),
+            "evaluation": (self.cadences.evaluate, self._evaluate),
+            "sampling": (self.cadences.sample, self._sample),
+            "checkpoint": (self.cadences.checkpoint, self._checkpoint),
+            "page": (self.cadences.sample, self._report),
+        }
+        self.events = Events(self.actions.values(), end=self.total_images)
 
     def train(self) -> dict[str, Any]:
         """Train to ``total_images``.
@@ -193,7 +194,7 @@ class Trainer:
         self._logged = (self.images, self.stopwatch.seconds)
         self._put_in_order()
         if self.images == 0:
-            self._evaluate()
+            self._untrained = self.sampler.as_it_is()
             self._sample()
             self._checkpoint()  # so that from here on there is always something to go on from
 
@@ -209,6 +210,7 @@ class Trainer:
 
     def log_figures(self) -> None:
         """Read the meter, tell the trackers, and see whether all is still finite."""
+        self._score_untrained()
         figures = self.meter.read(self.ranks)
         images, seconds = self.images - self._logged[0], self.stopwatch.seconds - self._logged[1]
         self._logged = (self.images, self.stopwatch.seconds)
@@ -222,6 +224,13 @@ class Trainer:
         self._record(figures)
         if broken := [phase.name for phase in self.phases if phase.is_broken(figures)]:
             raise Diverged(f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images")
+
+    def _score_untrained(self) -> None:
+        """The first point of the curve, at the first tick: nobody who starts a run wants to wait for it."""
+        if self._untrained is not None:
+            if scores := self.scores.measure(self._untrained, 0, self._telling("score")):
+                self.tracker.metrics({"images": 0, "epoch": 0.0, "seconds": 0.0, **scores, **self.health.look(scores, 0)})
+            self._untrained = None
 
     def _evaluate(self) -> None:
         at_end = self.images >= self.total_images or self.health.ended_by is not None

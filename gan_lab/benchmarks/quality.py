@@ -1,0 +1,178 @@
+"""How soon a training is as good as the tutorial's: scores against seconds."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gan_lab.benchmarks.step import settle
+from gan_lab.benchmarks.tutorial import tutorial
+from gan_lab.build import build_trainer
+from gan_lab.config import Job
+from gan_lab.directory import RunDirectory
+from gan_lab.training.ema import NoAverage
+from gan_lab.training.events import Events
+from gan_lab.training.sampling import Sampler
+from gan_lab.training.trainer import Trainer
+
+OURS, BOOK = "as configured", "tutorial"
+
+Curve = list[tuple[float, float]]
+"""Seconds of training, and the score after them."""
+
+
+@dataclass
+class QualityResult:
+    """Two curves.
+
+    Attributes:
+        score: name of the score, lower being better.
+        curves: by who was trained.
+        epochs: of the tutorial.
+        folder: where the plot goes.
+    """
+
+    score: str
+    curves: dict[str, Curve]
+    epochs: int
+    folder: Path
+
+    def reached(self) -> float | None:
+        """Seconds after which ours was as good as the tutorial in the end, measured after a slice; None if it never was."""
+        wanted = self.curves[BOOK][-1][1]
+        return next((seconds for seconds, value in self.curves[OURS] if value <= wanted), None)
+
+    def sentence(self) -> str:
+        seconds, wanted = self.curves[BOOK][-1]
+        told = f"the tutorial's {self.epochs} epochs end at {self.score} {wanted:.4g} after {seconds:.0f} s; this training"
+        if (reached := self.reached()) is None:
+            best = min(value for _, value in self.curves[OURS])
+            return f"{told} does not reach that in its {self.curves[OURS][-1][0]:.0f} s: {best:.4g} at best"
+        end, final = self.curves[OURS][-1]
+        share = f"1/{seconds / reached:.1f} of the time"
+        return f"{told} is there after {reached:.0f} s, {share}, and ends at {final:.4g} after {end:.0f} s"
+
+    def print(self) -> None:
+        from gan_lab.reporting.plots import png, race, svg  # bring matplotlib
+
+        table = Table("trained", "seconds", self.score)
+        for name, curve in self.curves.items():
+            for seconds, value in curve:
+                table.add_row(name, f"{seconds:.1f}", f"{value:.4g}")
+        console = Console(soft_wrap=True, highlight=False)
+        console.print(table)
+        console.print(self.sentence())
+        figure = race(self.curves, self.score)
+        (self.folder / "quality.svg").write_text(svg(figure))
+        (self.folder / "quality.png").write_bytes(png(figure))
+        console.print(f"{self.folder}/quality.png, quality.svg")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"score": self.score, "curves": self.curves, "tutorial_epochs": self.epochs, "seconds_to_reach": self.reached()}
+
+
+class QualityBenchmark:
+    """The configured training and the tutorial's recipe on the same data with the same networks, a slice of each in turn.
+
+    The clock of each runs only while it trains: scores are taken between.
+
+    Args:
+        epochs: of the tutorial.
+        batch_size: its own; pytorch/examples has 64.
+        slices: scores in an epoch.
+    """
+
+    def __init__(self, epochs: int, batch_size: int, slices: int) -> None:
+        if min(epochs, batch_size, slices) < 1:
+            raise ValueError(f"kind: {epochs=}, {batch_size=} and {slices=} must be at least 1")
+        self._epochs, self._batch_size, self._slices = epochs, batch_size, slices
+
+    def __call__(self, job: Job) -> QualityResult:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
+            if trainer.scores.name is None:
+                raise ValueError("kind=quality needs a score: evaluation=fast")
+            if job.cfg.conditioning.labels:
+                raise ValueError("kind=quality: the tutorial's networks know no labels; conditioning=none")
+            trainer.events = Events([trainer.actions["logging"]], end=trainer.total_images)
+            trainer.scores.prepare(trainer.device, lambda done, total: None)
+            trainer.tracker.start(trainer.info)
+            with tutorial(build_trainer(job).game, trainer.stream.data, self._batch_size, folder) as book:
+                other = copy.deepcopy(trainer.game.generator)
+                sampler = Sampler(NoAverage(other), trainer.game, job.cfg.dataset.size, trainer.device)
+                steps = len(trainer.stream.data) // self._batch_size
+
+                def of_book() -> float:
+                    other.load_state_dict(book.generator())
+                    return score_of(trainer, sampler)
+
+                curves = in_slices(
+                    {
+                        OURS: (sliced(trainer, self._slices), lambda: score_of(trainer, trainer.sampler)),
+                        BOOK: (
+                            lambda n: book.steps(_part(steps, n, self._slices)) if n < self._epochs * self._slices else None,
+                            of_book,
+                        ),
+                    }
+                )
+            trainer.tracker.finish(trainer.summary("finished"))
+        return QualityResult(trainer.scores.name, curves, self._epochs, job.directory.path)
+
+
+Slice = Callable[[int], float | None]
+"""Train the n-th slice: the seconds it took, or None at the end."""
+
+
+def in_slices(trained: dict[str, tuple[Slice, Callable[[], float]]]) -> dict[str, Curve]:
+    """Train each a slice at a time, in turn, until all have come to their ends; the first point is the untrained one's."""
+    curves: dict[str, Curve] = {name: [(0.0, score())] for name, (_, score) in trained.items()}
+    left = dict(trained)
+    n = 0
+    while left:
+        for name, (train, score) in list(left.items()):
+            seconds = train(n)
+            if seconds is None:
+                del left[name]
+            else:
+                curves[name].append((curves[name][-1][0] + seconds, score()))
+        n += 1
+    return curves
+
+
+def sliced(trainer: Trainer, slices: int) -> Slice:
+    """A training in parts of an epoch."""
+    batches = trainer.stream.batches(0, lambda images: trainer.growth.at(images).batch_size)
+
+    def train(n: int) -> float | None:
+        end = min((n + 1) * trainer.stream.images_per_epoch / slices, trainer.total_images)
+        if trainer.images >= end:
+            return None
+        begun = time.perf_counter()
+        with trainer.stopwatch.running():
+            while trainer.images < end:
+                trainer.step(next(batches))
+            settle(trainer.device)()
+        return time.perf_counter() - begun
+
+    return train
+
+
+def score_of(trainer: Trainer, sampler: Sampler) -> float:
+    """The score the run is judged by, of whatever ``sampler`` draws from."""
+    assert trainer.scores.name is not None
+    return trainer.scores.suite.flat(trainer.scores.suite(sampler.draw))[trainer.scores.name]
+
+
+def _part(steps: int, n: int, slices: int) -> int:
+    """Steps of the n-th slice of ``slices`` in an epoch of ``steps``."""
+    k = n % slices
+    return steps * (k + 1) // slices - steps * k // slices
