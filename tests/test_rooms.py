@@ -16,6 +16,7 @@ LEAF_ROOMS = {"terms", "models", "data", "metrics", "tracking", "reporting", "sw
 KNOWS_HYDRA = {"config", "train.py", "evaluate.py", "sample.py", "report.py", "benchmark.py", "prepare.py"}
 KNOWS_OMEGACONF = KNOWS_HYDRA | {
     "arithmetic.py",
+    "benchmarks",
     "build.py",
     "describe.py",
     "evaluations",

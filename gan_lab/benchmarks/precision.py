@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from gan_lab.benchmarks.step import begin, settle
 from gan_lab.benchmarks.timing import Repeated, Result, in_turn
 from gan_lab.build import build_trainer
-from gan_lab.config import Job
+from gan_lab.config import Job, option
 from gan_lab.data.stream import Batch
 from gan_lab.directory import RunDirectory
 from gan_lab.training.phase import Phase
@@ -79,6 +78,8 @@ class PrecisionBenchmark(Repeated):
             loops = {name: partial(_step, trainer, endless[name]) for name, trainer in there.items()}
             in_turn(loops, 1, self._warmup)
             seconds = in_turn(loops, self._rounds, self._steps, settle(reference.device))
+            for trainer in there.values():
+                trainer.tracker.finish(trainer.summary("finished"))
         result = PrecisionResult(seconds, dict.fromkeys(seconds, job.cfg.batch_size), errors=errors)
         for name in (name for name in there if name not in ("fp32", REFERENCE) and "fp32" in there):
             result.ratios[f"time of a step in {name} / in fp32"] = result.ratio(name, "fp32")
@@ -88,7 +89,7 @@ class PrecisionBenchmark(Repeated):
         """The job's in another precision, or None where the device can't."""
         cfg: DictConfig = job.cfg.copy()
         folder.mkdir()
-        cfg.precision = compose("config", overrides=[f"precision={precision}"]).precision
+        cfg.precision = option("precision", precision)
         try:
             trainer = build_trainer(replace(job, cfg=cfg, directory=RunDirectory(folder)))
         except ValueError as error:

@@ -174,6 +174,11 @@ def open_job(cfg: DictConfig) -> Job:
     return Job(merged, dict(stored.choices), given, directory, name, group, resumed=True)
 
 
+def option(group: str, name: str) -> Any:
+    """What ``group=name`` would put into the default experiment."""
+    return compose(BASE_CONFIG, overrides=[f"{group}={name}"])[group]
+
+
 def _choices(hydra: Any) -> dict[str, Any]:
     """The option of each group, or the list of them. Hydra's own record leaves lists out, its defaults list does not."""
     choices = {str(name): choice for name, choice in hydra.runtime.choices.items() if "/" not in str(name)}
