@@ -100,22 +100,26 @@ class FixedPoint:
 
     def nearest(self, values: Tensor) -> Tensor:
         """To the nearest integer of the scale, ties to the even one."""
-        return self._rounded(values, torch.round)
+        return self._rounded(values, torch.Tensor.round_)
 
     def stochastic(self, values: Tensor) -> Tensor:
         """Up or down, with the probabilities that make the mean right."""
         random = torch.rand(values.shape, generator=self._random, device=values.device, dtype=values.dtype)
-        return self._rounded(values, lambda scaled: torch.floor(scaled + random))
+        return self._rounded(values, lambda scaled: scaled.add_(random).floor_())
 
     def _rounded(self, values: Tensor, to_integers: Callable[[Tensor], Tensor]) -> Tensor:
-        """The scale is the one with which the largest magnitude takes all bits. No step of it waits for the device."""
+        """The scale is the one with which the largest magnitude takes all bits. No step of it waits for the device.
+
+        Where a value is not finite none is left so: an overflow is for all to see.
+        """
         if not values.numel():
             return values
-        largest = values.abs().amax()
+        largest = torch.linalg.vector_norm(values, torch.inf)
         exponent = (torch.frexp(largest).exponent - (self._bits - 1)).clamp(min=SMALLEST)
+        one = torch.ones_like(largest)
+        scale = torch.where(largest.isfinite(), torch.ldexp(one, exponent), torch.nan)
         limit = 2 ** (self._bits - 1)
-        integers = to_integers(torch.ldexp(values, -exponent)).clamp(-limit, limit - 1)
-        return torch.where(largest.isfinite(), torch.ldexp(integers, exponent), values)  # an overflow stays one
+        return to_integers(values * torch.ldexp(one, -exponent)).clamp_(-limit, limit - 1).mul_(scale)
 
     def state_dict(self) -> dict[str, Any]:
         return {"device": self._random.device.type, "random": self._random.get_state()}
