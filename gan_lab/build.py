@@ -43,6 +43,7 @@ from gan_lab.training.ranks import Alone
 from gan_lab.training.round import Game
 from gan_lab.training.sampling import Sampler
 from gan_lab.training.scorekeeper import Scorekeeper
+from gan_lab.training.state import restore
 from gan_lab.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -329,7 +330,7 @@ def resume(trainer: Trainer, directory: RunDirectory, which: str) -> None:
         hint = f"; resume_from={other.stem} goes on from {other}" if other.is_file() else ""
         raise ValueError(f"resume: {error}{hint}") from error
     try:
-        trainer.load_state_dict(state)
+        restore(trainer, state)
     except (RuntimeError, KeyError, IndexError) as error:
         raise ValueError(f"resume: {path} does not fit this configuration ({str(error).splitlines()[0]})") from error
     if trainer.images >= trainer.total_images:

@@ -6,7 +6,7 @@ import functools
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from gan_lab.training.round import Game, Handed
 from gan_lab.training.sampling import Sampler
 from gan_lab.training.schedule import Schedule
 from gan_lab.training.scorekeeper import Scorekeeper
+from gan_lab.training.state import restore, state_of
 from gan_lab.training.stopwatch import Stopwatch, peak_memory
 from gan_lab.training.summary import count_parameters, environment, pace
 
@@ -186,9 +187,7 @@ class Trainer:
         for network in self._networks():
             self.ranks.average_([*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())])
         if self.images == 0 and not self.ranks.leads:
-            torch.manual_seed(
-                torch.initial_seed() + self.ranks.rank
-            )  # of dropout and augmentation: latents come from game.random
+            torch.manual_seed(torch.initial_seed() + self.ranks.rank)  # of dropout and augmentation, not of latents
 
     def _begin(self) -> None:
         self._logged = (self.images, self.stopwatch.seconds)
@@ -274,7 +273,7 @@ class Trainer:
                 action()
             return
         best = self.directory.checkpoint("best")
-        self.load_state_dict({**checkpoint.load(best), "health": self.health.state_dict()})  # the alarms are still to be told
+        restore(self, {**checkpoint.load(best), "health": self.health.state_dict()})  # the alarms are still to be told
         self._save("last")
         self._forget_the_future()
         self._sample()
@@ -307,7 +306,7 @@ class Trainer:
         if not checkpoint.is_finite(self.game.generator, self.game.discriminator):
             raise Diverged(f"a weight is no longer finite at {self.images} images")
         self._average_statistics()
-        self._write(which, self.state_dict())
+        self._write(which, state_of(self))
 
     @by_the_leader
     def _write(self, which: str, state: dict[str, Any]) -> None:
@@ -326,57 +325,3 @@ class Trainer:
             "peak_memory_mib": peak_memory(self.device),
             **environment(self.device),
         }
-
-    # -- checkpoints -----------------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a bit-identical resume needs. Schedules, cadences and the data's order follow from ``images``."""
-        return {
-            "images": self.images,
-            "iteration": self.iteration,
-            "stage": vars(self.stage),
-            "seconds": self.stopwatch.seconds,
-            "generator": self.game.generator.state_dict(),
-            "discriminator": self.game.discriminator.state_dict(),
-            "average": self.average.state_dict(),
-            "phases": {phase.name: phase.state_dict() for phase in self.phases},
-            "preview": {"latents": self.preview.latents, "labels": self.preview.labels},
-            "labels": self.game.labels.state_dict(),
-            "augment": self.game.augment.state_dict(),
-            "scores": self.scores.state_dict(),
-            "health": self.health.state_dict(),
-            "meter": self.meter.state_dict(),
-            "tracker": self.tracker.state_dict(),
-            "num_images": len(self.stream.data),
-            "random": self.ranks.collect(checkpoint.random_state(self.device, self.game.random)),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint.
-
-        Raises:
-            ValueError: the data set is not the one the run has seen so far.
-        """
-        if state["num_images"] != len(self.stream.data):
-            raise ValueError(
-                f"the data set has {len(self.stream.data):,} images now and had {state['num_images']:,} when the run began; "
-                "a run goes on with the images it has"
-            )
-        self.images, self.iteration = state["images"], state["iteration"]
-        self.stage = Stage(**state["stage"])
-        self.stopwatch.seconds = state["seconds"]
-        self.game.generator.load_state_dict(state["generator"])
-        self.game.discriminator.load_state_dict(state["discriminator"])
-        self.average.load_state_dict(state["average"])
-        for phase in self.phases:
-            phase.load_state_dict(state["phases"][phase.name])
-        self.game.augment.load_state_dict(state["augment"])
-        self.preview.latents = state["preview"]["latents"].to(self.device)
-        self.preview.labels = None if state["preview"]["labels"] is None else state["preview"]["labels"].to(self.device)
-        self.scores.load_state_dict(state["scores"])
-        self.health.load_state_dict(state["health"])
-        self.meter.load_state_dict(state["meter"], self.device)
-        self.tracker.load_state_dict(state["tracker"])
-        self.info = replace(self.info, first_image=self.images)
-        if self.ranks.rank < len(state["random"]):  # a run may go on with more processes than it had
-            checkpoint.restore_random_state(state["random"][self.ranks.rank], self.device, self.game.random)
