@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, instantiate, leaving_nothing_empty, open_job, run_command
+from gan_lab.config import CONF_DIR, Job, instantiate, leaving_nothing_empty, open_job, run_command
 from gan_lab.directory import write_atomically
 
 TUNE = (False, True, "recipe")
@@ -21,21 +22,26 @@ def benchmark(cfg: DictConfig) -> None:
     """Measure, print a table, and write ``benchmark.json``."""
     if cfg.resume is not None:
         raise ValueError("resume: a benchmark trains nothing that could be gone on with")
+    if cfg.tune not in TUNE:
+        raise ValueError(f"tune={cfg.tune}: must be false, true, or recipe, which also tries what changes what is learnt")
     job = open_job(cfg)
     if job.directory.config.exists():
         raise ValueError(f"{job.directory.path} holds a run; a benchmark needs a folder of its own")
-    if cfg.tune not in TUNE:
-        raise ValueError(f"tune={cfg.tune}: must be false, true, or recipe, which also tries what changes what is learnt")
-    if cfg.tune:
-        from gan_lab.benchmarks.tuning import tune
-
-        result = tune(job, recipe=cfg.tune == "recipe")
-    else:
-        result = instantiate(cfg.kind, "kind")(job)
+    measured = instantiate(cfg.kind, "kind")
+    result = _tuned(job) if cfg.tune else measured(job)
     result.print()
     path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
     write_atomically(path, json.dumps(result.to_dict(), indent=2) + "\n")
     print(path)
+
+
+def _tuned(job: Job) -> Any:
+    from gan_lab.benchmarks.tuning import tune
+
+    if job.choices["kind"] != "step":
+        raise ValueError(f"tune={job.cfg.tune}: tries what makes training steps faster; leave out kind={job.choices['kind']}")
+    given = [o for o in HydraConfig.get().overrides.task if o.partition("=")[0].partition(".")[0] not in ("kind", "tune")]
+    return tune(job, given, job.cfg.tune == "recipe", job.cfg.kind.rounds, job.cfg.kind.steps)
 
 
 def main() -> None:

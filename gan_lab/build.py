@@ -137,7 +137,7 @@ def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alo
     if cfg.recompute:
         recompute_blocks(players.values(), precision)
     for network in players.values():
-        if cfg.sync_batch_norm:
+        if cfg.sync_batch_norm and ranks.count > 1:
             synchronise(network, ranks.sum, ranks.count)
         network.to(device, precision.weights).to(memory_format=arithmetic.memory_format(cfg, precision))
     return Game(

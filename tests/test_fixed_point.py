@@ -22,12 +22,10 @@ CPU = torch.device("cpu")
 
 
 def reference(values: np.ndarray, bits: int = 16) -> np.ndarray:
-    """In double precision, by the words of the definition."""
-    largest = np.abs(values.astype(np.float64)).max()
-    if largest == 0:
-        return values.astype(np.float64)
-    scale = 2.0 ** max(np.floor(np.log2(largest)) + 1 - (bits - 1), -126)
-    return np.clip(np.round(values.astype(np.float64) / scale), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scale
+    """In double precision, by the words of the definition: the smallest of all scales with which the largest value fits."""
+    values, most = values.astype(np.float64), 2 ** (bits - 1) - 1
+    scale = next(2.0**n for n in range(-126, 128) if np.abs(values).max() <= most * 2.0**n)
+    return np.round(values / scale) * scale
 
 
 @pytest.mark.parametrize(
@@ -35,9 +33,12 @@ def reference(values: np.ndarray, bits: int = 16) -> np.ndarray:
     [
         np.random.default_rng(0).normal(size=1000),
         np.array([1.0, 0.5, -1.0, 2.0**-15, 3 * 2.0**-16, 2.0**-16]),  # ties
-        np.array([32767.0, -32768.0, 0.5, 1.5, 2.5]),
+        np.array([32767.0, -32767.0, 0.5, 1.5, 2.5]),
+        np.array([32767.25, 0.5, 1.5, 2.5]),  # takes the next scale, as it would otherwise have to be cut off
+        np.array([-32768.0, 1.0, 3.0]),
         np.array([65535.0, -65536.0, 1.0, 3.0]),
         np.array([1e30, 1e20, -1e25]),
+        np.array([3e38, -1e36, 1e30]),
         np.array([1e-36, -3e-37, 0.0]),
         np.array([1e-42, 0.0]),
         np.zeros(3),
@@ -54,18 +55,30 @@ def test_rounding_is_the_definitions(values: np.ndarray, bits: int) -> None:
 
 def test_what_is_not_finite_stays_for_all_to_see() -> None:
     for odd in (float("inf"), float("nan")):
-        assert not FixedPoint(16, 0).nearest(torch.tensor([1.0, odd]))[1].isfinite()
+        for rounded in (FixedPoint(16, 0).nearest, FixedPoint(16, 0).stochastic):
+            assert not rounded(torch.tensor([1.0, odd]))[1].isfinite()
 
 
-def test_stochastic_rounding_loses_nothing_on_average() -> None:
-    fixed, value = FixedPoint(8, 0), 0.3  # between 38 and 39 of 1/128
-    values = torch.full((100_000,), value)
-    values[0] = 0.999
-    rounded = fixed.stochastic(values)[1:]
-    steps = (rounded * 128).round()
-    assert set(steps.tolist()) == {38.0, 39.0}
-    assert abs(float(rounded.double().mean()) - value) < 5 * (1 / 128) * 0.5 / len(rounded) ** 0.5  # five standard errors
-    assert not torch.equal(fixed.stochastic(values), fixed.stochastic(values))
+def test_nothing_is_made_of_nothing() -> None:
+    for shape in ((), (0, 3), (2, 3)):
+        zeros = torch.zeros(shape)
+        for rounded in (FixedPoint(16, 0).nearest(zeros), FixedPoint(16, 0).stochastic(zeros)):
+            assert torch.equal(rounded, zeros)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 22])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.75])
+@pytest.mark.parametrize("place", ["middle", "top"])
+def test_stochastic_rounding_loses_nothing_on_average(bits: int, share: float, place: str) -> None:
+    """Near the top float32 has few bits left for what is below 1: a sum with the random number would be rounded."""
+    most = 2.0 ** (bits - 1) - 1
+    values = torch.full((200_000,), (most - 1 if place == "top" else 3.0) + share)
+    values[0] = most  # so that the scale is 1
+    fixed = FixedPoint(bits, 0)
+    rounded, wanted = fixed.stochastic(values)[1:].double(), float(values[1])
+    assert set(rounded.tolist()) <= {np.floor(wanted), np.ceil(wanted)}
+    assert abs(float(rounded.mean()) - wanted) <= 5 * 0.5 / len(rounded) ** 0.5  # five standard errors at most
+    assert wanted == round(wanted) or not torch.equal(fixed.stochastic(values)[1:].double(), rounded)
 
 
 PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -79,6 +92,15 @@ PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "bmm": lambda a, b: torch.bmm(a[None], b[None])[0],
     "addmm": lambda a, b: torch.addmm(torch.zeros(5, 3), a, b),
     "baddbmm": lambda a, b: torch.baddbmm(torch.zeros(1, 5, 3), a[None], b[None])[0],
+    "method bmm": lambda a, b: a[None].bmm(b[None])[0],
+    "method addmm": lambda a, b: torch.zeros(5, 3).addmm(a, b),
+    "mv": lambda a, b: torch.stack([torch.mv(a, column) for column in b.T], 1),
+    "inner": lambda a, b: torch.inner(a, b.T),
+    "tensordot": lambda a, b: torch.tensordot(a, b, 1),
+    "linalg.matmul": torch.linalg.matmul,
+    "bilinear": lambda a, b: functional.bilinear(a, torch.ones(5, 1), b.T[:, :, None]),
+    "reflected @": lambda a, b: b.__rmatmul__(a),
+    "weight normalised": lambda a, b: _normalised(b)(a),
     "einsum": lambda a, b: torch.einsum("ij,jk->ik", a, b),
     "conv2d": lambda a, b: functional.conv2d(a[:, :, None, None], b.T[:, :, None, None])[:, :, 0, 0],
     "nn.Conv2d": lambda a, b: torch.func.functional_call(
@@ -88,19 +110,35 @@ PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def _normalised(b: Tensor) -> nn.Linear:
+    """A layer whose weight is computed anew at each use."""
+    layer = nn.Linear(4, 3, bias=False)
+    layer.weight.data.copy_(b.T)
+    return nn.utils.parametrizations.weight_norm(layer)
+
+
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_product_is_rounded_by_whatever_name_it_is_called(name: str) -> None:
+    torch.manual_seed(0)
     a, b = torch.randn(5, 4), torch.randn(4, 3)
-    wanted = reference((torch.from_numpy(reference(a.numpy())) @ torch.from_numpy(reference(b.numpy()))).numpy(), bits=6)
     with FixedPoint(6, 0)(CPU):
-        low = PRODUCTS[name](a, b)
+        low = PRODUCTS[name](a, b).detach()
         with torch.autocast("cpu", enabled=False):
             full = PRODUCTS[name](a, b)
-    exact = PRODUCTS[name](a, b)
+    exact = a.double() @ b.double()
     rounded = torch.from_numpy(reference(a.numpy(), 6)) @ torch.from_numpy(reference(b.numpy(), 6))
-    np.testing.assert_allclose(low.double().numpy(), reference(rounded.numpy(), 6), atol=1e-6)
-    assert not torch.allclose(low, exact, atol=1e-3) and wanted.shape == low.shape
-    torch.testing.assert_close(full, exact)
+    columns = torch.unbind(rounded, 1) if name == "mv" else [rounded]  # a product each
+    wanted = np.stack([reference(column.numpy(), 6) for column in columns], 1).reshape(5, 3)
+    np.testing.assert_allclose(low.double().numpy(), wanted, atol=1e-6)
+    assert (low - exact).abs().max() > 1e-2
+    torch.testing.assert_close(full.double(), exact, rtol=0, atol=1e-5)
+
+
+def test_a_tensor_to_write_into_is_written_into() -> None:
+    a, b, out = torch.randn(5, 4), torch.randn(4, 3), torch.full((5, 3), torch.nan)
+    with FixedPoint(6, 0)(CPU):
+        torch.mm(a, b, out=out)
+    torch.testing.assert_close(out, a @ b)
 
 
 def test_gradients_pass_rounded_and_can_be_differentiated_again() -> None:
@@ -118,27 +156,6 @@ def test_gradients_pass_rounded_and_can_be_differentiated_again() -> None:
     assert weight.grad is not None
     assert (weight.grad.double() - by_hand.grad).norm() < 1e-3 * by_hand.grad.norm()
     assert Rounded.apply(weight, fixed, False).dtype == torch.float32
-
-
-@pytest.mark.parametrize("precision", ["int16", "fp64"])
-@pytest.mark.parametrize("model", ["dcgan", "dcgan_cifar", "sngan", "progan_small", "sagan"])
-def test_every_family_learns_in_it(model: str, precision: str, tmp_path: Path) -> None:
-    more = ["model.attention=8"] if model == "sagan" else []
-    job = make_job(tmp_path, f"model={model}", f"precision={precision}", "dataset.size=16", "batch_size=4", "n_critic=1", *more)
-    trainer = build_trainer(job)
-    batch = next(trainer.stream.batches())
-    dtype = torch.float64 if precision == "fp64" else torch.float32
-    for phase in trainer.phases:
-        before = [parameter.detach().clone() for parameter in phase.player.parameters()]
-        figures = phase.step(trainer.game, trainer.stage.show(batch))
-        assert all(value.isfinite() and value.dtype in (dtype, torch.float32) for value in figures.values())
-        assert figures[f"{phase.name}/loss"].dtype == dtype
-        after = list(phase.player.parameters())
-        assert all(parameter.dtype == dtype for parameter in after)
-        assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-        assert all(
-            value.dtype == dtype for state in phase.optimizer.state.values() for name, value in state.items() if "exp" in name
-        )
 
 
 def test_a_penalty_in_double_precision_is_exact(tmp_path: Path) -> None:
@@ -161,7 +178,7 @@ def test_a_penalty_in_double_precision_is_exact(tmp_path: Path) -> None:
     with torch.no_grad():
         weight[place] -= 2 * step
     below = penalty().item()
-    assert float(gradient[place]) == pytest.approx((above - below) / (2 * step), rel=1e-6)
+    assert float(gradient[place]) == pytest.approx((above - below) / (2 * step), rel=1e-9)
 
 
 def test_emulation_draws_its_own_numbers_and_remembers_them(tmp_path: Path) -> None:

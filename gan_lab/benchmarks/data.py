@@ -16,7 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from gan_lab.benchmarks.step import bare_step
+from gan_lab.benchmarks.bare import bare_step
 from gan_lab.benchmarks.timing import Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job

@@ -6,42 +6,71 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from gan_lab.benchmarks.step import begin, settle
 from gan_lab.benchmarks.timing import Repeated, Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
 from gan_lab.directory import RunDirectory
+from gan_lab.training.trainer import Trainer
 
 ALONE, BESIDE = "alone", "beside a busy process"
 
 
 class NeighbourBenchmark(Repeated):
-    """The whole loop, alone and beside a process that keeps a core busy, in turn."""
+    """The whole loop, alone and beside a process that keeps a core busy, in turn; and the same on one thread.
+
+    What several threads lose is more than the core they share: each operation waits for its last thread.
+    """
 
     def __call__(self, job: Job) -> Result:
         with tempfile.TemporaryDirectory() as folder:
             trainer = build_trainer(replace(job, directory=RunDirectory(Path(folder))))
             begin(trainer)
-            endless = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
-
-            def measure(name: str) -> list[float]:
-                return in_turn({name: lambda: trainer.step(next(endless))}, 1, self._steps, settle(trainer.device))[name]
-
-            seconds: dict[str, list[float]] = {ALONE: [], BESIDE: []}
+            numbers = list(dict.fromkeys((torch.get_num_threads(), 1)))
             with trainer.stopwatch.running():
-                in_turn({ALONE: lambda: trainer.step(next(endless))}, 1, self._warmup)
-                for _ in range(self._rounds):
-                    seconds[ALONE] += measure(ALONE)
-                    with busy():
-                        seconds[BESIDE] += measure(BESIDE)
+                seconds = self._measure(trainer, numbers)
             trainer.tracker.finish(trainer.summary("finished"))
         result = Result(seconds, dict.fromkeys(seconds, trainer.stage.batch_size))
-        result.ratios["images/s beside a busy process / alone"] = result.ratio(ALONE, BESIDE)
+        for threads in numbers:
+            alone, beside = named(ALONE, threads), named(BESIDE, threads)
+            result.ratios[f"images/s {beside} / {ALONE}"] = result.ratio(alone, beside)
         return result
+
+    def _measure(self, trainer: Trainer, numbers: list[int]) -> dict[str, list[float]]:
+        endless = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
+        seconds: dict[str, list[float]] = {named(what, n): [] for n in numbers for what in (ALONE, BESIDE)}
+
+        def step() -> None:
+            trainer.step(next(endless))
+
+        in_turn({ALONE: step}, 1, self._warmup)
+        for _ in range(self._rounds):
+            for threads in numbers:
+                for what, company in ((ALONE, nullcontext()), (BESIDE, busy())):
+                    with on(threads), company:
+                        seconds[named(what, threads)] += in_turn({what: step}, 1, self._steps, settle(trainer.device))[what]
+        return seconds
+
+
+def named(what: str, threads: int) -> str:
+    return f"{what}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+@contextmanager
+def on(threads: int) -> Iterator[None]:
+    """Operations on the CPU are shared among ``threads``."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

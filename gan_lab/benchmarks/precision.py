@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from gan_lab.benchmarks.step import begin, settle
 from gan_lab.benchmarks.timing import Repeated, Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job, option
+from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.stream import Batch
 from gan_lab.directory import RunDirectory
 from gan_lab.training.phase import Phase
-from gan_lab.training.round import Round
+from gan_lab.training.round import Game, Round
 from gan_lab.training.trainer import Trainer
 
 REFERENCE = "fp64"
@@ -29,13 +33,16 @@ REFERENCE = "fp64"
 Values = dict[str, Tensor]
 """Outputs of layers, and gradients of parameters, by name."""
 
+NOTHING = 1e-10
+"""Share of a player's gradient below which one is zero but for rounding, as that of a bias before a batch normalisation is."""
+
 
 @dataclass
 class PrecisionResult(Result):
     """With errors.
 
     Attributes:
-        errors: by what it is of, then by precision: ``||x - x64|| / ||x64||``.
+        errors: by what it is of, then by precision: ``||x - x64|| / ||x64||``. Gradients that are zero are left out.
     """
 
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -71,9 +78,9 @@ class PrecisionBenchmark(Repeated):
             trainers = {name: self._trainer(job, name, Path(scratch) / name) for name in (REFERENCE, *self._precisions)}
             there = {name: trainer for name, trainer in trainers.items() if trainer is not None}
             reference = there[REFERENCE]
-            wanted = look(reference, reference)
-            seen = {name: look(trainer, reference) for name, trainer in there.items() if name != REFERENCE}
-            errors = {what: {n: _error(values[what], right) for n, values in seen.items()} for what, right in wanted.items()}
+            scene = Scene.of(reference)
+            seen = {name: look(trainer, scene) for name, trainer in there.items()}
+            errors = errors_of(seen, seen.pop(REFERENCE))
             endless = {name: trainer.stream.batches() for name, trainer in there.items()}
             loops = {name: partial(_step, trainer, endless[name]) for name, trainer in there.items()}
             in_turn(loops, 1, self._warmup)
@@ -100,46 +107,75 @@ class PrecisionBenchmark(Repeated):
         return trainer
 
 
-def look(trainer: Trainer, reference: Trainer) -> Values:
-    """Outputs of the layers and gradients of the parameters for the reference's weights, latents and images."""
-    game, other = trainer.game, reference.game
+class Scene(NamedTuple):
+    """What every precision looks at: a copy, as a look changes what layers remember (spectral normalisation's vectors)."""
+
+    networks: Mapping[str, Mapping[str, Any]]
+    batch: Batch
+    latents: Tensor
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> Scene:
+        """The trainer's weights, its first images, and latents for as many."""
+        game = trainer.game
+        networks = {name: copy.deepcopy(getattr(game, name).state_dict()) for name in ("generator", "discriminator")}
+        batch = trainer.stage.show(next(trainer.stream.batches()))
+        return cls(networks, batch, game.latents.draw(len(batch.real), trainer.device, torch.Generator().manual_seed(0)))
+
+
+def look(trainer: Trainer, scene: Scene) -> Values:
+    """Outputs of the layers and gradients of the parameters, those that are zero left out.
+
+    Without dropout and augmentation, whose random numbers are others in float64.
+    """
+    game = replace(trainer.game, augment=Augmentations({}))
     found: Values = {}
-    batch = next(iter(reference.stream.batches()))
-    batch = reference.stage.show(Batch(batch.real, batch.labels))
-    latents = game.latents.draw(len(batch.real), trainer.device, torch.Generator().manual_seed(0))
     for phase in trainer.phases:
-        game.generator.load_state_dict(other.generator.state_dict())
-        game.discriminator.load_state_dict(other.discriminator.state_dict())
-        phase.player.requires_grad_(True)
-        phase.idle.requires_grad_(False)
-        phase.player.zero_grad()
-        torch.manual_seed(0)
+        _prepare(game, phase, scene)
         watched = {f"{phase.name}: {name}": module for name, module in phase.player.named_modules() if _is_leaf(module)}
         handles = [module.register_forward_hook(partial(_keep, found, name)) for name, module in watched.items()]
-        _backward(trainer, phase, batch, latents)
+        _backward(game, phase, scene)
         for handle in handles:
             handle.remove()
-        found |= {
-            f"{phase.name}: gradient of {name}": parameter.grad.detach().to(torch.float64, copy=True)
-            for name, parameter in phase.player.named_parameters()
-            if parameter.grad is not None and parameter.grad.abs().max() > 0
-        }
+        found |= {f"{phase.name}: gradient of {name}": gradient for name, gradient in _gradients(phase.player).items()}
+    for network in (game.generator, game.discriminator):
+        network.train()
     return found
 
 
-def _backward(trainer: Trainer, phase: Phase, batch: Batch, latents: Tensor) -> None:
+def errors_of(seen: Mapping[str, Values], right: Values) -> dict[str, dict[str, float]]:
+    """See :class:`PrecisionResult`. A gradient that underflows in a precision is wrong by 1."""
+    zero = torch.zeros((), dtype=torch.float64)
+    return {
+        what: {name: float((values.get(what, zero) - wanted).norm() / wanted.norm()) for name, values in seen.items()}
+        for what, wanted in right.items()
+    }
+
+
+def _prepare(game: Game, phase: Phase, scene: Scene) -> None:
+    for name, state in scene.networks.items():
+        network = getattr(game, name)
+        network.load_state_dict(copy.deepcopy(state))
+        for module in network.modules():
+            module.train(not isinstance(module, _DropoutNd))
+    phase.idle.requires_grad_(False)
+    phase.player.requires_grad_(True)
+    phase.player.zero_grad()
+    torch.manual_seed(0)
+
+
+def _backward(game: Game, phase: Phase, scene: Scene) -> None:
     """The gradient of what the player minimises in every step, with the scaler's scale taken out again."""
     terms = [term for term in phase.terms.values() if term.every == 1]
-    needs = frozenset().union(*(term.needs_gradient_of for term in terms))
-    game = trainer.game
+    batch = scene.batch
     round = Round(
         game,
         batch.real.to(phase.precision.weights),
-        latents,
+        scene.latents,
         game.labels.encode(batch.labels),
         generator_turn=phase.player is game.generator,
-        needs_gradient_of=needs,
-        uniform=lambda: torch.full((len(batch.real),), 0.5, device=trainer.device),
+        needs_gradient_of=frozenset().union(*(term.needs_gradient_of for term in terms)),
+        uniform=lambda: torch.full((len(batch.real),), 0.5, device=batch.real.device),
     )
     with phase.precision.autocast():
         loss = torch.stack([term.weight * term(round) for term in terms]).sum()
@@ -148,6 +184,12 @@ def _backward(trainer: Trainer, phase: Phase, batch: Batch, latents: Tensor) -> 
     for parameter in phase.player.parameters():
         if parameter.grad is not None:
             parameter.grad /= scale
+
+
+def _gradients(player: nn.Module) -> Values:
+    given = {name: p.grad.to(torch.float64, copy=True) for name, p in player.named_parameters() if p.grad is not None}
+    norms = {name: float(gradient.norm()) for name, gradient in given.items()}
+    return {name: gradient for name, gradient in given.items() if norms[name] > NOTHING * max(norms.values())}
 
 
 def _step(trainer: Trainer, endless: Any) -> None:
@@ -161,7 +203,3 @@ def _keep(found: Values, name: str, module: nn.Module, inputs: Any, output: Any)
 
 def _is_leaf(module: nn.Module) -> bool:
     return not list(module.children()) and bool(list(module.parameters()))
-
-
-def _error(value: Tensor, right: Tensor) -> float:
-    return float((value - right).norm() / right.norm())

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan_lab.benchmarks.step import settle
-from gan_lab.benchmarks.tutorial import tutorial
+from gan_lab.benchmarks.tutorial import in_the_way, tutorial
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
 from gan_lab.directory import RunDirectory
@@ -101,15 +101,15 @@ class QualityBenchmark:
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
             if trainer.scores.name is None:
                 raise ValueError("kind=quality needs a score: evaluation=fast")
-            if job.cfg.conditioning.labels:
-                raise ValueError("kind=quality: the tutorial's networks know no labels; conditioning=none")
+            if why_not := in_the_way(job.cfg, trainer.game):
+                raise ValueError(f"kind=quality: {why_not}")
             trainer.events = Events([trainer.actions["logging"]], end=trainer.total_images)
             trainer.scores.prepare(trainer.device, lambda done, total: None)
             trainer.tracker.start(trainer.info)
-            with tutorial(build_trainer(job).game, trainer.stream.data, self._batch_size, folder) as book:
+            with tutorial(job.cfg, trainer, self._batch_size, folder) as book:
                 other = copy.deepcopy(trainer.game.generator)
                 sampler = Sampler(NoAverage(other), trainer.game, job.cfg.dataset.size, trainer.device)
-                steps = len(trainer.stream.data) // self._batch_size
+                steps = -(-len(trainer.stream.data) // self._batch_size)  # its loader keeps the last, smaller batch
 
                 def of_book() -> float:
                     other.load_state_dict(book.generator())

@@ -31,7 +31,7 @@ class RanksBenchmark:
         self._rounds, self._steps, self._processes = rounds, steps, processes
 
     def __call__(self, job: Job) -> Result:
-        """Batch normalisation is synchronised, without which several processes play another game."""
+        """Losses are compared with batch normalisation synchronised, without which several processes play another game."""
         threads = max(1, available_cores() // self._processes)
         names = {
             1: f"1 process, {threads * self._processes} threads",
@@ -44,7 +44,8 @@ class RanksBenchmark:
                     folder = Path(scratch) / f"{number}-{processes}"
                     _, last = self._train(job, folder, processes, tick=self._steps, ticks=2)
                     seconds[name].append(job.cfg.batch_size / last["time/images_per_second"])
-            rows = [self._train(job, Path(scratch) / f"losses-{n}", n, tick=1, ticks=self._steps) for n in names]
+            alike = "sync_batch_norm=true"
+            rows = [self._train(job, Path(scratch) / f"losses-{n}", n, alike, tick=1, ticks=self._steps) for n in names]
         alone, together = names.values()
         result = Result(seconds, unit=dict.fromkeys(seconds, job.cfg.batch_size))
         result.ratios[f"images/s of {together} / of {alone}"] = result.ratio(alone, together)
@@ -53,7 +54,7 @@ class RanksBenchmark:
         )
         return result
 
-    def _train(self, job: Job, folder: Path, processes: int, tick: int, ticks: int) -> list[dict[str, float]]:
+    def _train(self, job: Job, folder: Path, processes: int, *more: str, tick: int, ticks: int) -> list[dict[str, float]]:
         """The ticks of a training: rows of ``metrics.jsonl`` with losses."""
         images = tick * job.cfg.batch_size
         chosen = [
@@ -64,7 +65,7 @@ class RanksBenchmark:
             *(sys.executable, "-m"),
             *((*TORCHRUN, f"--nproc-per-node={processes}", "-m") if processes > 1 else ()),
             *("gan_lab.train", *chosen, *given, "console=plain", f"hydra.run.dir={folder}"),
-            *(f"kimg={images * ticks / 1000}", f"log.every_kimg={images / 1000}", "sync_batch_norm=true"),
+            *(f"kimg={images * ticks / 1000}", f"log.every_kimg={images / 1000}", *more),
             f"threads={max(1, available_cores() // processes)}",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
+import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -14,41 +17,77 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from gan_lab.arithmetic import MEMORY_FORMATS, memory_format
-from gan_lab.benchmarks.step import LOOP, settle
-from gan_lab.benchmarks.timing import Action, in_turn
+from gan_lab.benchmarks.bare import cycle
+from gan_lab.benchmarks.step import choices_in_force, settle
+from gan_lab.benchmarks.timing import in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
 from gan_lab.directory import RunDirectory, write_atomically
 from gan_lab.models.layers import MixesImages
-
-SPEED: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    ("memory_format", ("channels_last", "contiguous")),
-    ("optimizer.fused", (False,)),
-    ("passes", ("separate", "joint")),
-    ("compile", ("generator", "both")),
-)
-"""What leaves the mathematics as it is, but for rounding; ``passes`` where no layer mixes images. Fused optimizers are left to
-those who know theirs: none is tried where the recipe has none."""
-
-RECIPE: tuple[tuple[str, tuple[Any, ...]], ...] = (("reuse_fakes", (True, False)), ("passes", ("separate", "joint")))
-"""What changes what is learnt, a little."""
+from gan_lab.training.events import Events
+from gan_lab.training.trainer import Trainer
 
 WORTH = 1.03
-"""Times faster that a choice must be, and in every round faster, to be kept."""
+"""Times faster that a choice must be in the median, and faster in every round, to be kept."""
+
+FOR_EVER = 2**62
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A key and what it may be.
+
+    Attributes:
+        key: as it is typed.
+        values: tried in this order.
+        reaches: further keys of the resolved configuration that follow the first.
+        recipe: whether it changes what is learnt, be it a little.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+    reaches: tuple[str, ...] = ()
+    recipe: bool = False
+
+    def made(self, job: Job, value: Any) -> Job:
+        """The job with this choice."""
+        cfg = copy.deepcopy(job.cfg)
+        for key in (self.key, *self.reaches):
+            OmegaConf.update(cfg, key, value)
+        return replace(job, cfg=cfg)
+
+
+CHOICES = (
+    Choice("memory_format", ("channels_last", "contiguous")),
+    Choice("optimizer.fused", (False,), ("optimizer.generator.fused", "optimizer.discriminator.fused")),
+    Choice("passes", ("separate", "joint")),
+    Choice("reuse_fakes", (True, False), recipe=True),
+    Choice("compile", ("generator", "both")),
+)
+"""``compile`` comes last, as the others change what there is to compile. An optimizer is made a fused one nowhere: where its
+recipe is not, there is a reason."""
 
 
 @dataclass
 class Trial:
-    """One choice against the best before it."""
+    """One choice against the best before it.
+
+    Attributes:
+        choice: as an override.
+        faster: times as fast, in each round; empty where it could not be had.
+        kept: whether it is the best from here on.
+        note: what else is to be known of it.
+        compile_seconds: that compiling took, apart from the steps.
+    """
 
     choice: str
     faster: list[float]
-    kept: bool
+    kept: bool = False
+    note: str = ""
+    compile_seconds: float | None = None
 
-    @property
-    def median(self) -> float:
-        return sorted(self.faster)[len(self.faster) // 2]
+    def is_worth_it(self) -> bool:
+        return bool(self.faster) and statistics.median(self.faster) > WORTH and min(self.faster) > 1
 
 
 @dataclass
@@ -68,15 +107,16 @@ class TuneResult:
     given: Sequence[str] = field(default_factory=tuple)
 
     def print(self) -> None:
-        table = Table("tried", "times as fast", "lowest", "highest", "kept")
+        table = Table("tried", "times as fast", "lowest", "highest", "kept", "note")
         for trial in self.trials:
-            numbers = (trial.median, min(trial.faster), max(trial.faster))
-            table.add_row(trial.choice, *(f"{n:.3f}" for n in numbers), "yes" if trial.kept else "")
+            numbers = [f(trial.faster) for f in (statistics.median, min, max)] if trial.faster else []
+            told = [f"{n:.3f}" for n in numbers] or ["", "", ""]
+            table.add_row(trial.choice, *told, "yes" if trial.kept else "", trial.note)
         console = Console(soft_wrap=True, highlight=False)
         console.print(table)
-        write_atomically(self.path, "".join(f"{line}\n" for line in self.kept))
         words = " ".join(map(quote, self.given))
         if self.kept:
+            console.print(f"{self.path}: {' '.join(self.kept)}")
             console.print(f"python -m gan_lab.train {words + ' ' if words else ''}$(cat {quote(str(self.path))})")
         else:
             console.print("nothing is faster than what is configured, by more than the noise")
@@ -85,83 +125,111 @@ class TuneResult:
         return {"trials": [vars(trial) for trial in self.trials], "kept": self.kept}
 
 
-def tune(job: Job, recipe: bool, rounds: int = 5, steps: int = 10) -> TuneResult:
+def tune(job: Job, given: Sequence[str], recipe: bool, rounds: int, steps: int) -> TuneResult:
     """Try one choice at a time against the best so far, in turn, and keep what is faster by more than the noise.
+
+    The overrides kept are written to ``tuned.txt`` of the job's directory.
 
     Args:
         job: the training.
-        recipe: whether to try what changes the mathematics, too.
+        given: its command line.
+        recipe: whether to try what changes what is learnt, too.
         rounds: comparisons of each choice.
         steps: training steps in a measurement.
     """
-    best, trials, kept = _resolved(job), list[Trial](), dict[str, Any]()
-    for key, values in (*SPEED, *(RECIPE if recipe else ())):
-        for value in values:
-            if OmegaConf.select(best.cfg, key) in (None, value) or not _may(best, key, recipe):
+    best, trials, kept = _settled(job), list[Trial](), dict[str, Any]()
+    for choice in CHOICES:
+        changes = choice.recipe or (choice.key == "passes" and _mixes_images(best))
+        if changes and not recipe:
+            continue
+        for value in choice.values:
+            if OmegaConf.select(best.cfg, choice.key) in (None, value):
                 continue
-            cfg = copy.deepcopy(best.cfg)
-            OmegaConf.update(cfg, key, value)
-            tried = replace(best, cfg=cfg)
-            faster = _faster(best, tried, rounds, steps)
-            keep = sorted(faster)[len(faster) // 2] > WORTH and min(faster) > 1
-            trials.append(Trial(_spell(key, value), faster, keep))
-            if keep:
-                best, kept = tried, kept | {key: value}
-    given = [o for o in (*_choices(job), *job.overrides) if not o.startswith(("kind", "tune"))]
+            tried = choice.made(best, value)
+            trial = _try(best, tried, _spell(choice.key, value), rounds, steps)
+            trial.note = "; ".join(filter(None, ("changes what is learnt" if changes else "", trial.note)))
+            trial.kept = trial.is_worth_it()
+            trials.append(trial)
+            if trial.kept:
+                best, kept = tried, kept | {choice.key: value}
     path = job.directory.path / "tuned.txt"
-    return TuneResult(trials, [_spell(key, value) for key, value in kept.items()], path, given)
+    overrides = [_spell(key, value) for key, value in kept.items()]
+    write_atomically(path, "".join(f"{line}\n" for line in overrides))
+    return TuneResult(trials, overrides, path, given)
 
 
-def _faster(best: Job, tried: Job, rounds: int, steps: int) -> list[float]:
-    """Times that ``tried`` is as fast as ``best``, in each round."""
-    with tempfile.TemporaryDirectory() as scratch:
-        loops = {name: _loop(job, Path(scratch) / name) for name, job in (("best", best), (LOOP, tried))}
-        in_turn(loops, 1, steps)  # compiles, if that is the question
+def _try(best: Job, tried: Job, told: str, rounds: int, steps: int) -> Trial:
+    """``tried`` beside ``best``, in turn; whatever compiles does so in steps before."""
+    with tempfile.TemporaryDirectory() as scratch, warnings_heard() as warnings:
+        trainers = [_trainer(job, Path(scratch) / str(n)) for n, job in enumerate((best, tried))]
+        loops = {name: _Loop(trainer) for name, trainer in zip("ab", trainers, strict=True)}
+        steps = -(-steps // cycle(trainers[0])) * cycle(trainers[0])  # every turn of both in each measurement
+        before = in_turn(loops, 1, steps)
+        if fallen_back := [warning for warning in warnings if "goes on without" in warning]:
+            return Trial(told, [], note=fallen_back[0])
         seconds = in_turn(loops, rounds, steps)
-    return [a / b for a, b in zip(seconds["best"], seconds[LOOP], strict=True)]
+    trial = Trial(told, [a / b for a, b in zip(seconds["a"], seconds["b"], strict=True)])
+    if tried.cfg.compile != best.cfg.compile:
+        trial.compile_seconds = max(0.0, (before["b"][0] - statistics.median(seconds["b"])) * steps)
+        trial.note = f"{trial.compile_seconds:.0f} s of compiling before"
+    return trial
 
 
-def _loop(job: Job, folder: Path) -> Action:
+class _Loop:
+    """Training steps without end, and without anything between."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._settle = trainer, settle(trainer.device)
+        self._batches = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
+
+    def __call__(self) -> None:
+        self._trainer.step(next(self._batches))
+        self._settle()
+
+
+def _trainer(job: Job, folder: Path) -> Trainer:
+    """At the end of the training, as if it went on: a growing network is at its full size."""
     trainer = build_trainer(replace(job, directory=RunDirectory(folder), cfg=copy.deepcopy(job.cfg)))
-    trainer.images, trainer.total_images = trainer.total_images, 2**62
-    trainer.events.due = lambda before, after: []  # type: ignore[method-assign]
+    trainer.images, trainer.total_images = trainer.total_images, FOR_EVER
+    trainer.events = Events([], end=FOR_EVER)
     trainer.enter(trainer.growth.at(trainer.images))
-    endless = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
-    wait = settle(trainer.device)
-
-    def step() -> None:
-        trainer.step(next(endless))
-        wait()
-
-    return step
+    return trainer
 
 
-def _resolved(job: Job) -> Job:
+def _settled(job: Job) -> Job:
     """With what ``auto`` stands for here."""
     cfg = copy.deepcopy(job.cfg)
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = build_trainer(replace(job, directory=RunDirectory(Path(scratch)), cfg=copy.deepcopy(cfg)))
-    cfg.passes = "joint" if trainer.game.joint_passes else "separate"
-    layout = memory_format(cfg, trainer.phases[0].precision)
-    cfg.memory_format = next(name for name, chosen in MEMORY_FORMATS.items() if chosen is layout)
+        found = choices_in_force(job, _trainer(job, Path(scratch)))
+    cfg.passes, cfg.memory_format = found["passes"], found["memory_format"]
     return replace(job, cfg=cfg)
 
 
-def _may(job: Job, key: str, recipe: bool) -> bool:
-    """Whether a choice is no more than a matter of speed here, or anything may be tried."""
-    if key != "passes" or recipe:
-        return True
+def _mixes_images(job: Job) -> bool:
+    """Whether the discriminator's word on an image depends on the others of its batch."""
     with tempfile.TemporaryDirectory() as scratch:
-        game = build_trainer(replace(job, directory=RunDirectory(Path(scratch)), cfg=copy.deepcopy(job.cfg))).game
-    return not any(isinstance(module, MixesImages) for module in game.discriminator.modules())
+        discriminator = _trainer(job, Path(scratch)).game.discriminator
+    return any(isinstance(module, MixesImages) for module in discriminator.modules())
 
 
-def _choices(job: Job) -> list[str]:
-    spelt = {group: _spell(group, option) for group, option in job.choices.items() if option is not None}
-    return [spelt[group] for group in spelt if group not in ("kind",)]
+@contextmanager
+def warnings_heard() -> Iterator[list[str]]:
+    """The package's warnings, instead of on the console."""
+    heard: list[str] = []
+
+    class Listener(logging.Handler):
+        """Keeps messages."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    logger, listener = logging.getLogger("gan_lab"), Listener(logging.WARNING)
+    logger.addHandler(listener)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(listener)
 
 
 def _spell(key: str, value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"{key}=[{','.join(map(str, value))}]"
     return f"{key}={str(value).lower() if isinstance(value, bool) else value}"

@@ -33,17 +33,16 @@ class SynchronisedBatchNorm(MixesImages, nn.BatchNorm2d):
     def forward(self, maps: Tensor) -> Tensor:
         if not self.training:
             return super().forward(maps)
-        over, shape = (0, 2, 3), (1, -1, 1, 1)
-        values = at_least_single(maps)
+        values, shape = at_least_single(maps), (1, -1, 1, 1)
         count = values.numel() // values.shape[1] * self._count
-        mean = self._total(values.sum(over)) / count
-        centred = values - mean.view(shape)  # first the mean, then the variance about it: no cancellation
-        variance = self._total(centred.square().sum(over)) / count
+        spread, centre = (moment.double() for moment in torch.var_mean(values, (0, 2, 3), correction=0))
+        mean, square = (self._total(torch.stack([centre, spread + centre.square()])) / self._count).unbind()  # one message
+        variance = (square - mean.square()).clamp(min=0.0)  # of numbers in double precision: nothing is cancelled
         self._remember(mean.detach(), variance.detach() * (count / max(1, count - 1)))
-        result = centred * (variance + self.eps).rsqrt().view(shape)
-        if self.affine:
-            result = result * self.weight.view(shape) + self.bias.view(shape)
-        return result.to(maps.dtype)
+        scale = (variance + self.eps).rsqrt()
+        scale = scale * self.weight if self.affine else scale
+        shift = self.bias - mean * scale if self.affine else -mean * scale
+        return torch.addcmul(shift.to(values.dtype).view(shape), values, scale.to(values.dtype).view(shape)).to(maps.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

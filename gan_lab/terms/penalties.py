@@ -95,7 +95,8 @@ class Dragan(SlopePenalty):
         self.spread = spread
 
     def images(self, round: RoundView) -> Tensor:
-        noise = self.spread * round.real.std() * torch.rand_like(round.real)
+        random = torch.rand_like(round.real, dtype=torch.float32).to(round.real.dtype)  # the same numbers in every precision
+        noise = self.spread * round.real.std() * random
         return round.real + _per_image(round.uniform) * noise
 
 

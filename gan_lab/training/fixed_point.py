@@ -8,6 +8,9 @@ updates are added to. Gradients are rounded stochastically (Gupta et al. 2015, s
 It shows the numerics and not the speed: the products are computed by floating-point units and take longer than without. Their
 sums are float32's, of 24 bits, where integer hardware has 32 and wraps beyond: an error of the sum smaller than that of the
 rounding by some hundred times, and an overflow that is never seen.
+
+What a library computes as one (recurrent layers, ``torch.nn.MultiheadAttention``, ``cdist``) and products in place
+(``addmm_``) are not rounded; no network here has any.
 """
 
 from __future__ import annotations
@@ -38,10 +41,16 @@ PRODUCTS: frozenset[Callable[..., Any]] = frozenset(
         torch.baddbmm,
         torch.bmm,
         torch.chain_matmul,
+        torch.dot,
         torch.einsum,
+        torch.inner,
+        torch.linalg.matmul,
+        torch.linalg.multi_dot,
+        torch.linalg.vecdot,
         torch.matmul,
         torch.mm,
         torch.mv,
+        torch.tensordot,
         Tensor.__matmul__,
         Tensor.__rmatmul__,
         Tensor.addbmm,
@@ -49,6 +58,8 @@ PRODUCTS: frozenset[Callable[..., Any]] = frozenset(
         Tensor.addmv,
         Tensor.baddbmm,
         Tensor.bmm,
+        Tensor.dot,
+        Tensor.inner,
         Tensor.matmul,
         Tensor.mm,
         Tensor.mv,
@@ -100,26 +111,29 @@ class FixedPoint:
 
     def nearest(self, values: Tensor) -> Tensor:
         """To the nearest integer of the scale, ties to the even one."""
-        return self._rounded(values, torch.Tensor.round_)
+        scaled, scale = self._scaled(values)
+        return scaled.round_().mul_(scale)
 
     def stochastic(self, values: Tensor) -> Tensor:
         """Up or down, with the probabilities that make the mean right."""
+        scaled, scale = self._scaled(values)
         random = torch.rand(values.shape, generator=self._random, device=values.device, dtype=values.dtype)
-        return self._rounded(values, lambda scaled: scaled.add_(random).floor_())
+        below = scaled.floor()
+        above = random.lt_(scaled.sub_(below))  # floor(scaled + random) would be too large: float32 rounds that sum
+        return below.add_(above).mul_(scale)
 
-    def _rounded(self, values: Tensor, to_integers: Callable[[Tensor], Tensor]) -> Tensor:
-        """The scale is the one with which the largest magnitude takes all bits. No step of it waits for the device.
+    def _scaled(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """``values / scale`` and the scale, a power of two: the smallest that brings all within +-(2^(bits-1) - 1).
 
-        Where a value is not finite none is left so: an overflow is for all to see.
+        No step of it waits for the device. Where a value is not finite the scale is NaN: an overflow is for all to see.
         """
-        if not values.numel():
-            return values
-        largest = torch.linalg.vector_norm(values, torch.inf)
-        exponent = (torch.frexp(largest).exponent - (self._bits - 1)).clamp(min=SMALLEST)
+        largest = torch.linalg.vector_norm(values, torch.inf) if values.numel() else values.new_zeros(())
+        mantissa, exponent = torch.frexp(largest)  # largest = mantissa * 2^exponent, mantissa in [1/2, 1)
+        beyond = mantissa > 1.0 - 2.0 ** (1 - self._bits)
+        exponent = (exponent - (self._bits - 1) + beyond).clamp(min=SMALLEST)
         one = torch.ones_like(largest)
         scale = torch.where(largest.isfinite(), torch.ldexp(one, exponent), torch.nan)
-        limit = 2 ** (self._bits - 1)
-        return to_integers(values * torch.ldexp(one, -exponent)).clamp_(-limit, limit - 1).mul_(scale)
+        return values * torch.ldexp(one, -exponent), scale
 
     def state_dict(self) -> dict[str, Any]:
         return {"device": self._random.device.type, "random": self._random.get_state()}
@@ -152,7 +166,8 @@ class _Rounding(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in PRODUCTS or not torch.is_autocast_enabled(self._device.type):
+        given = kwargs.get("out") is not None  # a tensor to write into would be rounded to another one; no gradient has it
+        if given or func not in PRODUCTS or not torch.is_autocast_enabled(self._device.type):
             return func(*args, **kwargs)
         args = [self._round(value) for value in args]
         return self._round(func(*args, **{name: self._round(value) for name, value in kwargs.items()}))

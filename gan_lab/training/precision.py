@@ -20,6 +20,9 @@ WEIGHTS = {"float32": torch.float32, "float64": torch.float64}
 SLOWER = 1.2
 """Times a float32 product, from which on a format is called slower: beyond the noise of the trial."""
 
+PATIENCE = 0.1
+"""Seconds: a format that takes more for one try is tried once; where nothing but emulation supports it that is plain enough."""
+
 
 class Precision:
     """Autocast, loss scaling, TF32 and rounding on one device.
@@ -128,8 +131,9 @@ def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
 
 def _times_single(device: torch.device, dtype: torch.dtype) -> float:
     """Time of a convolution and its gradients in ``dtype`` over that in float32: the best of some, as others may be busy."""
-    images = torch.ones(16, 32, 16, 16, device=device, requires_grad=True)
-    weight = torch.ones(64, 32, 4, 4, device=device, requires_grad=True)
+    count, channels = (64, 128) if device.type == "cuda" else (16, 32)  # for less work a GPU's time is that of starting it
+    images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
+    weight = torch.ones(64, channels, 4, 4, device=device, requires_grad=True)
 
     def seconds(enabled: bool) -> float:
         begun = time.perf_counter()
@@ -139,5 +143,6 @@ def _times_single(device: torch.device, dtype: torch.dtype) -> float:
             torch.cuda.synchronize(device)
         return time.perf_counter() - begun
 
-    trials = [(seconds(True), seconds(False)) for _ in range(6)][1:]  # the first ones choose their algorithms
+    first = (seconds(True), seconds(False))  # in which algorithms are chosen
+    trials = [(seconds(True), seconds(False)) for _ in range(1 if sum(first) > PATIENCE else 5)]
     return min(low for low, _ in trials) / min(single for _, single in trials)

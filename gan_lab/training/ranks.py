@@ -52,6 +52,9 @@ class Alone:
     def average_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over the processes."""
 
+    def lead_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by the leader's."""
+
     def sum(self, values: Tensor) -> Tensor:
         """Over the processes, differentiable any number of times."""
         return values
@@ -109,11 +112,17 @@ class Together(Alone):
     def average_(self, tensors: Sequence[Tensor]) -> None:
         if not tensors:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        flat = _flat(tensors)
         with self._others():
             distributed.all_reduce(flat)
-        parts = (flat / self.count).split([tensor.numel() for tensor in tensors])
-        torch._foreach_copy_(list(tensors), [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)])
+        _spread(flat / self.count, tensors)
+
+    @torch.no_grad()
+    def lead_(self, tensors: Sequence[Tensor]) -> None:
+        flat = _flat(tensors)
+        with self._others():
+            distributed.broadcast(flat, 0)
+        _spread(flat, tensors)
 
     def sum(self, values: Tensor) -> Tensor:
         with self._others():
@@ -174,6 +183,16 @@ class Together(Alone):
 
     def leave(self) -> None:
         distributed.destroy_process_group()
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """One message: a network's many small tensors would each wait for the others."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(list(tensors), [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)])
 
 
 class _Sum(torch.autograd.Function):

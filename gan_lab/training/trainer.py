@@ -185,7 +185,7 @@ class Trainer:
     def _start_together(self) -> None:
         """With the same weights, whatever another machine makes of a seed, and with random numbers of each process's own."""
         for network in self._networks():
-            self.ranks.average_([*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())])
+            self.ranks.lead_([*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())])
         if self.images == 0 and not self.ranks.leads:
             torch.manual_seed(torch.initial_seed() + self.ranks.rank)  # of dropout and augmentation, not of latents
 
