@@ -33,7 +33,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def answer(command: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, str, str, list[str]]:
     """Exit code, what was printed to standard output and to standard error, and the heavy modules imported."""
-    done = subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
     error, _, imported = done.stderr.rpartition("imported:")
     return done.returncode, done.stdout, error, imported.split()
 

@@ -146,11 +146,14 @@ def choices_in_force(job: Job, trainer: Trainer) -> dict[str, Any]:
 
 
 def _measure_every_time(trainer: Trainer) -> None:
-    """Scores and pages limit themselves to a share of the time; here they are made whenever asked for, to see what one takes."""
+    """Scores and pages limit themselves to a share of the time; to see what one takes they are made whenever asked for."""
     from gan_lab.reporting.page import write_report  # brings matplotlib, which other benchmarks don't need
 
+    def report(directory: RunDirectory) -> None:
+        write_report(directory)
+
     trainer.stopwatch.seconds = LONG_AGO
-    trainer.report = write_report
+    trainer.report = report
 
 
 def _whole_turns(count: int, of: int) -> int:
@@ -166,8 +169,8 @@ def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[
     times = {"data": 1.0, **found, "average": 1.0}
     limits = {"evaluation": job.cfg.evaluation.max_share, "page": live.LARGEST_SHARE}
     for name, (cadence, _) in trainer.actions.items():
-        count = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
-        count = affordable(count, result.median(name), limits.get(name), steps * result.median(LOOP))
+        wanted = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
+        count = affordable(wanted, result.median(name), limits.get(name), steps * result.median(LOOP))
         times[name] = count / steps
     return times
 
