@@ -264,13 +264,22 @@ def tuned(path: Path, recipe: bool, *overrides: str) -> TuneResult:
 
 
 def test_tuning_tries_what_may_be_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "CHOICES", tuning.CHOICES[:-1])  # compiling takes a minute
+    monkeypatch.setattr(tuning, "_try", lambda best, tried, told, *numbers: Trial(told, [1.0]))
+    compiled = {"compile=generator", "compile=both"}
     tried = {trial.choice for trial in tuned(tmp_path, False).trials}
-    assert tried == {"memory_format=contiguous", "optimizer.fused=false"}  # batch norm mixes images
+    assert tried == {"memory_format=contiguous", "optimizer.fused=false"} | compiled  # batch norm mixes images
     assert "passes=separate" in {trial.choice for trial in tuned(tmp_path, False, "model.norm=none").trials}
     notes = {trial.choice: trial.note for trial in tuned(tmp_path, True).trials}
     assert notes["passes=joint"] == notes["reuse_fakes=false"] == "changes what is learnt"
     assert notes["memory_format=contiguous"] == ""
+
+
+def test_what_is_tried_is_measured_beside_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "CHOICES", tuning.CHOICES[:1])
+    result = tuning.tune(make(tmp_path), [], recipe=False, rounds=3, steps=1)
+    (trial,) = result.trials
+    assert trial.choice == "memory_format=contiguous" and len(trial.faster) == 3 and min(trial.faster) > 0
+    assert trial.kept == trial.is_worth_it() and result.kept == ([trial.choice] if trial.kept else [])
 
 
 def test_what_is_tried_reaches_the_optimizers(tmp_path: Path) -> None:
@@ -330,7 +339,7 @@ def test_a_wrong_wish_is_answered(tmp_path: Path) -> None:
 
 def test_the_help_names_every_kind() -> None:
     told = help_of("benchmark")
-    assert all(f"\n    {kind.stem} " in told for kind in (CONF_DIR / "kind").glob("*.yaml"))
+    assert all(f"\n  {kind.stem} " in told for kind in (CONF_DIR / "kind").glob("*.yaml"))
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from gan_lab.directory import RunDirectory
 from gan_lab.training import checkpoint
 from gan_lab.training.events import Events
 from gan_lab.training.ranks import Alone
+from gan_lab.training.state import restore
 
 
 def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -144,7 +145,7 @@ def test_a_resumed_run_is_bit_identical_to_one_that_never_stopped(tmp_path: Path
         broken.train()
     assert ended.value.code == 143 and broken.directory.read_summary()["status"] == "stopped"
     resumed = build_trainer(make_job(tmp_path / "broken", "epochs=4", *extra))
-    resumed.load_state_dict(checkpoint.load(broken.directory.checkpoint("last")))
+    restore(resumed, checkpoint.load(broken.directory.checkpoint("last")))
     assert resumed.images == broken.images == 9 * 16
     resumed.train()
     assert_same(whole.directory, resumed.directory)

@@ -27,7 +27,6 @@ from gan_lab.training.device import available_cores, choose_device, settle_threa
 from gan_lab.training.meter import Meter
 from gan_lab.training.ranks import Alone
 
-
 SEEDED = threading.Lock()
 """Threads share torch's random numbers."""
 

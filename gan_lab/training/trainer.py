@@ -225,13 +225,14 @@ class Trainer:
             raise Diverged(f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images")
 
     def _score_untrained(self) -> None:
-        """The first point of the curve, at the first tick: nobody who starts a run wants to wait for it."""
+        """The first point of the curve, before the next: nobody who starts a run wants to wait for it."""
         if self._untrained is not None:
             if scores := self.scores.measure(self._untrained, 0, self._telling("score")):
                 self.tracker.metrics({"images": 0, "epoch": 0.0, "seconds": 0.0, **scores, **self.health.look(scores, 0)})
             self._untrained = None
 
     def _evaluate(self) -> None:
+        self._score_untrained()
         at_end = self.images >= self.total_images or self.health.ended_by is not None
         if not at_end and not self.ranks.share(self.scores.affords(self.stopwatch.seconds)):
             return
