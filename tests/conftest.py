@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,9 +61,51 @@ def make_job(path: Path, *overrides: str) -> Job:
 
 def run_module(module: str, *arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """``python -m gan_lab.<module> <arguments>`` in ``cwd``, warnings being errors of the package's own code only."""
-    command = [sys.executable, "-W", "error::DeprecationWarning:gan_lab", "-m", f"gan_lab.{module}", *arguments]
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name == "WANDB_MODE"}
-    return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "stdout", Path(folder) / "stderr"
+        asked = {"module": f"gan_lab.{module}", "arguments": arguments, "cwd": str(cwd), "env": own}
+        code = ZYGOTE.ask({**asked, "stdout": str(out), "stderr": str(err)}, timeout)
+        return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), err.read_text())
+
+
+class Zygote:
+    """The process of ``zygote.py``, started when it is first asked; one command at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, command: dict[str, object], timeout: float) -> int:
+        """Its exit code; of a signal negative.
+
+        Raises:
+            TimeoutError: it took longer, and was killed.
+        """
+        if self._process is None:
+            file = Path(__file__).with_name("zygote.py")
+            self._process = subprocess.Popen([sys.executable, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps(command), file=self._process.stdin, flush=True)
+        pid = json.loads(self._process.stdout.readline())["pid"]
+        late = threading.Timer(timeout, os.killpg, (pid, signal.SIGKILL))
+        late.start()
+        code: int = json.loads(self._process.stdout.readline())["code"]
+        in_time = late.is_alive()
+        late.cancel()
+        if not in_time:
+            raise TimeoutError(f"{command['arguments']} took more than {timeout} s")
+        return code
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.communicate()
+
+
+ZYGOTE = Zygote()
+
+
+def pytest_sessionfinish() -> None:
+    ZYGOTE.close()
 
 
 @pytest.fixture(scope="session")
