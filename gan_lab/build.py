@@ -274,6 +274,12 @@ def build_scorekeeper(cfg: DictConfig, source: Source, data: ImageSet, ranks: Al
     return Scorekeeper(suite, cfg.evaluation.max_share, ranks)
 
 
+def score_of(cfg: DictConfig) -> str | None:
+    """Name of the score that runs of this configuration will be judged by; None without one."""
+    source = build_source(cfg)
+    return build_scorekeeper(cfg.copy(), source, load_data(source), Alone()).name
+
+
 def suite_of(cfg: DictConfig, source: Source, data: ImageSet) -> Suite:
     """What ``cfg.evaluation`` measures of generators trained on ``data``."""
 

@@ -37,6 +37,12 @@ RESUMED = "resumed"
 COMPLETED = ("finished", "stopped early")
 """What ``summary.json`` says is the status of a run that has come to its end, or to one that an alarm has set."""
 
+PRUNED = "pruned"
+"""The alarm that ends a trial of a sweep which does worse than others did."""
+
+STUDY = "study.json"
+"""Beside the runs of a sweep: what Optuna knows of it."""
+
 ERROR = "_error"
 """What ends the name of a score's error bar, the half-width of its interval."""
 
@@ -191,6 +197,18 @@ class RunDirectory:
             yield
         finally:
             os.close(handle)
+
+
+def latest_study() -> Path:
+    """The newest folder of several runs under ``multirun/``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folders = [page.parent for page in Path("multirun").rglob("multirun.yaml")]
+    if not folders:
+        raise ValueError("study=latest: nothing under multirun/ yet; `python -m gan_lab.train -m ...` makes several runs")
+    return max(folders, key=lambda folder: folder.stat().st_mtime)
 
 
 def read_evaluations(path: Path) -> list[dict[str, Any]]:

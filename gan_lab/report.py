@@ -1,17 +1,26 @@
-"""Report: ``python -m gan_lab.report run=outputs/2026-01-01/12-00-00``."""
+"""Report: ``python -m gan_lab.report run=outputs/2026-01-01/12-00-00``, or ``study=multirun/quality``."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from gan_lab.config import CONF_DIR, run_command
-from gan_lab.directory import RunDirectory
+from gan_lab.directory import RunDirectory, latest_study
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="report")
 def report(cfg: DictConfig) -> None:
-    """Write a run's page, curves and film anew from its records."""
+    """Write the page of a run, or of the runs of a study, anew from their records."""
+    if (cfg.run is None) == (cfg.study is None):
+        raise ValueError("give run=outputs/..., for the page of a run, or study=multirun/..., for one of several")
+    if cfg.study is not None:
+        from gan_lab.multirun import tell
+
+        tell(latest_study() if cfg.study == "latest" else Path(cfg.study).expanduser(), cfg.baseline)
+        return
     from gan_lab.reporting.page import write_report
 
     print(write_report(RunDirectory.find(cfg.run)))

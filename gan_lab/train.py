@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, leaving_nothing_empty, open_job, run_command, with_stored_overrides, write_config
+from gan_lab.config import (
+    CONF_DIR,
+    Job,
+    leaving_nothing_empty,
+    of_each_seed,
+    open_job,
+    run_command,
+    with_stored_overrides,
+    write_config,
+)
+from gan_lab.multirun import Multirun, trial_of
 from gan_lab.sweeps.objective import Objective
 from gan_lab.torchrun import as_one_of_several
 
@@ -19,7 +31,24 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run one job; returns what a sweep minimises."""
     job = open_job(cfg)
     objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
+    with trial_of(job) as trial:
+        jobs = of_each_seed(job)
+        summaries = [run(one, objective, trial.watch if one is jobs[0] else None) for one in jobs]
+        trial.keep([one.directory for one in jobs])
+    return None if objective is None else objective(summaries)
 
+
+def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | None = None) -> dict[str, Any] | None:
+    """Train to the end.
+
+    Args:
+        job: a new run, or one to be resumed.
+        objective: what its end is to be worth.
+        watch: is shown the trainer before it begins.
+
+    Returns:
+        The summary; None of a training that diverged while an objective waits for its worth.
+    """
     from gan_lab.build import build_trainer, resume
     from gan_lab.training.device import choose_device
     from gan_lab.training.memory import Demand, explained
@@ -37,6 +66,8 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
             objective.check(trainer.scores.name)
         if job.resumed:
             resume(trainer, job.directory, job.cfg.resume_from)
+        if watch is not None:
+            watch(trainer)
         if ranks.leads:
             write_config(job)
         try:
@@ -46,13 +77,14 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
                 raise ValueError(
                     f"diverged: {error}. Lower optimizer.lr, clip the gradient, or choose another precision"
                 ) from error
-            return objective.worst()
+            return None
     ranks.leave()
-    return None if objective is None else objective(summary)
+    return summary
 
 
 def main() -> None:
-    run_command(train, "config", lambda arguments: as_one_of_several(with_stored_overrides(arguments)))
+    multirun = Multirun(train)
+    run_command(multirun, "config", lambda arguments: multirun.begin(as_one_of_several(with_stored_overrides(arguments))))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A process that has imported everything once, and becomes a command whenever one is asked for: most of a tiny run is imports.
 
-Each line of standard input asks for one, as JSON: ``module arguments cwd env stdout stderr``; each line of standard output answers with
-its exit code. The command runs in a fork, with its own memory, working directory, environment and output files, as
-``python -m module arguments`` would.
+Each line of standard input asks for one, as JSON: ``module arguments cwd env stdout stderr``. Two lines of standard output
+answer: its process when it has begun, its exit code when it has ended. The command runs in a fork, with its own memory, working
+directory, environment and output files, as ``python -m module arguments`` would.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class RanksBenchmark:
         chosen = [
             f"{group}={_spell(option)}" for group, option in job.choices.items() if option is not None and group != "kind"
         ]
-        given = [override for override in job.overrides if not override.startswith(("kind", "threads"))]
+        given = [override for override in job.overrides if not override.startswith(("kind", "threads", "epochs=", "kimg="))]
         command = [
             *(sys.executable, "-m"),
             *((*TORCHRUN, f"--nproc-per-node={processes}", "-m") if processes > 1 else ()),

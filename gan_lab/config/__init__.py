@@ -4,9 +4,11 @@ Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg j
 """
 
 from gan_lab.config.command import leaving_nothing_empty, run_command
+from gan_lab.config.experiment import as_experiment
 from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import (
     Job,
+    of_each_seed,
     open_evaluation,
     open_job,
     option,
@@ -16,16 +18,22 @@ from gan_lab.config.job import (
     write_config,
 )
 from gan_lab.config.schema import CONF_DIR
+from gan_lab.config.several import Search, Several, read_several
 
 __all__ = [
     "CONF_DIR",
     "Job",
+    "Search",
+    "Several",
+    "as_experiment",
     "instantiate",
     "leaving_nothing_empty",
+    "of_each_seed",
     "open_evaluation",
     "open_job",
     "option",
     "read_config",
+    "read_several",
     "run_command",
     "with_overrides_of_run",
     "with_stored_overrides",

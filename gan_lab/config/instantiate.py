@@ -12,7 +12,7 @@ from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
-ALLOWED_TARGETS = ("gan_lab.", "torch.optim.")
+ALLOWED_TARGETS = ("gan_lab.", "torch.optim.", "optuna.pruners.")
 """A ``_target_`` outside these is refused: a configuration chooses among objects, it does not run code."""
 
 

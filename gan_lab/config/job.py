@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -43,6 +43,9 @@ BASE_CONFIG = "config"
 
 RESUMING = ("resume", "resume_from")
 """Keys of one command line alone; never stored."""
+
+NOT_TOLD = ("console", "tracker", "study.", "pruner", "sweep=", "hydra.")
+"""Overrides that say nothing of what is trained."""
 
 EVALUATED = ("evaluation", "protocol", "features", "dataset", "paths", "device", "console")
 """What of a run's configuration an evaluation of it may exchange."""
@@ -121,7 +124,7 @@ def open_evaluation(cfg: DictConfig) -> DictConfig:
             named := [o for o in task if o.startswith(("evaluation.num_", "protocol.")) and ".num_" in o]
         ):
             raise ValueError(f"{named[0]}: of folders all images are taken")
-        return _settle(cfg, task)
+        return settle(cfg, task)
     stored = read_config(RunDirectory.find(cfg.run))
     merged = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in stored]), stored)
     assert isinstance(merged, DictConfig)
@@ -134,7 +137,7 @@ def open_evaluation(cfg: DictConfig) -> DictConfig:
         _remove(merged, key)
     for key, value in changed.items():
         OmegaConf.update(merged, key, value, force_add=True)
-    return _settle(merged, task)
+    return settle(merged, task)
 
 
 def _read_current(path: str) -> DictConfig:
@@ -159,19 +162,36 @@ def open_job(cfg: DictConfig) -> Job:
     """Settle the configuration and the directory of the job Hydra is running: a new run, or one to be resumed."""
     hydra = HydraConfig.get()
     choices = _choices(hydra)
+    multirun = hydra.mode == RunMode.MULTIRUN
+    for key, several in (("sweep", choices.get("sweep") is not None), ("seeds", cfg.seeds != 1)):
+        if several and not multirun and cfg.resume is None:
+            raise ValueError(f"{key}={choices.get(key, cfg.get(key))} is of several runs: add -m")
     task = [o for o in hydra.overrides.task if o.partition("=")[0] not in RESUMING]
     given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)
-    multirun = hydra.mode == RunMode.MULTIRUN
     group = Path(hydra.sweep.dir).as_posix().removeprefix("multirun/") if multirun else None
     if cfg.resume is None:
-        cfg = _settle(cfg, given)
+        cfg = settle(cfg, given)
         return Job(cfg, choices, given, RunDirectory(_from_here(hydra.runtime.output_dir)), _name(task), group, resumed=False)
     directory = RunDirectory.find(cfg.resume)
     stored = read_config(directory)
     new = given[len(stored.overrides) :]
-    merged = _settle(_changed(stored, cfg, new, directory), new)
+    merged = settle(_changed(stored, cfg, new, directory), new)
     name = directory.read_summary().get("name") or directory.path.name
     return Job(merged, dict(stored.choices), given, directory, name, group, resumed=True)
+
+
+def of_each_seed(job: Job) -> list[Job]:
+    """The runs of a job with ``seeds``: itself, or one with each seed, each in a folder of its own."""
+    if job.cfg.seeds == 1 or job.resumed:
+        return [job]
+    jobs = []
+    for seed in range(job.cfg.seed, job.cfg.seed + job.cfg.seeds):
+        cfg = job.cfg.copy()
+        cfg.seed, cfg.seeds = seed, 1
+        overrides = (*(o for o in job.overrides if o.partition("=")[0] not in ("seed", "seeds")), f"seed={seed}")
+        directory = RunDirectory(job.directory.path / f"seed-{seed}")
+        jobs.append(replace(job, cfg=cfg, overrides=overrides, directory=directory, name=f"{job.name},seed={seed}"))
+    return jobs
 
 
 def option(group: str, name: str) -> Any:
@@ -192,7 +212,7 @@ def _choices(hydra: Any) -> dict[str, Any]:
     return choices | lists
 
 
-def _settle(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
+def settle(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
     """Resolve and check a configuration."""
     named = {override.lstrip("+").partition("=")[0] for override in given} & {"epochs", "kimg"}
     if len(named) == 2:
@@ -233,8 +253,8 @@ def _differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -
     Found by composing without it: a value others refer to changes those too, while defaults that have moved since the run began
     stay as the run had them.
     """
-    before = _leaves(compose(HydraConfig.get().job.config_name, overrides=_stored(stored)))
-    after = _leaves(composed)
+    before = leaves_of(compose(HydraConfig.get().job.config_name, overrides=_stored(stored)))
+    after = leaves_of(composed)
     named = {override.lstrip("+~").partition("=")[0] for override in new}
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value or key in named}
     return changed, sorted(before.keys() - after.keys())
@@ -242,13 +262,14 @@ def _differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -
 
 def _stored(stored: DictConfig) -> list[str]:
     """The command line a run was composed from."""
-    choices = (f"{group}={_spell(choice)}" for group, choice in stored.choices.items() if choice is not None)
+    choices = (f"{group}={spell(choice)}" for group, choice in stored.choices.items() if choice is not None)
     return [*choices, *stored.overrides]
 
 
-def _spell(choice: Any) -> str:
+def spell(choice: Any) -> str:
+    """An option, or a list of them, as the command line has it."""
     if OmegaConf.is_list(choice) or isinstance(choice, list):
-        return f"[{','.join(choice)}]"
+        return f"[{','.join(map(str, choice))}]"
     return str(choice)
 
 
@@ -260,15 +281,15 @@ def _from_here(path: str) -> Path:
 
 def _name(overrides: Sequence[str]) -> str:
     """What sets the run apart from the default experiment, without what only concerns where its words go."""
-    return ",".join(o for o in overrides if not o.startswith(("console", "tracker"))) or "default"
+    return ",".join(o for o in overrides if not o.startswith(NOT_TOLD)) or "default"
 
 
-def _leaves(cfg: Any, prefix: str = "") -> dict[str, Any]:
+def leaves_of(cfg: Any, prefix: str = "") -> dict[str, Any]:
     """Resolved values by dotted key; lists count as values."""
     plain = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
     if not isinstance(plain, Mapping) or not plain:
         return {prefix: plain}
-    return {k: v for key, value in plain.items() for k, v in _leaves(value, f"{prefix}.{key!s}".lstrip(".")).items()}
+    return {k: v for key, value in plain.items() for k, v in leaves_of(value, f"{prefix}.{key!s}".lstrip(".")).items()}
 
 
 def read_config(directory: RunDirectory) -> DictConfig:

@@ -46,6 +46,18 @@ class Checkpoint:
 
 
 @dataclass
+class Study:
+    """Of a sweep."""
+
+    name: str | None = MISSING
+    storage: str = MISSING
+    trials: int = MISSING
+    worker: int = MISSING
+    heartbeat: int = MISSING
+    trial: int | None = MISSING
+
+
+@dataclass
 class Paths:
     """Folders outside the run directory."""
 
@@ -71,6 +83,7 @@ class Config:
     protocol: Any = MISSING
     features: Any = MISSING
     health: Any = MISSING
+    pruner: Any = MISSING
     tracker: Any = MISSING
     epochs: float = MISSING
     kimg: float | None = MISSING
@@ -92,7 +105,9 @@ class Config:
     sample: Sample = MISSING
     checkpoint: Checkpoint = MISSING
     console: str = MISSING
+    seeds: int = MISSING
     objective: Any = MISSING
+    study: Study = MISSING
     resume: str | None = MISSING
     resume_from: str = MISSING
     paths: Paths = MISSING
@@ -144,7 +159,9 @@ class SampleCommand:
 class ReportCommand:
     """Types of ``conf/report.yaml``."""
 
-    run: str = MISSING
+    run: str | None = MISSING
+    study: Any = MISSING
+    baseline: str | None = MISSING
 
 
 @dataclass
@@ -185,7 +202,17 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ValueError: with the key, its value and what is allowed.
     """
-    for key in ("batch_size", "n_critic", "accumulate", "sample.count", "sample.scale", "sample.columns"):
+    for key in (
+        "batch_size",
+        "n_critic",
+        "accumulate",
+        "seeds",
+        "study.trials",
+        "study.heartbeat",
+        "sample.count",
+        "sample.scale",
+        "sample.columns",
+    ):
         value = OmegaConf.select(cfg, key)
         if value is not None and value < 1:
             raise ValueError(f"{key}={value}: must be at least 1")
@@ -198,6 +225,8 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, f"evaluation.{key}")
         if not isinstance(value, int) or value < least:
             raise ValueError(f"evaluation.{key}={value}: must be a whole number, at least {least}")
+    if cfg.study.worker < 0:
+        raise ValueError(f"study.worker={cfg.study.worker}: must be 0 or more")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
     if cfg.batch_size % cfg.accumulate:

@@ -45,9 +45,8 @@ def write_report(directory: RunDirectory) -> Path:
     rows, summary = directory.history(), directory.read_summary()
     write_atomically(directory.losses, plots.png(plots.players(rows)))
     film(directory.previews(), directory.film)
-    loader = PackageLoader("gan_lab.reporting")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.get_template("report.html.j2").render(
+    page = fill(
+        "report.html.j2",
         title=summary.get("name", directory.path.name),
         directory=str(directory.path),
         summary=summary,
@@ -58,8 +57,8 @@ def write_report(directory: RunDirectory) -> Path:
         evaluations=_evaluations(directory),
         latest=_latest(rows),
         grids=_grids(directory, rows),
-        reals=_embed(directory.reals),
-        film=_embed(directory.film),
+        reals=embed(directory.reals),
+        film=embed(directory.film),
         curves=_curves(rows),
         config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
     )
@@ -67,12 +66,19 @@ def write_report(directory: RunDirectory) -> Path:
     return directory.report
 
 
+def fill(template: str, **values: Any) -> str:
+    """A page out of ``templates/``."""
+    loader = PackageLoader("gan_lab.reporting")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(**values)
+
+
 def _facts(summary: dict[str, Any]) -> dict[str, str]:
     """The first lines of the page; a run that has only begun has few."""
     parameters, versions = summary.get("parameters", {}), summary.get("versions", {})
     facts = {
         "trained": f"{summary.get('epochs', 0):g} epochs, {summary.get('images', 0):,} images",
-        "training time": _duration(summary.get("seconds", 0)),
+        "training time": duration(summary.get("seconds", 0)),
         "time per epoch": f"{summary['epoch_seconds']:.1f} s" if summary.get("epoch_seconds") else "",
         "images per second": f"{summary['images_per_second']:.0f}" if summary.get("images_per_second") else "",
         "parameters": f"G {parameters.get('generator', 0):,}, D {parameters.get('discriminator', 0):,}" if parameters else "",
@@ -132,7 +138,7 @@ def _grids(directory: RunDirectory, rows: list[dict[str, Any]]) -> list[dict[str
     previews = directory.previews()
     count = min(len(previews), MIDDLE_GRIDS + 2)
     chosen = [previews[round(n * (len(previews) - 1) / max(1, count - 1))] for n in range(count)]
-    return [{"picture": _embed(path), "caption": _caption(path, rows)} for path in chosen]
+    return [{"picture": embed(path), "caption": _caption(path, rows)} for path in chosen]
 
 
 def _caption(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -157,7 +163,7 @@ def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
     return [(title, Markup(plots.svg(figure))) for title, figure in curves]
 
 
-def _embed(path: Path) -> str:
+def embed(path: Path) -> str:
     """A picture as a data URI, or an empty string where there is none yet."""
     if not path.exists():
         return ""
@@ -165,7 +171,8 @@ def _embed(path: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``1 h 20 min``, ``3 min 5 s``, ``4.2 s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

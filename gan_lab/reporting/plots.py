@@ -23,12 +23,12 @@ def players(rows: Rows) -> Figure:
     losses, accuracies = figure.subplots(2, 1, sharex=True)
     _curve(losses, rows, "d/loss", "discriminator", DISCRIMINATOR)
     _curve(losses, rows, "g/loss", "generator", GENERATOR)
-    _dress(losses, "loss")
+    dress(losses, "loss")
     _curve(accuracies, rows, "d/accuracy_real", "discriminator on reals", DISCRIMINATOR)
     _curve(accuracies, rows, "d/accuracy_fake", "discriminator on fakes", LIGHT[DISCRIMINATOR])
     _curve(accuracies, rows, "g/fool_rate", "generator: fakes taken for real", GENERATOR)
     accuracies.set_ylim(-0.03, 1.03)
-    _dress(accuracies, "accuracy")
+    dress(accuracies, "accuracy")
     accuracies.set_xlabel("epoch")
     return figure
 
@@ -50,7 +50,7 @@ def score(rows: Rows, name: str) -> Figure:
         axes.plot(epochs[best], values[best], "o", color=GENERATOR, label=f"best: {values[best]:.4g} at epoch {epochs[best]:g}")
         if min(values) > 0:
             axes.set_yscale("log")
-    _dress(axes, name)
+    dress(axes, name)
     axes.set_xlabel("epoch")
     return figure
 
@@ -61,7 +61,7 @@ def figures(rows: Rows, names: Sequence[str], label: str) -> Figure:
     axes = figure.subplots()
     for name, colour in zip(names, (DISCRIMINATOR, GENERATOR, "#16a34a", "#9333ea"), strict=False):
         _curve(axes, rows, name, name, colour)
-    _dress(axes, label)
+    dress(axes, label)
     axes.set_xlabel("epoch")
     return figure
 
@@ -73,7 +73,7 @@ def race(curves: Mapping[str, Sequence[tuple[float, float]]], score: str) -> Fig
     for (name, curve), color in zip(curves.items(), (DISCRIMINATOR, GENERATOR), strict=False):
         axes.plot(*zip(*curve, strict=True), color=color, marker="o", markersize=3, linewidth=1.5, label=name)
     axes.set_yscale("log")
-    _dress(axes, score)
+    dress(axes, score)
     axes.set_xlabel("seconds of training")
     return figure
 
@@ -116,7 +116,8 @@ def _smooth(values: list[float]) -> list[float]:
     return [sum(part) / len(part) for n in range(len(values)) for part in [values[max(0, n - half) : n + half + 1]]]
 
 
-def _dress(axes: Axes, label: str) -> None:
+def dress(axes: Axes, label: str) -> None:
+    """The look all plots share."""
     axes.set_ylabel(label)
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,16 +41,32 @@ class Objective:
             if name not in known:
                 raise ValueError(f"objective={name}: this run will have no such figure; it will have {', '.join(known)}")
 
-    def __call__(self, summary: Mapping[str, Any]) -> float | tuple[float, ...]:
-        """The final values, not the best ones: a collapse after a good moment counts."""
-        return self._shape([self._value(summary, name) for name in self.names])
+    def check_watchable(self) -> None:
+        """Say before a sweep that a pruner would have nothing to look at.
 
-    def worst(self) -> float | tuple[float, ...]:
-        """What a diverged run is worth. Infinity and not NaN: Optuna ends a sweep at NaN."""
-        return self._shape([math.inf] * len(self.names))
+        Raises:
+            ValueError: what is minimised is no score, or there are several.
+        """
+        if len(self.names) > 1:
+            raise ValueError(
+                f"pruner: ends trials of one objective, not of {len(self.names)}; pruner=none lets all train to their end"
+            )
+        if self.names[0] in FIGURES:
+            raise ValueError(
+                f"pruner: ends trials by their scores on the way; objective={self.names[0]} has none, pruner=none goes with it"
+            )
 
-    def _value(self, summary: Mapping[str, Any], name: str) -> float:
-        return float({**summary, **summary["final"]}[summary["score"] if name == SCORE else name])
+    def __call__(self, summaries: Sequence[Mapping[str, Any] | None]) -> float | tuple[float, ...]:
+        """The final values, not the best ones: a collapse after a good moment counts. Of several runs the mean.
 
-    def _shape(self, values: list[float]) -> float | tuple[float, ...]:
+        Of a diverged one, None, infinity: not NaN, at which Optuna ends a sweep.
+        """
+        values = [
+            statistics.fmean(math.inf if summary is None else self.of(summary, name) for summary in summaries)
+            for name in self.names
+        ]
         return values[0] if len(values) == 1 else tuple(values)
+
+    @staticmethod
+    def of(summary: Mapping[str, Any], name: str) -> float:
+        return float({**summary, **summary["final"]}[summary["score"] if name == SCORE else name])

@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -45,6 +46,23 @@ STDOUT = _Stdout(highlight=False, soft_wrap=True)
 """The one console of the process: log lines and the live table must share it, or they would overwrite each other."""
 
 MODES = ("auto", "live", "plain")
+
+
+def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] = ()) -> None:
+    """A table, the first column to the left; then lines of text."""
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    for n, title in enumerate(titles):
+        table.add_column(Text(title), justify="right" if n else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    whole = Measurement.get(STDOUT, STDOUT.options.update(max_width=10_000), table).maximum
+    # a line that is too long for the window is better than one without its figures
+    wide = RichConsole(file=STDOUT.file, width=max(whole, STDOUT.width), force_terminal=STDOUT.is_terminal)
+    STDOUT.print()
+    wide.print(table, crop=False)
+    STDOUT.print()
+    for line in below:
+        STDOUT.print(Text(line))
 
 
 class ConsoleHandler(logging.Handler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
@@ -181,3 +181,27 @@ def _patient(check: str, patience: int) -> int:
     if patience < 1:
         raise ValueError(f"health.{check}.patience={patience}: must be at least 1 evaluation")
     return patience
+
+
+class Hopeless(Check):
+    """A trial of a sweep that does worse than others did at its age, whoever judges that.
+
+    Args:
+        judge: told the score and the images seen; whether the trial should end.
+        total_images: at which it ends in any case.
+    """
+
+    def __init__(self, judge: Callable[[float, int], bool], total_images: int) -> None:
+        self._judge, self._total_images = judge, total_images
+
+    def look(self, figures: Figures, score: str | None) -> Verdict:
+        if score is None or score not in figures or figures["images"] >= self._total_images:
+            return None
+        worse = self._judge(figures[score], int(figures["images"]))
+        return f"{score} {figures[score]:.4g} is worse than other trials had it by now" if worse else ""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing is remembered here, but by the study."""

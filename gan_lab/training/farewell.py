@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from shlex import quote
 
-from gan_lab.directory import COMPLETED, RunDirectory
+from gan_lab.directory import COMPLETED, PRUNED, RunDirectory
 from gan_lab.training.health import Alarm
 
 log = logging.getLogger(__name__)
@@ -21,5 +21,6 @@ def tell_how_to_go_on(directory: RunDirectory, status: str, ended_by: Alarm | No
     if status in COMPLETED:
         log.info("look at %s and %s", directory.final, directory.report)
     if status != "finished" and directory.checkpoint("last").exists():
-        command = f"python -m gan_lab.train resume={quote(str(directory.path))}{CHANGES.get(status, '')}"
+        change = "" if ended_by is not None and ended_by.alarm == PRUNED else CHANGES.get(status, "")
+        command = f"python -m gan_lab.train resume={quote(str(directory.path))}{change}"
         log.info("go on from the last checkpoint: %s", command)

@@ -65,6 +65,11 @@ class Health:
         self.alarms: list[Alarm] = []
         self.ended_by: Alarm | None = None
 
+    def add(self, name: str, check: Check) -> None:
+        """One more check, whose alarm ends the training."""
+        self._checks[name] = check
+        self._stop_at |= {name}
+
     @property
     def rolls_back(self) -> bool:
         """Whether an alarm has ended the training and wants it back at its best checkpoint."""

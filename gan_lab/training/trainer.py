@@ -33,7 +33,7 @@ from gan_lab.training.sampling import Sampler
 from gan_lab.training.schedule import Schedule
 from gan_lab.training.scorekeeper import Scorekeeper
 from gan_lab.training.state import restore, state_of
-from gan_lab.training.stopwatch import Stopwatch, peak_memory
+from gan_lab.training.stopwatch import Stopwatch, forget_peak_memory, peak_memory
 from gan_lab.training.summary import count_parameters, environment, pace
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,7 @@ class Trainer:
         self.average = self.sampler.average
         self.stage = self.growth.at(self.images)
         self.growth.apply(self.stage, self._networks())
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)  # of an earlier job of the same process
+        forget_peak_memory(self.device)
         self._logged = (0, 0.0)
         self._untrained: Sampler | None = None
         self.actions: dict[str, tuple[Cadence, Callable[[], None]]] = {
@@ -228,7 +227,8 @@ class Trainer:
         """The first point of the curve, before the next: nobody who starts a run wants to wait for it."""
         if self._untrained is not None:
             if scores := self.scores.measure(self._untrained, 0, self._telling("score")):
-                self.tracker.metrics({"images": 0, "epoch": 0.0, "seconds": 0.0, **scores, **self.health.look(scores, 0)})
+                row = {"images": 0, "epoch": 0.0, "seconds": 0.0, **scores}
+                self.tracker.metrics({**row, **self.health.look(row, 0)})
             self._untrained = None
 
     def _evaluate(self) -> None:
@@ -301,7 +301,7 @@ class Trainer:
 
     def _record(self, figures: Mapping[str, float]) -> None:
         clock = {"images": self.images, "epoch": self.images / self.stream.images_per_epoch, "seconds": self.stopwatch.seconds}
-        self.tracker.metrics({**clock, **figures, **self.health.look(figures, self.images)})
+        self.tracker.metrics({**clock, **figures, **self.health.look({**clock, **figures}, self.images)})
 
     def _save(self, which: str) -> None:
         if not checkpoint.is_finite(self.game.generator, self.game.discriminator):
