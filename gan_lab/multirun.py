@@ -45,8 +45,8 @@ class Multirun:
         self._study = open_study(search)
         more = [f"hydra.sweeper.n_trials={self._study.missing}"]
         if search.takes_seed:
-            seed = self._study.seed_for(search.cfg.seed if search.seed is None else search.seed, search.cfg.study.worker)
-            more.append(f"hydra.sweeper.sampler.seed={seed}")
+            seed = search.cfg.seed if search.seed is None else search.seed
+            more.append(f"hydra.sweeper.sampler.seed={self._study.seed_for(seed)}")
         return [*self._several.arguments, *more]
 
     def __call__(self) -> None:

@@ -52,7 +52,6 @@ class Study:
     name: str | None = MISSING
     storage: str = MISSING
     trials: int = MISSING
-    worker: int = MISSING
     heartbeat: int = MISSING
     trial: int | None = MISSING
 
@@ -225,8 +224,6 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, f"evaluation.{key}")
         if not isinstance(value, int) or value < least:
             raise ValueError(f"evaluation.{key}={value}: must be a whole number, at least {least}")
-    if cfg.study.worker < 0:
-        raise ValueError(f"study.worker={cfg.study.worker}: must be 0 or more")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
     if cfg.batch_size % cfg.accumulate:

@@ -24,7 +24,7 @@ AVERAGED = {
 LAST = 1.0
 """Epochs they are averaged over."""
 
-EARLY = "stopped early"
+EARLY, LOST = "stopped early", "lost"
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,12 @@ def entries_of(folder: Path) -> list[Entry]:
     directories = [RunDirectory(config.parent) for config in folder.rglob("config.yaml") if "wandb" not in config.parts]
     directories.sort(key=lambda directory: _in_order(directory.path.relative_to(folder).as_posix()))
     entries = [_entry(figures_of(directory), directory) for directory in directories if directory.read_summary()]
-    here = {(entry.figures["name"], entry.seed) for entry in entries}
-    kept = [figures for trial in read_study(folder).get("trials", []) for figures in trial["figures"]]
-    return entries + [_entry(figures, None) for figures in kept if (figures["name"], figures["seed"]) not in here]
+    trials = read_study(folder).get("trials", [])
+    lost = {trial["number"] for trial in trials if trial["state"] == LOST}
+    here = {(entry.trial, entry.seed) for entry in entries}
+    kept = [figures for trial in trials for figures in trial["figures"]]
+    entries += [_entry(figures, None) for figures in kept if (figures["trial"], figures["seed"]) not in here]
+    return [entry for entry in entries if entry.trial not in lost]  # another trial has done the same
 
 
 def read_study(folder: Path) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def importances(shares: Mapping[str, Mapping[str, float]]) -> Figure:
         axes.barh(places, [share.get(name, 0.0) for name in names], height=height * 0.9, color=colour, label=objective)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     dress(axes, "")
-    axes.set_xlabel("share of the variance it explains (fANOVA)")
+    axes.set_xlabel("share in telling trials apart (impurity in a random forest)")
     return figure
 
 

@@ -60,7 +60,12 @@ class Objective:
         """The final values, not the best ones: a collapse after a good moment counts. Of several runs the mean.
 
         Of a diverged one, None, infinity: not NaN, at which Optuna ends a sweep.
+
+        Raises:
+            ValueError: one diverged and there are several objectives, among which Optuna's samplers can't take infinity.
         """
+        if len(self.names) > 1 and None in summaries:
+            raise ValueError("diverged: a failed trial, as it has no place among several objectives")
         values = [
             statistics.fmean(math.inf if summary is None else self.of(summary, name) for summary in summaries)
             for name in self.names
