@@ -24,7 +24,7 @@ from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.synchronised import synchronise
 from gan_lab.players import build_discriminator, build_generator
-from gan_lab.reporting.live import LiveReport
+from gan_lab.reporting.live import LiveReport, of_run
 from gan_lab.scoring import AUTO, build_suite, choose_features
 from gan_lab.terms.base import RoundView, Term
 from gan_lab.tracking import Trackers
@@ -88,7 +88,7 @@ def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
         held_out=build_held_out(cfg, source, stream.data, game, device),
         preview=build_preview(job, game, device),
         tracker=trackers,
-        report=LiveReport(),
+        report=LiveReport(of_run),
         info=describe_run(job, game, stream, scores.suite, precision, total_images),
         directory=job.directory,
         device=device,
@@ -319,6 +319,8 @@ def build_cadences(cfg: DictConfig, images_per_epoch: int) -> Cadences:
 def count_images(cfg: DictConfig, stream: Stream) -> int:
     """Images of the whole training, a whole number of batches."""
     images = cfg.kimg * 1000 if cfg.kimg is not None else cfg.epochs * stream.images_per_epoch
+    if cfg.max_kimg is not None:
+        images = min(images, cfg.max_kimg * 1000)
     return math.ceil(round(images) / stream.batch_size) * stream.batch_size
 
 

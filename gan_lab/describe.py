@@ -74,6 +74,7 @@ def describe_run(job: Job, game: Game, stream: Stream, suite: Suite, precision: 
         config=OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True),  # type: ignore[arg-type]
         total_images=total_images,
         images_per_epoch=images_per_epoch,
+        score=suite.score_name,
         facts={
             "run": str(job.directory.path),
             "data": f"{cfg.dataset.name}, {len(data):,} images {shape}{classes}",

@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from gan_lab.config import Job, Search, Several, as_experiment, instantiate, read_several
 from gan_lab.directory import PRUNED, RunDirectory, write_atomically
 from gan_lab.sweeps.objective import Objective
-from gan_lab.tracking.console import STDOUT, show_table
 
 if TYPE_CHECKING:
     from gan_lab.sweeps.study import Study
@@ -43,7 +42,7 @@ class Multirun:
         if (search := self._several.search) is None:
             return self._several.arguments
         self._study = open_study(search)
-        more = [f"hydra.sweeper.n_trials={self._study.missing}"]
+        more = [f"hydra.sweeper.n_trials={self._study.missing}", f"study.trials={search.trials}"]
         if search.takes_seed:
             seed = search.cfg.seed if search.seed is None else search.seed
             more.append(f"hydra.sweeper.sampler.seed={self._study.seed_for(seed)}")
@@ -63,6 +62,8 @@ class Multirun:
                 with suppress(Complete), self._study.explained():  # another worker has brought the last trial
                     self._command()
             else:
+                from gan_lab.tracking.console import STDOUT
+
                 STDOUT.print(self._study.complete())
         finally:
             self._end(self._several.folder)
@@ -82,6 +83,7 @@ def tell(folder: Path, baseline: str | None = None) -> None:
     """
     from gan_lab.reporting.study import BEST, Study, words, write_study
     from gan_lab.reporting.table import rows
+    from gan_lab.tracking.console import show_table
 
     study = Study.read(folder, baseline)
     best = study.best
@@ -108,7 +110,7 @@ def open_study(search: Search) -> Study:
         objective.check_watchable()
     instantiate(cfg.pruner, "pruner")
     terms = Terms(search.objective, search.space, search.fixed)
-    return Study(cfg.study.name, cfg.study.storage, cfg.study.trials, cfg.study.heartbeat, terms, search.default)
+    return Study(cfg.study.name, cfg.study.storage, search.trials, cfg.study.heartbeat, terms, search.default)
 
 
 def prunes(cfg: DictConfig) -> bool:

@@ -21,8 +21,12 @@ from gan_lab.config import (
     write_config,
 )
 from gan_lab.multirun import Multirun, trial_of
+from gan_lab.reporting.live import LiveReport, of_study
 from gan_lab.sweeps.objective import Objective
 from gan_lab.torchrun import as_one_of_several
+
+STUDY_PAGE = LiveReport(of_study)
+"""Of a multirun, while it goes on."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
@@ -35,6 +39,8 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
         jobs = of_each_seed(job)
         summaries = [run(one, objective, trial.watch if one is jobs[0] else None) for one in jobs]
         trial.keep([one.directory for one in jobs])
+    if job.folder is not None:
+        STUDY_PAGE(job.folder)
     return None if objective is None else objective(summaries)
 
 

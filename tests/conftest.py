@@ -32,7 +32,7 @@ atexit.register(shutil.rmtree, os.environ["GAN_LAB_DATA"], ignore_errors=True)
 
 SMALL = [
     "device=cpu",
-    "debug=small",
+    "debug=tiny",
     "dataset.limit=64",
     "epochs=1",
     "sample.count=4",

@@ -23,7 +23,7 @@ from gan_lab.training.trainer import Trainer
 OPTIONS = sorted(
     f"{folder.name}={file.stem}"
     for folder in CONF_DIR.iterdir()
-    if folder.is_dir() and folder.name != "hydra"
+    if folder.is_dir() and folder.name not in ("hydra", "wandb")
     for file in folder.glob("*.yaml")
 )
 WITHOUT_FILES = {"dataset=fashion_mnist_10k", "dataset=folder"}
@@ -221,8 +221,37 @@ EXPERIMENTS = sorted(file.stem for file in (CONF_DIR / "experiment").glob("*.yam
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_debug_makes_every_experiment_small(experiment: str) -> None:
-    cfg = compose_config(f"experiment={experiment}", "debug=small")
+    cfg = compose_config(f"experiment={experiment}", "debug=tiny")
     assert cfg.kimg is None and cfg.epochs == 2 and cfg.dataset.limit == 256 and cfg.evaluation.every_kimg is None
+    small = compose_config(f"experiment={experiment}", "debug=small")
+    whole = compose_config(f"experiment={experiment}")
+    assert small.max_kimg == 500 and small.dataset.size == 32 and small.dataset.limit == 10000
+    assert (small.epochs, small.kimg, small.batch_size) == (whole.epochs, whole.kimg, whole.batch_size), (
+        "what is compared stays"
+    )
+
+
+def test_a_training_is_never_longer_than_max_kimg(tmp_path: Path) -> None:
+    assert build(tmp_path / "a", "epochs=100", "max_kimg=0.128").total_images == 128
+    assert build(tmp_path / "b", "epochs=1", "max_kimg=0.128").total_images == 64
+
+
+def test_the_celebrity_experiments_change_one_thing_each() -> None:
+    def leaves(node: object, prefix: str = "") -> dict[str, object]:
+        if isinstance(node, dict) and node:
+            return {k: v for key, value in node.items() for k, v in leaves(value, f"{prefix}.{key}").items()}
+        return {prefix: node}
+
+    def differences(name: str) -> set[str]:
+        one, other = (leaves(OmegaConf.to_container(compose_config(f"experiment={e}"))) for e in ("celeba_baseline", name))
+        return {key.lstrip(".") for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+    assert differences("celeba_50_epochs") == {"epochs"}
+    assert differences("celeba_batch16") == {"batch_size"}
+    assert {key.partition(".")[0] for key in differences("celeba_rmsprop")} == {"optimizer"}
+    assert {key.partition(".")[0] for key in differences("celeba_int16")} == {"precision"}
+    rmsprop = compose_config("experiment=celeba_rmsprop").optimizer
+    assert rmsprop.generator._target_ == "torch.optim.RMSprop" and rmsprop.generator.lr == rmsprop.discriminator.lr == 1e-4
 
 
 @pytest.mark.parametrize(

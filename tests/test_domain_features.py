@@ -178,7 +178,7 @@ def test_the_command_fits_and_the_next_training_finds_it(tmp_path: Path) -> None
     done = run_module("evaluate", "fit_features=true", *own, "fit.recipe.width=4", "fit.recipe.epochs=20", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "of 30 held-out images right, 270 learnt from" in done.stdout and "fd_pictures-" in done.stdout
-    trained = run_module("train", *own, "debug=small", "epochs=1", "evaluation.num_fakes=40", "hydra.run.dir=run", cwd=tmp_path)
+    trained = run_module("train", *own, "debug=tiny", "epochs=1", "evaluation.num_fakes=40", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "fd_pictures-" in (tmp_path / "run" / "summary.json").read_text()
     again = run_module("evaluate", "fit_features=true", *own, cwd=tmp_path)

@@ -39,7 +39,7 @@ def test_the_wheel_trains_far_from_the_checkout(tmp_path: Path) -> None:
         "from gan_lab.config import CONF_DIR; assert CONF_DIR.parent.name == 'gan_lab', CONF_DIR\n"
         "t.main()"
     )
-    arguments = ["debug=small", "dataset.limit=64", "console=plain", "hydra.run.dir=run"]
+    arguments = ["debug=tiny", "dataset.limit=64", "console=plain", "hydra.run.dir=run"]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "site"), *arguments],
         cwd=tmp_path,

@@ -13,7 +13,7 @@ from PIL import Image
 from gan_lab.directory import RunDirectory, write_atomically
 from gan_lab.reporting import live, plots
 from gan_lab.reporting.film import LONGEST, film
-from gan_lab.reporting.live import LiveReport
+from gan_lab.reporting.live import LiveReport, of_run
 from gan_lab.reporting.page import _scores, write_report
 
 
@@ -94,7 +94,7 @@ def test_a_live_report_is_rationed_and_never_stops_a_training(
         time.sleep(0.05)
 
     monkeypatch.setattr("gan_lab.reporting.page.write_report", write)
-    report = LiveReport()
+    report = LiveReport(of_run)
     for _ in range(5):
         report(RunDirectory(tmp_path))
     assert len(written) == 1, "0.05 s of work earn a pause of a second"

@@ -21,6 +21,7 @@ KNOWS_OMEGACONF = KNOWS_HYDRA | {
     "describe.py",
     "evaluations",
     "health.py",
+    "multirun.py",
     "players.py",
     "scoring.py",
 }
@@ -38,6 +39,7 @@ BESIDE = {
     ("data", "directory"),
     ("tracking", "directory"),
     ("reporting", "directory"),
+    ("sweeps", "directory"),
 }
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import SMALL, make_job, run_module
 from rich.console import Console as RichConsole
 
 from gan_lab.build import build_trainer
+from gan_lab.config import CONF_DIR
 from gan_lab.directory import RunDirectory
 from gan_lab.tracking import RunInfo, Tracker, Trackers, console
 from gan_lab.tracking.console import Console, plain_line
@@ -92,6 +95,35 @@ def test_wandb_keeps_its_id_over_a_resume_and_needs_no_login(tmp_path: Path) -> 
     assert len(folders) == 2 and len({name.rsplit("-", 1)[-1] for name in folders}) == 1
     pictures = list((tmp_path / "run" / "wandb").rglob("*.png"))
     assert pictures, "sample grids are logged"
+
+
+def test_an_agent_of_a_wandb_sweep_can_run_what_the_file_says(tmp_path: Path) -> None:
+    sweep = yaml.safe_load((CONF_DIR / "wandb" / "quality.yaml").read_text())
+    chosen = [f"{name}={(how.get('values') or [how['min']])[0]}" for name, how in sweep["parameters"].items()]
+    words = {"${env}": [], "${interpreter}": [sys.executable], "${args_no_hyphens}": chosen, "tracker.wandb.mode=online": []}
+    command = [word for part in sweep["command"] for word in words.get(part, [part])]
+    assert command[1:3] == ["-m", sweep["program"]]
+    own = os.environ | {"WANDB_RUN_ID": "ofagent1", "WANDB_MODE": "offline"}
+    done = subprocess.run(
+        [*command, *SMALL, "hydra.run.dir=run"], cwd=tmp_path, env=own, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "left out" not in done.stdout, done.stdout + done.stderr
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*-ofagent1")
+    assert sweep["metric"]["name"] in logged(next(folder.glob("*.wandb")))
+
+
+def logged(path: Path) -> set[str]:
+    """Names of the figures in an offline run's file."""
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, names = DataStore(), set()
+    store.open_for_scan(str(path))
+    while data := store.scan_data():
+        record = Record()
+        record.ParseFromString(data)
+        names |= {item.key or ".".join(item.nested_key) for item in record.history.item}
+    return names
 
 
 def test_a_tracker_that_wants_a_login_does_not_stop_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from gan_lab.config.schema import CONF_DIR
 
 FLAGS = frozenset({"--help", "-h"})
-NOT_OURS = ("hydra", "dataset/shared")
+NOT_OURS = ("hydra", "wandb", "dataset/shared", "sweep/shared")
 OVERRIDE = "override hydra/help"
 
 

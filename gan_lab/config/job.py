@@ -61,7 +61,7 @@ class Job:
         overrides: single values given on the command line, from the first start of the run on.
         directory: the run's.
         name: what was given, as one word.
-        group: the multirun's name, or None.
+        folder: of the multirun it belongs to, or None.
         resumed: whether the directory already holds the run.
     """
 
@@ -70,8 +70,13 @@ class Job:
     overrides: tuple[str, ...]
     directory: RunDirectory
     name: str
-    group: str | None
+    folder: Path | None
     resumed: bool
+
+    @property
+    def group(self) -> str | None:
+        """Name of the multirun it belongs to."""
+        return None if self.folder is None else self.folder.as_posix().removeprefix("multirun/")
 
 
 def with_stored_overrides(arguments: Sequence[str]) -> list[str]:
@@ -168,16 +173,16 @@ def open_job(cfg: DictConfig) -> Job:
             raise ValueError(f"{key}={choices.get(key, cfg.get(key))} is of several runs: add -m")
     task = [o for o in hydra.overrides.task if o.partition("=")[0] not in RESUMING]
     given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)
-    group = Path(hydra.sweep.dir).as_posix().removeprefix("multirun/") if multirun else None
+    folder = Path(hydra.sweep.dir) if multirun else None
     if cfg.resume is None:
         cfg = settle(cfg, given)
-        return Job(cfg, choices, given, RunDirectory(_from_here(hydra.runtime.output_dir)), _name(task), group, resumed=False)
+        return Job(cfg, choices, given, RunDirectory(_from_here(hydra.runtime.output_dir)), _name(task), folder, resumed=False)
     directory = RunDirectory.find(cfg.resume)
     stored = read_config(directory)
     new = given[len(stored.overrides) :]
     merged = settle(_changed(stored, cfg, new, directory), new)
     name = directory.read_summary().get("name") or directory.path.name
-    return Job(merged, dict(stored.choices), given, directory, name, group, resumed=True)
+    return Job(merged, dict(stored.choices), given, directory, name, folder, resumed=True)
 
 
 def of_each_seed(job: Job) -> list[Job]:

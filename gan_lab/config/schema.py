@@ -86,6 +86,7 @@ class Config:
     tracker: Any = MISSING
     epochs: float = MISSING
     kimg: float | None = MISSING
+    max_kimg: float | None = MISSING
     batch_size: int = MISSING
     n_critic: int = MISSING
     accumulate: int = MISSING
@@ -216,7 +217,7 @@ def check(cfg: DictConfig) -> None:
         if value is not None and value < 1:
             raise ValueError(f"{key}={value}: must be at least 1")
     cadences = ("log", "sample", "checkpoint", "evaluation")
-    for key in ("epochs", "kimg", "gradient_clip", *(f"{name}.every_kimg" for name in cadences)):
+    for key in ("epochs", "kimg", "max_kimg", "gradient_clip", *(f"{name}.every_kimg" for name in cadences)):
         value = OmegaConf.select(cfg, key)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{key}={value}: must be positive and finite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class Search:
 
     Attributes:
         cfg: the configuration with the first of all choices.
+        trials: the study is to have; of a grid at most its points.
         objective: names of what is minimised.
         space: what is chosen for each trial, by key, as the command line spells it.
         fixed: every other value, by dotted key.
@@ -63,6 +65,7 @@ class Search:
     """
 
     cfg: DictConfig
+    trials: int
     objective: list[str]
     space: dict[str, str]
     fixed: dict[str, Any]
@@ -135,14 +138,17 @@ def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) 
         )
     leaves = {key: value for key, value in leaves_of(cfg).items() if not f"{key}.".startswith(tuple(f"{f}." for f in FREE))}
     sampler = first.hydra.sweeper.sampler
+    grid = "seed" not in sampler
+    points = math.prod(len(_values(o)) for o in space.values())
     return Search(
         cfg,
+        min(cfg.study.trials, points) if grid else cfg.study.trials,
         objective,
         {key: (o.input_line or "").partition("=")[2] for key, o in space.items()},
         {key: value for key, value in leaves.items() if key not in space},
-        _default([*fixed, *plain], space) if "seed" in sampler else {},  # a grid comes to it in its own time
+        {} if grid else _default([*fixed, *plain], space),  # a grid comes to it in its own time
         sampler.get("seed"),
-        "seed" in sampler,
+        not grid,
     )
 
 

@@ -26,6 +26,7 @@ class RunInfo:
         total_images: images the training ends at.
         images_per_epoch: images in one pass over the data set.
         first_image: images already seen when this process starts; not 0 after a resume.
+        score: name of the figure the run is judged by, or None.
         facts: what the console says at the start, by heading.
     """
 
@@ -36,6 +37,7 @@ class RunInfo:
     total_images: int
     images_per_epoch: int
     first_image: int = 0
+    score: str | None = None
     facts: dict[str, str] = field(default_factory=dict)
 
 

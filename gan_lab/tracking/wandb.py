@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 from gan_lab.directory import COMPLETED
 from gan_lab.tracking.base import Row, RunInfo, Tracker
+
+SCORE = "score"
+"""The score of the run under a name that all runs share, for sweeps and for panels across data sets."""
 
 
 class Wandb(Tracker):
@@ -31,7 +35,10 @@ class Wandb(Tracker):
         import wandb  # takes a second, so only when it is used
 
         self._wandb = wandb
-        self._id = self._id or uuid.uuid4().hex[:8]
+        self._id = (
+            self._id or os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8]
+        )  # an agent of a sweep names the run itself
+        self._score = info.score
         self._run = wandb.init(
             project=self._project,
             entity=self._entity,
@@ -47,9 +54,12 @@ class Wandb(Tracker):
             settings=wandb.Settings(silent=True, console="off"),
         )
         self._run.define_metric("*", step_metric="progress/images")
+        for name in filter(None, (SCORE, info.score)):
+            self._run.define_metric(name, step_metric="progress/images", summary="last,min")
 
     def metrics(self, row: Row) -> None:
-        self._run.log({"progress/images": row["images"], **{k: v for k, v in row.items() if k != "images"}})
+        score = {SCORE: row[self._score]} if self._score in row else {}
+        self._run.log({"progress/images": row["images"], **{k: v for k, v in row.items() if k != "images"}, **score})
 
     def picture(self, name: str, path: Path, images: int) -> None:
         self._run.log({"progress/images": images, name: self._wandb.Image(str(path))})
