@@ -70,7 +70,8 @@ class Multirun:
 
     def _end(self, folder: Path) -> None:
         if self._study is not None:
-            self._study.write(folder)
+            with self._study.explained():
+                self._study.write(folder)
         with suppress(ValueError):  # no run has come so far
             tell(folder)
 

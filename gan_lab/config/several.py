@@ -34,6 +34,14 @@ FREE = (
 """What trials of one study may differ in, and nothing of their results: where they are made, and who is told."""
 
 
+OURS = {
+    "hydra.sweeper.n_trials": "study.trials",
+    "hydra.sweeper.storage": "study.storage",
+    "hydra.sweeper.study_name": "study.name",
+}
+"""Keys of Hydra's sweeper that are filled in, and what from."""
+
+
 @dataclass(frozen=True)
 class Several:
     """A command line with ``-m``.
@@ -111,6 +119,8 @@ def _seeds(cfg: DictConfig, given: set[str]) -> list[str]:
 def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) -> Search:
     """The search of a sweep; its first, second, third ... choices are composed together, so that none is unknown."""
     named = {o.get_key_element() for o in OverridesParser.create().parse_overrides(fixed)}
+    for key in OURS.keys() & named:
+        raise ValueError(f"{key}: it follows from {OURS[key]}; give that")
     params = [f"{key}={value}" for key, value in (first.hydra.sweeper.params or {}).items() if key not in named]
     space = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(params)} | dict(swept)
     plain = [o.input_line or "" for o in space.values() if not o.is_sweep_override()]

@@ -83,7 +83,7 @@ class Study:
         names = self.record.get("objective", [])
         figure = names[0] if names and names[0] in study_plots.AXES else "score"
         known = [g for g in self.whole if g.mean(figure) is not None]
-        return min(known, key=lambda g: g.mean(figure) or math.inf, default=None)
+        return min(known, key=lambda g: _low(g, figure), default=None)
 
     def front(self) -> list[Group]:
         return front(self.whole, *self.objective) if measured_alike(self.whole) else []
@@ -99,7 +99,7 @@ def write_study(study: Study) -> Path:
     titles, cells = table.rows(study.groups)
     write_atomically(folder / "study.csv", table.comma_separated(study.groups))
     write_atomically(folder / "study.md", table.markdown(study.groups) + "\n" + "".join(f"- {line}\n" for line in words(study)))
-    shown = [g for g in _by_score(study.groups) if _grid(g).exists()]
+    shown = [g for g in sorted(study.groups, key=lambda g: _low(g, "score")) if _grid(g).exists()]
     experiment = folder / BEST
     page = fill(
         "study.html.j2",
@@ -127,12 +127,10 @@ def words(study: Study) -> list[str]:
     """What the study says, sentence by sentence."""
     said = []
     if best := study.best:
-        fastest = min(
-            (g for g in study.whole if g.mean("epoch_seconds")), key=lambda g: g.mean("epoch_seconds") or 0, default=None
-        )
+        fastest = min(study.whole, key=lambda g: _low(g, "epoch_seconds"))
         if best.mean("score") is not None and measured_alike(study.whole):
             said.append(f"{best.title} scores best: {best.score_name} {best.told('score', 'score_error')}")
-        if fastest is not None:
+        if fastest.mean("epoch_seconds") is not None:
             said.append(f"{fastest.title} is fastest: {fastest.told('epoch_seconds')} s per epoch")
     if not measured_alike(study.groups):
         said.append(
@@ -191,8 +189,10 @@ def _note(groups: Sequence[Group]) -> str:
     return f"Final values; losses and accuracies are means over the last epoch. {error}."
 
 
-def _by_score(groups: Sequence[Group]) -> list[Group]:
-    return sorted(groups, key=lambda g: math.inf if g.mean("score") is None else g.mean("score") or 0.0)
+def _low(group: Group, name: str) -> float:
+    """A figure as it is sorted by: the lowest first, those without it last."""
+    value = group.mean(name)
+    return math.inf if value is None else value
 
 
 def _grid(group: Group) -> Path:

@@ -15,6 +15,9 @@ from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, dress
 
 AXES = {"epoch_seconds": "seconds per epoch", "peak_memory_mib": "peak memory, MiB", "seconds": "seconds of training"}
 LOST = "#9ca3af"
+PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+"""Under what is written over lines."""
+
 FEW = 10
 """Points that are all named in a plot."""
 
@@ -119,7 +122,8 @@ def parallel(trials: Sequence[Mapping[str, Any]], objective: Sequence[str]) -> F
     for x, (_, ticks) in enumerate(places):
         axes.axvline(x, color="#d1d5db", linewidth=0.8, zorder=0)
         for y, text in ticks:
-            axes.annotate(text, (x, y), xytext=(3, 0), textcoords="offset points", fontsize=6.5, va="center", color="#374151")
+            note = axes.annotate(text, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=6.5, color="#374151")
+            note.set_bbox(PAPER)
     axes.set_xticks(range(len(places)), [*(_broken(name) for name in names), objective[0]], fontsize=7)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.importance import MeanDecreaseImpurityImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from gan_lab.directory import STUDY, write_atomically
 from gan_lab.sweeps.storage import DEFAULT, LOST, TRIAL, StudyStorage, exclusive, hidden
@@ -85,13 +86,13 @@ class Study:
                     raise ValueError(f"study.name={name}: the study of that name in {hidden(url)} is not one of gan_lab")
                 self._study.set_user_attr(TERMS, asdict(terms))
                 self._study.set_user_attr(DEFAULT, default)
+            elif changed := _differences(known, asdict(terms)):
+                raise ValueError(
+                    f"study.name={name}: the study was begun with {'; '.join(changed)}. Its trials would not compare: choose "
+                    "another study.name, or give what it was begun with"
+                )
             self._worker = self._study.user_attrs.get(WORKERS, 0)
             self._study.set_user_attr(WORKERS, self._worker + 1)
-        if known is not None and (changed := _differences(known, asdict(terms))):
-            raise ValueError(
-                f"study.name={name}: the study was begun with {'; '.join(changed)}. Its trials would not compare: choose "
-                "another study.name, or give what it was begun with"
-            )
 
     @property
     def missing(self) -> int:
@@ -104,15 +105,13 @@ class Study:
 
     def record(self) -> dict[str, Any]:
         """All there is to say of it, in plain values."""
-        trials = self._all()
         objective = self._study.user_attrs[TERMS]["objective"]
         return {
             "name": self.name,
             "objective": objective,
             "has_default": bool(self._study.user_attrs.get(DEFAULT)),
             "space": self._study.user_attrs[TERMS]["space"],
-            "trials": [_plain(trial) for trial in trials],
-            "front": [trial.number for trial in self._study.best_trials] if any(map(_counts, trials)) else [],
+            "trials": [_plain(trial) for trial in self._all()],
             "importance": {name: self._importance(n) for n, name in enumerate(objective)},
         }
 
@@ -132,10 +131,15 @@ class Study:
         """Around the sweep. At its end Hydra's sweeper asks for the best trial, also where there is none.
 
         Raises:
-            ValueError: every trial has failed.
+            ValueError: every trial has failed, or the storage is no longer there.
         """
         try:
             yield
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise ValueError(
+                f"study {self.name}: its storage is gone ({reason}); once it is back the same command goes on"
+            ) from error
         except ValueError as error:
             if any(map(_counts, self._all())) or not self._all():
                 raise

@@ -30,6 +30,7 @@ class Wandb(Tracker):
             raise ValueError(f"tracker.wandb.mode={mode}: must be offline, online or disabled")
         self._project, self._entity, self._mode, self._tags = project, entity, mode, tags or []
         self._id: str | None = None
+        self._score: str | None = None
 
     def start(self, info: RunInfo) -> None:
         import wandb  # takes a second, so only when it is used
@@ -58,7 +59,7 @@ class Wandb(Tracker):
             self._run.define_metric(name, step_metric="progress/images", summary="last,min")
 
     def metrics(self, row: Row) -> None:
-        score = {SCORE: row[self._score]} if self._score in row else {}
+        score = {SCORE: row[self._score]} if self._score is not None and self._score in row else {}
         self._run.log({"progress/images": row["images"], **{k: v for k, v in row.items() if k != "images"}, **score})
 
     def picture(self, name: str, path: Path, images: int) -> None:
