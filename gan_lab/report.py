@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -26,8 +27,14 @@ def report(cfg: DictConfig) -> None:
     print(write_report(RunDirectory.find(cfg.run)))
 
 
+def with_quoted_baseline(arguments: Sequence[str]) -> list[str]:
+    """A configuration's label has ``=`` and commas, which Hydra would read as its own."""
+    named = [argument for argument in arguments if argument.startswith("baseline=") and argument[9:10] not in ("'", '"', "")]
+    return [f"baseline='{a.partition('=')[2]}'" if a in named and a != "baseline=null" else a for a in arguments]
+
+
 def main() -> None:
-    run_command(report, "report")
+    run_command(report, "report", with_quoted_baseline)
 
 
 if __name__ == "__main__":

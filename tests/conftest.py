@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"  # no test may wait for a network
+os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # Optuna 2's tables are SQLAlchemy 1.4's
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread a worker: two workers share two cores
 os.environ["GAN_LAB_DATA"] = tempfile.mkdtemp(prefix="gan_lab-tests-")  # what is cached on this machine is left alone
 os.environ["GAN_LAB_WEIGHTS"] = os.environ["GAN_LAB_DATA"]

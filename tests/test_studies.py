@@ -87,9 +87,7 @@ def test_the_page_tells_what_came_of_it(swept: Path) -> None:
     page = (folder / "study.html").read_text()
     best = min(record(swept)["trials"], key=lambda trial: trial["values"][0])
     assert f"trial {best['number']} (" in page and "scores best" in page
-    assert (
-        page.count("data:image/png") == 4 and page.count("<svg") == 4 and "http://" not in page.replace("http://www.w3.org", "")
-    )
+    assert page.count("data:image/png") == 4 and page.count("<svg") == 4 and 'src="http' not in page
     lines = (folder / "study.csv").read_text().splitlines()
     assert len(lines) == 5 and {"score", "epoch_seconds", "d_loss", "generator.lr"} <= set(lines[0].split(","))
     assert (folder / "study.md").read_text().startswith("| run | fd_fashion |")
@@ -112,14 +110,14 @@ def test_the_best_configuration_is_an_experiment_that_trains_the_same(swept: Pat
 
 
 def test_hopeless_trials_are_ended_and_told_as_such(tmp_path: Path) -> None:
-    sweep("study.trials=7", "pruner.n_startup_trials=2", "epochs=3", cwd=tmp_path)
+    sweep("study.trials=5", "pruner.n_startup_trials=2", "epochs=2", cwd=tmp_path)
     trials = record(tmp_path)["trials"]
     runs = [RunDirectory(tmp_path / "multirun" / "quality" / str(trial["number"])) for trial in trials]
     early = [run for run in runs if run.read_summary()["status"] == "stopped early"]
-    assert 0 < len(early) < 6, "half of them is below the median, on the average"
+    assert 0 < len(early) < 4, "half of them is below the median, on the average"
     for run in early:
         summary = run.read_summary()
-        assert summary["alarms"][-1]["alarm"] == "pruned" and summary["epochs"] < 3
+        assert summary["alarms"][-1]["alarm"] == "pruned" and summary["epochs"] < 2
     assert (tmp_path / "multirun" / "quality" / "study.md").read_text().count("| pruned |") == len(early)
 
 
@@ -203,11 +201,12 @@ def test_what_would_not_compare_does_not_join_a_study(changed: str, message: str
     [
         (["sweep=quality"], "sweep=quality is of several runs: add -m"),
         (["seeds=3"], "seeds=3 is of several runs: add -m"),
-        (["-m", "seeds=3", "seed=1,2"], "seeds=3: counts on from one seed"),
+        (["seeds=3", "seed=1,2"], "seeds=3: counts on from one seed"),
     ],
 )
 def test_several_runs_are_asked_for_as_such(arguments: list[str], message: str, tmp_path: Path) -> None:
-    done = run_module("train", *SMALL, *arguments, cwd=tmp_path)
+    several = ["-m"] if "add -m" not in message else []
+    done = run_module("train", *several, *SMALL, *arguments, cwd=tmp_path)
     assert done.returncode == 1 and message in done.stderr
     assert not list(tmp_path.rglob("config.yaml"))
 

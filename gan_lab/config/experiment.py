@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import OmegaConf
 
+from gan_lab.config.composing import composing
 from gan_lab.config.job import BASE_CONFIG, leaves_of, read_config, settle, spell
 from gan_lab.config.schema import CONF_DIR
 from gan_lab.directory import RunDirectory
@@ -29,7 +30,7 @@ def as_experiment(directory: RunDirectory, about: str) -> str:
     stored = read_config(directory)
     chosen = {str(g): choice for g, choice in stored.choices.items() if choice is not None and g not in NOT_CHOICES}
     wanted = leaves_of(OmegaConf.masked_copy(stored, [str(key) for key in stored if key not in NOT_TRAINED]))
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with composing():
         config = compose(BASE_CONFIG, overrides=[f"{group}={spell(choice)}" for group, choice in chosen.items()])
     values = OmegaConf.create()
     for depth in range(max(key.count(".") for key in wanted) + 1):  # what others refer to comes before those

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import OmegaConf
 
+from gan_lab.config.composing import composing
 from gan_lab.config.schema import CONF_DIR
 
 FLAGS = frozenset({"--help", "-h"})
@@ -44,5 +45,5 @@ def _groups() -> str:
 
 def _keys(config: str) -> str:
     """Every key with its default."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with composing():
         return OmegaConf.to_yaml(compose(config))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer
@@ -16,8 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gan_lab.config.composing import composing
 from gan_lab.config.job import BASE_CONFIG, leaves_of, settle, spell
-from gan_lab.config.schema import CONF_DIR
 
 FREE = (
     "study",
@@ -92,7 +92,7 @@ def read_several(arguments: Sequence[str]) -> Several | None:
     if not parsed.multirun or parsed.cfg or parsed.info is not None or parsed.hydra_help or parsed.shell_completion:
         return None
     own = [argument for argument in arguments if argument not in parsed.overrides]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with composing():
         overrides = OverridesParser.create().parse_overrides(parsed.overrides)
         fixed = [o.input_line or "" for o in overrides if not o.is_sweep_override()]
         if parsed.config_dir:
@@ -103,8 +103,11 @@ def read_several(arguments: Sequence[str]) -> Several | None:
         if folder is not None:
             seeds = _seeds(first, {o.get_key_element() for o in overrides})
             return Several(folder, [*own, *parsed.overrides, *seeds, f"hydra.sweep.dir='{folder}'"], None)
-        search = _search(first, fixed, swept)
-        return Several(Path(str(first.hydra.sweep.dir)), list(arguments), search)
+        if "seed" not in first.hydra.sweeper.sampler:
+            chosen = [_as_choice(override, first.hydra.sweeper.params) for override in overrides]
+            if chosen != parsed.overrides:
+                return read_several([*own, *chosen])
+        return Several(Path(str(first.hydra.sweep.dir)), list(arguments), _search(first, fixed, swept))
 
 
 def _seeds(cfg: DictConfig, given: set[str]) -> list[str]:
@@ -114,6 +117,12 @@ def _seeds(cfg: DictConfig, given: set[str]) -> list[str]:
     if "seed" in given:
         raise ValueError(f"seeds={cfg.seeds}: counts on from one seed; the command line also gives seed")
     return ["seeds=1", "seed=" + ",".join(str(cfg.seed + n) for n in range(cfg.seeds))]
+
+
+def _as_choice(override: Override, params: Mapping[str, str]) -> str:
+    """What fixes a value that a grid would go through, as a choice of one: Hydra's sweeper can't take it out of a grid."""
+    line, key = override.input_line or "", override.get_key_element()
+    return line if key not in params or override.is_sweep_override() else f"{key}=choice({line.partition('=')[2]})"
 
 
 def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) -> Search:

@@ -1,0 +1,23 @@
+"""Hydra's ``compose`` outside of a command of Hydra's, and inside of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from gan_lab.config.schema import CONF_DIR
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """``compose`` finds ``conf/``; a command that is running gets its own Hydra back afterwards."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
