@@ -255,14 +255,6 @@ def test_nothing_is_overwritten_by_a_second_run_in_the_same_place(finished: RunD
 # -- several at once ---------------------------------------------------------------------------------------------------
 
 
-def test_a_multirun_makes_one_run_for_each_choice(tmp_path: Path) -> None:
-    done = run_module("train", "-m", *SMALL, "optimizer=adam,rmsprop", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    runs = [RunDirectory(tmp_path / "sweep" / str(n)) for n in range(2)]
-    assert [run.read_summary()["status"] for run in runs] == ["finished"] * 2
-    assert [run.read_summary()["name"].rsplit(",", 1)[-1] for run in runs] == ["optimizer=adam", "optimizer=rmsprop"]
-
-
 def test_one_refused_job_does_not_stop_the_others(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SMALL, "batch_size=1000,16", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 1 and "batch_size=1000 is larger than the data set" in done.stderr

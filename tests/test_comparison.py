@@ -162,7 +162,10 @@ def test_runs_of_a_multirun_stand_side_by_side(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SMALL, "optimizer=adam,rmsprop", "seeds=2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = tmp_path.glob("multirun/*/*")
-    assert len(list(folder.glob("[0-9]/config.yaml"))) == 4
+    runs = [RunDirectory(folder / str(n)).read_summary() for n in range(4)]
+    assert [run["status"] for run in runs] == ["finished"] * 4
+    endings = [f"optimizer={name},seed={seed}" for name in ("adam", "rmsprop") for seed in (0, 1)]
+    assert all(run["name"].endswith(ending) for run, ending in zip(runs, endings, strict=True))
     assert "beside optimizer=adam: optimizer=rmsprop is " in done.stdout and "(2 seeds)" in done.stdout
     assert {"study.html", "study.csv", "study.md"} <= {path.name for path in folder.iterdir()}
     other = run_module("report", "study=latest", "baseline=optimizer=rmsprop", cwd=tmp_path)

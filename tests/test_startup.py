@@ -80,7 +80,7 @@ def test_the_watch_sees_an_import(tmp_path: Path, watched: dict[str, str]) -> No
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_and_configuration_are_told_at_once(command: str, tmp_path: Path, watched: dict[str, str]) -> None:
-    key = {"sample": "run: ???", "report": "run: ???"}.get(command, "paths:")
+    key = {"sample": "run: ???", "report": "run: null"}.get(command, "paths:")
     for flags, expected in ((["--help"], f"python -m gan_lab.{command} "), (["--cfg", "job"], key)):
         answer = ask("-m", f"gan_lab.{command}", *flags, cwd=tmp_path, env=watched)
         assert (answer.code, answer.error, answer.imported) == (0, "", set())

@@ -19,11 +19,13 @@ from typing import Any
 import optuna
 import pytest
 from conftest import SMALL, compose_config, run_module
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import TrialState
 
 from gan_lab.directory import RunDirectory
+from gan_lab.multirun import Multirun
 from gan_lab.sweeps.objective import Objective
 from gan_lab.sweeps.storage import LOST, TRIAL, Complete, StudyStorage, hand_out_number
 from gan_lab.sweeps.study import Study, Terms
@@ -121,6 +123,7 @@ def test_hopeless_trials_are_ended_and_told_as_such(tmp_path: Path) -> None:
     assert (tmp_path / "multirun" / "quality" / "study.md").read_text().count("| pruned |") == len(early)
 
 
+@pytest.mark.slow
 def test_a_trial_may_be_several_trainings(tmp_path: Path) -> None:
     sweep("study.trials=2", "seeds=2", "pruner=none", cwd=tmp_path)
     for trial in record(tmp_path)["trials"]:
@@ -176,9 +179,23 @@ def test_a_study_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_what_can_not_be_searched_is_said_before_the_first_trial(arguments: list[str], message: str, tmp_path: Path) -> None:
-    done = run_module("train", "-m", *SWEEP, *arguments, cwd=tmp_path)
-    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+def test_what_can_not_be_searched_is_said_before_the_first_trial(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def never() -> None:
+        raise AssertionError("Hydra is not to begin")
+
+    with pytest.raises((ValueError, HydraException)) as refused:
+        Multirun(never).begin(["-m", *SWEEP, *arguments])
+    assert message in f"{refused.value}{refused.value.__cause__}"
+
+
+def test_a_refusal_is_one_message(tmp_path: Path) -> None:
+    done = run_module("train", "-m", *SWEEP, "study.storage=postgresql://nobody:secret@127.0.0.1:1/none", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "study.storage=postgresql://nobody:***@127.0.0.1:1/none can't be reached" in done.stderr
     assert not list(tmp_path.rglob("config.yaml"))
 
 

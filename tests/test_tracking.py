@@ -97,6 +97,7 @@ def test_wandb_keeps_its_id_over_a_resume_and_needs_no_login(tmp_path: Path) -> 
     assert pictures, "sample grids are logged"
 
 
+@pytest.mark.slow
 def test_an_agent_of_a_wandb_sweep_can_run_what_the_file_says(tmp_path: Path) -> None:
     sweep = yaml.safe_load((CONF_DIR / "wandb" / "quality.yaml").read_text())
     chosen = [f"{name}={(how.get('values') or [how['min']])[0]}" for name, how in sweep["parameters"].items()]

@@ -44,7 +44,7 @@ BASE_CONFIG = "config"
 RESUMING = ("resume", "resume_from")
 """Keys of one command line alone; never stored."""
 
-NOT_TOLD = ("console", "tracker", "study.", "pruner", "sweep=", "hydra.")
+NOT_TOLD = ("console", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
 """Overrides that say nothing of what is trained."""
 
 EVALUATED = ("evaluation", "protocol", "features", "dataset", "paths", "device", "console")

@@ -102,7 +102,8 @@ def read_several(arguments: Sequence[str]) -> Several | None:
         folder = Path(str(first.hydra.sweep.dir)) if "optuna" not in str(first.hydra.sweeper._target_) else None
         if folder is not None:
             seeds = _seeds(first, {o.get_key_element() for o in overrides})
-            return Several(folder, [*own, *parsed.overrides, *seeds, f"hydra.sweep.dir='{folder}'"], None)
+            kept = [override.input_line or "" for override in overrides if override.get_key_element() != "seeds"]
+            return Several(folder, [*own, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None)
         if "seed" not in first.hydra.sweeper.sampler:
             chosen = [_as_choice(override, first.hydra.sweeper.params) for override in overrides]
             if chosen != parsed.overrides:
