@@ -364,6 +364,7 @@ def test_keys_of_any_chosen_group_may_change_on_resume_from_any_working_director
     assert done.returncode == 1 and "the data set has 33 images now and had 32" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_whose_defaults_have_moved_keeps_its_own(tmp_path: Path) -> None:
     assert train("loss=bce", "loss.label_smoothing=0.1", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
     run = RunDirectory(tmp_path / "run")
@@ -374,6 +375,7 @@ def test_a_run_whose_defaults_have_moved_keeps_its_own(tmp_path: Path) -> None:
     assert config.count("label_smoothing: 0.2") == 2 and "rampup: 0.06" in config
 
 
+@pytest.mark.slow
 def test_sigterm_ends_with_its_code_and_takes_the_multirun_along(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gan_lab.train", "-m", *SMALL, "epochs=100000", "seed=1,2", "hydra.sweep.dir=sweep"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

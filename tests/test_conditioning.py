@@ -255,11 +255,10 @@ def test_a_round_without_conditioning_gives_no_labels(tmp_path: Path) -> None:
     ("arguments", "exchange"),
     [
         (["loss=[bce,feature_matching]", "augment=ada", "augment.ada.kimg=0.1", "accumulate=2"], "loss=hinge"),
-        pytest.param(
-            ["penalty=[r1,drift]", "penalty.every=3", "precision=fp16"], "penalty=[gradient_penalty]", marks=pytest.mark.slow
-        ),
+        (["penalty=[r1,drift]", "penalty.every=3", "precision=fp16"], "penalty=[gradient_penalty]"),
     ],
 )
+@pytest.mark.slow
 def test_lists_of_choices_are_told_kept_and_not_exchanged(arguments: list[str], exchange: str, tmp_path: Path) -> None:
     common = [*arguments, "console=plain", "log.every_kimg=0.016", "batch_size=8"]
     whole = train(*common, "epochs=3", "hydra.run.dir=whole", cwd=tmp_path)

@@ -185,6 +185,7 @@ def test_a_run_goes_on_in_the_middle_of_a_fade_as_if_it_had_not_stopped(tmp_path
     assert_same(RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "parts"))
 
 
+@pytest.mark.slow
 def test_a_resume_for_more_epochs_does_not_begin_to_grow_anew(tmp_path: Path) -> None:
     assert train(*TINY, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
     done = run_module("train", "resume=run", "epochs=10", "console=plain", cwd=tmp_path)

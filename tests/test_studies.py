@@ -432,8 +432,8 @@ def test_two_workers_share_a_study_in_postgresql_and_one_of_them_is_killed(postg
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         command = [sys.executable, "-m", "gan_lab.train", "-m", *SWEEP, *options]
-        out = (tmp_path / name / "out").open("w")
-        workers.append(subprocess.Popen(command, cwd=tmp_path / name, stdout=out, stderr=subprocess.STDOUT))
+        with (tmp_path / name / "out").open("w") as out:
+            workers.append(subprocess.Popen(command, cwd=tmp_path / name, stdout=out, stderr=subprocess.STDOUT))
     folder = tmp_path / "b" / "multirun" / "quality"
     for _ in range(1200):
         if len(list(folder.glob("*/summary.json"))) >= 2:

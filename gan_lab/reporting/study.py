@@ -103,7 +103,7 @@ def write_study(study: Study) -> Path:
     experiment = folder / BEST
     page = fill(
         "study.html.j2",
-        title=study.record.get("name") or folder.name,
+        title=study.record.get("name") or "/".join(folder.parts[-2:]),
         directory=str(folder),
         running=any("running" in g.status for g in study.groups),
         facts=_facts(study),
@@ -148,13 +148,14 @@ def _facts(study: Study) -> dict[str, str]:
     states = [trial["state"] for trial in study.record.get("trials", [])] or [entry.figures["status"] for entry in entries]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     devices = dict.fromkeys(str(entry.figures["device"]) for entry in entries if entry.figures["device"])
-    return {
+    facts = {
         "trials" if study.record else "runs": counted,
         "configurations": str(len(study.groups)),
         "minimised": ", ".join(study.record.get("objective", [])),
         "training time": duration(sum(entry.figures["seconds"] or 0 for entry in entries)),
         "devices": "; ".join(devices),
     }
+    return {name: value for name, value in facts.items() if value}
 
 
 def _plots(study: Study) -> list[tuple[str, Figure]]:

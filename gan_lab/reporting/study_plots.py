@@ -157,3 +157,5 @@ def _logarithmic(axes: Axes, values: Sequence[float | None]) -> None:
     known = [value for value in values if value is not None]
     if known and min(known) > 0 and max(known) / min(known) > 4:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
