@@ -173,6 +173,7 @@ def test_a_study_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
         (["objective=[score,epoch_seconds]"], "each is minimised, so hydra.sweeper.direction"),
         (["objective=[score,seconds]", "hydra.sweeper.direction=[minimize,minimize]"], "pruner: ends trials of one objective"),
         (["objective=epoch_seconds"], "pruner: ends trials by their scores on the way"),
+        (["hydra/sweeper/sampler=grid"], "a grid goes through choices; give optimizer.generator.lr=choice(...)"),
         (["hydra.sweeper.n_trials=5"], "hydra.sweeper.n_trials: it follows from study.trials; give that"),
         (["study.trials=0"], "study.trials=0: must be at least 1"),
         (["loss=bce", "optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=1e-4"], "nothing to choose"),

@@ -159,6 +159,9 @@ def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) 
     leaves = {key: value for key, value in leaves_of(cfg).items() if not f"{key}.".startswith(tuple(f"{f}." for f in FREE))}
     sampler = first.hydra.sweeper.sampler
     grid = "seed" not in sampler
+    for key, override in space.items():
+        if grid and not override.is_choice_sweep():
+            raise ValueError(f"{override.input_line}: a grid goes through choices; give {key}=choice(...)")
     points = math.prod(len(_values(o)) for o in space.values())
     return Search(
         cfg,
