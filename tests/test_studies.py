@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -388,7 +389,7 @@ def test_an_interrupted_trial_is_left_to_others_at_once(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The URL of a server started for these tests."""
     folders = (
         [Path(found).resolve().parent]
@@ -397,14 +398,13 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     if not folders:
         pytest.skip("no PostgreSQL server on this machine")
-    own = tmp_path_factory.mktemp("postgresql")
+    own = Path(tempfile.mkdtemp(prefix="postgresql-"))  # pytest's own folders are closed to other users
     user = None
     if os.geteuid() == 0:  # it refuses to be root's
         try:
             user = pwd.getpwnam("postgres")
         except KeyError:
             pytest.skip("root may not run PostgreSQL, and there is no user postgres")
-        own = Path(shutil.move(own, f"/tmp/{own.name}-{os.getpid()}"))
         os.chown(own, user.pw_uid, user.pw_gid)
     who: dict[str, Any] = {} if user is None else {"user": user.pw_name}
     with socket.socket() as free:
