@@ -115,14 +115,6 @@ def _short(value: str) -> str:
 
 def front(groups: Sequence[Group], first: str, second: str) -> list[Group]:
     """Those that no other beats in one figure without losing in the other; both are better lower. By the first."""
-    points = {id(g): (g.mean(first), g.mean(second)) for g in groups}
-    known = [g for g in groups if None not in points[id(g)]]
-
-    def beaten(one: Group) -> bool:
-        (x, y) = points[id(one)]
-        return any(
-            u <= x and v <= y and (u, v) != (x, y)  # type: ignore[operator]
-            for u, v in (points[id(other)] for other in known)
-        )
-
-    return sorted((g for g in known if not beaten(g)), key=lambda g: points[id(g)])
+    points = [(x, y, g) for g in groups if (x := g.mean(first)) is not None and (y := g.mean(second)) is not None]
+    unbeaten = [(x, y, g) for x, y, g in points if not any(u <= x and v <= y and (u, v) != (x, y) for u, v, _ in points)]
+    return [g for _, _, g in sorted(unbeaten, key=lambda point: point[:2])]

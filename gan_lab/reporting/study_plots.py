@@ -27,7 +27,7 @@ def frontier(groups: Sequence[Group], front: Sequence[Group], across: str, up: s
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
     for members, colour, label in (
-        ([g for g in groups if g not in front], LOST, "beaten in both"),
+        ([g for g in groups if g not in front], LOST, "beaten"),
         (list(front), GENERATOR, "the front"),
     ):
         points = [(g.mean(across), g.mean(up), g) for g in members]

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIGURES = ("epoch_seconds", "seconds", "peak_memory_mib")
-"""Of a summary, what is worth minimising besides scores. On a CPU, memory is the process's: the peak of all its jobs so far."""
-
+"""Of a summary, what is worth minimising besides scores. On a CPU memory is the process's, with what earlier jobs left."""
 
 SCORE = "score"
 """The one a run is judged by, whatever features it is taken in."""
