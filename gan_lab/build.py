@@ -13,22 +13,22 @@ from gan_lab import arithmetic
 from gan_lab.config import Job, instantiate
 from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.images import ImageSet
-from gan_lab.data.sources import Source
 from gan_lab.data.stream import Stream
 from gan_lab.describe import describe_run, warn
 from gan_lab.directory import RunDirectory
-from gan_lab.health import build_health, build_held_out
-from gan_lab.metrics.networks import Domain
-from gan_lab.metrics.suite import Suite
+from gan_lab.health import build_health
 from gan_lab.models.base import Growing
 from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.synchronised import synchronise
 from gan_lab.players import build_discriminator, build_generator
+from gan_lab.pretraining import begin_as_another, build_pretraining
 from gan_lab.reporting.live import LiveReport, of_run
-from gan_lab.scoring import AUTO, build_suite, choose_features
+from gan_lab.tasks import Task, task_of
 from gan_lab.terms.base import RoundView, Term
+from gan_lab.terms.content import PairTerm
 from gan_lab.tracking import Trackers
-from gan_lab.tracking.console import Console, progress_of
+from gan_lab.tracking.console import Console
 from gan_lab.tracking.files import Files
 from gan_lab.training import checkpoint
 from gan_lab.training.accuracy import Accuracy
@@ -38,7 +38,6 @@ from gan_lab.training.growth import Growth, NoGrowth, Progressive
 from gan_lab.training.memory import recompute_blocks
 from gan_lab.training.phase import Observer, Phase
 from gan_lab.training.precision import Precision
-from gan_lab.training.preview import Preview
 from gan_lab.training.ranks import Alone
 from gan_lab.training.round import Game
 from gan_lab.training.sampling import Sampler
@@ -68,28 +67,31 @@ def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
     seed_everything(cfg.seed, cfg.deterministic)
     precision = instantiate(cfg.precision, "precision", device=device)
     precision.warn()
-    source = build_source(cfg)
-    stream = build_stream(cfg, source, precision, ranks)
-    scores, trackers = build_scorekeeper(cfg, source, stream.data, ranks), build_trackers(cfg, ranks)
-    game = build_game(cfg, stream.data, precision, ranks)
+    task = task_of(cfg)
+    stream = task.stream(precision, ranks)
+    scores, trackers = build_scorekeeper(cfg, task, ranks), build_trackers(cfg, ranks)
+    game = build_game(cfg, stream.data, precision, ranks, task.latents())
     phases = build_phases(cfg, game, precision)
-    sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, cfg.dataset.size, device)
+    sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, task.image_size, device)
     schedule = instantiate(cfg.schedule, "schedule")
     total_images = count_images(cfg, stream)
+    if not job.resumed:
+        begin_as_another(cfg, game)
     return Trainer(
         game=game,
         phases=phases,
         stream=stream,
         sampler=sampler,
-        growth=build_growth(cfg, game, stream, total_images),
+        growth=build_growth(cfg, game, stream, total_images, task.image_size),
+        pretraining=build_pretraining(cfg, game, precision, total_images),
         schedule=schedule,
         scores=scores,
         health=build_health(cfg, scores.name, trackers.alarm),
-        held_out=build_held_out(cfg, source, stream.data, game, device),
-        preview=build_preview(job, game, device),
+        held_out=task.held_out(game, device),
+        preview=task.preview(job, game, device),
         tracker=trackers,
         report=LiveReport(of_run),
-        info=describe_run(job, game, stream, scores.suite, precision, total_images),
+        info=describe_run(job, task, game, stream, scores.suite, precision, total_images),
         directory=job.directory,
         device=device,
         ranks=ranks,
@@ -98,34 +100,7 @@ def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
     )
 
 
-def build_source(cfg: DictConfig) -> Source:
-    """The data set, not yet loaded."""
-    source: Source = instantiate(cfg.dataset, "dataset")
-    return source
-
-
-def load_data(source: Source) -> ImageSet:
-    """Its images, prepared if need be."""
-    with progress_of(f"preparing {source.name}", "images") as progress:
-        return source.load(progress)
-
-
-def build_stream(cfg: DictConfig, source: Source, precision: Precision, ranks: Alone) -> Stream:
-    """The data set as a stream of batches, of each the part of this process."""
-    return Stream(
-        load_data(source),
-        cfg.batch_size,
-        cfg.seed,
-        precision.device,
-        arithmetic.memory_format(cfg, precision),
-        source.last,
-        source.mirror,
-        ranks.part,
-        precision.weights,
-    )
-
-
-def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alone) -> Game:
+def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alone, latents: NormalLatents | NoLatents) -> Game:
     """The players, and the sources of what they are given. The number of classes is entered into the configuration."""
     if cfg.batch_size % (ranks.count * cfg.accumulate):
         raise ValueError(
@@ -142,7 +117,7 @@ def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alo
         network.to(device, precision.weights).to(memory_format=arithmetic.memory_format(cfg, precision))
     return Game(
         **players,
-        latents=instantiate(cfg.model.latents, "model.latents"),
+        latents=latents,
         labels=labels,
         augment=Augmentations({name: instantiate(node, f"augment.{name}") for name, node in cfg.augment.items()}).to(device),
         random=torch.Generator(device).manual_seed(cfg.seed),
@@ -174,6 +149,12 @@ def build_labels(cfg: DictConfig, data: ImageSet) -> Labels | NoLabels:
 def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Phase, Phase]:
     """The discriminator's turn, then the generator's; the generator moves once in ``n_critic`` iterations."""
     terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
+    of_pairs = [name for name, term in terms["generator"].items() if isinstance(term, PairTerm)]
+    if of_pairs and isinstance(game.latents, NormalLatents):
+        raise ValueError(
+            f"loss: {of_pairs[0]} compares each image with the one it should have been, which one out of latents doesn't have; "
+            "it goes with degradation=bicubic or another"
+        )
     accuracy = Accuracy(terms["discriminator"].values())
     warn(game.discriminator, terms["discriminator"])
 
@@ -227,10 +208,10 @@ def build_terms(cfg: DictConfig, player: str) -> dict[str, Term]:
     return terms
 
 
-def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int) -> Growth:
+def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int, size: int) -> Growth:
     """How the networks grow, if they do. A schedule in shares of the training is entered into the configuration in images."""
     if "growth" not in cfg.model:
-        return NoGrowth(cfg.dataset.size, cfg.batch_size)
+        return NoGrowth(size, cfg.batch_size)
     section = cfg.model.growth
     if not isinstance(game.generator, Growing):
         raise ValueError("model.growth: this family does not grow; model=progan does")
@@ -246,53 +227,14 @@ def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int)
     return growth
 
 
-def build_preview(job: Job, game: Game, device: torch.device) -> Preview:
-    """The grid's latents; with conditioning its rows are classes, all of them or as many as fit, evenly chosen."""
-    cfg = job.cfg.sample
-    random = torch.Generator().manual_seed(job.cfg.seed)
-    count, columns, rows, labels = cfg.count, cfg.columns, (), None
-    if names := game.labels.drawable():
-        columns = min(count, columns or max(count // len(names), math.isqrt(count) // 2, 1))
-        num_rows = min(len(names), count // columns)
-        rows = tuple(names[n * len(names) // num_rows] for n in range(num_rows))
-        count, labels = num_rows * columns, game.labels.of(rows, columns, random).to(device)
-    latents = game.latents.draw(count, device, random)
-    return Preview(job.directory, latents, labels, rows, columns, cfg.scale)
-
-
-def build_scorekeeper(cfg: DictConfig, source: Source, data: ImageSet, ranks: Alone) -> Scorekeeper:
+def build_scorekeeper(cfg: DictConfig, task: Task, ranks: Alone) -> Scorekeeper:
     """What is measured of the run's sampling generator."""
-    if cfg.evaluation.metrics and cfg.evaluation.features == AUTO:
-        cfg.evaluation.features = choose_features(
-            cfg, domain_of(source, data)
-        )  # a resume keeps to it, whatever is there by then
-        for protocol in cfg.protocol.values():
-            protocol.features = cfg.evaluation.features if protocol.features == AUTO else protocol.features
-    suite = suite_of(cfg, source, data)
-    if standing := [m.name for m in suite.measures if m.protocol.batch_norm != "running"]:
-        raise ValueError(f"protocol.{standing[0]}.batch_norm: in training scores use running statistics; gan_lab.evaluate can")
-    return Scorekeeper(suite, cfg.evaluation.max_share, ranks)
+    return Scorekeeper(task.training_suite(), cfg.evaluation.max_share, ranks)
 
 
 def score_of(cfg: DictConfig) -> str | None:
     """Name of the score that runs of this configuration will be judged by; None without one."""
-    source = build_source(cfg)
-    return build_scorekeeper(cfg.copy(), source, load_data(source), Alone()).name
-
-
-def suite_of(cfg: DictConfig, source: Source, data: ImageSet) -> Suite:
-    """What ``cfg.evaluation`` measures of generators trained on ``data``."""
-
-    def split(name: str) -> ImageSet:
-        return load_data(instantiate(cfg.dataset, "dataset", split=name, limit=None))
-
-    return build_suite(cfg, domain_of(source, data), data, split)
-
-
-def domain_of(source: Source, data: ImageSet) -> Domain:
-    """What the images of a data set are, for feature networks."""
-    channels, size, _ = data.shape
-    return Domain(source.domain, channels, size)
+    return task_of(cfg.copy()).training_suite().score_name
 
 
 def build_trackers(cfg: DictConfig, ranks: Alone) -> Trackers:

@@ -12,9 +12,11 @@ from torch import nn
 from gan_lab import arithmetic
 from gan_lab.config import Job
 from gan_lab.data.stream import Stream
+from gan_lab.metrics.paired import PairSuite
 from gan_lab.metrics.suite import Suite
 from gan_lab.models.base import Growing
 from gan_lab.models.layers import SpectralNorm
+from gan_lab.tasks import Task
 from gan_lab.terms.adversarial import WassersteinDiscriminator
 from gan_lab.terms.base import Term
 from gan_lab.terms.penalties import R1, R2, SlopePenalty, WeightClipping
@@ -56,9 +58,10 @@ def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> Non
         )
 
 
-def describe_run(job: Job, game: Game, stream: Stream, suite: Suite, precision: Precision, total_images: int) -> RunInfo:
+def describe_run(
+    job: Job, task: Task, game: Game, stream: Stream, suite: Suite | PairSuite, precision: Precision, total_images: int
+) -> RunInfo:
     cfg, data, images_per_epoch = job.cfg, stream.data, stream.images_per_epoch
-    shape = "x".join(map(str, data.shape))
     counts = data.counts().values()
     classes = (
         f", {len(counts)} {'attributes' if data.is_multi_label else 'classes'} of {min(counts):,} to {max(counts):,}"
@@ -77,7 +80,8 @@ def describe_run(job: Job, game: Game, stream: Stream, suite: Suite, precision: 
         score=suite.score_name,
         facts={
             "run": str(job.directory.path),
-            "data": f"{cfg.dataset.name}, {len(data):,} images {shape}{classes}",
+            "data": f"{cfg.dataset.name}, {len(data):,} images {data.spell_size()}{classes}",
+            **task.facts(),
             "networks": ", ".join(parameters),
             "game": _game(job.choices, cfg.n_critic),
             **_growth(cfg, game),
@@ -103,12 +107,11 @@ def _game(choices: Mapping[str, Any], n_critic: int) -> str:
     return ", ".join([*named, *([f"{n_critic} discriminator steps for one of the generator's"] if n_critic > 1 else [])])
 
 
-def _score(suite: Suite) -> dict[str, str]:
+def _score(suite: Suite | PairSuite) -> dict[str, str]:
     """What the run is judged by, and how it is taken."""
     if suite.score_name is None:
         return {}
-    taken = suite.record()
-    return {"score": f"{suite.score_name}: {taken['fakes']:,} fakes against {taken['reals']}, {taken['features']}"}
+    return {"score": suite.told()}
 
 
 def _growth(cfg: DictConfig, game: Game) -> dict[str, str]:

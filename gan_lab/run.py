@@ -14,12 +14,16 @@ from gan_lab.data.images import to_uint8
 from gan_lab.directory import RunDirectory
 from gan_lab.models.base import Generator
 from gan_lab.models.labels import labels_from
-from gan_lab.models.latents import NormalLatents
+from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.standing import measure_statistics
+from gan_lab.models.upscaler import Upscaler
 from gan_lab.players import build_generator
 from gan_lab.training import checkpoint
 from gan_lab.training.device import choose_device
 from gan_lab.training.growth import enlarged
+from gan_lab.training.tiling import enlarged_in_tiles
+
+CHECKPOINTS = ("last", "best", "pretrained")
 
 
 class Run:
@@ -40,7 +44,8 @@ class Run:
         self.device = device
         state = checkpoint.load(directory.checkpoint(which))
         self.images_seen: int = state["images"]
-        self.latents: NormalLatents = instantiate(self.config.model.latents, "model.latents")
+        latents = self.config.model.latents
+        self.latents: NormalLatents | NoLatents = NoLatents() if latents is None else instantiate(latents, "model.latents")
         self.labels = labels_from(state["labels"])
         self.generator: Generator = build_generator(self.config)
         try:
@@ -57,14 +62,14 @@ class Run:
 
         Args:
             path: the run directory, or ``latest``.
-            checkpoint: ``last`` or ``best``.
+            checkpoint: ``last``, ``best``, or ``pretrained``, before the game began.
             device: where the generator goes: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
             ValueError: no run there, no such checkpoint yet, a damaged one, or no such device.
         """
-        if checkpoint not in ("last", "best"):
-            raise ValueError(f"checkpoint={checkpoint}: must be last or best")
+        if checkpoint not in CHECKPOINTS:
+            raise ValueError(f"checkpoint={checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
         return cls(RunDirectory.find(path), checkpoint, choose_device(device))
 
     def sample(
@@ -97,6 +102,21 @@ class Run:
         labels = self.labels.of(classes, count, random) if classes else self.labels.draw(count, self.device, random)
         with torch.no_grad():
             return torch.cat([to_uint8(self.generator(*part)).cpu() for part in self._parts(latents, labels, batch_size)])
+
+    @property
+    def upscaler(self) -> Upscaler:
+        """The generator of a run that enlarges pictures.
+
+        Raises:
+            ValueError: it draws from latents.
+        """
+        if not isinstance(self.generator, Upscaler):
+            raise ValueError(f"{self.directory.path} draws images from latents; it can't enlarge a picture")
+        return self.generator
+
+    def enlarge(self, picture: Tensor) -> Tensor:
+        """A uint8 picture ``[C, h, w]`` of any size, ``upscaler.scale`` times as large, on the CPU."""
+        return enlarged_in_tiles(self.upscaler, picture, self.device)
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Images as an evaluation wants them: on the run's device, at the data's size, from latents drawn with ``random``.

@@ -172,5 +172,5 @@ def _large(source: Folder, root: Path, count: int) -> Folder:
         handle.seek(0, 2)
         watched = source.packed().manifest["watched"]
         manifest = {"count": count, "size": size, "channels": 3, "classes": ["even", "odd"], "watched": watched, "crc32": 0}
-        write_tail(handle, np.arange(count, dtype=np.int64) % 2, manifest)
+        write_tail(handle, np.arange(count, dtype=np.int64) % 2, None, manifest)
     return large

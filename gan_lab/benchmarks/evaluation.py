@@ -14,6 +14,7 @@ from gan_lab.build import build_trainer
 from gan_lab.config import Job
 from gan_lab.metrics.frechet import frechet_distance
 from gan_lab.metrics.statistics import Statistics
+from gan_lab.metrics.suite import Suite
 from gan_lab.training.trainer import Trainer
 
 
@@ -34,7 +35,7 @@ class EvaluationBenchmark(Repeated):
 
     def __call__(self, job: Job) -> Result:
         trainer = build_trainer(job)
-        if not trainer.scores.suite.measures:
+        if not _suite(trainer).measures:
             raise ValueError("kind=evaluation measures a score: evaluation=fast has one")
         trainer.scores.prepare(trainer.device, lambda done, total: None)
         distances = self._distances()
@@ -46,7 +47,7 @@ class EvaluationBenchmark(Repeated):
         return result
 
     def _passes(self, trainer: Trainer) -> dict[str, list[float]]:
-        suite = trainer.scores.suite
+        suite = _suite(trainer)
         measure = suite.measures[0]
         images = measure.data.images(slice(0, suite.batch_size)).to(trainer.device)
         prepared = measure.network.prepared(images)
@@ -76,13 +77,20 @@ class EvaluationBenchmark(Repeated):
         return actions
 
     def _units(self, trainer: Trainer) -> dict[str, float]:
-        batch = trainer.scores.suite.batch_size
-        whole = trainer.scores.suite.measures[0].protocol.num_fakes
+        batch = _suite(trainer).batch_size
+        whole = _suite(trainer).measures[0].protocol.num_fakes
         return {"bare network, a batch": batch, "extraction, a batch": batch, self._whole(trainer): whole}
 
     @staticmethod
     def _whole(trainer: Trainer) -> str:
-        return f"{trainer.scores.name}, {trainer.scores.suite.measures[0].protocol.num_fakes:,} fakes generated and scored"
+        return f"{trainer.scores.name}, {_suite(trainer).measures[0].protocol.num_fakes:,} fakes generated and scored"
+
+
+def _suite(trainer: Trainer) -> Suite:
+    suite = trainer.scores.suite
+    if not isinstance(suite, Suite):
+        raise ValueError("kind=evaluation times scores of images out of latents; kind=step tells what those of pairs cost")
+    return suite
 
 
 def _name(width: int) -> str:

@@ -169,7 +169,7 @@ def sliced(trainer: Trainer, slices: int) -> Slice:
 def score_of(trainer: Trainer, sampler: Sampler) -> float:
     """The score the run is judged by, of whatever ``sampler`` draws from."""
     assert trainer.scores.name is not None
-    return trainer.scores.suite.flat(trainer.scores.suite(sampler.draw))[trainer.scores.name]
+    return trainer.scores.suite.flat(trainer.scores.suite.of(sampler))[trainer.scores.name]
 
 
 def _part(steps: int, n: int, slices: int) -> int:

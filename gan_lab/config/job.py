@@ -29,6 +29,8 @@ FIXED_ON_RESUME = (
     "sample.columns",
     "sample.scale",
     "augment.ada.p",
+    "degradation",
+    "pretraining",
 )
 """What a checkpoint is made of; a run with other values is another run."""
 
@@ -47,7 +49,7 @@ RESUMING = ("resume", "resume_from")
 NOT_TOLD = ("console", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
 """Overrides that say nothing of what is trained."""
 
-EVALUATED = ("evaluation", "protocol", "features", "dataset", "paths", "device", "console")
+EVALUATED = ("evaluation", "degradation", "protocol", "features", "dataset", "paths", "device", "console")
 """What of a run's configuration an evaluation of it may exchange."""
 
 
@@ -149,7 +151,7 @@ def _read_current(path: str) -> DictConfig:
     """A run's configuration, if this version can go on with it."""
     directory = RunDirectory.find(path)
     stored = read_config(directory)
-    if "protocol" not in stored.choices:
+    if "degradation" not in stored.choices:
         raise ValueError(f"{directory.path} was trained by an earlier version of gan_lab, whose runs this one can't read")
     return stored
 

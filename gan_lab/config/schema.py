@@ -74,9 +74,12 @@ class Config:
     loss: Any = MISSING
     penalty: Any = MISSING
     conditioning: Any = MISSING
+    degradation: Any = MISSING
     augment: Any = MISSING
     precision: Any = MISSING
     schedule: Any = MISSING
+    pretraining: Any = MISSING
+    perception: Any = MISSING
     ema: Any = MISSING
     evaluation: Any = MISSING
     protocol: Any = MISSING
@@ -234,7 +237,7 @@ def check(cfg: DictConfig) -> None:
     one_of("compile", cfg.compile, ("none", "generator", "both"))
     if cfg.threads != "auto" and (not isinstance(cfg.threads, int) or isinstance(cfg.threads, bool) or cfg.threads < 1):
         raise ValueError(f"threads={cfg.threads}: must be auto or a whole number, at least 1")
-    one_of("resume_from", cfg.resume_from, ("last", "best"))
+    one_of("resume_from", cfg.resume_from, ("last", "best", "pretrained"))
 
 
 def one_of(key: str, value: str, allowed: Sequence[str]) -> None:

@@ -19,8 +19,12 @@ GREY = GREY_16 | {"1", "L", "F"}
 """Modes of pictures without colour."""
 
 
+WHOLE = "whole"
+"""The fit that leaves every picture its own size."""
+
+
 def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: int | None = None) -> np.ndarray:
-    """A picture as ``[size, size, channels]`` uint8.
+    """A picture as ``[size, size, channels]`` uint8, a whole one as ``[height, width, channels]``.
 
     Turned as its EXIF tag says; 16-bit grey scaled to 8; transparency laid on white; palette, CMYK and the like converted.
     Resizing is antialiased bicubic, Pillow's to within 2 levels. A JPEG much larger than needed is decoded at a fraction of
@@ -39,7 +43,7 @@ def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: in
     """
     if picture.width * picture.height > MAX_PIXELS:
         raise ValueError(f"{picture.width} x {picture.height} pixels are more than the {MAX_PIXELS:,} allowed")
-    if precrop is None:
+    if precrop is None and fit != WHOLE:
         _draft(picture, 2 * size)
     pixels = whole(picture, channels)
     if precrop is not None:
@@ -111,5 +115,10 @@ def _resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return interpolate(image, (height, width), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
-FITS = {"pad": _pad, "resize": _resize, "crop": _crop}
+def _as_it_is(pixels: np.ndarray, size: int) -> np.ndarray:
+    """For super-resolution, which takes pictures of any size."""
+    return np.ascontiguousarray(pixels)
+
+
+FITS = {"pad": _pad, "resize": _resize, "crop": _crop, WHOLE: _as_it_is}
 """How a picture meets the configured size, by the name used in ``dataset.fit``."""

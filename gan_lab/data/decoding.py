@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from gan_lab.data.decode import decode
+from gan_lab.data.decode import WHOLE, decode
 from gan_lab.data.pictures import Pictures
 
 SLICE, SLICE_BYTES = 64, 2**22
@@ -31,12 +31,17 @@ WORTH_PROCESSES = 1000
 
 @dataclass(frozen=True)
 class Shape:
-    """What the pixels of a packed file look like; see :func:`gan_lab.data.decode.decode`."""
+    """What the pixels of a packed file look like; see :func:`gan_lab.data.decode.decode`. Whole pictures have size 0."""
 
     size: int
     channels: int
     fit: str
     precrop: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each picture keeps its own size."""
+        return self.fit == WHOLE
 
     def decode(self, pictures: Pictures, number: int) -> np.ndarray:
         with pictures.open(number) as picture:
@@ -49,7 +54,8 @@ class Work:
 
     Attributes:
         pictures, shape: what to decode, and how.
-        arena: ``[slots, slice, size, size, channels]`` uint8; a slice is decoded into one slot.
+        arena: ``[slots, slice, size, size, channels]`` uint8; a slice is decoded into one slot. Of whole pictures, whose size
+            is known only when they are decoded, a slice is one, and it goes another way.
     """
 
     pictures: Pictures
@@ -58,20 +64,24 @@ class Work:
 
     @classmethod
     def of(cls, pictures: Pictures, shape: Shape, slots: int) -> Work:
-        one = shape.size**2 * shape.channels
-        count = max(1, min(SLICE, SLICE_BYTES // one))
+        one = max(1, shape.size**2 * shape.channels)
+        count = 1 if shape.is_whole else max(1, min(SLICE, SLICE_BYTES // one))
         memory = np.frombuffer(mmap.mmap(-1, slots * count * one), dtype=np.uint8)
+        if shape.is_whole:
+            return cls(pictures, shape, memory.reshape(slots, count, 1, 1, 1))
         return cls(pictures, shape, memory.reshape(slots, count, shape.size, shape.size, shape.channels))
 
 
 _work: Work | None = None
 
-Decoded: TypeAlias = tuple[int, dict[int, str]]
-"""How many pictures of a slice stand in its slot, and the unreadable ones by number, with the reason."""
+Decoded: TypeAlias = tuple[int, dict[int, str], np.ndarray | None]
+"""How many pictures of a slice stand in its slot, the unreadable ones by number, with the reason, and the whole picture."""
 
 
 def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
     """For each slice, in order: the number that follows it, its pixels, and its unreadable pictures.
+
+    The pixels are ``[n, size, size, channels]``, or ``[height, width, channels]`` of one whole picture.
 
     A few slices are decoded ahead of the writer, so memory does not grow with the data set. Pixels come through shared memory:
     sent through a pipe they would keep the processes waiting for the writer.
@@ -94,8 +104,8 @@ def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Itera
             if not waiting:
                 return
             first, slot, future = waiting.popleft()
-            kept, bad = future.result()
-            yield min(first + step, len(pictures)), _work.arena[slot, :kept], bad
+            kept, bad, whole = future.result()
+            yield min(first + step, len(pictures)), _work.arena[slot, :kept] if whole is None else whole, bad
             free.append(slot)  # the writer has come back for more, so it is done with these
     finally:
         pool.shutdown(cancel_futures=True)
@@ -134,7 +144,13 @@ def _end_with(parent: int) -> None:
 
 def _decode_slice(first: int, slot: int) -> Decoded:
     assert _work is not None, "set before the first slice"
-    target, kept, bad = _work.arena[slot], 0, {}
+    target, kept = _work.arena[slot], 0
+    bad: dict[int, str] = {}
+    if _work.shape.is_whole:
+        try:
+            return 1, bad, _work.shape.decode(_work.pictures, first)
+        except Exception as error:  # whatever a damaged file makes a decoder raise
+            return 0, {first: str(error) or type(error).__name__}, None
     for number in range(first, min(first + len(target), len(_work.pictures))):
         try:
             target[kept] = _work.shape.decode(_work.pictures, number)
@@ -142,4 +158,4 @@ def _decode_slice(first: int, slot: int) -> Decoded:
             bad[number] = str(error) or type(error).__name__
         else:
             kept += 1
-    return kept, bad
+    return kept, bad, None

@@ -13,13 +13,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from gan_lab.data.packed import WholePixels
+
 
 @dataclass(frozen=True)
 class ImageSet:
     """A prepared data set: pixels in memory or mapped from a packed file, and which of them belong to the set.
 
     Attributes:
-        pixels: ``[M, H, W, C]`` uint8, all images of the packed file.
+        pixels: ``[M, H, W, C]`` uint8, all images of the packed file, or whole pictures of their own sizes.
         labels: ``[M]`` int64 class numbers, ``[M, A]`` uint8 attributes, or None.
         classes: name of each class, or of each attribute.
         index: ``[N]`` int64, the images of the set among the M.
@@ -27,7 +29,7 @@ class ImageSet:
         left_out: ``[K]`` int64, images that a limit has kept out of the set.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | WholePixels
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     index: np.ndarray = field(kw_only=True)
@@ -36,7 +38,11 @@ class ImageSet:
 
     @classmethod
     def whole(
-        cls, pixels: np.ndarray, labels: np.ndarray | None = None, classes: Sequence[str] = (), origin: str = ""
+        cls,
+        pixels: np.ndarray | WholePixels,
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        origin: str = "",
     ) -> ImageSet:
         """The set of all images there are."""
         return cls(pixels, labels, tuple(classes), index=np.arange(len(pixels)), origin=origin)
@@ -46,9 +52,29 @@ class ImageSet:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
+        """Channels, height, width, which all images have in common."""
+        assert isinstance(self.pixels, np.ndarray), "whole pictures have no size in common"
         height, width, channels = self.pixels.shape[1:]
         return channels, height, width
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.channels if isinstance(self.pixels, WholePixels) else self.pixels.shape[3]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """``[N, 2]``, height and width of each image."""
+        if isinstance(self.pixels, WholePixels):
+            return self.pixels.sizes[self.index]
+        return np.tile(np.array(self.pixels.shape[1:3]), (len(self), 1))
+
+    def spell_size(self) -> str:
+        """Channels, height and width in words, the smallest and the largest area where they differ."""
+        if isinstance(self.pixels, np.ndarray):
+            return "x".join(map(str, self.shape))
+        order = self.sizes.prod(1, dtype=np.int64).argsort()
+        ends = dict.fromkeys("x".join(map(str, (self.channels, *self.sizes[n]))) for n in order[[0, -1]])
+        return " to ".join(ends)
 
     @property
     def is_multi_label(self) -> bool:
@@ -57,7 +83,12 @@ class ImageSet:
 
     def fingerprint(self) -> str:
         """12 hexadecimal digits, equal for sets of the same images in the same order."""
-        digest = hashlib.sha256(repr((self.origin, self.shape)).encode())
+        if isinstance(self.pixels, WholePixels):
+            assert self.origin, "whole pictures come from a packed file"
+            shape: object = "whole"
+        else:
+            shape = self.shape
+        digest = hashlib.sha256(repr((self.origin, shape)).encode())
         digest.update(np.ascontiguousarray(self.index).tobytes())
         if not self.origin:
             digest.update(np.ascontiguousarray(self.pixels).tobytes())
@@ -72,8 +103,13 @@ class ImageSet:
 
     def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
         """Images of the set by their place in it: ``[n, C, H, W]`` uint8, channels last in memory."""
+        assert isinstance(self.pixels, np.ndarray), "whole pictures make no batch"
         gathered = self.pixels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]]
         return torch.from_numpy(gathered).permute(0, 3, 1, 2)
+
+    def image(self, place: int) -> Tensor:
+        """One image of the set by its place in it, whatever its size: ``[C, H, W]`` uint8."""
+        return torch.from_numpy(np.array(self.pixels[self.index[place]])).permute(2, 0, 1)
 
     def labels_of(self, which: Tensor | np.ndarray | slice) -> Tensor | None:
         """Their labels: ``[n]`` int64, ``[n, A]`` uint8, or None."""
@@ -178,7 +214,14 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2, rows: Sequence[str] = ()) -> Image.Image:
+def grid(
+    images: Tensor,
+    columns: int | None = None,
+    scale: int = 1,
+    gap: int = 2,
+    rows: Sequence[str] = (),
+    columns_named: Sequence[str] = (),
+) -> Image.Image:
     """uint8 images ``[N, C, H, W]`` as one picture, row by row.
 
     Args:
@@ -187,6 +230,7 @@ def grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: int = 
         scale: each pixel becomes ``scale`` x ``scale``, so that small images can be looked at.
         gap: black pixels between images, before scaling.
         rows: what stands before each row, if anything.
+        columns_named: what stands above each column, if anything.
     """
     count, channels, height, width = images.shape
     columns = min(count, columns or math.ceil(math.sqrt(count)))
@@ -197,6 +241,7 @@ def grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: int = 
         sheet[:, top : top + height, left : left + width] = image
     picture = to_picture(sheet)
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    picture = _with_heads(picture, columns_named, scale * (width + gap)) if columns_named else picture
     return _with_names(picture, rows, scale * (height + gap)) if rows else picture
 
 
@@ -210,4 +255,15 @@ def _with_names(picture: Image.Image, names: Sequence[str], pitch: int) -> Image
     for n, name in enumerate(names):
         white = 255 if picture.mode == "L" else (255, 255, 255)
         draw.text((margin - 4, n * pitch + pitch // 2), name, fill=white, font=font, anchor="rm")
+    return sheet
+
+
+def _with_heads(picture: Image.Image, names: Sequence[str], pitch: int) -> Image.Image:
+    """The picture with a margin on top that names its columns, each ``pitch`` pixels wide."""
+    size = max(9, min(14, pitch // 8))
+    sheet = Image.new(picture.mode, (picture.width, picture.height + size + 8))
+    sheet.paste(picture, (0, size + 8))
+    draw, white = ImageDraw.Draw(sheet), 255 if picture.mode == "L" else (255, 255, 255)
+    for n, name in enumerate(names):
+        draw.text((n * pitch + pitch // 2, 4), name, fill=white, font=ImageFont.load_default(size), anchor="mt")
     return sheet

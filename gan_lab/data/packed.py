@@ -1,8 +1,8 @@
 """The packed file: a data set decoded once, in a form that costs nothing to read.
 
-Layout: the images' pixels (``[N, H, W, C]`` uint8), the labels, a manifest in JSON, its length (8 bytes, little endian), and
-:data:`MAGIC`. The manifest stands last, so that a file can be written without knowing how many images will turn out readable,
-and a file without it is not a packed file.
+Layout: the images' pixels (``[N, H, W, C]`` uint8, or one picture of its own size after the other), the labels, the sizes
+where they differ, a manifest in JSON, its length (8 bytes, little endian), and :data:`MAGIC`. The manifest stands last, so that
+a file can be written without knowing how many images will turn out readable, and a file without it is not a packed file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +21,36 @@ MAGIC = b"GANPACK1"
 _TAIL = struct.Struct("<Q8s")
 
 
+class WholePixels:
+    """Pictures of differing sizes, one after the other in memory or in a mapped file; indexed like an array of them.
+
+    Args:
+        flat: all their values, uint8.
+        sizes: ``[N, 2]``, height and width of each.
+        channels: of all of them.
+    """
+
+    def __init__(self, flat: np.ndarray, sizes: np.ndarray, channels: int) -> None:
+        self._flat, self.sizes, self.channels = flat, sizes, channels
+        self._starts = [0, *accumulate((sizes.prod(1, dtype=np.int64) * channels).tolist())]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """``[H, W, C]``."""
+        height, width = self.sizes[number]
+        return self._flat[self._starts[number] : self._starts[number + 1]].reshape(height, width, self.channels)
+
+    @property
+    def nbytes(self) -> int:
+        return self._starts[-1]
+
+    def in_memory(self) -> WholePixels:
+        """A copy that needs no file."""
+        return WholePixels(np.array(self._flat), self.sizes, self.channels)
+
+
 @dataclass(frozen=True)
 class Packed:
     """An open packed file.
@@ -27,13 +58,13 @@ class Packed:
     Attributes:
         path: the file.
         manifest: source, count, size, channels, classes, checksum and the like.
-        pixels: ``[N, H, W, C]`` uint8, mapped from the file and read-only.
+        pixels: ``[N, H, W, C]`` uint8, or pictures of their own sizes; mapped from the file and read-only.
         labels: ``[N]`` int64 or ``[N, A]`` uint8, in memory, or None.
     """
 
     path: Path
     manifest: dict[str, Any]
-    pixels: np.ndarray
+    pixels: np.ndarray | WholePixels
     labels: np.ndarray | None
 
     @classmethod
@@ -45,14 +76,16 @@ class Packed:
         """
         with path.open("rb") as handle:  # one handle: another process may replace the file meanwhile
             manifest, end = _read_manifest(handle, path)
+            sizes, end = _read_sizes(handle, manifest.get("sizes"), end)
             shape = (manifest["count"], manifest["size"], manifest["size"], manifest["channels"])
-            pixels_size = int(np.prod(shape, dtype=np.int64))
-            labels = _read_labels(handle, manifest["labels"], pixels_size, end)
-            if end != pixels_size + (0 if labels is None else labels.nbytes):
+            of_all = np.prod(shape, dtype=np.int64) if sizes is None else (sizes.prod(1, dtype=np.int64) * shape[3]).sum()
+            labels = _read_labels(handle, manifest["labels"], int(of_all), end)
+            if end != of_all + (0 if labels is None else labels.nbytes):
                 raise ValueError(
                     f"{path} is damaged: its parts don't have the sizes its manifest tells; remove it, it is made anew"
                 )
-            return cls(path, manifest, np.memmap(handle, dtype=np.uint8, mode="r", shape=shape), labels)
+            flat = np.memmap(handle, dtype=np.uint8, mode="r", shape=(int(of_all),))
+            return cls(path, manifest, flat.reshape(shape) if sizes is None else WholePixels(flat, sizes, shape[3]), labels)
 
     def checksum(self) -> int:
         """CRC-32 of the pixels as they are now, to be held against ``manifest["crc32"]``.
@@ -67,6 +100,14 @@ class Packed:
         return crc
 
 
+def _read_sizes(handle: BinaryIO, described: dict[str, Any] | None, end: int) -> tuple[np.ndarray | None, int]:
+    """The table of sizes that ends at ``end``, and where it begins; None where all are of one size."""
+    if described is None:
+        return None, end
+    length = int(np.prod(described["shape"])) * np.dtype(described["dtype"]).itemsize
+    return _read_labels(handle, described, max(0, end - length), end), end - length
+
+
 def _read_labels(handle: BinaryIO, described: dict[str, Any] | None, start: int, end: int) -> np.ndarray | None:
     """What stands between ``start`` and ``end``, or None where the manifest knows of no labels."""
     if described is None or start >= end:
@@ -78,12 +119,14 @@ def _read_labels(handle: BinaryIO, described: dict[str, Any] | None, start: int,
     return np.frombuffer(data, dtype=kind).reshape(shape) if len(data) == count * kind.itemsize else None
 
 
-def write_tail(handle: BinaryIO, labels: np.ndarray | None, manifest: dict[str, Any]) -> None:
-    """Complete a file whose pixels are written: labels, manifest, length, magic."""
-    described = None if labels is None else {"dtype": labels.dtype.str, "shape": list(labels.shape)}
-    if labels is not None:
-        handle.write(np.ascontiguousarray(labels).tobytes())
-    text = json.dumps({**manifest, "labels": described}).encode("utf-8")
+def write_tail(handle: BinaryIO, labels: np.ndarray | None, sizes: np.ndarray | None, manifest: dict[str, Any]) -> None:
+    """Complete a file whose pixels are written: labels, sizes, manifest, length, magic."""
+    described: dict[str, Any] = {}
+    for name, array in (("labels", labels), ("sizes", sizes)):
+        described[name] = None if array is None else {"dtype": array.dtype.str, "shape": list(array.shape)}
+        if array is not None:
+            handle.write(np.ascontiguousarray(array).tobytes())
+    text = json.dumps({**manifest, **described}).encode("utf-8")
     handle.write(text + _TAIL.pack(len(text), MAGIC))
 
 

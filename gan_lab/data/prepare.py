@@ -44,11 +44,15 @@ class Journal:
         following: number of the next picture.
         bad: pictures that could not be read, by number, and why.
         crc: checksum of the pixels written so far.
+        written: bytes of them.
+        sizes: height and width of each written picture, where each has its own.
     """
 
     following: int = 0
     bad: dict[int, str] = field(default_factory=dict)
     crc: int = 0
+    written: int = 0
+    sizes: list[list[int]] = field(default_factory=list)
 
     @property
     def kept(self) -> int:
@@ -60,13 +64,21 @@ class Journal:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["same"] == same:
-                return cls(stored["following"], {int(n): why for n, why in stored["bad"].items()}, stored["crc"])
+                bad = {int(n): why for n, why in stored["bad"].items()}
+                return cls(stored["following"], bad, stored["crc"], stored["written"], stored["sizes"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # none there, or not to be trusted: from the beginning then
         return cls()
 
     def write(self, path: Path, same: str) -> None:
-        write_atomically(path, json.dumps({"same": same, "following": self.following, "bad": self.bad, "crc": self.crc}))
+        write_atomically(path, json.dumps({"same": same, **vars(self)}))
+
+    def after(self, following: int, pixels: np.ndarray, bad: dict[int, str]) -> Journal:
+        """When a slice is written, too."""
+        if pixels.ndim == 3:
+            self.sizes.append(list(pixels.shape[:2]))
+        crc = zlib.crc32(pixels.data, self.crc)
+        return Journal(following, self.bad | bad, crc, self.written + pixels.nbytes, self.sizes)
 
 
 def prepare(
@@ -129,16 +141,15 @@ def _pack(
 ) -> None:
     part, notes = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
     same = json.dumps([len(pictures), about, shape.__dict__], sort_keys=True)
-    bytes_of_one = shape.size**2 * shape.channels
     journal = Journal.read(notes, same) if part.exists() else Journal()
-    if journal.following and part.stat().st_size < journal.kept * bytes_of_one:
+    if journal.following and part.stat().st_size < journal.written:
         journal = Journal()  # the system lost what had been written
     if any(_is_readable(pictures, shape, number) for number in journal.bad):
         journal = Journal()  # somebody has mended them
     noted = time.monotonic()
     try:
         with _told(path), part.open("r+b" if journal.following else "wb") as handle:
-            handle.truncate(journal.kept * bytes_of_one)
+            handle.truncate(journal.written)
             handle.seek(0, 2)
             for written in _written(handle, pictures, shape, journal, max_bad, workers):
                 journal = written
@@ -186,7 +197,7 @@ def _written(
     """Write slice after slice, in order, and yield the journal after each."""
     for following, pixels, bad in decoded(pictures, shape, journal.following, workers):
         handle.write(pixels.data)
-        journal = Journal(following, journal.bad | bad, zlib.crc32(pixels.data, journal.crc))
+        journal = journal.after(following, pixels, bad)
         if len(journal.bad) > max_bad * len(pictures):
             share = len(journal.bad) / len(pictures) + 0.005
             raise Unreadable(
@@ -219,7 +230,8 @@ def _finish(handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal
         "bad": {pictures.name(number): why for number, why in journal.bad.items()},
         "tool": f"gan_lab {gan_lab.__version__}",
     }
-    write_tail(handle, None if pictures.labels is None else pictures.labels[kept], manifest)
+    sizes = np.array(journal.sizes, dtype=np.int32).reshape(-1, 2) if shape.is_whole else None
+    write_tail(handle, None if pictures.labels is None else pictures.labels[kept], sizes, manifest)
     handle.flush()
     os.fsync(handle.fileno())
 

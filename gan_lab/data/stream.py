@@ -17,11 +17,13 @@ LAST = ("drop", "wrap")
 class Batch(NamedTuple):
     """Images and their labels, on the device.
 
-    ``real``: ``[N, C, H, W]`` in [-1, 1], float32 or the stream's type; ``labels``: ``[N]`` int64, ``[N, A]`` uint8, or None.
+    ``real``: ``[N, C, H, W]`` in [-1, 1], float32 or the stream's type; ``labels``: ``[N]`` int64, ``[N, A]`` uint8, or None;
+    ``low``: the reals made smaller, ``[N, C, h, w]`` like them, where the generator is to make them large again.
     """
 
     real: Tensor
     labels: Tensor | None
+    low: Tensor | None = None
 
     def at(self, size: int) -> Batch:
         """The same images at a lower resolution, by the mean of each box of pixels (as ProGAN lowers its reals).
@@ -32,7 +34,7 @@ class Batch(NamedTuple):
         factor, rest = divmod(self.real.shape[-1], size)
         if rest or factor < 1:
             raise ValueError(f"{self.real.shape[-1]} pixels can't be averaged to {size}: it must be a divisor")
-        return self if factor == 1 else Batch(avg_pool2d(self.real, factor), self.labels)
+        return self if factor == 1 else self._replace(real=avg_pool2d(self.real, factor))
 
 
 class Stream:
@@ -69,19 +71,23 @@ class Stream:
         part: Callable[[int], slice] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if batch_size > len(data):
-            raise ValueError(f"batch_size={batch_size} is larger than the data set, which has {len(data)} images")
+        self.data = data
+        if batch_size > len(self):
+            raise ValueError(f"batch_size={batch_size} is larger than the data set, which has {len(self)} images")
         if last not in LAST:
             raise ValueError(f"dataset.last={last}: must be one of {', '.join(LAST)}")
-        self.data = data
         self.batch_size = batch_size
-        self.images_per_epoch = len(data) if last == "wrap" else len(data) // batch_size * batch_size
+        self.images_per_epoch = len(self) if last == "wrap" else len(self) // batch_size * batch_size
         self._seed = seed
         self._device = device
         self._memory_format = memory_format
         self._mirror = mirror
         self._part = part or slice
         self._dtype = dtype
+
+    def __len__(self) -> int:
+        """Images of an epoch, before any are left out."""
+        return len(self.data)
 
     def batches(self, images: int = 0, size_at: Callable[[int], int] | None = None) -> Iterator[Batch]:
         """All batches that come after ``images`` images, without end.
@@ -117,14 +123,20 @@ class Stream:
             offset, images = offset + size, images + size
 
     def _gather(self, which: Tensor, mirrored: Tensor) -> Batch:
-        pixels, labels = self.data.images(which), self.data.labels_of(which)
-        if self._device.type == "cuda":
-            pixels, labels = pixels.pin_memory(), None if labels is None else labels.pin_memory()
-        real = to_unit(pixels.to(self._device, non_blocking=True), self._dtype).contiguous(memory_format=self._memory_format)
+        labels = self.data.labels_of(which)
+        real = self._placed(self.data.images(which))
         if self._mirror:
             flip = mirrored.to(self._device, non_blocking=True)[:, None, None, None]
             real = torch.where(flip, real.flip(3), real)
-        return Batch(real, None if labels is None else labels.to(self._device, non_blocking=True))
+        return Batch(real, None if labels is None else self._moved(labels))
+
+    def _placed(self, pixels: Tensor) -> Tensor:
+        """uint8 ``[N, C, H, W]`` as the networks take them, on the device."""
+        return to_unit(self._moved(pixels), self._dtype).contiguous(memory_format=self._memory_format)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        pinned = tensor.pin_memory() if self._device.type == "cuda" else tensor
+        return pinned.to(self._device, non_blocking=True)
 
 
 def _one_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from gan_lab.build import build_source, load_data
 from gan_lab.config import instantiate
 from gan_lab.data.images import ImageSet
 from gan_lab.data.sources import Source
+from gan_lab.datasets import build_source, load_data
 from gan_lab.metrics.networks import Domain
 from gan_lab.metrics.networks.classifier import Classifier, OfDomain
 from gan_lab.metrics.networks.fit import Recipe, fit

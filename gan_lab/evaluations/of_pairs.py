@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -11,15 +10,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gan_lab.config import instantiate
 from gan_lab.data.decode import GREY, whole
 from gan_lab.data.pictures import Pictures
 from gan_lab.evaluations import records
 from gan_lab.evaluations.of_folders import list_pictures
-from gan_lab.metrics.pairs import PairMetric
+from gan_lab.tasks.super_resolution import build_pair_metrics
 from gan_lab.tracking.console import STDOUT, progress_of
-
-log = logging.getLogger(__name__)
 
 
 def evaluate_pairs(cfg: DictConfig) -> None:
@@ -30,7 +26,8 @@ def evaluate_pairs(cfg: DictConfig) -> None:
     if len(fakes) != len(reals):
         raise ValueError(f"fakes={cfg.fakes} has {len(fakes)} images and reals={cfg.reals} {len(reals)}: pairs need as many")
     matches = pairing(_stems(fakes), _stems(reals))
-    metrics = _metrics(cfg)
+    border = cfg.evaluation.border or 0
+    metrics = build_pair_metrics(cfg, border)
     found: dict[str, list[float]] = {}
     with progress_of("pairs", "images") as progress:
         for number, (fake, real) in enumerate(_pairs(fakes, reals, matches)):
@@ -41,29 +38,15 @@ def evaluate_pairs(cfg: DictConfig) -> None:
     scores = {name: float(np.mean(values)) for name, values in found.items()}
     names = [f"{fakes.name(a)} | {reals.name(b)}" for a, b in matches]
     details = {pair: {name: values[n] for name, values in found.items()} for n, pair in enumerate(names)}
-    protocol = {"protocol": "pairs", "pairs": len(fakes), "border": cfg.evaluation.border, "mean": "over the pairs' scores"}
+    protocol = {"protocol": "pairs", "pairs": len(fakes), "border": border, "mean": "over the pairs' scores"}
     results = {"pairs": {"protocol": protocol, "scores": scores, "details": details}}
-    STDOUT.print(f"\n{len(fakes)} pairs, {cfg.evaluation.border} pixels left out along each edge")
+    STDOUT.print(f"\n{len(fakes)} pairs, {border} pixels left out along each edge")
     STDOUT.print(records.table({"mean": scores}))
     if cfg.out:
         records.append(
             Path(cfg.out).expanduser(),
             [records.stamped({"fakes": str(cfg.fakes), "reals": str(cfg.reals), "results": results})],
         )
-
-
-def _metrics(cfg: DictConfig) -> dict[str, PairMetric]:
-    metrics = {}
-    for name, node in cfg.evaluation.pairs.items():
-        if node is None:
-            continue
-        try:
-            metrics[str(name)] = instantiate(node, f"evaluation.pairs.{name}")
-        except ValueError as error:
-            if name != "lpips":
-                raise
-            log.warning("%s is left out: %s", name, error)
-    return metrics
 
 
 def pairing(fakes: Sequence[str], reals: Sequence[str]) -> list[tuple[int, int]]:

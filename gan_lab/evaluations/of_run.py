@@ -8,13 +8,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gan_lab.build import build_source, load_data, suite_of
 from gan_lab.directory import RunDirectory
 from gan_lab.evaluations import records
 from gan_lab.evaluations.nearest import save_nearest
+from gan_lab.metrics.paired import PairSuite
 from gan_lab.metrics.reference import Progress
 from gan_lab.metrics.suite import Result, Suite
 from gan_lab.run import Run
+from gan_lab.tasks import Task, task_of
+from gan_lab.tasks.super_resolution import SuperResolution
 from gan_lab.tracking.console import STDOUT, progress_of
 
 log = logging.getLogger(__name__)
@@ -28,13 +30,10 @@ def evaluate_run(cfg: DictConfig) -> None:
     directory = RunDirectory.find(cfg.run)
     path = Path(cfg.out).expanduser() if cfg.out else directory.scores
     records.claim(path)
-    if cfg.evaluation.get("pairs"):
-        raise ValueError("evaluation=pairs is of folders: fakes=... reals=...")
     runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints or [], cfg.device)
-    source = build_source(cfg)
-    suite = suite_of(cfg, source, load_data(source))
+    suite = _suite(cfg, task_of(cfg))
     if not suite.measures:
-        raise ValueError("evaluation=none measures nothing; evaluation=fast or evaluation=full do")
+        raise ValueError("evaluation=none measures nothing; evaluation=fast, full or, of super-resolution, pairs do")
     with progress_of("real images", "images") as progress:
         suite.prepare(next(iter(runs.values())).device, progress)
     found = []
@@ -42,16 +41,26 @@ def evaluate_run(cfg: DictConfig) -> None:
         with progress_of(f"fakes of {which}", "images") as progress:
             results = _measure(suite, run, progress)
         found.append(records.record({"checkpoint": which, "images": run.images_seen}, results))
-        save_nearest(suite.measures[0], results[0].fakes, directory.samples / f"nearest-{which}.png")
+        if isinstance(suite, Suite) and results[0].fakes is not None:
+            save_nearest(suite.measures[0], results[0].fakes, directory.samples / f"nearest-{which}.png")
     records.show({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in found})
     records.append(path, found)
     STDOUT.print(f"\n{path}")
 
 
+def _suite(cfg: DictConfig, task: Task) -> Suite | PairSuite:
+    """What is measured; of super-resolution on ``reals`` if they are given, else on what the run was measured on."""
+    if cfg.reals is None:
+        return task.training_suite() if isinstance(task, SuperResolution) else task.suite()
+    if not isinstance(task, SuperResolution):
+        raise ValueError("reals=... goes with fakes=..., or with a run that enlarges pictures; this one draws from latents")
+    return task.suite(task.pictures_of(cfg.reals))
+
+
 def _open(directory: RunDirectory, wanted: Sequence[str], device: str) -> dict[str, Run]:
     """The checkpoints by name; one that is the same as another is left out."""
     if not wanted:
-        raise ValueError("checkpoints=[]: name last, best or both")
+        raise ValueError("checkpoints=[]: name last, best, pretrained or several of them")
     runs: dict[str, Run] = {}
     for which in wanted:
         if which == "best" and len(wanted) > 1 and not directory.checkpoint("best").is_file():
@@ -66,8 +75,10 @@ def _open(directory: RunDirectory, wanted: Sequence[str], device: str) -> dict[s
     return runs
 
 
-def _measure(suite: Suite, run: Run, progress: Progress) -> list[Result]:
+def _measure(suite: Suite | PairSuite, run: Run, progress: Progress) -> list[Result]:
     """Protocols with running statistics first: measuring standing ones replaces them."""
+    if isinstance(suite, PairSuite):
+        return suite(run.enlarge, progress, details=True)
     results: dict[str, Result] = {}
     for kind in ("running", "standing"):
         if not (part := suite.only(kind)).measures:

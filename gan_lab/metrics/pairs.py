@@ -18,7 +18,8 @@ from torch.nn.functional import conv2d
 
 from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.base import as_colour
-from gan_lab.metrics.structure import LEVELS, ssim
+from gan_lab.metrics.perception import Perception
+from gan_lab.metrics.structure import LEVELS, WINDOW, ssim
 
 LUMA = (65.481, 128.553, 24.966)
 """Of red, green and blue in [0, 1], with 16 added to their sum: ITU-R BT.601, [16, 235]."""
@@ -27,7 +28,15 @@ BLOCK_VALUES = 2**22
 
 
 class PairMetric(ABC):
-    """A comparison of images with what they should have been."""
+    """A comparison of images with what they should have been.
+
+    Attributes:
+        headline: the one of its scores that may stand for a run, lower being better; None if it has none such.
+        smallest: pixels across that images must have.
+    """
+
+    headline: str | None = None
+    smallest: int = 1
 
     def __call__(self, fakes: Tensor, reals: Tensor) -> dict[str, float]:
         """Means over all pairs.
@@ -46,9 +55,18 @@ class PairMetric(ABC):
     def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         """``[N]`` of each score."""
 
+    def settings(self) -> str:
+        """The numbers it was made with, for the record."""
+        numbers = {name.lstrip("_"): value for name, value in vars(self).items() if name.startswith("_")}
+        return ", ".join(f"{name}={value}" for name, value in numbers.items()) or "as published"
+
+    def to(self, device: torch.device) -> None:  # noqa: B027 - most have no network
+        """Compute there from here on."""
+
 
 class Psnr(PairMetric):
-    """``psnr``: decibels, ``10 log10(255^2 / e)`` with e the mean squared error of all values; ``psnr_y`` of the luma.
+    """``psnr``: decibels, ``10 log10(255^2 / e)`` with e the mean squared error of all values; ``psnr_y`` of the luma; and
+    ``rmse_y``, the root of that error, in levels: lower where the picture is better, as scores are that runs are judged by.
 
     The mean is over the images' decibels, as BasicSR takes it. Of identical images the logarithm is infinite, which no mean and
     no JSON survives: an error counts as at least that of one level in one value of the image, the smallest that uint8 images
@@ -60,11 +78,15 @@ class Psnr(PairMetric):
         border: pixels left out along each edge; by custom the scale of a super-resolution.
     """
 
+    headline = "rmse_y"
+
     def __init__(self, border: int) -> None:
         self._border = _checked(border)
+        self.smallest = 2 * border + 1
 
     def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
-        return _in_colour_and_luma("psnr", psnr, fakes, reals, self._border)
+        scores = _in_colour_and_luma("psnr", psnr, fakes, reals, self._border)
+        return {**scores, "rmse_y": LEVELS / 10 ** (scores["psnr_y"] / 20)}
 
 
 class Ssim(PairMetric):
@@ -76,6 +98,7 @@ class Ssim(PairMetric):
 
     def __init__(self, border: int) -> None:
         self._border = _checked(border)
+        self.smallest = 2 * border + WINDOW
 
     def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         return _in_colour_and_luma("ssim", ssim, fakes, reals, self._border)
@@ -161,14 +184,52 @@ class Lpips(PairMetric):
         kind = KINDS[network]
         files = _published(Path(folder).expanduser(), network, kind)
         self._network = PerceptualDistance(kind, *map(weights.load_state, files)).to(device)
-        self._name, self._smallest, self._device = "lpips" if network == "alex" else f"lpips_{network}", kind.smallest, device
+        self.headline = self._name = "lpips" if network == "alex" else f"lpips_{network}"
+        self.smallest, self._device = kind.smallest, device
+
+    def settings(self) -> str:
+        return "version 0.1"
+
+    def to(self, device: torch.device) -> None:
+        self._network.to(device)
+        self._device = device
 
     @torch.no_grad()
     def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
-        if min(fakes.shape[2:]) < self._smallest:
+        if min(fakes.shape[2:]) < self.smallest:
             side = "x".join(map(str, fakes.shape[2:]))
-            raise ValueError(f"{self._name} takes images of at least {self._smallest} pixels across, not {side}")
+            raise ValueError(f"{self._name} takes images of at least {self.smallest} pixels across, not {side}")
         return {self._name: self._network(fakes.to(self._device), reals.to(self._device)).cpu()}
+
+
+class Perceptual(PairMetric):
+    """``perceptual_<network>``: LPIPS without its learnt weights of channels, in a network that needs no download.
+
+    At each place of each layer the directions of both images' activations are compared (Zhang et al. 2018, eq. 1 with w = 1):
+    their squared distance, 0 to 4, the mean over places, the sum over layers. It compares only with itself.
+
+    Args:
+        network: images in [-1, 1] to a list of maps; see :mod:`gan_lab.metrics.perception`.
+    """
+
+    def __init__(self, network: Perception) -> None:
+        self._network, self.smallest = network, network.smallest
+        self.headline = f"perceptual_{network.name}"
+
+    def to(self, device: torch.device) -> None:
+        self._network.to(device)
+
+    def settings(self) -> str:
+        return f"{self._network.name}, layers of {self._network.description}"
+
+    @torch.no_grad()
+    def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
+        device = next(self._network.parameters()).device
+        sides = [self._network(side.to(device).float().div(LEVELS / 2).sub(1)) for side in (fakes, reals)]
+        total = torch.zeros(len(fakes), device=device)
+        for x, y in zip(*sides, strict=True):
+            total += (_direction(x) - _direction(y)).square().sum(1).mean((1, 2))
+        return {str(self.headline): total.cpu()}
 
 
 class PerceptualDistance(nn.Module):
@@ -209,7 +270,12 @@ class PerceptualDistance(nn.Module):
         for number, layer in enumerate(self.layers[: self._taps[-1] + 1]):
             x = layer(x)
             if number in self._taps:
-                yield x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
+                yield _direction(x)
+
+
+def _direction(maps: Tensor) -> Tensor:
+    """Of length 1 at each place."""
+    return maps / (maps.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
 def _published(folder: Path, network: str, kind: _Kind) -> list[Path]:

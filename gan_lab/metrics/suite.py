@@ -38,7 +38,9 @@ class Processes(Interface):
     def collect(self, thing: Any) -> list[Any]: ...
 
 
-class _Single:
+class Single:
+    """This process alone."""
+
     rank, count, leads = 0, 1, True
 
     def collect(self, thing: Any) -> list[Any]:
@@ -58,14 +60,14 @@ class Result:
         scores: by name.
         protocol: the record of how they were taken; see :func:`gan_lab.metrics.protocol.differences`.
         details: tables behind the scores.
-        fakes: what the scores were computed of.
+        fakes: what the scores were computed of, where it is kept.
     """
 
     name: str
     scores: dict[str, float]
     protocol: dict[str, Any]
     details: dict[str, dict[str, float]]
-    fakes: Sample
+    fakes: Sample | None
 
 
 class Measure:
@@ -227,7 +229,7 @@ class Suite:
         generate: Generate,
         progress: Progress = silent,
         details: bool = False,
-        ranks: Processes = _Single(),  # noqa: B008 - has no state
+        ranks: Processes = Single(),  # noqa: B008 - has no state
     ) -> list[Result]:
         """Generate and measure, and with ``details`` fill in the tables too.
 
@@ -257,10 +259,19 @@ class Suite:
             return []
         return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
 
+    def of(self, maker: Any, progress: Progress = silent, ranks: Processes = Single()) -> list[Result]:  # noqa: B008
+        """What a sampler or a run, which can :attr:`draw`, is worth."""
+        return self(maker.draw, progress, ranks=ranks)
+
     def record(self) -> dict[str, Any]:
         """How the run's score is taken; empty if there is none."""
         first = self.measures[0] if self.measures else None
         return {} if first is None else first.record(first.protocol.num_fakes, self.batch_size, self._seed)
+
+    def told(self) -> str:
+        """The score and how it is taken, in words."""
+        taken = self.record()
+        return f"{self.score_name}: {taken['fakes']:,} fakes against {taken['reals']}, {taken['features']}"
 
     def flat(self, results: Sequence[Result]) -> dict[str, float]:
         """All scores in one dictionary; those of further protocols are called ``<protocol>/<score>``."""

@@ -14,7 +14,8 @@ from gan_lab.models.layers import at_least_single
 class Judgement(NamedTuple):
     """What a discriminator says of a batch of images.
 
-    ``logits``: ``[N]``, at least float32, before any sigmoid; ``features``: ``[N, F]``, what they were read from;
+    ``logits``: ``[N]``, or ``[N, H, W]`` of one that judges each pixel, at least float32, before any sigmoid; ``features``:
+    ``[N, F]``, what they were read from;
     ``class_logits``: ``[N, K]`` of an auxiliary classifier, else None.
     """
 
@@ -29,6 +30,8 @@ class Judgement(NamedTuple):
 
 class Generator(nn.Module, ABC):
     """Latents ``[N, latent_size]``, and labels ``[N, K]`` if it is conditional, to images ``[N, C, H, W]`` in about [-1, 1].
+
+    Those that enlarge pictures are given these instead: :class:`gan_lab.models.upscaler.Upscaler`.
 
     Labels are 0 and 1: one of K classes, or any number of K attributes.
 

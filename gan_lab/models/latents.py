@@ -40,6 +40,18 @@ class NormalLatents:
         return torch.randn(count, self.size, generator=generator, device=generator.device).to(device)
 
 
+class NoLatents:
+    """A generator that is given pictures draws nothing."""
+
+    size = 0
+
+    def draw(
+        self, count: int, device: torch.device, generator: torch.Generator | None = None, truncation: float | None = None
+    ) -> Tensor:
+        """Raise ValueError: there is nothing to draw from."""
+        raise ValueError("this generator enlarges pictures: give it some by input=...")
+
+
 def _truncated(count: int, size: int, bound: float, generator: torch.Generator | None) -> Tensor:
     if not 0 < bound < math.inf:
         raise ValueError(f"truncation={bound}: must be positive and finite")

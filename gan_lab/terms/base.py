@@ -13,7 +13,7 @@ class JudgementView(Protocol):
 
     @property
     def logits(self) -> Tensor:
-        """``[N]``, at least float32, before any sigmoid."""
+        """``[N]``, or ``[N, H, W]`` of a judge of each pixel, at least float32, before any sigmoid."""
 
     @property
     def features(self) -> Tensor:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from gan_lab.terms.base import JudgementView, RoundView, Term
@@ -18,6 +22,71 @@ class FeatureMatching(Term):
     def __call__(self, round: RoundView) -> Tensor:
         real, fake = (_mean(judgement.features) for judgement in (round.real_judgement, round.fake_judgement))
         return (real - fake).square().mean()
+
+
+class PairTerm(Term):
+    """A distance of each fake from the very image it should have been, as super-resolution knows it."""
+
+    @abstractmethod
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        """The mean over a batch, of images ``[N, C, H, W]`` in [-1, 1]."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return self.distance(round.fake, round.real)
+
+
+class PixelL1(PairTerm):
+    """Mean absolute error of values in [0, 1]."""
+
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        return (fake - real).abs().mean() / 2
+
+
+class PixelL2(PairTerm):
+    """Mean squared error of values in [0, 1], whose minimum has the highest PSNR (Ledig et al. 2017, eq. 4)."""
+
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        return (fake - real).square().mean() / 4
+
+
+class Charbonnier(PairTerm):
+    """``mean(sqrt(e^2 + eps^2))`` of errors of values in [0, 1]: L1 that is smooth at 0 (Lai et al. 2017, LapSRN, eq. 3).
+
+    Args:
+        eps: where it bends; 0.001 in the paper.
+        weight, every: of :class:`Term`.
+    """
+
+    def __init__(self, eps: float, weight: float = 1.0, every: int = 1) -> None:
+        super().__init__(weight, every)
+        if not eps > 0:
+            raise ValueError(f"charbonnier: {eps=} must be positive")
+        self._square = eps**2
+
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        return (((fake - real) / 2).square() + self._square).sqrt().mean()
+
+
+class Perceptual(PairTerm):
+    """Mean absolute difference of a network's maps, summed over its layers (Johnson et al. 2016; L1 as ESRGAN has it).
+
+    Args:
+        network: images in [-1, 1] to a list of maps; see :mod:`gan_lab.metrics.perception`.
+        weight, every: of :class:`Term`.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Any], weight: float = 1.0, every: int = 1) -> None:
+        super().__init__(weight, every)
+        self._network = network
+        self._device: torch.device | None = None
+
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        if self._device != real.device and isinstance(self._network, nn.Module):
+            self._network.to(real.device)
+            self._device = real.device
+        with torch.no_grad():
+            wanted = self._network(real)
+        return torch.stack([_mean_absolute(a, b) for a, b in zip(self._network(fake), wanted, strict=True)]).sum()
 
 
 class LabelsOfReals(Term):
@@ -40,6 +109,10 @@ class LabelsOfFakes(Term):
 
 def _mean(features: Tensor) -> Tensor:
     return features.mean(0, dtype=torch.promote_types(features.dtype, torch.float32))
+
+
+def _mean_absolute(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs().mean(dtype=torch.promote_types(a.dtype, torch.float32))
 
 
 def _label_loss(round: RoundView, judgement: JudgementView) -> Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 
 from gan_lab.directory import write_atomically
 
-FORMAT = 4
+FORMAT = 5
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

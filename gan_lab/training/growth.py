@@ -39,7 +39,7 @@ class Stage:
         batch = batch.at(self.size)
         if self.alpha == 1.0:
             return batch
-        return Batch(torch.lerp(enlarged(avg_pool2d(batch.real, 2), self.size), batch.real, self.alpha), batch.labels)
+        return batch._replace(real=torch.lerp(enlarged(avg_pool2d(batch.real, 2), self.size), batch.real, self.alpha))
 
 
 class NoGrowth:

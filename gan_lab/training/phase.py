@@ -167,7 +167,7 @@ class Phase:
             yield Round(
                 game,
                 real[part],
-                draws.latents[rows] if handed is None or handed.latents is None else handed.latents,
+                draws.inputs(batch, part, rows) if handed is None or handed.latents is None else handed.latents,
                 None if labels is None else labels[part],
                 generator_turn=generator_turn,
                 needs_gradient_of=needs,

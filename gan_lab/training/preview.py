@@ -1,8 +1,9 @@
-"""Looking at the generator: the same latents again and again."""
+"""Looking at the generator: the same latents, or the same pictures, again and again."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from gan_lab.data.images import ImageSet, grid
 from gan_lab.data.stream import Stream
 from gan_lab.directory import RunDirectory, write_atomically
+from gan_lab.training.growth import enlarged
 
 
 @dataclass
@@ -63,5 +65,38 @@ class Preview:
     def _save(self, images: Tensor, path: Path) -> Path:
         buffer = io.BytesIO()
         grid(images, self.columns, self.scale, rows=self.rows).save(buffer, format="PNG")
+        write_atomically(path, buffer.getvalue())
+        return path
+
+
+COLUMNS = ("small", "bicubic", "generated", "original")
+
+
+@dataclass
+class Comparison(Preview):
+    """Pictures made small, enlarged by interpolation and by the generator, beside the originals; one in a row.
+
+    Attributes:
+        latents: the small ones, ``[N, C, h, w]`` in [-1, 1].
+        low, bicubic, high: uint8 pictures for the other columns.
+    """
+
+    low: Tensor
+    bicubic: Tensor
+    high: Tensor
+
+    def save_samples(self, images: Tensor, images_seen: int) -> Path:
+        """uint8 ``images`` between the others."""
+        low = enlarged(self.low, self.high.shape[-1])
+        cells = torch.stack([low, self.bicubic, images.cpu(), self.high], 1).flatten(0, 1)
+        return super().save_samples(cells, images_seen)
+
+    def save_reals(self, stream: Stream) -> Path:
+        """The originals."""
+        return self._save(self.high, self.directory.reals, None, ())
+
+    def _save(self, images: Tensor, path: Path, columns: int | None = len(COLUMNS), names: Sequence[str] = COLUMNS) -> Path:
+        buffer = io.BytesIO()
+        grid(images, columns, self.scale, columns_named=names).save(buffer, format="PNG")
         write_atomically(path, buffer.getvalue())
         return path

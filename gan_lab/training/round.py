@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.data.augmentation import Augmentation, Augmentations
+from gan_lab.data.stream import Batch
 from gan_lab.models.base import Judgement
 from gan_lab.models.labels import Labels, NoLabels
-from gan_lab.models.latents import NormalLatents
+from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.layers import at_least_single
 from gan_lab.training.ranks import Alone
 
@@ -34,7 +35,7 @@ class Game:
 
     generator: nn.Module
     discriminator: nn.Module
-    latents: NormalLatents
+    latents: NormalLatents | NoLatents
     labels: Labels | NoLabels = field(default_factory=NoLabels)
     augment: Augmentation = field(default_factory=lambda: Augmentations({}))
     random: torch.Generator = field(default_factory=torch.Generator)
@@ -65,6 +66,10 @@ class Draws:
         """``[count, latent_size]``."""
         return self._game.latents.draw(self._count, self._device, self._game.random)
 
+    def inputs(self, batch: Batch, part: slice, rows: slice) -> Tensor:
+        """The generator's: small images of a ``part`` of the batch where there are any, or ``rows`` of the latents."""
+        return self.latents[rows] if batch.low is None else batch.low[part]
+
     @cached_property
     def uniform(self) -> Tensor:
         """``[count]`` in [0, 1)."""
@@ -93,7 +98,7 @@ class Round:
         game: the players.
         real: images ``[N, C, H, W]`` in [-1, 1].
         labels: of the reals, ``[N, K]``; the fakes are made, and judged, under the same. None without conditioning.
-        latents: the generator's input for this turn, ``[N, latent_size]``.
+        latents: the generator's input for this turn, ``[N, latent_size]``, or the small images it is to make large.
         generator_turn: whether fakes carry the generator's graph. In the discriminator's turn they are made without one, and in
             the generator's reals are judged without one.
         needs_gradient_of: images ("real", "fake") that penalties will differentiate with respect to.
@@ -189,10 +194,13 @@ class Round:
     def gradient(self, values: Tensor, images: Tensor) -> Tensor:
         """d ``values`` / d ``images`` for each image, ``[N, C, H, W]`` at least float32, itself differentiable.
 
+        Of several values of an image, one for each pixel, their mean is differentiated.
+
         Under loss scaling the backward pass runs on scaled values, as a float16 gradient would underflow, and the scale is
         taken out in float32 (PyTorch's notes on automatic mixed precision, "gradient penalty").
         """
-        scaled = values.sum() if self._scale is None else values.sum() * self._scale
+        total = values.flatten(1).mean(1).sum() if values.dim() > 1 else values.sum()
+        scaled = total if self._scale is None else total * self._scale
         (gradient,) = torch.autograd.grad(scaled, images, create_graph=True)
         gradient = at_least_single(gradient)
         return gradient if self._scale is None else gradient / self._scale

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from gan_lab.data.images import to_uint8
+from gan_lab.models.upscaler import Upscaler
 from gan_lab.training.ema import HalfLife, NoAverage
 from gan_lab.training.growth import enlarged
 from gan_lab.training.round import Game
+from gan_lab.training.tiling import enlarged_in_tiles
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,16 @@ class Sampler:
             return replace(self, average=NoAverage(copy.deepcopy(generator).requires_grad_(False)))
 
     def generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """uint8 images ``[N, C, size, size]``."""
+        """uint8 images ``[N, C, size, size]``; of pictures instead of latents as large as they become."""
         with self.average.sampling() as generator:
-            return enlarged(to_uint8(generator(latents, labels)), self.size)
+            images = to_uint8(generator(latents, labels))
+        return enlarged(images, max(self.size, images.shape[-1]))
+
+    def enlarge(self, picture: Tensor) -> Tensor:
+        """A uint8 picture ``[C, h, w]`` of any size, ``scale`` times as large, on the CPU."""
+        with self.average.sampling() as generator:
+            assert isinstance(generator, Upscaler)
+            return enlarged_in_tiles(generator, picture, self.device)
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """``count`` images from latents, and labels as frequent as in the data, drawn with ``random``.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gan_lab.directory import with_error
+from gan_lab.metrics.paired import PairSuite
 from gan_lab.metrics.protocol import differences
 from gan_lab.metrics.reference import Progress
 from gan_lab.metrics.suite import Suite
@@ -36,7 +37,7 @@ class Scorekeeper:
         outdated: images of a best checkpoint whose score, since a resume, compares with none any more; else None.
     """
 
-    def __init__(self, suite: Suite, max_share: float | None, ranks: Alone | None = None) -> None:
+    def __init__(self, suite: Suite | PairSuite, max_share: float | None, ranks: Alone | None = None) -> None:
         if max_share is not None and not 0 < max_share <= 1:
             raise ValueError(f"evaluation.max_share={max_share}: a share of the training time, above 0 and at most 1")
         self.suite = suite
@@ -65,7 +66,7 @@ class Scorekeeper:
         if not self.suite.measures:
             return {}
         start = time.perf_counter()
-        results = self.suite(sampler.draw, progress, ranks=self._ranks)
+        results = self.suite.of(sampler, progress, self._ranks)
         protocols = {result.name: result.protocol for result in results}
         took = time.perf_counter() - start
         scores, protocols, self._last = self._ranks.share((self.suite.flat(results), protocols, took))

@@ -23,7 +23,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "generator": trainer.game.generator.state_dict(),
         "discriminator": trainer.game.discriminator.state_dict(),
         "average": trainer.average.state_dict(),
-        "phases": {phase.name: phase.state_dict() for phase in trainer.phases},
+        "phases": {phase.name: phase.state_dict() for phase in trainer.every_phase},
         "preview": {"latents": trainer.preview.latents, "labels": trainer.preview.labels},
         "labels": trainer.game.labels.state_dict(),
         "augment": trainer.game.augment.state_dict(),
@@ -53,7 +53,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     trainer.game.generator.load_state_dict(state["generator"])
     trainer.game.discriminator.load_state_dict(state["discriminator"])
     trainer.average.load_state_dict(state["average"])
-    for phase in trainer.phases:
+    for phase in trainer.every_phase:
         phase.load_state_dict(state["phases"][phase.name])
     trainer.game.augment.load_state_dict(state["augment"])
     trainer.preview.latents = state["preview"]["latents"].to(trainer.device)

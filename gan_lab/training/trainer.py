@@ -26,6 +26,7 @@ from gan_lab.training.interruption import Interruption
 from gan_lab.training.meter import Meter
 from gan_lab.training.overfitting import HeldOut, NothingHeldOut
 from gan_lab.training.phase import Phase
+from gan_lab.training.pretraining import Pretraining
 from gan_lab.training.preview import Preview
 from gan_lab.training.ranks import Alone
 from gan_lab.training.round import Game, Handed
@@ -78,6 +79,7 @@ class Trainer:
     device: torch.device
     cadences: Cadences
     total_images: int
+    pretraining: Pretraining = field(default_factory=Pretraining)
     ranks: Alone = field(default_factory=Alone)
     images: int = 0
     iteration: int = 0
@@ -147,11 +149,12 @@ class Trainer:
 
     def step(self, batch: Batch) -> None:
         """The networks grow; each player whose turn it is moves once; the average follows; what falls due is done."""
-        progress = self.images / self.total_images
+        progress = self.pretraining.progress(self.images, self.total_images)
         stage = self.enter(self.growth.at(self.images))
         batch = stage.show(batch)
         self.game.augment.set_progress(progress)
-        due = [phase for phase in self.phases if phase.due(self.iteration)]
+        phases = self.pretraining.phases if self.pretraining.going_on(self.images) else self.phases
+        due = [phase for phase in phases if phase.due(self.iteration)]
         handed = Handed() if self.game.reuses_fakes and len(due) == len(self.phases) else None
         for phase in due:
             phase.set_rate(self.schedule(progress) * stage.rate)
@@ -160,6 +163,8 @@ class Trainer:
         self.iteration += 1
         self.average.update(self.images, self.images - before)
         self.tracker.progress(self.images)
+        if self.pretraining.ends_between(before, self.images):
+            self._save("pretrained")
         if actions := self.events.due(before, self.images):
             with self.stopwatch.resting():
                 for action in actions:
@@ -175,6 +180,11 @@ class Trainer:
                 phase.forget()
         self.stage = stage
         return stage
+
+    @property
+    def every_phase(self) -> list[Phase]:
+        """Those of both stages."""
+        return [*self.pretraining.phases, *self.phases]
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return self.game.generator, self.game.discriminator, self.average.network
@@ -212,7 +222,7 @@ class Trainer:
         figures = self.meter.read(self.ranks)
         images, seconds = self.images - self._logged[0], self.stopwatch.seconds - self._logged[1]
         self._logged = (self.images, self.stopwatch.seconds)
-        for phase in self.phases:
+        for phase in self.pretraining.phases if self.pretraining.going_on(self.images - 1) else self.phases:
             figures |= phase.settings()
         figures |= self.growth.figures(self.stage)
         if images and seconds:
@@ -220,7 +230,7 @@ class Trainer:
             figures["time/epoch"] = seconds / images * self.stream.images_per_epoch
         figures["memory/peak_mib"] = peak_memory(self.device)
         self._record(figures)
-        if broken := [phase.name for phase in self.phases if phase.is_broken(figures)]:
+        if broken := [phase.name for phase in self.every_phase if phase.is_broken(figures)]:
             raise Diverged(f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images")
 
     def _score_untrained(self) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.data.decode import FITS
+from gan_lab.data.decode import FITS, WHOLE
 from gan_lab.data.decoding import Shape
 from gan_lab.data.images import ImageSet
-from gan_lab.data.packed import Packed
+from gan_lab.data.packed import Packed, WholePixels
 from gan_lab.data.pictures import Pictures
 from gan_lab.data.prepare import Progress, prepare
 
@@ -33,9 +33,9 @@ class Source(ABC):
     Args:
         name: as in the configuration; for messages and the packed file's name.
         root: folder of all data sets; packed files go to ``packed/`` in it.
-        size: height and width in pixels.
+        size: height and width in pixels, but of whole pictures.
         channels: 1 grey, 3 colour.
-        fit: how an image meets ``size``: ``pad``, ``resize`` or ``crop``.
+        fit: how an image meets ``size``: ``pad``, ``resize`` or ``crop``; ``whole``: it keeps its own size.
         split: which part of it; see :attr:`splits`.
         classes: take only these classes, by name or number; None takes all.
         attributes: take only images that have these attributes; ``-name`` those that don't.
@@ -86,7 +86,7 @@ class Source(ABC):
         self.name, self.split, self.download = name, split, download
         self.mirror, self.last = mirror, last
         self.root = Path(root).expanduser()
-        self.shape = Shape(size, channels, fit, self.precrop())
+        self.shape = Shape(0 if fit == WHOLE else size, channels, fit, self.precrop())
         self._classes: Sequence[str | int] | None = classes
         self._attributes, self._limit, self._seed = attributes, limit, seed
         self._max_bad, self._workers = max_bad, workers or _processors()
@@ -128,7 +128,8 @@ class Source(ABC):
     def packed_path(self) -> Path:
         """Another size, fit, split or folder is another file."""
         key = hashlib.sha256(json.dumps([self.identity(), self.shape.__dict__], sort_keys=True).encode()).hexdigest()[:8]
-        return self.root / "packed" / f"{self.name}-{self.split}-{self.shape.size}x{self.shape.channels}-{key}.pack"
+        size = WHOLE if self.shape.is_whole else self.shape.size
+        return self.root / "packed" / f"{self.name}-{self.split}-{size}x{self.shape.channels}-{key}.pack"
 
     def load(self, progress: Progress = silent) -> ImageSet:
         """The images that ``classes``, ``attributes`` and ``limit`` leave, prepared first if they are not.
@@ -139,7 +140,7 @@ class Source(ABC):
         packed = self.packed(progress)
         pixels = packed.pixels
         if pixels.nbytes <= IN_MEMORY:
-            pixels = np.array(pixels)
+            pixels = pixels.in_memory() if isinstance(pixels, WholePixels) else np.array(pixels)
         origin = f"crc32 {packed.manifest['crc32']:08x}"
         return self.select(ImageSet.whole(pixels, packed.labels, packed.manifest["classes"], origin))
 

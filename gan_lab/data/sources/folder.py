@@ -6,12 +6,16 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from gan_lab.data.decode import WHOLE
+from gan_lab.data.images import ImageSet
+from gan_lab.data.packed import WholePixels
 from gan_lab.data.pictures import SUFFIXES, ArrayPictures, FilePictures, Pictures, ZipPictures, folder_classes
 from gan_lab.data.sources.base import Source
 
@@ -122,6 +126,36 @@ class Folder(Source):
             ) from error
         labels = np.array([number.get(name, -1) for name in names], dtype=np.int64)
         return labels, tuple(str(n) for n in range(labels.max(initial=-1) + 1))
+
+
+def whole_pictures(what: str, path: str, channels: int) -> tuple[ImageSet, list[str]]:
+    """All pictures of a folder, a zip or an array in their own sizes, and their names without folder and suffix.
+
+    Nothing is kept: pictures that were made anew under their old names would not be noticed.
+
+    Args:
+        what: the key that names them, for messages.
+        path: where they are.
+        channels: 1 grey, 3 colour.
+
+    Raises:
+        ValueError: there is none, or one can't be read.
+    """
+    source = Folder(path=path, name=what, root=".", size=1, channels=channels, fit=WHOLE, split="all")
+    try:
+        pictures = source.pictures()
+    except ValueError as error:
+        raise ValueError(str(error).replace("dataset.path=", f"{what}=")) from error
+    parts = []
+    for number in range(len(pictures)):
+        try:
+            parts.append(source.shape.decode(pictures, number))
+        except Exception as error:  # whatever a damaged file makes a decoder raise
+            raise ValueError(f"{what}={path}: {pictures.name(number)} can't be read ({error})") from error
+    sizes = np.array([part.shape[:2] for part in parts], dtype=np.int32)
+    flat = np.concatenate([part.reshape(-1) for part in parts])
+    data = ImageSet.whole(WholePixels(flat, sizes, channels), origin=f"crc32 {zlib.crc32(flat.data):08x}")
+    return data, [PurePosixPath(pictures.name(number)).stem for number in range(len(pictures))]
 
 
 def _refuse(error: OSError) -> None:

@@ -1,0 +1,91 @@
+"""ESRGAN's generator (Wang et al. 2018): residual blocks in residual blocks of densely connected convolutions.
+
+Three channels, scale 4, width 64, growth 32, 23 blocks: 16,697,987 parameters, those of BasicSR's ``RRDBNet``, whose names the
+weights have. At scale 2 BasicSR folds the picture's pixels first; here the network enlarges once instead of twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, leaky_relu
+
+from gan_lab.models.conditioning import GeneratorCondition
+from gan_lab.models.layers import check_positive
+from gan_lab.models.recompute import Blocks
+from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
+
+SLOPE = 0.2
+"""Of the leaky ReLU."""
+RESIDUAL_SCALE = 0.2
+"""What is learnt is multiplied by this before it is added (section 3.1)."""
+
+
+class Generator(Upscaler):
+    """RRDBNet.
+
+    Args:
+        channels: 1 grey, 3 colour.
+        scale: 2, 3, 4 or 8.
+        width: channels between blocks.
+        blocks: residual-in-residual ones.
+        growth: channels that each dense convolution adds.
+        condition: none.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        scale: int,
+        width: int = 64,
+        blocks: int = 23,
+        growth: int = 32,
+        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        super().__init__(scale, condition)
+        check_positive(channels=channels, width=width, blocks=blocks, growth=growth)
+        self.reach = 15 * blocks + 5
+        self.conv_first = nn.Conv2d(channels, width, 3, 1, 1)
+        self.body = Blocks.of([[ResidualInResidual(width, growth)] for _ in range(blocks)])
+        self.conv_body = nn.Conv2d(width, width, 3, 1, 1)
+        self._ups = [f"conv_up{n + 1}" for n in range(len(FACTORS[scale]))]
+        for name in self._ups:
+            self.add_module(name, nn.Conv2d(width, width, 3, 1, 1))
+        self.conv_hr = nn.Conv2d(width, width, 3, 1, 1)
+        self.conv_last = nn.Conv2d(width, channels, 3, 1, 1)
+
+    def enlarge(self, low: Tensor) -> Tensor:
+        first = self.conv_first(low)
+        maps = first + self.conv_body(self.body(first))
+        for name, factor in zip(self._ups, FACTORS[self.scale], strict=True):
+            maps = leaky_relu(self.get_submodule(name)(interpolate(maps, scale_factor=factor, mode="nearest")), SLOPE)
+        return self.conv_last(leaky_relu(self.conv_hr(maps), SLOPE))
+
+
+class ResidualInResidual(nn.Module):
+    """Three dense blocks, and the input added."""
+
+    def __init__(self, width: int, growth: int) -> None:
+        super().__init__()
+        self.rdb1 = DenseBlock(width, growth)
+        self.rdb2 = DenseBlock(width, growth)
+        self.rdb3 = DenseBlock(width, growth)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + RESIDUAL_SCALE * self.rdb3(self.rdb2(self.rdb1(maps)))
+
+
+class DenseBlock(nn.Module):
+    """Five convolutions, each seeing the input and what all before it have made; the input is added to the last."""
+
+    def __init__(self, width: int, growth: int) -> None:
+        super().__init__()
+        for n in range(1, 6):
+            self.add_module(f"conv{n}", nn.Conv2d(width + (n - 1) * growth, growth if n < 5 else width, 3, 1, 1))
+        scaled_init(module for module in self.children() if isinstance(module, nn.Conv2d))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        seen = [maps]
+        for n in range(1, 5):
+            seen.append(leaky_relu(self.get_submodule(f"conv{n}")(torch.cat(seen, 1)), SLOPE))
+        return maps + RESIDUAL_SCALE * self.get_submodule("conv5")(torch.cat(seen, 1))

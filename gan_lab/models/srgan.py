@@ -1,0 +1,217 @@
+"""SRGAN (Ledig et al. 2017): a residual network that enlarges pictures, and discriminators for them.
+
+Three channels, scale 4, width 64, 16 blocks: 1,517,571 parameters without batch normalisation (BasicSR's ``MSRResNet``, whose
+names the weights have) and 1,549,462 with it, as published.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, leaky_relu, pixel_shuffle
+
+from gan_lab.models import base
+from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
+from gan_lab.models.layers import at_least_single, check_positive, make_norm, spectrally_normalise, split_size
+from gan_lab.models.recompute import Blocks
+from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
+
+SLOPE = 0.1
+"""Of MSRResNet's leaky ReLU."""
+
+
+class Generator(Upscaler):
+    """MSRResNet (Wang et al. 2018): residual blocks without normalisation, sub-pixel convolutions, and bilinear enlargement
+    that the network's own is added to.
+
+    Args:
+        channels: 1 grey, 3 colour.
+        scale: 2, 3, 4 or 8.
+        width: channels of hidden layers.
+        blocks: residual ones.
+        condition: none.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        scale: int,
+        width: int = 64,
+        blocks: int = 16,
+        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        super().__init__(scale, condition)
+        check_positive(channels=channels, width=width, blocks=blocks)
+        self.reach = 2 * blocks + 4  # a pixel a convolution, those behind the enlargement count for less
+        self.conv_first = nn.Conv2d(channels, width, 3, 1, 1)
+        self.body = Blocks.of([[ResidualBlock(width)] for _ in range(blocks)])
+        self._upconvs = [f"upconv{n + 1}" for n in range(len(FACTORS[scale]))]
+        for name, factor in zip(self._upconvs, FACTORS[scale], strict=True):
+            self.add_module(name, nn.Conv2d(width, width * factor**2, 3, 1, 1))
+        self.conv_hr = nn.Conv2d(width, width, 3, 1, 1)
+        self.conv_last = nn.Conv2d(width, channels, 3, 1, 1)
+        scaled_init(module for module in self.modules() if isinstance(module, nn.Conv2d))
+
+    def enlarge(self, low: Tensor) -> Tensor:
+        maps = self.body(leaky_relu(self.conv_first(low), SLOPE))
+        for name, factor in zip(self._upconvs, FACTORS[self.scale], strict=True):
+            maps = leaky_relu(pixel_shuffle(self.get_submodule(name)(maps), factor), SLOPE)
+        detail = self.conv_last(leaky_relu(self.conv_hr(maps), SLOPE))
+        return detail + interpolate(low, scale_factor=self.scale, mode="bilinear", align_corners=False)
+
+
+class ResidualBlock(nn.Module):
+    """Convolution, ReLU, convolution, and the input added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, 1, 1)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.conv2(self.conv1(maps).relu_())
+
+
+class NormalisedGenerator(Upscaler):
+    """SRResNet as published (Ledig et al. 2017, figure 4): batch normalisation, parametric ReLU, 9x9 convolutions at both ends.
+
+    Args:
+        channels, scale, width, blocks, condition: as of :class:`Generator`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        scale: int,
+        width: int = 64,
+        blocks: int = 16,
+        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        super().__init__(scale, condition)
+        check_positive(channels=channels, width=width, blocks=blocks)
+        self.reach = 2 * blocks + 11
+        self.first = nn.Sequential(nn.Conv2d(channels, width, 9, 1, 4), nn.PReLU())
+        self.body = Blocks.of([[NormalisedBlock(width)] for _ in range(blocks)])
+        self.middle = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), make_norm("batch", width))
+        ups = [
+            layer
+            for factor in FACTORS[scale]
+            for layer in (nn.Conv2d(width, width * factor**2, 3, 1, 1), nn.PixelShuffle(factor), nn.PReLU())
+        ]
+        self.last = nn.Sequential(*ups, nn.Conv2d(width, channels, 9, 1, 4))
+
+    def enlarge(self, low: Tensor) -> Tensor:
+        first = self.first(low)
+        return self.last(first + self.middle(self.body(first)))
+
+
+class NormalisedBlock(nn.Module):
+    """Convolution, norm, PReLU, convolution, norm, and the input added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1),
+            make_norm("batch", width),
+            nn.PReLU(),
+            nn.Conv2d(width, width, 3, 1, 1),
+            make_norm("batch", width),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.layers(maps)
+
+
+class Discriminator(base.Discriminator):
+    """The VGG-style one: two convolutions a size, each second one halving it, then two dense layers.
+
+    At 128 pixels, 3 channels, width 64 the layers of BasicSR's ``VGGStyleDiscriminator``, 14,499,401 parameters.
+
+    Args:
+        size: of the images, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
+        channels: 1 grey, 3 colour.
+        width: channels of the first size; they double up to eight times as many.
+        norm: ``batch`` as published; ``layer``, ``instance`` or ``none``.
+        spectral_norm: whether every layer is spectrally normalised.
+        condition: how labels enter.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 64,
+        norm: str = "batch",
+        spectral_norm: bool = False,
+        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        check_positive(channels=channels, width=width)
+        smallest, halvings = split_size(size)
+        widths = [width, *(min(width << n, 8 * width) for n in range(halvings))]
+        super().__init__(condition, size, 100)
+        planes = channels + condition.num_planes
+        blocks: list[list[nn.Module]] = [[nn.Conv2d(planes, width, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True)]]
+        for number, (narrow, wide) in enumerate(pairwise(widths)):
+            if number:
+                blocks += [_normalised(nn.Conv2d(narrow, wide, 3, 1, 1, bias=False), norm, wide)]
+            blocks += [_normalised(nn.Conv2d(wide, wide, 4, 2, 1, bias=False), norm, wide)]
+        dense = nn.Linear(widths[-1] * smallest**2, 100)
+        self.layers = Blocks.of([blocks[0] + blocks[1], *blocks[2:], [nn.Flatten(), dense, nn.LeakyReLU(0.2)]])
+        self.logit = nn.Linear(100, 1)
+        if spectral_norm:
+            spectrally_normalise(self)
+
+    def body(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def _normalised(convolution: nn.Conv2d, norm: str, channels: int) -> list[nn.Module]:
+    return [convolution, make_norm(norm, channels), nn.LeakyReLU(0.2, inplace=True)]
+
+
+class UNetDiscriminator(base.Discriminator):
+    """A word on each pixel: a spectrally normalised U-Net (Schonfeld et al. 2020; as in Real-ESRGAN, Wang et al. 2021).
+
+    At width 64, 3 channels the layers of BasicSR's ``UNetDiscriminatorSN``, 4,376,897 parameters. Its logits are ``[N, H, W]``.
+
+    Args:
+        size: of the images, a multiple of 8.
+        channels, width, condition: as of :class:`Discriminator`.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 64,
+        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+    ) -> None:
+        check_positive(channels=channels, width=width)
+        if size % 8:
+            raise ValueError(f"size={size}: a U-Net halves images three times; degradation.patch must be a multiple of 8")
+        super().__init__(condition, size, width)
+        self.first = nn.Conv2d(channels + condition.num_planes, width, 3, 1, 1)
+        self.down = nn.ModuleList(nn.Conv2d(width << n, width << n + 1, 4, 2, 1, bias=False) for n in range(3))
+        self.up = nn.ModuleList(nn.Conv2d(width << n + 1, width << n, 3, 1, 1, bias=False) for n in (2, 1, 0))
+        self.last = nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1, bias=False) for _ in range(2))
+        for part in (self.down, self.up, self.last):
+            spectrally_normalise(part)
+        self.logit = nn.Conv2d(width, 1, 3, 1, 1)
+
+    def body(self, images: Tensor) -> Tensor:
+        maps = leaky_relu(self.first(images), 0.2)
+        skips = []
+        for layer in self.down:
+            skips.append(maps)
+            maps = leaky_relu(layer(maps), 0.2)
+        for layer in self.up:
+            maps = interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+            maps = leaky_relu(layer(maps), 0.2) + skips.pop()
+        for layer in self.last:
+            maps = leaky_relu(layer(maps), 0.2)
+        return maps
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> base.Judgement:
+        maps = self.body(self.join(images, labels))
+        return base.Judgement(at_least_single(self.logit(maps)).squeeze(1), maps.flatten(1))

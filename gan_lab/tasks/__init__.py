@@ -1,0 +1,13 @@
+"""What a generator is for: images out of latents, or large pictures out of small ones. All else of the house is the same."""
+
+from omegaconf import DictConfig
+
+from gan_lab.tasks.super_resolution import SuperResolution
+from gan_lab.tasks.synthesis import Synthesis
+
+Task = Synthesis | SuperResolution
+
+
+def task_of(cfg: DictConfig) -> Task:
+    """The one a configuration describes: ``degradation`` makes it super-resolution."""
+    return SuperResolution(cfg) if cfg.degradation.steps else Synthesis(cfg)
