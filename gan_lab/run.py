@@ -12,6 +12,7 @@ from torch import Tensor
 from gan_lab.config import instantiate, read_config
 from gan_lab.data.images import to_uint8
 from gan_lab.directory import RunDirectory
+from gan_lab.enlarging import Enlarger
 from gan_lab.models.base import Generator
 from gan_lab.models.labels import labels_from
 from gan_lab.models.latents import NoLatents, NormalLatents
@@ -21,7 +22,7 @@ from gan_lab.players import build_generator
 from gan_lab.training import checkpoint
 from gan_lab.training.device import choose_device
 from gan_lab.training.growth import enlarged
-from gan_lab.training.tiling import enlarged_in_tiles
+from gan_lab.training.tiling import TILE, enlarged_in_tiles
 
 CHECKPOINTS = ("last", "best", "pretrained")
 
@@ -117,6 +118,12 @@ class Run:
     def enlarge(self, picture: Tensor) -> Tensor:
         """A uint8 picture ``[C, h, w]`` of any size, ``upscaler.scale`` times as large, on the CPU."""
         return enlarged_in_tiles(self.upscaler, picture, self.device)
+
+    def enlarger(self, tile: int = TILE) -> Enlarger:
+        """What enlarges Pillow's pictures of any mode: ``run.enlarger().picture(Image.open("photo.jpg"))``."""
+        if tile < 1:
+            raise ValueError(f"tile={tile}: must be at least 1 pixel")
+        return Enlarger(self.upscaler, self.config.dataset.channels, self.device, tile)
 
     def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Images as an evaluation wants them: on the run's device, at the data's size, from latents drawn with ``random``.

@@ -1,23 +1,32 @@
-"""Sample: ``python -m gan_lab.sample run=outputs/2026-01-01/12-00-00 count=64 seed=1``."""
+"""Sample: ``python -m gan_lab.sample run=outputs/2026-01-01/12-00-00 count=64 seed=1``, or ``input=photo.jpg``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
 
 from gan_lab.config import CONF_DIR, run_command
 
+if TYPE_CHECKING:
+    from gan_lab.run import Run
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="sample")
 def sample(cfg: DictConfig) -> None:
-    """Write a grid and single images of a run's generator."""
-    from gan_lab.data.images import grid, to_picture
+    """Write a grid and single images of a run's generator, or pictures that it enlarges."""
     from gan_lab.run import Run
 
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
+    (_draw if cfg.input is None else _enlarge)(run, cfg)
+
+
+def _draw(run: Run, cfg: DictConfig) -> None:
+    """Out of latents."""
+    from gan_lab.data.images import grid, to_picture
+
     for key in ("scale", "columns"):
         if cfg[key] is not None and cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]}: must be at least 1")
@@ -42,6 +51,26 @@ def sample(cfg: DictConfig) -> None:
             prefix = f"{_file_name(classes[number // cfg.count])}-" if classes else ""
             to_picture(image).save(folder / f"{prefix}{number % cfg.count:0{digits}d}.png")
     print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {folder}/grid.png")
+
+
+def _enlarge(run: Run, cfg: DictConfig) -> None:
+    """A picture, or all of a folder."""
+    from gan_lab.enlarging import targets
+    from gan_lab.tracking.console import progress_of
+
+    enlarger = run.enlarger(cfg.tile)
+    for key in ("classes", "truncation", "standing_statistics"):
+        if cfg[key] is not None:
+            raise ValueError(f"{key}={cfg[key]}: images out of latents have that; of input=... leave it out")
+    out = None if cfg.out is None else Path(cfg.out).expanduser()
+    found = targets(Path(cfg.input).expanduser(), out, run.upscaler.scale)
+    if there := [target for target in found.values() if target.exists() and not cfg.overwrite]:
+        more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
+        raise ValueError(f"{there[0]}{more} there already: choose another out=, or overwrite=true")
+    for source, target in found.items():
+        with progress_of(source.name, "rows") as progress:
+            width, height = enlarger.write(source, target, progress)
+        print(f"{target}  {width} x {height}")
 
 
 def _folder_name(cfg: DictConfig) -> str:

@@ -144,6 +144,8 @@ class SampleCommand:
 
     run: str = MISSING
     checkpoint: str = MISSING
+    input: str | None = MISSING
+    tile: int = MISSING
     count: int = MISSING
     classes: Any = MISSING
     seed: int = MISSING

@@ -59,6 +59,16 @@ def whole(picture: Image.Image, channels: int) -> np.ndarray:
     return np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
 
 
+def layers_of(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """A picture of any mode as its colours, of mode L or RGB, and its transparency, of mode L; None where it has none."""
+    grey = picture.mode in GREY or picture.mode == "LA"
+    alpha = None
+    if picture.has_transparency_data:
+        seen = picture.convert("RGBA")
+        alpha, picture = seen.getchannel("A"), seen.convert("RGB")
+    return _to_mode(picture, "L" if grey else "RGB"), alpha
+
+
 def _draft(picture: Image.Image, wanted: int) -> None:
     """Let a JPEG decoder leave out what a later resize would: the shorter side keeps at least ``wanted`` pixels."""
     scale = wanted / min(picture.size)
