@@ -71,12 +71,12 @@ def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
     stream = task.stream(precision, ranks)
     scores, trackers = build_scorekeeper(cfg, task, ranks), build_trackers(cfg, ranks)
     game = build_game(cfg, stream.data, precision, ranks, task.latents())
+    if not job.resumed:
+        begin_as_another(cfg, game)  # before the average takes its copy
     phases = build_phases(cfg, game, precision)
     sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, task.image_size, device)
     schedule = instantiate(cfg.schedule, "schedule")
     total_images = count_images(cfg, stream)
-    if not job.resumed:
-        begin_as_another(cfg, game)
     return Trainer(
         game=game,
         phases=phases,

@@ -14,8 +14,9 @@ from test_commands import assert_same, train
 from torch import Tensor, nn
 
 import gan_lab.health
-from gan_lab.build import build_source, build_trainer
+from gan_lab.build import build_trainer
 from gan_lab.data.images import ImageSet
+from gan_lab.datasets import build_source
 from gan_lab.directory import RunDirectory
 from gan_lab.models.base import Judgement
 from gan_lab.models.labels import Labels, NoLabels
