@@ -146,11 +146,11 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
         (["run=run", "model.width=8"], "model.width: an evaluation takes the run as it is"),
         (["run=run", "protocol=[fid10k_test]"], "fashion_mnist_10k has all"),
         (["run=run", "evaluation.features=random", "protocol.lab.split=test"], "dataset.split=test: fashion_mnist_10k has all"),
-        (["run=run", "checkpoints=final"], "checkpoint=final: must be last or best"),
+        (["run=run", "checkpoints=final"], "checkpoint=final: must be one of last, best, pretrained"),
         (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be a whole number, at least 1"),
         (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
-        (["run=run", "checkpoints=[]"], "name last, best or both"),
-        (["run=run", "evaluation=pairs"], "evaluation=pairs is of folders"),
+        (["run=run", "checkpoints=[]"], "name last, best, pretrained or several"),
+        (["run=run", "evaluation=pairs"], "evaluation=pairs compares pictures with what they should be"),
         (["run=run", "protocol=[stacked_mnist]"], "this evaluation has none of its metrics (modes)"),
         (["run=run", "out=run"], "out=run is a folder"),
         (["compare=run"], "give two or more run directories"),
@@ -262,7 +262,7 @@ def test_pictures_in_pairs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (entry,) = scores_of(tmp_path / "pairs.json")
     scores = entry["results"]["pairs"]["scores"]
-    assert set(scores) == {"psnr", "psnr_y", "ssim", "ssim_y"} and 5 < scores["psnr"] < 12
+    assert set(scores) == {"psnr", "psnr_y", "rmse_y", "ssim", "ssim_y"} and 5 < scores["psnr"] < 12
     a, b = (np.asarray(Image.open(tmp_path / side / "0.png"), float)[1:-1, 1:-1] for side in "ab")
     own = next(table for name, table in entry["results"]["pairs"]["details"].items() if name.endswith("0.png"))
     assert own["psnr"] == pytest.approx(10 * np.log10(255**2 / ((a - b) ** 2).mean()), rel=1e-6)
@@ -316,8 +316,8 @@ def test_a_run_keeps_the_features_that_auto_chose(run: Path) -> None:
 
 
 def test_a_run_of_an_earlier_version_is_told_of(run: Path, refusal: Refusal) -> None:
-    config, new = run / "config.yaml", ("  protocol:", "  - lab")
-    config.write_text("\n".join(line for line in config.read_text().splitlines() if not line.startswith(new)))
+    config = run / "config.yaml"
+    config.write_text("\n".join(line for line in config.read_text().splitlines() if line != "  degradation: none"))
     assert "was trained by an earlier version of gan_lab" in refusal("run=run")
 
 

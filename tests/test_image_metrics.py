@@ -291,6 +291,7 @@ def test_pairs_are_measured_as_scikit_image_and_an_independent_luma_have_it(chan
             [metrics.structural_similarity(x, y, channel_axis=0, **settings) for x, y in zip(*colour, strict=True)]
         ),
         "ssim_y": np.mean([metrics.structural_similarity(x, y, **settings) for x, y in zip(*grey, strict=True)]),
+        "rmse_y": np.mean([np.sqrt(metrics.mean_squared_error(x, y)) for x, y in zip(*grey, strict=True)]),
     }
     assert Psnr(border)(fakes, reals) | Ssim(border)(fakes, reals) == pytest.approx(expected, abs=1e-6)
 

@@ -20,6 +20,7 @@ from gan_lab.config import instantiate
 from gan_lab.data.images import ImageSet, to_unit
 from gan_lab.data.stream import Batch
 from gan_lab.models.base import Growing
+from gan_lab.tasks import task_of
 from gan_lab.training.ranks import Alone
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -80,7 +81,7 @@ def play(path: Path, combination: Combination) -> None:
     data = ImageSet.whole(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
     torch.manual_seed(0)
     precision = instantiate(job.cfg.precision, "precision", device=CPU)
-    game = build_game(job.cfg, data, precision, Alone())
+    game = build_game(job.cfg, data, precision, Alone(), task_of(job.cfg).latents())
     if (chosen["model"], chosen["penalty"]) in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[chosen["model"], chosen["penalty"]]):
             build_phases(job.cfg, game, precision)

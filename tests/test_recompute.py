@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import make_job
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -20,11 +21,13 @@ from gan_lab.build import build_game, build_phases
 from gan_lab.config import CONF_DIR, instantiate
 from gan_lab.data.images import ImageSet, to_unit
 from gan_lab.data.stream import Batch
-from gan_lab.models import dcgan, dcgan_cifar, progan, sngan
+from gan_lab.models import dcgan, dcgan_cifar, progan, sngan, srgan
 from gan_lab.models.base import Growing
 from gan_lab.models.conditioning import Layers
+from gan_lab.models.latents import NoLatents
 from gan_lab.models.recompute import FAMILIES, Blocks, recompute
 from gan_lab.models.synchronised import synchronise
+from gan_lab.tasks import task_of
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
 from gan_lab.training.ranks import Alone
@@ -41,11 +44,13 @@ def play(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tuple[G
     data = ImageSet.whole(pixels.numpy(), np.arange(count) % 3, ("a", "b", "c"))
     torch.manual_seed(0)
     precision: Precision = instantiate(job.cfg.precision, "precision", device=CPU)
-    game = build_game(job.cfg, data, precision, Alone())
+    game = build_game(job.cfg, data, precision, Alone(), task_of(job.cfg).latents())
     for network in (game.generator, game.discriminator):
         if isinstance(network, Growing):
             network.grow(size, 0.5)
-    batch = Batch(to_unit(data.images(slice(None)), precision.weights), data.labels_of(np.arange(count)))
+    real = to_unit(data.images(slice(None)), precision.weights)
+    low = avg_pool2d(real, 4) if isinstance(game.latents, NoLatents) else None
+    batch = Batch(real, data.labels_of(np.arange(count)), low)
     return game, build_phases(job.cfg, game, precision), batch
 
 
@@ -64,6 +69,8 @@ CASES = {
     ],
     "two-passes-and-parts": ["model=sngan", "passes=separate", "accumulate=2", "penalty=r1", "penalty.every=2"],
     "a-fade": ["model=progan", "conditioning=concatenation", "accumulate=2"],
+    "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
+    "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
 }
 
 
@@ -146,6 +153,7 @@ NETWORKS = {
     "dcgan_cifar": lambda: dcgan_cifar.Discriminator(16, 3, width=4),
     "sngan": lambda: sngan.Discriminator(16, 3, width=4, attention=8),
     "progan": lambda: progan.Discriminator(16, 3, width=4),
+    "srgan": lambda: srgan.Discriminator(16, 3, width=4),
 }
 
 
@@ -194,7 +202,7 @@ def test_blocks_are_numbered_as_one_row_of_layers() -> None:
 def test_every_family_can() -> None:
     files = [file.read_text(encoding="utf-8") for file in (CONF_DIR / "model").glob("*.yaml")]
     named = {family for text in files for family in re.findall(r"gan_lab\.models\.(\w+)\.(?:Gen|Disc)", text)}
-    assert named == set(FAMILIES) == set(NETWORKS)
+    assert named == set(FAMILIES) == set(NETWORKS) | {"esrgan"}, "whose discriminator is srgan's"
 
 
 def test_what_cannot_be_computed_again_is_refused(tmp_path: Path) -> None:

@@ -18,12 +18,15 @@ KNOWS_OMEGACONF = KNOWS_HYDRA | {
     "arithmetic.py",
     "benchmarks",
     "build.py",
+    "datasets.py",
     "describe.py",
     "evaluations",
     "health.py",
     "multirun.py",
     "players.py",
+    "pretraining.py",
     "scoring.py",
+    "tasks",
 }
 OUTSIDE = {
     "hydra": KNOWS_HYDRA,

@@ -6,15 +6,16 @@ given.
 
 from __future__ import annotations
 
+import io
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 SCALES = (2, 3, 4, 8)
 EDGES = ("mirrored", "renormalised")
@@ -112,8 +113,11 @@ class Jpeg(Step):
     def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
         low, high = self._quality
         quality = int(torch.randint(low, high + 1, (), generator=random))
-        mode = ImageReadMode.GRAY if picture.shape[0] == 1 else ImageReadMode.RGB
-        return decode_jpeg(encode_jpeg(picture.contiguous(), quality), mode)
+        pixels = picture.permute(1, 2, 0).contiguous().numpy()
+        file = io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=quality)
+        with Image.open(file) as compressed:
+            return torch.from_numpy(np.array(compressed).reshape(pixels.shape)).permute(2, 0, 1)
 
 
 class Degradation:

@@ -120,7 +120,7 @@ def _shape_of(what: str, path: str, pictures: Pictures) -> Shape:
     """That of all of them."""
     names: dict[tuple[int, int], str] = {}
     grey = True
-    for number, (size, mode) in enumerate(_headers(pictures)):
+    for number, (size, mode) in enumerate(headers(pictures)):
         names.setdefault(size, pictures.name(number))
         grey = grey and mode in GREY
         if len(names) > 1:
@@ -135,7 +135,8 @@ def _shape_of(what: str, path: str, pictures: Pictures) -> Shape:
     return Shape(width, 1 if grey else 3, "resize")
 
 
-def _headers(pictures: Pictures) -> Iterator[tuple[tuple[int, int], str]]:
+def headers(pictures: Pictures) -> Iterator[tuple[tuple[int, int], str]]:
+    """Width and height, and the mode, of each picture, none decoded."""
     for number in range(len(pictures)):
         try:
             with pictures.open(number) as picture:

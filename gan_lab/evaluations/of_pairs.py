@@ -13,7 +13,7 @@ from torch import Tensor
 from gan_lab.data.decode import GREY, whole
 from gan_lab.data.pictures import Pictures
 from gan_lab.evaluations import records
-from gan_lab.evaluations.of_folders import list_pictures
+from gan_lab.evaluations.of_folders import headers, list_pictures
 from gan_lab.tasks.super_resolution import build_pair_metrics
 from gan_lab.tracking.console import STDOUT, progress_of
 
@@ -27,7 +27,8 @@ def evaluate_pairs(cfg: DictConfig) -> None:
         raise ValueError(f"fakes={cfg.fakes} has {len(fakes)} images and reals={cfg.reals} {len(reals)}: pairs need as many")
     matches = pairing(_stems(fakes), _stems(reals))
     border = cfg.evaluation.border or 0
-    metrics = build_pair_metrics(cfg, border)
+    smallest = min(min(size) for size, _ in headers(reals))
+    metrics = build_pair_metrics(cfg, border, smallest)
     found: dict[str, list[float]] = {}
     with progress_of("pairs", "images") as progress:
         for number, (fake, real) in enumerate(_pairs(fakes, reals, matches)):

@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d
 from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.base import as_colour
 from gan_lab.metrics.perception import Perception
-from gan_lab.metrics.structure import LEVELS, WINDOW, ssim
+from gan_lab.metrics.structure import LEVELS, ssim
 
 LUMA = (65.481, 128.553, 24.966)
 """Of red, green and blue in [0, 1], with 16 added to their sum: ITU-R BT.601, [16, 235]."""
@@ -32,7 +32,7 @@ class PairMetric(ABC):
 
     Attributes:
         headline: the one of its scores that may stand for a run, lower being better; None if it has none such.
-        smallest: pixels across that images must have.
+        smallest: pixels across that its network takes.
     """
 
     headline: str | None = None
@@ -82,7 +82,6 @@ class Psnr(PairMetric):
 
     def __init__(self, border: int) -> None:
         self._border = _checked(border)
-        self.smallest = 2 * border + 1
 
     def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         scores = _in_colour_and_luma("psnr", psnr, fakes, reals, self._border)
@@ -98,7 +97,6 @@ class Ssim(PairMetric):
 
     def __init__(self, border: int) -> None:
         self._border = _checked(border)
-        self.smallest = 2 * border + WINDOW
 
     def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         return _in_colour_and_luma("ssim", ssim, fakes, reals, self._border)

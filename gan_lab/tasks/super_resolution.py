@@ -199,13 +199,13 @@ class SuperResolution:
         return {"small": f"{patches}, made {small}x{small} by {_spell(section.steps)}"}
 
 
-def build_pair_metrics(cfg: DictConfig, border: int, smallest: int | None = None) -> dict[str, PairMetric]:
+def build_pair_metrics(cfg: DictConfig, border: int, smallest: int) -> dict[str, PairMetric]:
     """Those of ``cfg.evaluation.pairs``.
 
     Args:
         cfg: with ``evaluation``.
         border: left out along each edge, unless the configuration says how much.
-        smallest: side of the smallest picture, where that is known: what takes larger ones is left out.
+        smallest: side of the smallest picture: networks that take larger ones are left out.
     """
     metrics: dict[str, PairMetric] = {}
     for name, node in (cfg.evaluation.pairs or {}).items():
@@ -220,7 +220,7 @@ def build_pair_metrics(cfg: DictConfig, border: int, smallest: int | None = None
                 raise
             log.warning("%s is left out: %s", name, error)
             continue
-        if smallest is not None and smallest < metric.smallest:
+        if smallest < metric.smallest:
             log.warning(
                 "%s is left out: it takes at least %d pixels across, and a picture has %d", name, metric.smallest, smallest
             )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from gan_lab.terms.base import JudgementView, RoundView, Term
@@ -22,6 +21,16 @@ class FeatureMatching(Term):
     def __call__(self, round: RoundView) -> Tensor:
         real, fake = (_mean(judgement.features) for judgement in (round.real_judgement, round.fake_judgement))
         return (real - fake).square().mean()
+
+
+class Perception(Protocol):
+    """What a perceptual loss needs of a network."""
+
+    def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Maps of images in [-1, 1] at some layers, with gradients through ``fake`` alone."""
+
+    def to(self, device: torch.device) -> Any:
+        """Compute there from here on."""
 
 
 class PairTerm(Term):
@@ -71,22 +80,20 @@ class Perceptual(PairTerm):
     """Mean absolute difference of a network's maps, summed over its layers (Johnson et al. 2016; L1 as ESRGAN has it).
 
     Args:
-        network: images in [-1, 1] to a list of maps; see :mod:`gan_lab.metrics.perception`.
+        network: see :mod:`gan_lab.metrics.perception`.
         weight, every: of :class:`Term`.
     """
 
-    def __init__(self, network: Callable[[Tensor], Any], weight: float = 1.0, every: int = 1) -> None:
+    def __init__(self, network: Perception, weight: float = 1.0, every: int = 1) -> None:
         super().__init__(weight, every)
         self._network = network
         self._device: torch.device | None = None
 
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        if self._device != real.device and isinstance(self._network, nn.Module):
+        if self._device != real.device:
             self._network.to(real.device)
             self._device = real.device
-        with torch.no_grad():
-            wanted = self._network(real)
-        return torch.stack([_mean_absolute(a, b) for a, b in zip(self._network(fake), wanted, strict=True)]).sum()
+        return torch.stack([_mean_absolute(*maps) for maps in self._network.beside(fake, real)]).sum()
 
 
 class LabelsOfReals(Term):
