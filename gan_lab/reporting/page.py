@@ -18,18 +18,25 @@ MIDDLE_GRIDS = 4
 """Grids shown between the untrained generator and the last one."""
 
 FIGURES = (
+    ("PSNR of held-out pictures, beside bicubic interpolation", ["psnr_y", "bicubic/psnr_y", "psnr", "bicubic/psnr"], "dB"),
+    ("SSIM of held-out pictures", ["ssim_y", "bicubic/ssim_y", "ssim", "bicubic/ssim"], "similarity"),
+    ("Perceptual distance", ["lpips", "bicubic/lpips", "perceptual_lite1", "bicubic/perceptual_lite1"], "distance"),
+    ("First stage, pixels alone", ["pretraining/loss"], "loss"),
     ("Size of a growing network", ["growth/size"], "pixels"),
     ("Share of its newest layers", ["growth/alpha"], "alpha"),
     ("Penalties", ["d/gradient_penalty", "d/dragan", "d/r1", "d/r2"], "value"),
     ("Labels told by the classifier", ["d/class_accuracy_real", "g/class_accuracy_fake"], "accuracy"),
     ("Overfitting of the discriminator: held-out images, 0 judged like reals, 1 like fakes", ["d/overfitting"], "r_v"),
     ("Adaptive augmentation", ["d/ada_p", "d/ada_sign"], "p, mean sign"),
-    ("Gradient norms", ["d/gradient_norm", "g/gradient_norm"], "norm"),
-    ("Learning rates", ["d/learning_rate", "g/learning_rate"], "rate"),
+    ("Gradient norms", ["d/gradient_norm", "g/gradient_norm", "pretraining/gradient_norm"], "norm"),
+    ("Learning rates", ["d/learning_rate", "g/learning_rate", "pretraining/learning_rate"], "rate"),
     ("Speed", ["time/images_per_second"], "images/s"),
 )
 """Further curves of a run that has the figures: title, names, what the axis says."""
 
+
+BICUBIC = "bicubic/"
+"""Before the name of a score that interpolation has, beside a super-resolution's."""
 
 SHARES = (("Fidelity and variety", ("precision", "recall", "density", "coverage"), "share"),)
 """Further curves of scores, by what their names begin with."""
@@ -56,6 +63,7 @@ def write_report(directory: RunDirectory) -> Path:
         alarms=summary.get("alarms", []),
         evaluations=_evaluations(directory),
         latest=_latest(rows),
+        of_pictures=any(name.startswith(BICUBIC) for row in rows for name in row),
         grids=_grids(directory, rows),
         reals=embed(directory.reals),
         film=embed(directory.film),
@@ -101,9 +109,10 @@ def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
             "final": with_error(final, name),
             "best": with_error(best, name),
             "best_images": best.get("images"),
+            "bicubic": with_error(final, f"{BICUBIC}{name}"),
         }
         for name in names
-        if not name.endswith(ERROR)
+        if not name.endswith(ERROR) and not name.startswith(BICUBIC)
     ]
 
 

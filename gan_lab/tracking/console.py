@@ -203,6 +203,7 @@ IN_A_LINE = {
     "d/accuracy_fake": "d/fake",
     "g/fool_rate": "g/fool",
     "d/overfitting": "d/overfit",
+    "pretraining/loss": "pixels",
     "growth/size": "size",
     "growth/alpha": "alpha",
     "time/images_per_second": "images/s",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gan_lab.directory import with_error
-from gan_lab.metrics.paired import PairSuite
+from gan_lab.metrics.paired import BICUBIC, PairSuite
 from gan_lab.metrics.protocol import differences
 from gan_lab.metrics.reference import Progress
 from gan_lab.metrics.suite import Suite
@@ -95,6 +95,9 @@ class Scorekeeper:
         if self.name is None or not self.latest:
             return ""
         told = f"{self.name} {with_error(self.latest, self.name)}"
+        for name in ("psnr_y", "ssim_y"):
+            if f"{BICUBIC}{name}" in self.latest:
+                told += f", {name} {self.latest[name]:.4g} (bicubic {self.latest[f'{BICUBIC}{name}']:.4g})"
         if not self.best or self.best["images"] == self.latest["images"]:
             return told
         return f"{told}, best {with_error(self.best, self.name)} at {self.best['images']:,} images"
