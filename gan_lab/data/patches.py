@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +58,9 @@ class PatchStream(Stream):
             raise ValueError(f"degradation.patches={per_picture}: must be at least 1 of each picture")
         if (smallest := data.sizes.min()) < scale:
             raise ValueError(f"degradation.scale={scale}: a picture has only {smallest} pixels on one side")
+        height, width = data.sizes[data.sizes.prod(1, dtype=np.int64).argmax()]
+        if max(height, width) < size:
+            raise ValueError(f"degradation.patch={size}: the largest picture has only {height}x{width} pixels")
         self._per_picture = per_picture
         super().__init__(data, batch_size, seed, device, memory_format, last, mirror, part, dtype)
         self.degradation, self.size, self._turns = degradation, size, turns
