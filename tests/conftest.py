@@ -117,3 +117,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     assert done.returncode == 0, done.stdout + done.stderr
     (cwd / "stdout.txt").write_text(done.stdout)
     return RunDirectory(cwd / "run")
+
+
+PHOTOGRAPHS = 12
+"""Pictures of differing sizes that super-resolution is tried on."""
+
+UPSCALER = [
+    *("device=cpu", "console=plain", "model=srgan", "model.width=8", "model.blocks=1", "pretraining=pixels"),
+    *("dataset=folder", "dataset.path=pictures", "degradation.patch=32", "degradation.patches=4", "batch_size=4"),
+    *("perception=random", "evaluation.pairs.perceptual=null", "evaluation.num_reals=2", "epochs=2", "ema.kimg=0.1"),
+    *("log.every_kimg=0.008", "sample.count=2", "threads=1"),
+]
+"""An experiment of 20 steps, ten of them on pixels alone."""
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the folder ``pictures``."""
+    from test_degradation import as_pillow, photograph
+
+    folder = tmp_path_factory.mktemp("photographs")
+    (folder / "pictures").mkdir()
+    for number in range(PHOTOGRAPHS):
+        as_pillow(photograph(48 + number, 70 - number, number)).save(folder / "pictures" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def upscaling(photographs: Path) -> RunDirectory:
+    """A finished run of super-resolution in two stages; tests only read it."""
+    done = run_module("train", *UPSCALER, "hydra.run.dir=run", cwd=photographs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return RunDirectory(photographs / "run")
