@@ -42,7 +42,7 @@ def build_pretraining(cfg: DictConfig, game: Game, precision: Precision, total_i
         section.kimg = section.share * total_images / 1000
     elif section.kimg <= 0:
         raise ValueError(f"pretraining.kimg={section.kimg}: must be positive; pretraining=none goes without")
-    end = min(total_images, math.ceil(round(section.kimg * 1000) / cfg.batch_size) * cfg.batch_size)
+    end = math.ceil(round(section.kimg * 1000) / cfg.batch_size) * cfg.batch_size
     section.kimg = end / 1000
     terms = {str(name): instantiate(node, f"pretraining.terms.{name}") for name, node in section.terms.items()}
     if all(term.every > 1 for term in terms.values()):
@@ -58,7 +58,7 @@ def build_pretraining(cfg: DictConfig, game: Game, precision: Precision, total_i
         accumulate=cfg.accumulate,
         gradient_clip=cfg.gradient_clip,
     )
-    return Pretraining([phase], end)
+    return Pretraining([phase], min(end, total_images))
 
 
 def begin_as_another(cfg: DictConfig, game: Game) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from gan_lab.directory import ERROR, locked, read_evaluations, with_error, write_atomically
+from gan_lab.metrics.paired import BICUBIC, PAIRS
 from gan_lab.metrics.suite import Result
 from gan_lab.tracking.console import STDOUT
 
@@ -63,12 +64,21 @@ def show(records: Mapping[str, Mapping[str, Any]]) -> None:
         results = {name: entry["results"][protocol] for name, entry in records.items() if protocol in entry["results"]}
         first = next(iter(results.values()))["protocol"]
         STDOUT.print(f"\n[bold]{protocol}[/bold]: {_spell(first)}", soft_wrap=True)
-        STDOUT.print(table({name: result["scores"] for name, result in results.items()}))
+        STDOUT.print(table(_columns({name: result["scores"] for name, result in results.items()})))
+        if protocol == PAIRS:
+            continue  # a table of each picture is for the file
         for title in dict.fromkeys(title for result in results.values() for title in result["details"]):
             tables = {name: result["details"].get(title, {}) for name, result in results.items()}
             if max(map(len, tables.values())) <= LONGEST_TABLE:
                 STDOUT.print(title)
                 STDOUT.print(table(tables))
+
+
+def _columns(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """With those of bicubic interpolation, the same for all, in a column of their own."""
+    own = {name: {n: v for n, v in of.items() if not n.startswith(BICUBIC)} for name, of in scores.items()}
+    beside = {n.removeprefix(BICUBIC): v for of in scores.values() for n, v in of.items() if n.startswith(BICUBIC)}
+    return own | ({"bicubic": beside} if beside else {})
 
 
 def table(columns: Mapping[str, Mapping[str, float]]) -> Table:
@@ -84,6 +94,8 @@ def table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 
 def _spell(protocol: Mapping[str, Any]) -> str:
     """A protocol in a line."""
+    if protocol["protocol"] == PAIRS:
+        return f"{protocol['reals']}, made {protocol['scale']} times smaller by {protocol['degradation']}"
     return (
         f"{protocol['data']}, {protocol['fakes']:,} fakes against {protocol['reals']}, in features of {protocol['features']} "
         f"({protocol['features_hash']}), covariance over {protocol['covariance']}, {protocol['batch_norm']} batch norm"

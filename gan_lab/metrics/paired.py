@@ -16,6 +16,9 @@ from gan_lab.metrics.suite import Processes, Result, Single, silent
 Enlarge = Callable[[Tensor], Tensor]
 """A uint8 picture ``[C, h, w]`` to a larger one."""
 
+PAIRS = "pairs"
+"""Name of the protocol."""
+
 BICUBIC = "bicubic/"
 """Before the name of a score that bicubic interpolation has."""
 
@@ -105,7 +108,7 @@ class PairSuite:
         tables: dict[str, dict[str, float]] = {}
         for number, name in enumerate(self._names if details else ()):
             tables[name] = found[number] | {f"{BICUBIC}{key}": value for key, value in self._bicubic[number].items()}
-        return [Result("pairs", scores | beside, self.record(), tables, None)]
+        return [Result(PAIRS, scores | beside, self.record(), tables, None)]
 
     def of(self, maker: Any, progress: Progress = silent, ranks: Processes = Single()) -> list[Result]:  # noqa: B008
         """What a sampler or a run, which can :attr:`enlarge`, is worth."""
@@ -114,7 +117,7 @@ class PairSuite:
     def record(self) -> dict[str, Any]:
         """How the scores are taken."""
         settings = {f"metric {name}": metric.settings() for name, metric in self.metrics.items()}
-        return {"protocol": "pairs", **self._record, "mean": "over the pictures' scores", **settings}
+        return {"protocol": PAIRS, **self._record, "mean": "over the pictures' scores", **settings}
 
     def told(self) -> str:
         """The score and how it is taken, in words."""

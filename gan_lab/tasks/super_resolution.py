@@ -78,6 +78,10 @@ class SuperResolution:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
+        if cfg.model.latents is not None:
+            raise ValueError(
+                "degradation: this generator draws from latents and takes no pictures; model=srgan, esrgan and their like do"
+            )
         if cfg.evaluation.metrics:
             raise ValueError(
                 "evaluation: Frechet distances and their like are of images out of latents; super-resolution is measured by "
@@ -144,10 +148,6 @@ class SuperResolution:
 
     def latents(self) -> NoLatents:
         """None: pictures are what the generator is given."""
-        if self._cfg.model.latents is not None:
-            raise ValueError(
-                "degradation: this generator draws from latents and takes no pictures; model=srgan, esrgan and their like do"
-            )
         return NoLatents()
 
     @property

@@ -33,6 +33,10 @@ class Synthesis:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
+        if cfg.model.latents is None:
+            raise ValueError(
+                "degradation=none: this generator enlarges pictures, and has to know what made them small: degradation=bicubic"
+            )
         self._cfg = cfg
         self._source = build_source(cfg)
         if self._source.shape.is_whole:
@@ -66,10 +70,6 @@ class Synthesis:
 
     def latents(self) -> NormalLatents:
         """Where the generator's input comes from."""
-        if self._cfg.model.latents is None:
-            raise ValueError(
-                "degradation=none: this generator enlarges pictures, and has to know what made them small: degradation=bicubic"
-            )
         latents: NormalLatents = instantiate(self._cfg.model.latents, "model.latents")
         return latents
 
