@@ -49,6 +49,9 @@ RESUMING = ("resume", "resume_from")
 NOT_TOLD = ("console", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
 """Overrides that say nothing of what is trained."""
 
+OF_ALL_DEGRADATIONS = tuple(f"degradation.{key}=" for key in ("scale", "patch", "patches", "turns", "preview"))
+"""Values that stay where one degradation is exchanged for another: networks are built for them."""
+
 EVALUATED = ("evaluation", "degradation", "protocol", "features", "dataset", "paths", "device", "console")
 """What of a run's configuration an evaluation of it may exchange."""
 
@@ -115,7 +118,11 @@ def with_overrides_of_run(arguments: Sequence[str]) -> list[str]:
     flags = [a for a in arguments if a.startswith("-")]
     given = [a for a in arguments if not a.startswith("-")]
     chosen = {a.partition("=")[0] for a in given} & set(stored.choices)  # values of what is exchanged as a whole go with it
-    kept = [a for a in _stored(stored) if a.partition("=")[0] in stored.choices or a.partition(".")[0] not in chosen]
+    kept = [
+        a
+        for a in _stored(stored)
+        if a.partition("=")[0] in stored.choices or a.partition(".")[0] not in chosen or a.startswith(OF_ALL_DEGRADATIONS)
+    ]
     return [*flags, *kept, *given]
 
 
