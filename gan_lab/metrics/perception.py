@@ -35,12 +35,14 @@ class Perception(nn.Module, ABC):
         smallest: pixels across that the layers leave anything of.
         description: of the layers.
         jitter: pixels by which both images are shifted at random, at most, while something learns from their distance.
+        gain: of the maps then, so that a loss weighs what it does in VGG-19.
     """
 
     name: str
     smallest: int
     description: str
     jitter: int = 0
+    gain: float = 1.0
 
     @abstractmethod
     def maps(self, images: Tensor) -> Iterator[Tensor]:
@@ -57,8 +59,8 @@ class Perception(nn.Module, ABC):
         top, left = (int(torch.randint(self.jitter + 1, ())) for _ in range(2))
         fake, real = fake[:, :, top:, left:], real[:, :, top:, left:]
         with torch.no_grad():
-            wanted = self(real)
-        return list(zip(self(fake), wanted, strict=True))
+            wanted = [maps * self.gain for maps in self(real)]
+        return list(zip((maps * self.gain for maps in self(fake)), wanted, strict=True))
 
     def frozen(self) -> None:
         self.eval().requires_grad_(False)
@@ -157,6 +159,7 @@ class ImageNet(Perception):
     Args:
         network: ``lite0``, or ``lite1``, another one that has learnt the same: scores are taken in what was not trained with.
         jitter: pixels that images are shifted by at most for a loss; 15 are all places of the coarsest layer.
+        gain: of the maps for a loss.
 
     Raises:
         ValueError: no such network, or the package is not installed.
@@ -164,11 +167,11 @@ class ImageNet(Perception):
 
     smallest = 32
 
-    def __init__(self, network: str, jitter: int = 0) -> None:
+    def __init__(self, network: str, jitter: int = 0, gain: float = 1.0) -> None:
         super().__init__()
-        if jitter < 0:
-            raise ValueError(f"perception: {jitter=} must not be negative")
-        self.jitter = jitter
+        if jitter < 0 or gain <= 0:
+            raise ValueError(f"perception: {jitter=} must not be negative, {gain=} be positive")
+        self.jitter, self.gain = jitter, gain
         if network not in LITE:
             raise ValueError(f"perception: {network=} must be one of {', '.join(LITE)}")
         package = LITE[network]
