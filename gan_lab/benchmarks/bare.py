@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from gan_lab.benchmarks.timing import Action
 from gan_lab.data.stream import Batch
 from gan_lab.training.phase import Phase
-from gan_lab.training.round import Handed, Round
+from gan_lab.training.round import Draws, Handed, Round
 from gan_lab.training.trainer import Trainer
 
 
@@ -65,7 +65,7 @@ def round_of(
     if handed is not None and handed.latents is not None:
         latents = handed.latents
     else:
-        latents = game.latents.draw(len(batch.real), trainer.device, game.random)
+        latents = Draws(game, len(batch.real), trainer.device).inputs(batch, slice(None), slice(None))
     return Round(
         game,
         batch.real,

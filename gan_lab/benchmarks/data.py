@@ -20,6 +20,7 @@ from gan_lab.benchmarks.bare import bare_step
 from gan_lab.benchmarks.timing import Result, in_turn
 from gan_lab.build import build_trainer
 from gan_lab.config import Job
+from gan_lab.data.decode import WHOLE
 from gan_lab.data.packed import write_tail
 from gan_lab.data.sources.folder import Folder
 from gan_lab.data.stream import Stream
@@ -49,6 +50,11 @@ class DataBenchmark:
 
     def __call__(self, job: Job) -> Result:
         """The training step it is compared with is the job's, with ``dataset.size`` and ``batch_size`` as given there."""
+        if job.cfg.dataset.fit == WHOLE:
+            raise ValueError(
+                "kind=data holds the stream against loaders of images of one size: dataset.fit=crop; kind=step tells what "
+                "patches cost (data)"
+            )
         with tempfile.TemporaryDirectory() as scratch, _folder(self._folder, job, self._pictures, Path(scratch)) as folder:
             files = sorted(map(str, folder.rglob("*.jpg")))
             packs = Path(scratch) / "packs"

@@ -25,7 +25,7 @@ from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.stream import Batch
 from gan_lab.directory import RunDirectory
 from gan_lab.training.phase import Phase
-from gan_lab.training.round import Game, Round
+from gan_lab.training.round import Draws, Game, Round
 from gan_lab.training.trainer import Trainer
 
 REFERENCE = "fp64"
@@ -120,7 +120,8 @@ class Scene(NamedTuple):
         game = trainer.game
         networks = {name: copy.deepcopy(getattr(game, name).state_dict()) for name in ("generator", "discriminator")}
         batch = trainer.stage.show(next(trainer.stream.batches()))
-        return cls(networks, batch, game.latents.draw(len(batch.real), trainer.device, torch.Generator().manual_seed(0)))
+        draws = Draws(replace(game, random=torch.Generator().manual_seed(0)), len(batch.real), trainer.device)
+        return cls(networks, batch, draws.inputs(batch, slice(None), slice(None)))
 
 
 def look(trainer: Trainer, scene: Scene) -> Values:

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
 from gan_lab.models.base import Growing
+from gan_lab.models.latents import NoLatents
 from gan_lab.players import build_discriminator, build_generator
 from gan_lab.training.round import Game
 from gan_lab.training.trainer import Trainer
@@ -130,6 +131,8 @@ def in_the_way(cfg: DictConfig, game: Game) -> str:
     """Why a tutorial can't train these networks; empty if it can."""
     if cfg.conditioning.labels:
         return "tutorials' networks know no labels: conditioning=none"
+    if isinstance(game.latents, NoLatents):
+        return "tutorials' networks draw from latents: model=dcgan"
     return "tutorials' networks do not grow: model=dcgan" if isinstance(game.generator, Growing) else ""
 
 

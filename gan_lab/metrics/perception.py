@@ -56,7 +56,8 @@ class Perception(nn.Module, ABC):
 
     def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Maps of both, for a loss: without gradients through ``real``, and both shifted alike."""
-        top, left = (int(torch.randint(self.jitter + 1, ())) for _ in range(2))
+        room = max(0, min(self.jitter, min(real.shape[2:]) - self.smallest))
+        top, left = (int(torch.randint(room + 1, ())) for _ in range(2))
         fake, real = fake[:, :, top:, left:], real[:, :, top:, left:]
         with torch.no_grad():
             wanted = [maps * self.gain for maps in self(real)]

@@ -29,8 +29,8 @@ class Perception(Protocol):
     def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Maps of images in [-1, 1] at some layers, with gradients through ``fake`` alone."""
 
-    def to(self, device: torch.device) -> Any:
-        """Compute there from here on."""
+    def to(self, device: torch.device, dtype: torch.dtype) -> Any:
+        """Compute there, and in numbers of that type, from here on."""
 
 
 class PairTerm(Term):
@@ -87,12 +87,12 @@ class Perceptual(PairTerm):
     def __init__(self, network: Perception, weight: float = 1.0, every: int = 1) -> None:
         super().__init__(weight, every)
         self._network = network
-        self._device: torch.device | None = None
+        self._place: tuple[torch.device, torch.dtype] | None = None
 
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        if self._device != real.device:
-            self._network.to(real.device)
-            self._device = real.device
+        if self._place != (real.device, real.dtype):
+            self._network.to(real.device, real.dtype)
+            self._place = real.device, real.dtype
         return torch.stack([_mean_absolute(*maps) for maps in self._network.beside(fake, real)]).sum()
 
 
