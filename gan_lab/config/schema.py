@@ -239,7 +239,7 @@ def check(cfg: DictConfig) -> None:
     one_of("compile", cfg.compile, ("none", "generator", "both"))
     if cfg.threads != "auto" and (not isinstance(cfg.threads, int) or isinstance(cfg.threads, bool) or cfg.threads < 1):
         raise ValueError(f"threads={cfg.threads}: must be auto or a whole number, at least 1")
-    one_of("resume_from", cfg.resume_from, ("last", "best", "pretrained"))
+    one_of("resume_from", cfg.resume_from, ("last", "best"))
 
 
 def one_of(key: str, value: str, allowed: Sequence[str]) -> None:

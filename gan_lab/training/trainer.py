@@ -164,7 +164,8 @@ class Trainer:
         self.average.update(self.images, self.images - before)
         self.tracker.progress(self.images)
         if self.pretraining.ends_between(before, self.images):
-            self._save("pretrained")
+            with self.stopwatch.resting():
+                self._save("pretrained")
         if actions := self.events.due(before, self.images):
             with self.stopwatch.resting():
                 for action in actions:
