@@ -226,8 +226,7 @@ def test_pictures_to_be_measured_on_are_read_without_keeping_anything(pictures: 
 
 def stream_of(data: ImageSet, part: object = None, **changed: object) -> PatchStream:
     given = {"degradation": Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), "size": 16, "per_picture": 3, "turns": False}
-    arguments = (data, 4, 0, CPU, torch.contiguous_format, "drop", False, part, torch.float32)
-    return PatchStream(*arguments, **{**given, **changed})  # type: ignore[arg-type]
+    return PatchStream(data, batch_size=4, seed=0, device=CPU, part=part, **{**given, **changed})  # type: ignore[arg-type]
 
 
 def levels(values: Tensor) -> Tensor:

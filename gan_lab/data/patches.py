@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ class PatchStream(Stream):
     patch is mirrored at its edges.
 
     Args:
-        data, batch_size, seed, device, memory_format, last, mirror, part, dtype: of :class:`Stream`.
+        data: pictures of one size or of many.
+        shared: the rest is :class:`Stream`'s.
         degradation: makes the small ones.
         size: height and width of a patch, a multiple of the scale.
         per_picture: patches of each picture in an epoch.
@@ -37,19 +38,12 @@ class PatchStream(Stream):
     def __init__(
         self,
         data: ImageSet,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        memory_format: torch.memory_format,
-        last: str,
-        mirror: bool,
-        part: Callable[[int], slice] | None,
-        dtype: torch.dtype,
         *,
         degradation: Degradation,
         size: int,
         per_picture: int,
         turns: bool,
+        **shared: Any,
     ) -> None:
         scale = degradation.scale
         if size % scale or size < scale:
@@ -62,7 +56,7 @@ class PatchStream(Stream):
         if max(height, width) < size:
             raise ValueError(f"degradation.patch={size}: the largest picture has only {height}x{width} pixels")
         self._per_picture = per_picture
-        super().__init__(data, batch_size, seed, device, memory_format, last, mirror, part, dtype)
+        super().__init__(data, **shared)
         self.degradation, self.size, self._turns = degradation, size, turns
 
     def __len__(self) -> int:

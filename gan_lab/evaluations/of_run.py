@@ -15,8 +15,7 @@ from gan_lab.metrics.paired import PairSuite
 from gan_lab.metrics.reference import Progress
 from gan_lab.metrics.suite import Result, Suite
 from gan_lab.run import Run
-from gan_lab.tasks import Task, task_of
-from gan_lab.tasks.super_resolution import SuperResolution
+from gan_lab.tasks import task_of
 from gan_lab.tracking.console import STDOUT, progress_of
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ def evaluate_run(cfg: DictConfig) -> None:
     path = Path(cfg.out).expanduser() if cfg.out else directory.scores
     records.claim(path)
     runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints or [], cfg.device)
-    suite = _suite(cfg, task_of(cfg))
+    suite = task_of(cfg).suite(cfg.reals)
     if not suite.measures:
         raise ValueError("evaluation=none measures nothing; evaluation=fast, full or, of super-resolution, pairs do")
     with progress_of("real images", "images") as progress:
@@ -46,15 +45,6 @@ def evaluate_run(cfg: DictConfig) -> None:
     records.show({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in found})
     records.append(path, found)
     STDOUT.print(f"\n{path}")
-
-
-def _suite(cfg: DictConfig, task: Task) -> Suite | PairSuite:
-    """What is measured; of super-resolution on ``reals`` if they are given, else on what the run was measured on."""
-    if cfg.reals is None:
-        return task.training_suite() if isinstance(task, SuperResolution) else task.suite()
-    if not isinstance(task, SuperResolution):
-        raise ValueError("reals=... goes with fakes=..., or with a run that enlarges pictures; this one draws from latents")
-    return task.suite(task.pictures_of(cfg.reals))
 
 
 def _open(directory: RunDirectory, wanted: Sequence[str], device: str) -> dict[str, Run]:

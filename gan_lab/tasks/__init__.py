@@ -2,10 +2,11 @@
 
 from omegaconf import DictConfig
 
+from gan_lab.tasks.base import Task
 from gan_lab.tasks.super_resolution import SuperResolution
 from gan_lab.tasks.synthesis import Synthesis
 
-Task = Synthesis | SuperResolution
+__all__ = ["Task", "task_of"]
 
 
 def task_of(cfg: DictConfig) -> Task:

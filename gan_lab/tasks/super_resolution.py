@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab import arithmetic
 from gan_lab.config import Job, instantiate
 from gan_lab.data.degradation import Degradation, enlarge
 from gan_lab.data.images import ImageSet, to_unit
@@ -21,6 +20,7 @@ from gan_lab.datasets import build_source, load_data
 from gan_lab.metrics.paired import Example, PairSuite
 from gan_lab.metrics.pairs import PairMetric
 from gan_lab.models.latents import NoLatents
+from gan_lab.tasks.base import Task
 from gan_lab.training.overfitting import NothingHeldOut
 from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Comparison
@@ -70,12 +70,8 @@ class Pictures:
         return Example(high, low, enlarge(low, self.degradation.scale))
 
 
-class SuperResolution:
-    """The task of the upscalers' families: patches to train on, whole pictures to be measured on.
-
-    Args:
-        cfg: of a run.
-    """
+class SuperResolution(Task):
+    """The task of the upscalers' families: patches to train on, whole pictures to be measured on."""
 
     def __init__(self, cfg: DictConfig) -> None:
         if cfg.model.latents is not None:
@@ -87,8 +83,7 @@ class SuperResolution:
                 "evaluation: Frechet distances and their like are of images out of latents; super-resolution is measured by "
                 "evaluation=pairs, or evaluation=none"
             )
-        self._cfg = cfg
-        self._source = build_source(cfg)
+        super().__init__(cfg)
         section = cfg.degradation
         steps = {str(name): instantiate(node, f"degradation.steps.{name}") for name, node in section.steps.items()}
         self.degradation = Degradation(steps, section.scale)
@@ -98,7 +93,7 @@ class SuperResolution:
         """What is trained on, and what is looked at and measured: never the same pictures."""
         data, cfg = load_data(self._source), self._cfg
         if cfg.evaluation.get("reals") is not None:
-            return data, self.pictures_of(cfg.evaluation.reals)
+            return data, self._pictures_of(cfg.evaluation.reals)
         count = (cfg.evaluation.num_reals or len(data)) if cfg.evaluation.pairs else cfg.sample.count
         if len(data.left_out):
             others, title = data.others(), "left out by dataset.limit"
@@ -117,50 +112,40 @@ class SuperResolution:
         names = [f"picture {number}" for number in others.index]
         return data, Pictures(others, self.degradation, names, f"{len(others)} pictures of {self._source.name} {title}")
 
-    def pictures_of(self, path: str) -> Pictures:
-        """All pictures of a folder, a zip or an array."""
+    def _pictures_of(self, path: str) -> Pictures:
         data, names = whole_pictures("reals", path, self._cfg.dataset.channels)
         return Pictures(data, self.degradation, names, f"{len(data)} pictures of {path}")
 
     @property
     def data(self) -> ImageSet:
-        """The pictures trained on."""
         return self._parts[0]
 
     def stream(self, precision: Precision, ranks: Alone) -> PatchStream:
-        """Patches of the data set as a stream of batches, of each the part of this process."""
-        cfg = self._cfg
+        """Patches, with the small ones made of them."""
+        section = self._cfg.degradation
         return PatchStream(
-            self.data,
-            cfg.batch_size,
-            cfg.seed,
-            precision.device,
-            arithmetic.memory_format(cfg, precision),
-            self._source.last,
-            self._source.mirror,
-            ranks.part,
-            precision.weights,
+            **self._as_a_stream(precision, ranks),
             degradation=self.degradation,
             size=self.image_size,
-            per_picture=cfg.degradation.patches,
-            turns=cfg.degradation.turns,
+            per_picture=section.patches,
+            turns=section.turns,
         )
 
     def latents(self) -> NoLatents:
-        """None: pictures are what the generator is given."""
         return NoLatents()
 
     @property
     def image_size(self) -> int:
-        """Side of the patches a training shows."""
         return int(self._cfg.degradation.patch)
 
     def training_suite(self) -> PairSuite:
-        """What is measured of a generator during its training."""
-        return self.suite(self._parts[1])
+        return self._suite_of(self._parts[1])
 
-    def suite(self, pictures: Pictures) -> PairSuite:
-        """What ``cfg.evaluation`` measures of generators on these pictures."""
+    def suite(self, reals: str | None = None) -> PairSuite:
+        """On the pictures of a folder, a zip or an array, or on those that the training measured on."""
+        return self.training_suite() if reals is None else self._suite_of(self._pictures_of(reals))
+
+    def _suite_of(self, pictures: Pictures) -> PairSuite:
         cfg, scale = self._cfg.evaluation, self.degradation.scale
         smallest = int(pictures.data.sizes.min()) // scale * scale
         record = {

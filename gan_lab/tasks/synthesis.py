@@ -8,7 +8,6 @@ from functools import cached_property
 import torch
 from omegaconf import DictConfig
 
-from gan_lab import arithmetic
 from gan_lab.config import Job, instantiate
 from gan_lab.data.images import ImageSet
 from gan_lab.data.stream import Stream
@@ -18,6 +17,7 @@ from gan_lab.metrics.networks import Domain
 from gan_lab.metrics.suite import Suite
 from gan_lab.models.latents import NormalLatents
 from gan_lab.scoring import AUTO, build_suite, choose_features
+from gan_lab.tasks.base import Task
 from gan_lab.training.overfitting import HeldOut, NothingHeldOut
 from gan_lab.training.precision import Precision
 from gan_lab.training.preview import Preview
@@ -25,20 +25,15 @@ from gan_lab.training.ranks import Alone
 from gan_lab.training.round import Game
 
 
-class Synthesis:
-    """The task of every family but the upscalers'.
-
-    Args:
-        cfg: of a run. What the data alone can tell is entered into it.
-    """
+class Synthesis(Task):
+    """The task of every family but the upscalers'."""
 
     def __init__(self, cfg: DictConfig) -> None:
         if cfg.model.latents is None:
             raise ValueError(
                 "degradation=none: this generator enlarges pictures, and has to know what made them small: degradation=bicubic"
             )
-        self._cfg = cfg
-        self._source = build_source(cfg)
+        super().__init__(cfg)
         if self._source.shape.is_whole:
             raise ValueError(
                 "dataset.fit=whole: pictures of any size are for super-resolution, model=srgan; here crop, pad, resize"
@@ -50,32 +45,17 @@ class Synthesis:
 
     @cached_property
     def data(self) -> ImageSet:
-        """The images trained on."""
         return load_data(self._source)
 
     def stream(self, precision: Precision, ranks: Alone) -> Stream:
-        """The data set as a stream of batches, of each the part of this process."""
-        cfg = self._cfg
-        return Stream(
-            self.data,
-            cfg.batch_size,
-            cfg.seed,
-            precision.device,
-            arithmetic.memory_format(cfg, precision),
-            self._source.last,
-            self._source.mirror,
-            ranks.part,
-            precision.weights,
-        )
+        return Stream(**self._as_a_stream(precision, ranks))
 
     def latents(self) -> NormalLatents:
-        """Where the generator's input comes from."""
         latents: NormalLatents = instantiate(self._cfg.model.latents, "model.latents")
         return latents
 
     @property
     def image_size(self) -> int:
-        """Side of the images a training shows."""
         return int(self._cfg.dataset.size)
 
     def training_suite(self) -> Suite:
@@ -92,12 +72,12 @@ class Synthesis:
             )
         return suite
 
-    def suite(self) -> Suite:
-        """What ``cfg.evaluation`` measures of generators trained on these images."""
+    def suite(self, reals: str | None = None) -> Suite:
+        if reals is not None:
+            raise ValueError("reals=... goes with fakes=..., or with a run that enlarges pictures; this one draws from latents")
         return build_suite(self._cfg, self._domain, self.data, self._split)
 
     def held_out(self, game: Game, device: torch.device) -> HeldOut | NothingHeldOut:
-        """What tells whether the discriminator overfits."""
         return build_held_out(self._cfg, self._source, self.data, game, device)
 
     def preview(self, job: Job, game: Game, device: torch.device) -> Preview:
@@ -112,10 +92,6 @@ class Synthesis:
             count, labels = num_rows * columns, game.labels.of(rows, columns, random).to(device)
         latents = game.latents.draw(count, device, random)
         return Preview(job.directory, latents, labels, rows, columns, cfg.scale)
-
-    def facts(self) -> dict[str, str]:
-        """Nothing more to say in the first lines of a run."""
-        return {}
 
     @property
     def _domain(self) -> Domain:
