@@ -37,7 +37,7 @@ FIXED_ON_RESUME = (
 FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.workers", "dataset.max_bad")
 """But for these: where the same images lie, and how they are read. The checkpoint knows how many there were."""
 
-PATHS = ("paths.data", "paths.weights", "dataset.root", "dataset.path")
+PATHS = ("paths.data", "paths.weights", "dataset.root", "dataset.path", "evaluation.reals")
 """Stored absolute, so that a run goes on from any working directory."""
 
 BASE_CONFIG = "config"

@@ -18,6 +18,8 @@ COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 LEVEL = 6
 """Of the compression, zlib's own choice."""
 LARGEST_SIDE = 2**31 - 1
+BLOCK = 2**20
+"""Bytes of rows that are filtered at a time, which takes some twenty times as many."""
 
 
 class PngWriter:
@@ -45,10 +47,13 @@ class PngWriter:
         """Add rows from top to bottom, uint8 ``[n, width, channels]``."""
         flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
         assert flat.shape[1] == self._above.shape[1], "rows of another width"
+        at_once = max(1, BLOCK // flat.shape[1])
+        for start in range(0, len(flat), at_once):
+            block = flat[start : start + at_once]
+            if packed := self._packer.compress(self._filtered(block).tobytes()):
+                self._chunk(b"IDAT", packed)
+            self._above = block[-1:]
         self._written += len(flat)
-        if packed := self._packer.compress(self._filtered(flat).tobytes()):
-            self._chunk(b"IDAT", packed)
-        self._above = flat[-1:]
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -114,7 +115,7 @@ class SuperResolution(Task):
 
     def _pictures_of(self, path: str) -> Pictures:
         data, names = whole_pictures("reals", path, self._cfg.dataset.channels)
-        return Pictures(data, self.degradation, names, f"{len(data)} pictures of {path}")
+        return Pictures(data, self.degradation, names, f"{len(data)} pictures of {Path(path).name}")
 
     @property
     def data(self) -> ImageSet:
@@ -149,7 +150,6 @@ class SuperResolution(Task):
         cfg, scale = self._cfg.evaluation, self.degradation.scale
         smallest = int(pictures.data.sizes.min()) // scale * scale
         record = {
-            "data": pictures.title,
             "reals": pictures.title,
             "reals_hash": pictures.data.fingerprint(),
             "scale": scale,
