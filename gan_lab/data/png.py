@@ -52,7 +52,7 @@ class PngWriter:
             block = flat[start : start + at_once]
             if packed := self._packer.compress(self._filtered(block).tobytes()):
                 self._chunk(b"IDAT", packed)
-            self._above = block[-1:]
+            self._above = block[-1:].copy()
         self._written += len(flat)
 
     def __enter__(self) -> Self:

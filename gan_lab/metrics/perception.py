@@ -64,7 +64,8 @@ class Perception(nn.Module, ABC):
         return list(zip((maps * self.gain for maps in self(fake)), wanted, strict=True))
 
     def frozen(self) -> None:
-        self.eval().requires_grad_(False)
+        """Ready for use, laid out as convolutions are fastest."""
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 class Vgg19(Perception):
