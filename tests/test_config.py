@@ -32,7 +32,7 @@ BUILT_ELSEWHERE = {o for o in OPTIONS if o.startswith(ELSEWHERE)} - WITHOUT_FILE
 """Data sets are read from made files in test_sources, feature networks and protocols built in test_feature_networks and
 test_protocols, benchmarks and sweeps run in test_commands."""
 UPSCALER = "perception=random model.blocks=1 degradation.patch=16 evaluation.pairs.perceptual=null epochs=0.0625"
-OF_SUPER_RESOLUTION = ("degradation=b", "evaluation=pairs", "loss=srgan", "loss=esrgan", "pretraining=pixels")
+OF_SUPER_RESOLUTION = ("degradation=b", "evaluation=pairs", "loss=srgan", "loss=esrgan", "loss=real", "pretraining=pixels")
 SUPER_RESOLUTION = {
     **{option: UPSCALER for option in OPTIONS if option.startswith(("model=srgan", "model=esrgan"))},
     **{option: f"model=srgan {UPSCALER}" for option in OPTIONS if option.startswith(OF_SUPER_RESOLUTION)},
