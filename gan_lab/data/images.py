@@ -107,9 +107,9 @@ class ImageSet:
         gathered = self.pixels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]]
         return torch.from_numpy(gathered).permute(0, 3, 1, 2)
 
-    def image(self, place: int) -> Tensor:
-        """One image of the set by its place in it, whatever its size: ``[C, H, W]`` uint8."""
-        return torch.from_numpy(np.array(self.pixels[self.index[place]])).permute(2, 0, 1)
+    def image(self, place: int, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+        """One image of the set by its place in it, or a part of it, whatever its size: ``[C, H, W]`` uint8."""
+        return torch.from_numpy(np.array(self.pixels[self.index[place]][rows, columns])).permute(2, 0, 1)
 
     def labels_of(self, which: Tensor | np.ndarray | slice) -> Tensor | None:
         """Their labels: ``[n]`` int64, ``[n, A]`` uint8, or None."""

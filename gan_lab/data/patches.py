@@ -52,6 +52,7 @@ class PatchStream(Stream):
             raise ValueError(f"degradation.patches={per_picture}: must be at least 1 of each picture")
         if (smallest := data.sizes.min()) < scale:
             raise ValueError(f"degradation.scale={scale}: a picture has only {smallest} pixels on one side")
+        self._sizes = data.sizes.tolist()
         height, width = data.sizes[data.sizes.prod(1, dtype=np.int64).argmax()]
         if max(height, width) < size:
             raise ValueError(f"degradation.patch={size}: the largest picture has only {height}x{width} pixels")
@@ -79,18 +80,18 @@ class PatchStream(Stream):
         """A patch and its small one, uint8."""
         random = torch.Generator().manual_seed(seed)
         scale, size = self.degradation.scale, self.size
-        picture = self.degradation.fitting(self.data.image(place))
-        height, width = picture.shape[1:]
-        if min(height, width) < size:
-            picture = mirrored(picture, 0, max(0, size - height), 0, max(0, size - width))
-            height, width = picture.shape[1:]
-        top, left = (scale * _random_below((side - size) // scale + 1, random) for side in (height, width))
+        length = [side // scale * scale for side in self._sizes[place]]
+        top, left = (scale * _random_below(max(0, side - size) // scale + 1, random) for side in length)
         margin = MARGIN * scale
         start = max(0, top - margin), max(0, left - margin)
-        around = picture[:, start[0] : top + size + margin, start[1] : left + size + margin]
+        end = min(length[0], top + size + margin), min(length[1], left + size + margin)
+        around = self.data.image(place, slice(start[0], end[0]), slice(start[1], end[1]))  # no more than that is read
+        if min(length) < size:
+            around = mirrored(around, 0, max(0, size - length[0]), 0, max(0, size - length[1]))
         low = self.degradation(around, random)
-        row, column, small = (top - start[0]) // scale, (left - start[1]) // scale, size // scale
-        high, low = picture[:, top : top + size, left : left + size], low[:, row : row + small, column : column + small]
+        row, column, small = top - start[0], left - start[1], size // scale
+        high = around[:, row : row + size, column : column + size]
+        low = low[:, row // scale : row // scale + small, column // scale : column // scale + small]
         position = _random_below(8, random)
         if not self._turns:
             position = position % 2 if self._mirror else 0

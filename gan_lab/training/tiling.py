@@ -14,7 +14,8 @@ TILE = 192
 """Pixels of the small picture across that are enlarged at a time; a map of MSRResNet at scale 4 then takes some 300 MiB."""
 
 LARGEST_MARGIN = 48
-"""Pixels looked at around a tile. Networks that reach further hardly depend on what is there: see ``tests``."""
+"""Pixels looked at around a tile, at most. Deep networks (RRDB spans 350) reach further by their layers than what they learn
+depends on; of those tiles are nearly, not exactly, what the whole picture would be."""
 
 Read = Callable[[int, int], Tensor]
 """Rows from the first to before the second of the small picture, uint8 ``[C, rows, w]``."""
