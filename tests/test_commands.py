@@ -282,7 +282,7 @@ def test_sampling_writes_a_grid_and_single_images(finished: RunDirectory, tmp_pa
     ("arguments", "message"),
     [
         (["run=nowhere"], "nowhere is not a run directory"),
-        (["run=run", "checkpoint=worst"], "checkpoint=worst: must be last or best"),
+        (["run=run", "checkpoint=worst"], "checkpoint=worst: must be one of last, best, pretrained"),
         (["run=run", "count=0"], "count=0"),
         (["run=run", "cuont=3"], "Could not override 'cuont'"),
         ([], "run"),

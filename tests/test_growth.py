@@ -157,6 +157,7 @@ def test_samples_and_scores_are_of_the_datas_size_from_the_start(tmp_path: Path)
     assert torch.equal(images, enlarged(images[:, :, ::8, ::8], 32))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_middle_of_a_fade_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     common = [*TINY, "checkpoint.every_kimg=0.016", "log.every_kimg=0.016", "console=plain"]
     whole = train(*common, "hydra.run.dir=whole", cwd=tmp_path)

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
@@ -138,9 +138,17 @@ class _Kind:
     heads_sha256: str
 
 
+def _of_torchvision(name: str, **more: Any) -> nn.Sequential:
+    """A network's convolutions; torchvision is imported no sooner, for the sake of trainings that have no use for it."""
+    from torchvision import models
+
+    convolutions: nn.Sequential = getattr(models, name)(weights=None, **more).features
+    return convolutions
+
+
 KINDS = {
     "alex": _Kind(
-        lambda: torchvision.models.alexnet(weights=None).features,
+        lambda: _of_torchvision("alexnet"),
         taps=(1, 4, 7, 9, 11),
         smallest=31,
         backbone="alexnet-owt-7be5be79.pth",
@@ -148,7 +156,7 @@ KINDS = {
         heads_sha256="df73285e",
     ),
     "vgg": _Kind(
-        lambda: torchvision.models.vgg16(weights=None, init_weights=False).features,
+        lambda: _of_torchvision("vgg16", init_weights=False),
         taps=(3, 8, 15, 22, 29),
         smallest=16,
         backbone="vgg16-397923af.pth",

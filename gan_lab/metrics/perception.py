@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torch.nn.utils import skip_init
@@ -101,8 +100,10 @@ class Vgg19(Perception):
         self._taps = sorted(names.index(layer) for layer in layers)
         self.description = ", ".join(layers)
         self.smallest = 2 ** (max(map(int, (layer[4] for layer in layers))) - 1)
+        from torchvision.models import vgg19  # no sooner, for the sake of trainings that have no use for it
+
         with torch.device("meta"):  # no random weights, which would cost a second and the global generator's state
-            whole = torchvision.models.vgg19(weights=None, init_weights=False).features
+            whole = vgg19(weights=None, init_weights=False).features
         state = {n.removeprefix("features."): w for n, w in load_state(path).items() if n.startswith("features.")}
         whole.load_state_dict(state, assign=True)
         layers_used = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in whole[: self._taps[-1] + 1]]
