@@ -151,6 +151,7 @@ def test_a_resumed_run_is_bit_identical_to_one_that_never_stopped(tmp_path: Path
     assert_same(whole.directory, resumed.directory)
 
 
+@pytest.mark.slow
 def test_evaluation_and_previews_change_nothing_in_the_training(tmp_path: Path) -> None:
     states = []
     for name, extra in (("with", []), ("without", ["evaluation=none", "sample.at_epochs=[]", "sample.count=1"])):
@@ -333,6 +334,7 @@ def test_a_benchmark_keeps_out_of_runs(finished: RunDirectory) -> None:
 # -- what a stranger broke ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_resume_from_the_best_checkpoint_is_for_once_and_drops_what_came_after(tmp_path: Path) -> None:
     assert train("hydra.run.dir=run", "epochs=3", cwd=tmp_path).returncode == 0
     run = RunDirectory(tmp_path / "run")

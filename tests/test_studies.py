@@ -112,6 +112,7 @@ def test_the_best_configuration_is_an_experiment_that_trains_the_same(swept: Pat
     assert stored[0] == stored[1]
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_ended_and_told_as_such(tmp_path: Path) -> None:
     sweep("study.trials=5", "pruner.n_startup_trials=2", "epochs=2", cwd=tmp_path)
     trials = record(tmp_path)["trials"]
