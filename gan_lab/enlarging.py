@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,14 +89,15 @@ class Enlarger:
             Width and height of the large picture.
 
         Raises:
-            ValueError: the picture can't be read, or has more than :data:`~gan_lab.data.decode.MAX_PIXELS`.
+            ValueError: the target can't be written, or the picture can't be read or has more than
+                :data:`~gan_lab.data.decode.MAX_PIXELS`.
         """
         colour, alpha, profile = _opened(source)
         width, height = colour.width * self.network.scale, colour.height * self.network.scale
         channels = len(colour.getbands()) + (alpha is not None)
-        target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f".{target.name}.{os.getpid()}")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as handle, PngWriter(handle, width, height, channels, profile) as png:
                 done = 0
                 for rows in self.rows(colour, alpha):
@@ -103,8 +105,11 @@ class Enlarger:
                     done += len(rows)
                     progress(done, height)
             unfinished.replace(target)
+        except OSError as error:
+            raise ValueError(f"{target} can't be written ({error.strerror or error}); choose another out=") from error
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
         return width, height
 
     def picture(self, picture: Image.Image) -> Image.Image:

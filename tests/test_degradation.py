@@ -215,7 +215,7 @@ def test_whole_pictures_can_be_looked_at(pictures: Path, tmp_path: Path) -> None
 
 def test_pictures_to_be_measured_on_are_read_without_keeping_anything(pictures: Path) -> None:
     data, names = whole_pictures("reals", str(pictures), 1)
-    assert names == ["0", "2", "4", "1", "3"] and data.channels == 1 and len(data) == 5
+    assert names == ["a/0", "a/2", "a/4", "b/1", "b/3"] and data.channels == 1 and len(data) == 5
     assert not (pictures.parent / "data").exists()
     with pytest.raises(ValueError, match=r"reals=.*there is no such folder"):
         whole_pictures("reals", str(pictures / "nowhere"), 3)

@@ -202,6 +202,8 @@ def test_what_can_not_be_enlarged_leaves_nothing(tmp_path: Path, monkeypatch: py
     with pytest.raises(ValueError, match="9 x 13 pixels are more than the 100 allowed"):
         enlarger().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
     monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"c\.png/d\.png can't be written \(.*\); choose another out="):
+        enlarger().write(tmp_path / "c.png", tmp_path / "c.png" / "d.png", lambda done, total: None)
 
     def broken(self: Enlarger, *layers: object) -> Iterator[np.ndarray]:
         yield np.zeros((2, 18, 3), np.uint8)

@@ -80,7 +80,7 @@ class PairSuite:
         """Measure the bicubic ones; a process that measures nothing needs none."""
         for metric in self.metrics.values():
             metric.to(device)
-        if reals and not self._bicubic:
+        if reals and self.metrics and not self._bicubic:
             for number in range(len(self._examples)):
                 example = self._examples[number]
                 self._bicubic.append(self._scores(example.bicubic, example.high))

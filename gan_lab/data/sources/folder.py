@@ -129,7 +129,7 @@ class Folder(Source):
 
 
 def whole_pictures(what: str, path: str, channels: int) -> tuple[ImageSet, list[str]]:
-    """All pictures of a folder, a zip or an array in their own sizes, and their names without folder and suffix.
+    """All pictures of a folder, a zip or an array in their own sizes, and their names below it, without suffix.
 
     Nothing is kept: pictures that were made anew under their old names would not be noticed.
 
@@ -155,7 +155,9 @@ def whole_pictures(what: str, path: str, channels: int) -> tuple[ImageSet, list[
     sizes = np.array([part.shape[:2] for part in parts], dtype=np.int32)
     flat = np.concatenate([part.reshape(-1) for part in parts])
     data = ImageSet.whole(WholePixels(flat, sizes, channels), origin=f"crc32 {zlib.crc32(flat.data):08x}")
-    return data, [PurePosixPath(pictures.name(number)).stem for number in range(len(pictures))]
+    above = str(Path(path).expanduser().absolute())
+    names = (pictures.name(number).removeprefix(above).lstrip("/:") for number in range(len(pictures)))
+    return data, [str(PurePosixPath(name).with_suffix("")) for name in names]
 
 
 def _refuse(error: OSError) -> None:
