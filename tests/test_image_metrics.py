@@ -18,7 +18,8 @@ from gan_lab.metrics.base import Sample
 from gan_lab.metrics.diversity import MultiScaleSimilarity
 from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.random import RandomConvolutions
-from gan_lab.metrics.pairs import KINDS, Lpips, PerceptualDistance, Psnr, Ssim
+from gan_lab.metrics.pairs import Psnr, Ssim
+from gan_lab.metrics.perceptual import KINDS, Lpips, PerceptualDistance
 from gan_lab.metrics.sliced import SlicedWasserstein, laplacian_pyramid, level_sizes
 from gan_lab.metrics.statistics import Statistics
 from gan_lab.metrics.structure import ms_ssim, scales, ssim

@@ -23,8 +23,8 @@ from gan_lab.data.images import ImageSet
 from gan_lab.directory import RunDirectory
 from gan_lab.metrics import perception
 from gan_lab.metrics.paired import PairSuite
-from gan_lab.metrics.pairs import Perceptual as PerceptualScore
 from gan_lab.metrics.pairs import Psnr, Ssim
+from gan_lab.metrics.perceptual import Perceptual as PerceptualScore
 from gan_lab.models import esrgan, srgan
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.tasks.super_resolution import Pictures
