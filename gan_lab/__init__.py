@@ -16,9 +16,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 
 def __getattr__(name: str) -> object:
-    """Import :class:`gan_lab.run.Run` when it is asked for: it brings torch, which ``--help`` need not wait for."""
+    """Import :class:`gan_lab.runs.run.Run` when it is asked for: it brings torch, which ``--help`` need not wait for."""
     if name == "Run":
-        from gan_lab.run import Run
+        from gan_lab.runs.run import Run
 
         return Run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ def evaluate(cfg: DictConfig) -> None:
         raise ValueError(f"evaluate needs run=..., or fakes=... reals=..., or compare=[...], or fit_features=true{what}")
     cfg = open_evaluation(cfg)
 
-    from gan_lab.evaluations import COMMANDS
+    from gan_lab.evaluation import COMMANDS
 
     COMMANDS[given[0]](cfg)
 

@@ -9,7 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from gan_lab.config import CONF_DIR, run_command
-from gan_lab.directory import RunDirectory, latest_study
+from gan_lab.storage.run_directory import RunDirectory, latest_study
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="report")
@@ -18,11 +18,11 @@ def report(cfg: DictConfig) -> None:
     if (cfg.run is None) == (cfg.study is None):
         raise ValueError("give run=outputs/..., for the page of a run, or study=multirun/..., for one of several")
     if cfg.study is not None:
-        from gan_lab.multirun import tell
+        from gan_lab.studies.multirun import tell
 
         tell(latest_study() if cfg.study == "latest" else Path(cfg.study).expanduser(), cfg.baseline)
         return
-    from gan_lab.reporting.page import write_report
+    from gan_lab.reporting.run_page import write_report
 
     print(write_report(RunDirectory.find(cfg.run)))
 

@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 from gan_lab.config import CONF_DIR, run_command
 
 if TYPE_CHECKING:
-    from gan_lab.run import Run
+    from gan_lab.runs.run import Run
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="sample")
 def sample(cfg: DictConfig) -> None:
     """Write a grid and single images of a run's generator, or pictures that it enlarges."""
-    from gan_lab.run import Run
+    from gan_lab.runs.run import Run
 
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
     (_draw if cfg.input is None else _enlarge)(run, cfg)
@@ -25,7 +25,7 @@ def sample(cfg: DictConfig) -> None:
 
 def _draw(run: Run, cfg: DictConfig) -> None:
     """Out of latents."""
-    from gan_lab.data.images import grid, to_picture
+    from gan_lab.data.image_dataset import grid, to_picture
 
     for key in ("scale", "columns"):
         if cfg[key] is not None and cfg[key] < 1:
@@ -55,7 +55,7 @@ def _draw(run: Run, cfg: DictConfig) -> None:
 
 def _enlarge(run: Run, cfg: DictConfig) -> None:
     """A picture, or all of a folder."""
-    from gan_lab.enlarging import targets
+    from gan_lab.runs.upscaling import targets
     from gan_lab.tracking.console import progress_of
 
     enlarger = run.enlarger(cfg.tile)

@@ -20,10 +20,10 @@ from gan_lab.config import (
     with_stored_overrides,
     write_config,
 )
-from gan_lab.multirun import Multirun, trial_of
-from gan_lab.reporting.live import LiveReport, of_study
+from gan_lab.reporting.live_pages import LiveReport, of_study
+from gan_lab.runtime.torchrun import as_one_of_several
+from gan_lab.studies.multirun import Multirun, trial_of
 from gan_lab.sweeps.objective import Objective
-from gan_lab.torchrun import as_one_of_several
 
 STUDY_PAGE = LiveReport(of_study)
 """Of a multirun, while it goes on."""
@@ -55,10 +55,10 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
     Returns:
         The summary; None of a training that diverged while an objective waits for its worth.
     """
-    from gan_lab.build import build_trainer, resume
-    from gan_lab.training.device import choose_device
-    from gan_lab.training.memory import Demand, explained
-    from gan_lab.training.ranks import join
+    from gan_lab.building.trainer import build_trainer, resume
+    from gan_lab.runtime.device import choose_device
+    from gan_lab.runtime.distributed import join
+    from gan_lab.runtime.memory import Demand, explained
     from gan_lab.training.trainer import Diverged
 
     ranks = join(choose_device(job.cfg.device))

@@ -19,12 +19,12 @@ import warnings
 import torch
 
 import gan_lab.benchmark
-import gan_lab.build
+import gan_lab.building.trainer
 import gan_lab.evaluate
 import gan_lab.prepare
 import gan_lab.report
-import gan_lab.reporting.page
-import gan_lab.run
+import gan_lab.reporting.run_page
+import gan_lab.runs.run
 import gan_lab.sample
 import gan_lab.train  # noqa: F401
 

@@ -16,14 +16,14 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from gan_lab.benchmarks.bare import bare_step
+from gan_lab.benchmarks.bare_step import bare_step
 from gan_lab.benchmarks.timing import Result, in_turn
-from gan_lab.build import build_trainer
+from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
-from gan_lab.data.decode import WHOLE
-from gan_lab.data.packed import write_tail
-from gan_lab.data.sources.folder import Folder
-from gan_lab.data.stream import Stream
+from gan_lab.data.datasets.folder import Folder
+from gan_lab.data.image_decoding import WHOLE
+from gan_lab.data.loader import Stream
+from gan_lab.data.packed_file import write_tail
 
 CPU = torch.device("cpu")
 CELEBA = (178, 218)

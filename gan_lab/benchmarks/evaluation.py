@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gan_lab.benchmarks.step import settle
 from gan_lab.benchmarks.timing import Action, Repeated, Result, in_turn
-from gan_lab.build import build_trainer
+from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.metrics.frechet import frechet_distance
-from gan_lab.metrics.statistics import Statistics
+from gan_lab.metrics.mean_covariance import Statistics
 from gan_lab.metrics.suite import Suite
 from gan_lab.training.trainer import Trainer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gan_lab.benchmarks.step import settle
 from gan_lab.benchmarks.timing import Action, Repeated, Result, in_turn
-from gan_lab.build import build_trainer
+from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.models.base import Growing
 from gan_lab.training.growth import Stage

@@ -19,13 +19,13 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from gan_lab.benchmarks.step import begin, settle
 from gan_lab.benchmarks.timing import Repeated, Result, in_turn
-from gan_lab.build import build_trainer
+from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job, option
 from gan_lab.data.augmentation import Augmentations
-from gan_lab.data.stream import Batch
-from gan_lab.directory import RunDirectory
+from gan_lab.data.loader import Batch
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.loss_context import Draws, Game, Round
 from gan_lab.training.phase import Phase
-from gan_lab.training.round import Draws, Game, Round
 from gan_lab.training.trainer import Trainer
 
 REFERENCE = "fp64"

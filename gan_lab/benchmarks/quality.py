@@ -15,12 +15,12 @@ from rich.table import Table
 
 from gan_lab.benchmarks.step import settle
 from gan_lab.benchmarks.tutorial import in_the_way, tutorial
-from gan_lab.build import build_trainer
+from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
-from gan_lab.directory import RunDirectory
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.callbacks import Events
 from gan_lab.training.ema import NoAverage
-from gan_lab.training.events import Events
-from gan_lab.training.sampling import Sampler
+from gan_lab.training.image_sampler import Sampler
 from gan_lab.training.trainer import Trainer
 
 OURS, BOOK = "as configured", "tutorial"

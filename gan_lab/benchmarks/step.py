@@ -12,21 +12,21 @@ from typing import Any
 
 import torch
 
-from gan_lab.arithmetic import COMPILED, MEMORY_FORMATS, memory_format
-from gan_lab.benchmarks import turns as players
-from gan_lab.benchmarks.account import StepResult, affordable, clock, happenings
-from gan_lab.benchmarks.bare import bare_step, cycle
+from gan_lab.benchmarks import phase_timing as players
+from gan_lab.benchmarks.bare_step import bare_step, cycle
+from gan_lab.benchmarks.step_report import StepResult, affordable, clock, happenings
 from gan_lab.benchmarks.timing import Action, Repeated, in_turn
 from gan_lab.benchmarks.tutorial import Tutorial, in_the_way, tutorial
-from gan_lab.build import build_trainer
+from gan_lab.building.compute import COMPILED, MEMORY_FORMATS, memory_format
+from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
-from gan_lab.directory import RunDirectory
+from gan_lab.losses.base import Term
 from gan_lab.models.base import Growing
-from gan_lab.reporting import live
-from gan_lab.terms.base import Term
-from gan_lab.training.events import Events
-from gan_lab.training.stopwatch import peak_memory
-from gan_lab.training.summary import describe
+from gan_lab.reporting import live_pages
+from gan_lab.runtime.environment import describe
+from gan_lab.runtime.timer import peak_memory
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.callbacks import Events
 from gan_lab.training.trainer import Trainer
 
 BARE, LOOP, BOOK = "bare step", "whole loop", "tutorial loop"
@@ -147,7 +147,7 @@ def choices_in_force(job: Job, trainer: Trainer) -> dict[str, Any]:
 
 def _measure_every_time(trainer: Trainer) -> None:
     """Scores and pages limit themselves to a share of the time; to see what one takes they are made whenever asked for."""
-    from gan_lab.reporting.page import write_report  # brings matplotlib, which other benchmarks don't need
+    from gan_lab.reporting.run_page import write_report  # brings matplotlib, which other benchmarks don't need
 
     def report(directory: RunDirectory) -> None:
         write_report(directory)
@@ -167,7 +167,7 @@ def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[
     steps = -(-end // size)
     found = {turn.measured: turn.times for turn in players.turns(trainer, is_penalty)}
     times = {"data": 1.0, **found, "average": 1.0}
-    limits = {"evaluation": job.cfg.evaluation.max_share, "page": live.LARGEST_SHARE}
+    limits = {"evaluation": job.cfg.evaluation.max_share, "page": live_pages.LARGEST_SHARE}
     for name, (cadence, _) in trainer.actions.items():
         wanted = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
         count = affordable(wanted, result.median(name), limits.get(name), steps * result.median(LOOP))

@@ -17,14 +17,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from gan_lab.benchmarks.bare import cycle
+from gan_lab.benchmarks.bare_step import cycle
 from gan_lab.benchmarks.step import choices_in_force, settle
 from gan_lab.benchmarks.timing import in_turn
-from gan_lab.build import build_trainer
+from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
-from gan_lab.directory import RunDirectory, write_atomically
 from gan_lab.models.layers import MixesImages
-from gan_lab.training.events import Events
+from gan_lab.storage.run_directory import RunDirectory, write_atomically
+from gan_lab.training.callbacks import Events
 from gan_lab.training.trainer import Trainer
 
 WORTH = 1.03

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
+from gan_lab.building.networks import build_discriminator, build_generator
 from gan_lab.models.base import Growing
 from gan_lab.models.latents import NoLatents
-from gan_lab.players import build_discriminator, build_generator
-from gan_lab.training.round import Game
+from gan_lab.training.loss_context import Game
 from gan_lab.training.trainer import Trainer
 
 START = "import torch; from gan_lab.benchmarks.tutorial import serve; serve()"  # torch first: importing gan_lab settles threads

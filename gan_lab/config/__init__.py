@@ -4,7 +4,7 @@ Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg j
 """
 
 from gan_lab.config.command import leaving_nothing_empty, run_command
-from gan_lab.config.experiment import as_experiment
+from gan_lab.config.export_experiment import as_experiment
 from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import (
     Job,
@@ -17,8 +17,8 @@ from gan_lab.config.job import (
     with_stored_overrides,
     write_config,
 )
+from gan_lab.config.multirun_spec import Search, Several, read_several
 from gan_lab.config.schema import CONF_DIR
-from gan_lab.config.several import Search, Several, read_several
 
 __all__ = [
     "CONF_DIR",

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.help import help_of, is_asked_for
-from gan_lab.torchrun import spoken_by
+from gan_lab.runtime.torchrun import spoken_by
 
 TOLD_IN_A_MESSAGE = (ValueError, OSError, HydraException, OmegaConfBaseException)
 """Mistakes of a user, and what the system refuses: no room, no permission. Any other error is ours and keeps its traceback."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra import compose
 from omegaconf import OmegaConf
 
-from gan_lab.config.composing import composing
+from gan_lab.config.compose import composing
 from gan_lab.config.schema import CONF_DIR
 
 FLAGS = frozenset({"--help", "-h"})

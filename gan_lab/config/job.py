@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.schema import check
-from gan_lab.directory import RunDirectory, write_atomically
+from gan_lab.storage.run_directory import RunDirectory, write_atomically
 
 FIXED_ON_RESUME = (
     "model",

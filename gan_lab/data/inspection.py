@@ -12,11 +12,11 @@ import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from gan_lab.data.decode import FITS
-from gan_lab.data.images import ImageSet, grid
-from gan_lab.data.packed import WholePixels
-from gan_lab.data.prepare import Progress
-from gan_lab.data.sources.base import Source
+from gan_lab.data.datasets.base import Source
+from gan_lab.data.image_dataset import ImageSet, grid
+from gan_lab.data.image_decoding import FITS
+from gan_lab.data.packed_file import WholePixels
+from gan_lab.data.packing import Progress
 
 MOST = 40
 """Rows of a table; the rest is told in one."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from gan_lab.metrics.mean_covariance import Statistics
 from gan_lab.metrics.networks import FeatureNetwork
-from gan_lab.metrics.statistics import Statistics
 
 PIXEL_BYTES = 2**30
 """Of pixels kept of a sample; what looks at them takes a few thousand images."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan_lab.metrics.base import Metric, Sample
 from gan_lab.metrics.networks import FeatureNetwork
-from gan_lab.metrics.structure import ms_ssim, scales
+from gan_lab.metrics.ssim import ms_ssim, scales
 
 BLOCK_VALUES = 2**18
 """Of one side of the pairs compared at a time; more no longer stays in a cache."""
@@ -20,7 +20,7 @@ class MultiScaleSimilarity(Metric):
     better for it, noise being the least alike of all. Within a class where both sides have labels (Odena et al. 2017, section
     4.2), with equally many pairs in each; else among all.
 
-    :func:`~gan_lab.metrics.structure.ms_ssim` has five scales from 161 pixels on, 2 at 32x32, 3 at 64x64, 4 at 128x128: only
+    :func:`~gan_lab.metrics.ssim.ms_ssim` has five scales from 161 pixels on, 2 at 32x32, 3 at 64x64, 4 at 128x128: only
     scores of one size compare. The details say how many, and give the classes' own. Nothing for images smaller than 11 pixels.
 
     Args:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.mean_covariance import Statistics
 from gan_lab.metrics.networks import FeatureNetwork
-from gan_lab.metrics.statistics import Statistics
 
 NORMAL_95 = 1.96
 """Standard errors on each side of an estimate that hold 95 % of a normal distribution."""

@@ -12,12 +12,12 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor
 
-from gan_lab.data.images import ImageSet
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.metrics.base import PIXEL_BYTES, Metric, Sample
+from gan_lab.metrics.mean_covariance import Statistics
 from gan_lab.metrics.networks import Domain, Extracted, FeatureNetwork, extracted
 from gan_lab.metrics.protocol import Protocol
-from gan_lab.metrics.reference import Progress, References
-from gan_lab.metrics.statistics import Statistics
+from gan_lab.metrics.reference_stats import Progress, References
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ were made under, ``[count]`` int64, or None."""
 
 
 class Processes(Interface):
-    """Those that make the fakes together; see :class:`gan_lab.training.ranks.Alone`."""
+    """Those that make the fakes together; see :class:`gan_lab.runtime.distributed.Alone`."""
 
     rank: int
     count: int

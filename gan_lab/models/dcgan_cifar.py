@@ -12,9 +12,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_lab.models import base
+from gan_lab.models.activation_checkpointing import Blocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
 from gan_lab.models.layers import check_positive, doubled_widths, normal_init, split_size
-from gan_lab.models.recompute import Blocks
 
 
 class Generator(base.Generator):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
+from gan_lab.models.activation_checkpointing import Blocks
 from gan_lab.models.conditioning import GeneratorCondition
 from gan_lab.models.layers import check_positive
-from gan_lab.models.recompute import Blocks
 from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
 
 SLOPE = 0.2

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from gan_lab.models import base
+from gan_lab.models.activation_checkpointing import Blocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled
 from gan_lab.models.layers import (
     Halved,
@@ -23,7 +24,6 @@ from gan_lab.models.layers import (
     spectrally_normalise,
     split_size,
 )
-from gan_lab.models.recompute import Blocks
 
 
 class Generator(base.Generator):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pixel_shuffle
 
 from gan_lab.models import base
+from gan_lab.models.activation_checkpointing import Blocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
 from gan_lab.models.layers import at_least_single, check_positive, make_norm, spectrally_normalise, split_size
-from gan_lab.models.recompute import Blocks
 from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
 
 SLOPE = 0.1

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gan_lab.reporting.groups import Group
+from gan_lab.reporting.configurations import Group
 from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, dress
 
 AXES = {"epoch_seconds": "seconds per epoch", "peak_memory_mib": "peak memory, MiB", "seconds": "seconds of training"}

@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from gan_lab.directory import ERROR, with_error
+from gan_lab.storage.run_directory import ERROR, with_error
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 log = logging.getLogger(__name__)

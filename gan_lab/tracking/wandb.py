@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_lab.directory import COMPLETED
+from gan_lab.storage.run_directory import COMPLETED
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 SCORE = "score"

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from gan_lab.terms.adversarial import DiscriminatorTerm
-from gan_lab.terms.base import JudgementView, RoundView, Term
+from gan_lab.losses.adversarial import DiscriminatorTerm
+from gan_lab.losses.base import JudgementView, RoundView, Term
 
 
 class Accuracy:

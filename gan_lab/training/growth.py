@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from gan_lab.data.stream import Batch
+from gan_lab.data.loader import Batch
 from gan_lab.models.base import Growing
 
 

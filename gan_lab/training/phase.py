@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from gan_lab.data.stream import Batch
-from gan_lab.terms.base import RoundView, Term
+from gan_lab.data.loader import Batch
+from gan_lab.losses.base import RoundView, Term
+from gan_lab.training.loss_context import Draws, Game, Handed, Round
 from gan_lab.training.precision import Precision
-from gan_lab.training.round import Draws, Game, Handed, Round
 
 Observer = Callable[[RoundView], dict[str, Tensor]]
 """Looks at a round after its backward pass, without gradient, and may have figures to log."""

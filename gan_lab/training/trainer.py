@@ -12,30 +12,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_lab.data.images import NotFinite
-from gan_lab.data.stream import Batch, Stream
-from gan_lab.directory import RunDirectory
+from gan_lab.data.image_dataset import NotFinite
+from gan_lab.data.loader import Batch, Stream
+from gan_lab.runtime.distributed import Alone
+from gan_lab.runtime.environment import count_parameters, environment, pace
+from gan_lab.runtime.timer import Stopwatch, forget_peak_memory, peak_memory
+from gan_lab.storage import checkpoint
+from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
-from gan_lab.training import checkpoint
-from gan_lab.training.events import Cadence, Cadences, Events
-from gan_lab.training.farewell import tell_how_to_go_on
+from gan_lab.training.callbacks import Cadence, Cadences, Events
+from gan_lab.training.checkpointer import restore, state_of
+from gan_lab.training.evaluator import Scorekeeper
+from gan_lab.training.graceful_shutdown import Interruption
 from gan_lab.training.growth import Growth, Stage
-from gan_lab.training.health import Health
-from gan_lab.training.interruption import Interruption
-from gan_lab.training.meter import Meter
+from gan_lab.training.image_sampler import Sampler
+from gan_lab.training.loss_context import Game, Handed
+from gan_lab.training.metric_averager import Meter
+from gan_lab.training.monitor import Health
 from gan_lab.training.overfitting import HeldOut, NothingHeldOut
 from gan_lab.training.phase import Phase
 from gan_lab.training.pretraining import Pretraining
-from gan_lab.training.preview import Preview
-from gan_lab.training.ranks import Alone
-from gan_lab.training.round import Game, Handed
-from gan_lab.training.sampling import Sampler
+from gan_lab.training.resume_hint import tell_how_to_go_on
+from gan_lab.training.sample_grid import Preview
 from gan_lab.training.schedule import Schedule
-from gan_lab.training.scorekeeper import Scorekeeper
-from gan_lab.training.state import restore, state_of
-from gan_lab.training.stopwatch import Stopwatch, forget_peak_memory, peak_memory
-from gan_lab.training.summary import count_parameters, environment, pace
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def by_the_leader(method: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass
 class Trainer:
-    """Everything one training is made of; :func:`gan_lab.build.build_trainer` puts it together.
+    """Everything one training is made of; :func:`gan_lab.building.trainer.build_trainer` puts it together.
 
     ``images``, the number of real images drawn from the stream, is the only clock.
     """

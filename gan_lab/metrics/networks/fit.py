@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
 
-from gan_lab.data.images import ImageSet
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.metrics.networks.classifier import Classifier, Knowledge
 
 SMALLEST = 8

@@ -1,0 +1,88 @@
+"""What a task answers for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from gan_lab.building import compute
+from gan_lab.building.datasets import build_source
+from gan_lab.config import Job
+from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.loader import Stream
+from gan_lab.metrics.pair_suite import PairSuite
+from gan_lab.metrics.suite import Suite
+from gan_lab.models.latents import NoLatents, NormalLatents
+from gan_lab.runtime.distributed import Alone
+from gan_lab.training.loss_context import Game
+from gan_lab.training.overfitting import HeldOut, NothingHeldOut
+from gan_lab.training.precision import Precision
+from gan_lab.training.sample_grid import Preview
+
+
+class Task(ABC):
+    """What the generator is for; a training asks it for all that depends on that.
+
+    Args:
+        cfg: of a run. What the data alone can tell is entered into it.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg = cfg
+        self._source = build_source(cfg)
+
+    @property
+    @abstractmethod
+    def data(self) -> ImageSet:
+        """What is trained on; prepared when it is first asked for."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side of the images both players see."""
+
+    @abstractmethod
+    def stream(self, precision: Precision, ranks: Alone) -> Stream:
+        """The data as batches, of each the part of this process."""
+
+    @abstractmethod
+    def latents(self) -> NormalLatents | NoLatents:
+        """Where the generator's input comes from, if not with the batch."""
+
+    @abstractmethod
+    def training_suite(self) -> Suite | PairSuite:
+        """What is measured of a generator during its training."""
+
+    @abstractmethod
+    def suite(self, reals: str | None = None) -> Suite | PairSuite:
+        """What is measured of a run by ``gan_lab.evaluate``; ``reals``: pictures it is to be measured on."""
+
+    @abstractmethod
+    def held_out(self, game: Game, device: torch.device) -> HeldOut | NothingHeldOut:
+        """What tells whether the discriminator overfits."""
+
+    @abstractmethod
+    def preview(self, job: Job, game: Game, device: torch.device) -> Preview:
+        """What grids show."""
+
+    def facts(self) -> dict[str, str]:
+        """For the first lines of a run."""
+        return {}
+
+    def _as_a_stream(self, precision: Precision, ranks: Alone) -> dict[str, Any]:
+        """Arguments that any :class:`Stream` takes."""
+        cfg = self._cfg
+        return {
+            "data": self.data,
+            "batch_size": cfg.batch_size,
+            "seed": cfg.seed,
+            "device": precision.device,
+            "memory_format": compute.memory_format(cfg, precision),
+            "last": self._source.last,
+            "mirror": self._source.mirror,
+            "part": ranks.part,
+            "dtype": precision.weights,
+        }

@@ -1,0 +1,46 @@
+"""A run as a file for ``conf/experiment``."""
+
+from __future__ import annotations
+
+import copy
+
+from hydra import compose
+from omegaconf import OmegaConf
+
+from gan_lab.config.compose import composing
+from gan_lab.config.job import BASE_CONFIG, leaves_of, read_config, settle, spell
+from gan_lab.config.schema import CONF_DIR
+from gan_lab.storage.run_directory import RunDirectory
+
+NOT_TRAINED = ("choices", "overrides", "study", "objective", "seed", "seeds", "paths", "console", "tracker", "device")
+"""Keys of a run's configuration that say nothing of what it trains."""
+
+
+NOT_CHOICES = ("sweep", "experiment", "debug", "tracker")
+"""Groups whose values are told one by one, or not at all."""
+
+
+def as_experiment(directory: RunDirectory, about: str) -> str:
+    """A run's configuration as a file for ``conf/experiment``: its groups' options, and every value they don't bring.
+
+    Args:
+        directory: the run's.
+        about: the file's first line.
+    """
+    stored = read_config(directory)
+    chosen = {str(g): choice for g, choice in stored.choices.items() if choice is not None and g not in NOT_CHOICES}
+    wanted = leaves_of(OmegaConf.masked_copy(stored, [str(key) for key in stored if key not in NOT_TRAINED]))
+    with composing():
+        config = compose(BASE_CONFIG, overrides=[f"{group}={spell(choice)}" for group, choice in chosen.items()])
+    values = OmegaConf.create()
+    for depth in range(max(key.count(".") for key in wanted) + 1):  # what others refer to comes before those
+        settled = leaves_of(settle(copy.deepcopy(config), ()))
+        for key, value in wanted.items():
+            if key.count(".") == depth and (key not in settled or settled[key] != value):
+                OmegaConf.update(values, key, value, force_add=True)
+                OmegaConf.update(config, key, value, force_add=True)
+    defaults = OmegaConf.load(CONF_DIR / f"{BASE_CONFIG}.yaml").defaults
+    usual = {group: spell(option) for default in defaults if OmegaConf.is_dict(default) for group, option in default.items()}
+    options = [f"  - override /{group}: {spell(choice)}" for group, choice in chosen.items() if usual[group] != spell(choice)]
+    lines = ["# @package _global_", f"# {about}", *(["defaults:", *options, "  - _self_"] if options else [])]
+    return "\n".join(lines) + "\n" + (OmegaConf.to_yaml(values) if values else "")

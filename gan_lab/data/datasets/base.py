@@ -1,0 +1,175 @@
+"""What every source of images has in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.image_decoding import FITS, WHOLE
+from gan_lab.data.packed_file import Packed, WholePixels
+from gan_lab.data.packing import Progress, prepare
+from gan_lab.data.parallel_decoding import Shape
+from gan_lab.data.raw_images import Pictures
+
+IN_MEMORY = 256 * 2**20
+"""Bytes of pixels up to which a set is read into memory; larger ones stay mapped, and the system keeps what is used."""
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+class Source(ABC):
+    """A data set in the shape a model wants it.
+
+    Args:
+        name: as in the configuration; for messages and the packed file's name.
+        root: folder of all data sets; packed files go to ``packed/`` in it.
+        size: height and width in pixels, but of whole pictures.
+        channels: 1 grey, 3 colour.
+        fit: how an image meets ``size``: ``pad``, ``resize`` or ``crop``; ``whole``: it keeps its own size.
+        split: which part of it; see :attr:`splits`.
+        classes: take only these classes, by name or number; None takes all.
+        attributes: take only images that have these attributes; ``-name`` those that don't.
+        limit: take only so many images, a random choice that depends on ``seed`` alone; None takes all.
+        seed: of that choice.
+        max_bad: share of unreadable images up to which they are left out with a warning.
+        workers: processes (threads, for few images) that decode; None takes as many as there are processors for this one.
+        download: whether what is missing may be fetched.
+        mirror, last: how a :class:`gan_lab.data.loader.Stream` shows the images; see there.
+    """
+
+    splits: tuple[str, ...] = ("all",)
+    """Splits this source has."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: str,
+        size: int,
+        channels: int,
+        fit: str,
+        split: str = "all",
+        classes: list[str | int] | None = None,
+        attributes: list[str] | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        max_bad: float = 0.001,
+        workers: int | None = None,
+        download: bool = True,
+        mirror: bool = False,
+        last: str = "drop",
+    ) -> None:
+        if not 1 <= size <= 8192:
+            raise ValueError(f"dataset.size={size}: must be 1 to 8192 pixels")
+        if channels not in (1, 3):
+            raise ValueError(f"dataset.channels={channels}: must be 1 (grey) or 3 (colour)")
+        if fit not in FITS:
+            raise ValueError(f"dataset.fit={fit}: must be one of {', '.join(FITS)}")
+        if split not in self.splits:
+            raise ValueError(f"dataset.split={split}: {name} has {', '.join(self.splits)}")
+        if limit is not None and limit < 1:
+            raise ValueError(f"dataset.limit={limit}: must be at least 1 image")
+        if not 0 <= max_bad <= 1:
+            raise ValueError(f"dataset.max_bad={max_bad}: a share, 0 to 1")
+        if workers is not None and workers < 1:
+            raise ValueError(f"dataset.workers={workers}: must be at least 1")
+        self.name, self.split, self.download = name, split, download
+        self.mirror, self.last = mirror, last
+        self.root = Path(root).expanduser()
+        self.shape = Shape(0 if fit == WHOLE else size, channels, fit, self.precrop())
+        self._classes: Sequence[str | int] | None = classes
+        self._attributes, self._limit, self._seed = attributes, limit, seed
+        self._max_bad, self._workers = max_bad, workers or _processors()
+
+    @abstractmethod
+    def pictures(self) -> Pictures:
+        """The stored pictures of the split.
+
+        Raises:
+            ValueError: they are missing, incomplete or damaged.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes this source from another of the same name, besides its shape."""
+        return {"source": type(self).__name__, "split": self.split}
+
+    @property
+    def domain(self) -> str:
+        """What its images show, as a name for features that know them: the same for all splits and sizes."""
+        return self.name
+
+    def precrop(self) -> int | None:
+        """Side of the central square cut out of each stored picture before it is fitted."""
+        return None
+
+    def packed(self, progress: Progress = silent) -> Packed:
+        """The packed file of the whole split, made when it isn't there."""
+        return prepare(
+            self.packed_path(),
+            self._checked_pictures,
+            self.shape,
+            self.identity(),
+            is_current=_is_current,
+            max_bad=self._max_bad,
+            workers=self._workers,
+            progress=progress,
+        )
+
+    def packed_path(self) -> Path:
+        """Another size, fit, split or folder is another file."""
+        key = hashlib.sha256(json.dumps([self.identity(), self.shape.__dict__], sort_keys=True).encode()).hexdigest()[:8]
+        size = WHOLE if self.shape.is_whole else self.shape.size
+        return self.root / "packed" / f"{self.name}-{self.split}-{size}x{self.shape.channels}-{key}.pack"
+
+    def load(self, progress: Progress = silent) -> ImageSet:
+        """The images that ``classes``, ``attributes`` and ``limit`` leave, prepared first if they are not.
+
+        Raises:
+            ValueError: the source can't be had, or nothing is left.
+        """
+        packed = self.packed(progress)
+        pixels = packed.pixels
+        if pixels.nbytes <= IN_MEMORY:
+            pixels = pixels.in_memory() if isinstance(pixels, WholePixels) else np.array(pixels)
+        origin = f"crc32 {packed.manifest['crc32']:08x}"
+        return self.select(ImageSet.whole(pixels, packed.labels, packed.manifest["classes"], origin))
+
+    def select(self, data: ImageSet) -> ImageSet:
+        """The part of a whole split that the configuration asks for."""
+        if self._classes is not None:
+            data = data.only_classes(self._classes)
+        if self._attributes is not None:
+            data = data.only_attributes(self._attributes)
+        return data if self._limit is None else data.limited(self._limit, self._seed)
+
+    def _checked_pictures(self) -> Pictures:
+        pictures = self.pictures()
+        if len(pictures) == 0:
+            raise ValueError(f"dataset={self.name}: no picture in split {self.split}")
+        return pictures
+
+
+def _processors() -> int:
+    """Those this process may use, which on a shared machine are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_current(packed: Packed) -> bool:
+    """Whether nothing that was packed has changed since; what is gone altogether does not count as changed."""
+    for path, changed in packed.manifest["watched"].items():
+        try:
+            if Path(path).stat().st_mtime_ns != changed:
+                return False
+        except OSError:  # gone, or out of reach
+            continue
+    return True

@@ -1,0 +1,134 @@
+"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour images of 32x32 (Krizhevsky 2009)."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torchvision.datasets as published
+
+from gan_lab.data.datasets.base import Source
+from gan_lab.data.downloads import fetch
+from gan_lab.data.raw_images import ArrayPictures
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the two; the address and the checksum are those torchvision knows."""
+
+    published: Any
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    meta: str
+    labels: str
+    names: str
+
+
+KINDS = {
+    "CIFAR10": Kind(
+        published.CIFAR10,
+        "cifar-10-batches-py",
+        tuple(f"data_batch_{n}" for n in range(1, 6)),
+        ("test_batch",),
+        "batches.meta",
+        "labels",
+        "label_names",
+    ),
+    "CIFAR100": Kind(published.CIFAR100, "cifar-100-python", ("train",), ("test",), "meta", "fine_labels", "fine_label_names"),
+}
+
+
+class Cifar(Source):
+    """The published python archive, or the folder it unpacks to; downloaded when neither is under the root.
+
+    Args:
+        kind: ``CIFAR10`` or ``CIFAR100``.
+        shared: the rest are :class:`Source`'s.
+    """
+
+    splits = ("train", "test", "all")
+
+    def __init__(self, *, kind: str, **shared: Any) -> None:
+        super().__init__(**shared)
+        self._kind = KINDS[kind]
+
+    def pictures(self) -> ArrayPictures:
+        kind = self._kind
+        parts = {"train": kind.train, "test": kind.test, "all": kind.train + kind.test}[self.split]
+        where, read = self._open()
+        batches = [read_pickle(read(part), f"{where}/{part}") for part in parts]
+        meta = read_pickle(read(kind.meta), f"{where}/{kind.meta}")
+        try:
+            pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches])
+            labels = np.concatenate([np.asarray(batch[kind.labels], dtype=np.int64) for batch in batches])
+            return ArrayPictures(pixels.transpose(0, 2, 3, 1), [where], labels, tuple(map(str, meta[kind.names])))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"dataset={self.name}: {where} is not laid out as published ({error})") from error
+
+    def _open(self) -> tuple[Path, Callable[[str], bytes]]:
+        """The folder if it is there, else the archive; and a function that reads a file of it by name."""
+        folder = self.root / self._kind.folder
+        if folder.is_dir():
+            return folder, lambda name: _read_file(folder / name, self.name)
+        url, checksum = self._kind.published.url, self._kind.published.tgz_md5
+        archive = fetch(self.root, url.rsplit("/", 1)[-1], [url], checksum, self.name, self.download)
+
+        def read(name: str) -> bytes:
+            with tarfile.open(archive) as tar:
+                member = tar.extractfile(f"{self._kind.folder}/{name}")
+                assert member is not None, "the archive's checksum is right, so its members are there"
+                return member.read()
+
+        return archive, read
+
+
+def _read_file(path: Path, dataset: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"dataset={dataset}: {path} can't be read ({error.strerror}); remove the folder to have it anew"
+        ) from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds containers and numpy arrays and calls nothing else, whatever the file asks for."""
+
+    allowed = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy._core.numeric", "_frombuffer"),
+            ("numpy.core.numeric", "_frombuffer"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.allowed:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def read_pickle(data: bytes, where: str) -> dict[str, Any]:
+    """The dictionary in a pickle of Python 2 or 3, without executing anything it contains.
+
+    Raises:
+        ValueError: cut short, damaged, or asking for more than plain data.
+    """
+    try:
+        content = _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise ValueError(f"{where} is damaged or not what it claims to be ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} holds no dictionary")
+    return content

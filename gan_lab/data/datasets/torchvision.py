@@ -1,0 +1,49 @@
+"""SVHN and STL-10, through torchvision's readers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torchvision.datasets as published
+
+from gan_lab.data.datasets.base import Source
+from gan_lab.data.raw_images import ArrayPictures
+
+DIGITS = tuple(map(str, range(10)))
+
+
+class Torchvision(Source):
+    """A torchvision data set with all its images in an array ``[N, C, H, W]`` and a ``split`` argument.
+
+    Args:
+        reader: name of the class in ``torchvision.datasets``.
+        parts: for each split, by the name used here, the reader's own it is made of.
+        folder: its folder below the root.
+        shared: the rest are :class:`Source`'s.
+    """
+
+    def __init__(self, *, reader: str, parts: dict[str, list[str]], folder: str, **shared: Any) -> None:
+        self._parts = dict(parts)
+        self.splits = tuple(parts)
+        super().__init__(**shared)
+        self._reader = getattr(published, reader)
+        self._folder = self.root / folder
+
+    def pictures(self) -> ArrayPictures:
+        parts = [self._open(part) for part in self._parts[self.split]]
+        pixels = np.concatenate([np.asarray(part.data) for part in parts]).transpose(0, 2, 3, 1)
+        labels = np.concatenate([np.asarray(part.labels, dtype=np.int64) for part in parts])
+        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        return ArrayPictures(pixels, files, labels, getattr(parts[0], "classes", DIGITS))
+
+    def _open(self, part: str) -> Any:
+        try:
+            return self._reader(str(self._folder), split=part, download=self.download)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"dataset={self.name} needs the package {error.name}: pip install {error.name}") from error
+        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            raise ValueError(
+                f"dataset={self.name} is not whole under {self._folder} and could not be downloaded ({error}). "
+                f"Put its files there as torchvision.datasets.{self._reader.__name__} lays them out, or set paths.data"
+            ) from error

@@ -1,0 +1,269 @@
+"""Images as uint8 arrays and tensors, and the few things done to them on their way in and out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from gan_lab.data.packed_file import WholePixels
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A prepared data set: pixels in memory or mapped from a packed file, and which of them belong to the set.
+
+    Attributes:
+        pixels: ``[M, H, W, C]`` uint8, all images of the packed file, or whole pictures of their own sizes.
+        labels: ``[M]`` int64 class numbers, ``[M, A]`` uint8 attributes, or None.
+        classes: name of each class, or of each attribute.
+        index: ``[N]`` int64, the images of the set among the M.
+        origin: what stands for the pixels where it is known, such as a packed file's checksum.
+        left_out: ``[K]`` int64, images that a limit has kept out of the set.
+    """
+
+    pixels: np.ndarray | WholePixels
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    index: np.ndarray = field(kw_only=True)
+    origin: str = ""
+    left_out: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), kw_only=True)
+
+    @classmethod
+    def whole(
+        cls,
+        pixels: np.ndarray | WholePixels,
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        origin: str = "",
+    ) -> ImageSet:
+        """The set of all images there are."""
+        return cls(pixels, labels, tuple(classes), index=np.arange(len(pixels)), origin=origin)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width, which all images have in common."""
+        assert isinstance(self.pixels, np.ndarray), "whole pictures have no size in common"
+        height, width, channels = self.pixels.shape[1:]
+        return channels, height, width
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.channels if isinstance(self.pixels, WholePixels) else self.pixels.shape[3]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """``[N, 2]``, height and width of each image."""
+        if isinstance(self.pixels, WholePixels):
+            return self.pixels.sizes[self.index]
+        return np.tile(np.array(self.pixels.shape[1:3]), (len(self), 1))
+
+    def spell_size(self) -> str:
+        """Channels, height and width in words, the smallest and the largest area where they differ."""
+        if isinstance(self.pixels, np.ndarray):
+            return "x".join(map(str, self.shape))
+        order = self.sizes.prod(1, dtype=np.int64).argsort()
+        ends = dict.fromkeys("x".join(map(str, (self.channels, *self.sizes[n]))) for n in order[[0, -1]])
+        return " to ".join(ends)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether labels are attributes, any number of which an image may have."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits, equal for sets of the same images in the same order."""
+        if isinstance(self.pixels, WholePixels):
+            assert self.origin, "whole pictures come from a packed file"
+            shape: object = "whole"
+        else:
+            shape = self.shape
+        digest = hashlib.sha256(repr((self.origin, shape)).encode())
+        digest.update(np.ascontiguousarray(self.index).tobytes())
+        if not self.origin:
+            digest.update(np.ascontiguousarray(self.pixels).tobytes())
+        return digest.hexdigest()[:12]
+
+    def labels_fingerprint(self) -> str:
+        """The same of their labels and the classes' names."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        if (labels := self.labels_of(slice(None))) is not None:
+            digest.update(np.ascontiguousarray(labels.numpy()).tobytes())
+        return digest.hexdigest()[:12]
+
+    def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
+        """Images of the set by their place in it: ``[n, C, H, W]`` uint8, channels last in memory."""
+        assert isinstance(self.pixels, np.ndarray), "whole pictures make no batch"
+        gathered = self.pixels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]]
+        return torch.from_numpy(gathered).permute(0, 3, 1, 2)
+
+    def image(self, place: int, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+        """One image of the set by its place in it, or a part of it, whatever its size: ``[C, H, W]`` uint8."""
+        return torch.from_numpy(np.array(self.pixels[self.index[place]][rows, columns])).permute(2, 0, 1)
+
+    def labels_of(self, which: Tensor | np.ndarray | slice) -> Tensor | None:
+        """Their labels: ``[n]`` int64, ``[n, A]`` uint8, or None."""
+        if self.labels is None:
+            return None
+        return torch.from_numpy(self.labels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]])
+
+    def only_classes(self, names: Sequence[str | int]) -> ImageSet:
+        """The images of some classes; their labels are numbered anew in the order given.
+
+        Raises:
+            ValueError: no such class, or no classes at all.
+        """
+        if self.labels is None or self.is_multi_label:
+            raise ValueError("dataset.classes: this data set has no classes to choose from")
+        wanted = [_position(name, self.classes, "dataset.classes") for name in names]
+        if len(set(wanted)) < len(wanted):
+            raise ValueError(f"dataset.classes={list(names)}: a class is named twice")
+        number = np.full(len(self.classes), -1)
+        number[wanted] = np.arange(len(wanted))
+        labels = np.where(self.labels < 0, -1, number[self.labels])  # -1: unlabelled
+        index = self.index[labels[self.index] >= 0]
+        if not len(index):
+            raise ValueError(f"dataset.classes={list(names)}: no image is of these classes")
+        return replace(self, labels=labels, classes=tuple(self.classes[n] for n in wanted), index=index)
+
+    def only_attributes(self, names: Sequence[str]) -> ImageSet:
+        """The images that have every attribute named, and none of those named with a minus sign.
+
+        Raises:
+            ValueError: no such attribute, no attributes at all, or no image left.
+        """
+        if self.labels is None or not self.is_multi_label:
+            raise ValueError("dataset.attributes: this data set has no attributes; dataset.classes chooses classes")
+        keep = np.ones(len(self.index), dtype=bool)
+        for name in names:
+            column = _position(name.removeprefix("-"), self.classes, "dataset.attributes")
+            keep &= self.labels[self.index, column] == (0 if name.startswith("-") else 1)
+        if not keep.any():
+            raise ValueError(f"dataset.attributes={list(names)}: no image has them all")
+        return replace(self, index=self.index[keep])
+
+    def limited(self, limit: int, seed: int) -> ImageSet:
+        """A random choice of ``limit`` images that depends on ``seed`` alone, in their old order."""
+        if limit >= len(self):
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        chosen, rest = np.sort(order[:limit].numpy()), np.sort(order[limit:].numpy())
+        return replace(self.only(chosen), left_out=np.concatenate([self.left_out, self.index[rest]]))
+
+    def others(self) -> ImageSet:
+        """What a limit has kept out of the set, as a set of its own."""
+        return replace(self, index=self.left_out, left_out=self.left_out[:0])
+
+    def only(self, which: np.ndarray) -> ImageSet:
+        """Some images, by their place in the set."""
+        return replace(self, index=self.index[which])
+
+    def counts(self) -> dict[str, int]:
+        """How many images each class, or attribute, has."""
+        if self.labels is None:
+            return {}
+        own = self.labels[self.index]
+        numbers = own.sum(0, dtype=np.int64) if own.ndim == 2 else np.bincount(own[own >= 0], minlength=len(self.classes))
+        unlabelled = {"(unlabelled)": int((own < 0).sum())} if own.ndim == 1 and (own < 0).any() else {}
+        return dict(zip(self.classes, map(int, numbers), strict=True)) | unlabelled
+
+
+def _position(name: str | int, names: Sequence[str], where: str) -> int:
+    """The number of a class given by its name or its number."""
+    if str(name) in names:
+        return names.index(str(name))
+    if isinstance(name, int) and 0 <= name < len(names):
+        return name
+    near = get_close_matches(str(name), names, n=3) or list(names[:10])
+    raise ValueError(f"{where}: there is no {name}; did you mean {', '.join(near)}? ({len(names)} names in all)")
+
+
+def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 [0, 255] to [-1, 1], float32 or another type."""
+    return images.to(dtype).div_(127.5).sub_(1.0)
+
+
+class NotFinite(ValueError):
+    """Images made of numbers that are none."""
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to uint8, rounded to the nearest level; waits for the device.
+
+    Raises:
+        NotFinite: some value is NaN or infinite.
+    """
+    if not images.isfinite().all():
+        raise NotFinite("the generator's images hold values that are not finite: it has diverged")
+    return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """One uint8 image ``[C, H, W]`` (1 or 3 channels) as a Pillow picture."""
+    array = image.cpu().permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def grid(
+    images: Tensor,
+    columns: int | None = None,
+    scale: int = 1,
+    gap: int = 2,
+    rows: Sequence[str] = (),
+    columns_named: Sequence[str] = (),
+) -> Image.Image:
+    """uint8 images ``[N, C, H, W]`` as one picture, row by row.
+
+    Args:
+        images: at least one.
+        columns: images in a row; by default as many as make the grid square.
+        scale: each pixel becomes ``scale`` x ``scale``, so that small images can be looked at.
+        gap: black pixels between images, before scaling.
+        rows: what stands before each row, if anything.
+        columns_named: what stands above each column, if anything.
+    """
+    count, channels, height, width = images.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    lines = math.ceil(count / columns)
+    sheet = torch.zeros(channels, lines * (height + gap) - gap, columns * (width + gap) - gap, dtype=torch.uint8)
+    for n, image in enumerate(images.cpu()):
+        top, left = n // columns * (height + gap), n % columns * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    picture = to_picture(sheet)
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    picture = _with_heads(picture, columns_named, scale * (width + gap)) if columns_named else picture
+    return _with_names(picture, rows, scale * (height + gap)) if rows else picture
+
+
+def _with_names(picture: Image.Image, names: Sequence[str], pitch: int) -> Image.Image:
+    """The picture with a margin on its left that names its rows, each ``pitch`` pixels high."""
+    font = ImageFont.load_default(max(9, min(16, pitch // 2)))
+    margin = 8 + max(math.ceil(font.getlength(name)) for name in names)
+    sheet = Image.new(picture.mode, (margin + picture.width, picture.height))
+    sheet.paste(picture, (margin, 0))
+    draw = ImageDraw.Draw(sheet)
+    for n, name in enumerate(names):
+        white = 255 if picture.mode == "L" else (255, 255, 255)
+        draw.text((margin - 4, n * pitch + pitch // 2), name, fill=white, font=font, anchor="rm")
+    return sheet
+
+
+def _with_heads(picture: Image.Image, names: Sequence[str], pitch: int) -> Image.Image:
+    """The picture with a margin on top that names its columns, each ``pitch`` pixels wide."""
+    size = max(9, min(14, pitch // 8))
+    sheet = Image.new(picture.mode, (picture.width, picture.height + size + 8))
+    sheet.paste(picture, (0, size + 8))
+    draw, white = ImageDraw.Draw(sheet), 255 if picture.mode == "L" else (255, 255, 255)
+    for n, name in enumerate(names):
+        draw.text((n * pitch + pitch // 2, 4), name, fill=white, font=ImageFont.load_default(size), anchor="mt")
+    return sheet

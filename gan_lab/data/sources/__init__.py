@@ -1,5 +1,0 @@
-"""Where images come from, one file for each way they are stored."""
-
-from gan_lab.data.sources.base import Source
-
-__all__ = ["Source"]

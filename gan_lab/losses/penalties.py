@@ -1,0 +1,132 @@
+"""What keeps a discriminator well behaved; each combines with any adversarial loss, and with others of them.
+
+Notation: ``D(x)`` is the logit of an image, ``grad`` its gradient with respect to the image, ``||.||`` the Euclidean norm of
+one image's. Means are over the batch. Images are differentiated before augmentation: what is bounded is the slope of all that
+judges.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from gan_lab.losses.base import RoundView, Term
+
+
+class WeightClipping(Term):
+    """Clamp every parameter of the critic to ``[-limit, limit]`` after each step (Arjovsky et al. 2017, algorithm 1).
+
+    The constraint of the original WGAN. Its value is 0: it acts on the weights and not on the loss.
+    """
+
+    def __init__(self, limit: float = 0.01) -> None:
+        super().__init__()
+        if limit <= 0:
+            raise ValueError(f"limit={limit}: must be positive")
+        self.limit = limit
+
+    def check(self, player: nn.Module) -> None:
+        weights = torch.cat([p.detach().flatten() for p in _layers(player) if p.dim() > 1])
+        mean = float(weights.abs().mean())
+        if mean > 50 * self.limit:
+            raise ValueError(
+                f"penalty: weight_clipping with limit={self.limit} would leave nothing of this discriminator, whose weights "
+                f"begin at {mean:.2g}, as equalised layers do; use penalty=gradient_penalty or a limit of about {mean:.1g}"
+            )
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return torch.zeros((), device=round.real.device)
+
+    @torch.no_grad()
+    def after_step(self, player: nn.Module) -> None:
+        parameters = _layers(player)
+        torch._foreach_clamp_min_(parameters, -self.limit)
+        torch._foreach_clamp_max_(parameters, self.limit)
+
+
+class Drift(Term):
+    """``D(real)^2``: keeps a critic's outputs from drifting away from 0 (Karras et al. 2018, appendix A.1; weight 0.001)."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return round.real_logits.square().mean()
+
+
+class SlopePenalty(Term):
+    """``(||grad D(x)|| - target)^2`` at images of the subclass's choice.
+
+    Args:
+        target: the slope wanted.
+    """
+
+    def __init__(self, weight: float = 10.0, target: float = 1.0, every: int = 1) -> None:
+        super().__init__(weight, every)
+        self.target = target
+
+    @abstractmethod
+    def images(self, round: RoundView) -> Tensor:
+        """Where the slope is taken."""
+
+    def __call__(self, round: RoundView) -> Tensor:
+        images = self.images(round).detach().requires_grad_()
+        slopes = squared_norms(round.gradient(round.judge(images).logits, images)).sqrt()
+        return (slopes - self.target).square().mean()
+
+
+class GradientPenalty(SlopePenalty):
+    """WGAN-GP (Gulrajani et al. 2017, eq. 3): at random points between a real image and a fake one, weight 10, target 1."""
+
+    def images(self, round: RoundView) -> Tensor:
+        return torch.lerp(round.real, round.fake.detach().to(round.real.dtype), _per_image(round.uniform))
+
+
+class Dragan(SlopePenalty):
+    """DRAGAN (Kodali et al. 2017): at random points between a real image and the same with noise, weight 10, target 1.
+
+    The noise is ``spread`` times the batch's standard deviation times U[0, 1] for each value, as in the authors' code.
+
+    Args:
+        spread: 0.5 there.
+    """
+
+    def __init__(self, weight: float = 10.0, target: float = 1.0, spread: float = 0.5, every: int = 1) -> None:
+        super().__init__(weight, target, every)
+        self.spread = spread
+
+    def images(self, round: RoundView) -> Tensor:
+        random = torch.rand_like(round.real, dtype=torch.float32).to(round.real.dtype)  # the same numbers in every precision
+        noise = self.spread * round.real.std() * random
+        return round.real + _per_image(round.uniform) * noise
+
+
+class R1(Term):
+    """``||grad D(real)||^2 / 2`` (Mescheder et al. 2018, eq. 9); the weight is their gamma."""
+
+    needs_gradient_of = frozenset({"real"})
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return squared_norms(round.gradient(round.real_logits, round.real)).mean() / 2
+
+
+class R2(Term):
+    """``||grad D(fake)||^2 / 2`` (Mescheder et al. 2018, eq. 10), on fakes without the generator's graph."""
+
+    needs_gradient_of = frozenset({"fake"})
+
+    def __call__(self, round: RoundView) -> Tensor:
+        return squared_norms(round.gradient(round.fake_logits, round.fake)).mean() / 2
+
+
+def _layers(player: nn.Module) -> list[Tensor]:
+    """Its parameters but for the tables of labels, which are inputs as images are."""
+    return [parameter for name, parameter in player.named_parameters() if not name.endswith("table")]
+
+
+def squared_norms(gradient: Tensor) -> Tensor:
+    """``[N]``, of each image's gradient."""
+    return gradient.flatten(1).square().sum(1)
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values[:, None, None, None]

@@ -1,0 +1,1 @@
+"""A finished or running experiment as an object: ``Run.open(path).sample(16)``."""

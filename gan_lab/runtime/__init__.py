@@ -1,0 +1,1 @@
+"""The process and its machine: device, several processes, time and memory."""

@@ -1,0 +1,95 @@
+"""Less memory where it can be had, and what to say when there isn't enough."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gan_lab.models.activation_checkpointing import recompute
+from gan_lab.training.precision import Precision
+
+OF_MACHINE = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
+"""What PyTorch's allocator for the CPU says on Linux and on Windows, and C++ itself."""
+
+OF_GPU = ("out of memory", "ALLOC_FAILED")
+"""What CUDA and its libraries say where PyTorch has no error of its own for it."""
+
+LEANER = {"fp64": "fp32", "fp32": "bf16", "tf32": "bf16"}
+"""Precisions whose activations take half the memory."""
+
+
+def recompute_blocks(players: Iterable[nn.Module], precision: Precision) -> None:
+    """Have the networks throw activations away and compute them again, see :class:`gan_lab.models.activation_checkpointing.Blocks`.
+
+    Raises:
+        ValueError: a network has no blocks, or the precision is an emulated one.
+    """
+    if precision.emulates:
+        raise ValueError(
+            "recompute=true: what is computed again would escape the rounding of an emulated precision; set recompute=false "
+            "or choose another precision"
+        )
+    for network in players:
+        recompute(network)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What decides how much memory a step takes, by the keys of the configuration; ``processes`` share each batch."""
+
+    batch_size: int
+    accumulate: int
+    precision: str
+    recompute: bool
+    processes: int = 1
+
+    def __str__(self) -> str:
+        recompute = str(self.recompute).lower()
+        return f"batch_size={self.batch_size} accumulate={self.accumulate} precision={self.precision} recompute={recompute}"
+
+    def remedies(self) -> list[str]:
+        """What there is to try; first what changes the training least."""
+        images, part = self.batch_size // self.processes, self.processes * self.accumulate
+        parts = next((n for n in range(self.accumulate + 1, images + 1) if images % n == 0), None)
+        smaller = self.batch_size // 2 // part * part
+        remedies = {
+            f"batch_size={self.batch_size} accumulate={parts}": parts is not None,
+            "recompute=true": not self.recompute,
+            f"batch_size={smaller}": smaller > 0,
+            f"precision={LEANER.get(self.precision)}": self.precision in LEANER,
+        }
+        return [remedy for remedy, possible in remedies.items() if possible]
+
+
+@contextmanager
+def explained(demand: Demand) -> Iterator[None]:
+    """Within it an error for want of memory becomes a message.
+
+    What the frames of the error hold is let go: a multirun keeps its jobs' errors, and would keep their activations with them.
+
+    Raises:
+        ValueError: there was not enough memory, with what there is to try.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        where = _exhausted(error)
+        if where is None:
+            raise
+        traceback.clear_frames(error.__traceback__)
+        raise ValueError(
+            f"the memory of the {where} is full with {demand}; try {', '.join([*demand.remedies(), 'a smaller model.width'])} "
+            "(a resume may change accumulate and recompute; a score takes evaluation.batch_size images at a time)"
+        ) from error
+
+
+def _exhausted(error: Exception) -> str | None:
+    """Whose memory an error tells the end of: ``machine``, ``GPU``, or None, if it is another error."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OF_MACHINE):
+        return "machine"
+    return "GPU" if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OF_GPU) else None

@@ -1,0 +1,1 @@
+"""Files of a run: its directory, its checkpoints, atomic writes and locks."""

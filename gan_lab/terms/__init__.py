@@ -1,5 +1,0 @@
-"""What a player minimises: a loss is a list of terms for each player."""
-
-from gan_lab.terms.base import RoundView, Term
-
-__all__ = ["RoundView", "Term"]

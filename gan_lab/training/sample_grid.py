@@ -1,0 +1,102 @@
+"""Looking at the generator: the same latents, or the same pictures, again and again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gan_lab.data.image_dataset import ImageSet, grid
+from gan_lab.data.loader import Stream
+from gan_lab.storage.run_directory import RunDirectory, write_atomically
+from gan_lab.training.growth import enlarged
+
+
+@dataclass
+class Preview:
+    """Sample grids of a run; of a conditional one each row has a class.
+
+    Attributes:
+        directory: where they go.
+        latents: fixed, ``[N, latent_size]``; part of the checkpoint.
+        labels: fixed, ``[N, K]``, also part of it; None without conditioning.
+        rows: the class of each row, empty without conditioning.
+        columns: images in a row, None for a square grid.
+        scale: enlargement of each pixel.
+    """
+
+    directory: RunDirectory
+    latents: Tensor
+    labels: Tensor | None
+    rows: tuple[str, ...]
+    columns: int | None
+    scale: int
+
+    def save_samples(self, images: Tensor, images_seen: int) -> Path:
+        """uint8 ``images`` as the grid of this moment and, for now, the final one."""
+        path = self._save(images, self.directory.preview(images_seen))
+        write_atomically(self.directory.final, path.read_bytes())
+        return path
+
+    def drop_after(self, images_seen: int) -> None:
+        """Remove grids of a future that a resume from an earlier checkpoint will not have."""
+        for path in self.directory.previews():
+            if path > self.directory.preview(images_seen):
+                path.unlink()
+
+    def save_reals(self, stream: Stream) -> Path:
+        """As many real images as samples, the first of the first epoch, or for each row the first of its class."""
+        order, _ = stream.order(0)
+        if self.rows:
+            left_out = torch.arange(len(stream.data))  # of the first epoch; there may be a whole class among them
+            order = torch.cat([self._first_of(name, torch.cat([order, left_out]), stream.data) for name in self.rows])
+        return self._save(stream.data.images(order[: len(self.latents)]), self.directory.reals)
+
+    def _first_of(self, name: str, order: Tensor, data: ImageSet) -> Tensor:
+        labels, number = data.labels_of(order), data.classes.index(name)
+        assert labels is not None and self.columns is not None
+        found = order[(labels[:, number] == 1) if data.is_multi_label else (labels == number)][: self.columns]
+        return found.repeat(-(-self.columns // len(found)))[: self.columns]
+
+    def _save(self, images: Tensor, path: Path) -> Path:
+        buffer = io.BytesIO()
+        grid(images, self.columns, self.scale, rows=self.rows).save(buffer, format="PNG")
+        write_atomically(path, buffer.getvalue())
+        return path
+
+
+COLUMNS = ("small", "bicubic", "generated", "original")
+
+
+@dataclass
+class Comparison(Preview):
+    """Pictures made small, enlarged by interpolation and by the generator, beside the originals; one in a row.
+
+    Attributes:
+        latents: the small ones, ``[N, C, h, w]`` in [-1, 1].
+        low, bicubic, high: uint8 pictures for the other columns.
+    """
+
+    low: Tensor
+    bicubic: Tensor
+    high: Tensor
+
+    def save_samples(self, images: Tensor, images_seen: int) -> Path:
+        """uint8 ``images`` between the others."""
+        low = enlarged(self.low, self.high.shape[-1])
+        cells = torch.stack([low, self.bicubic, images.cpu(), self.high], 1).flatten(0, 1)
+        return super().save_samples(cells, images_seen)
+
+    def save_reals(self, stream: Stream) -> Path:
+        """The originals."""
+        return self._save(self.high, self.directory.reals, None, ())
+
+    def _save(self, images: Tensor, path: Path, columns: int | None = len(COLUMNS), names: Sequence[str] = COLUMNS) -> Path:
+        buffer = io.BytesIO()
+        grid(images, columns, self.scale, columns_named=names).save(buffer, format="PNG")
+        write_atomically(path, buffer.getvalue())
+        return path

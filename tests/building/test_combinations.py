@@ -1,0 +1,145 @@
+"""Any family x loss x penalty x conditioning x channels x precision takes two finite steps or is refused with a reason.
+
+Every pair of options is covered by default; ``make test-slow`` plays the whole product.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_job
+
+from gan_lab.building.tasks import task_of
+from gan_lab.building.trainer import build_game, build_phases
+from gan_lab.config import instantiate
+from gan_lab.data.image_dataset import ImageSet, to_unit
+from gan_lab.data.loader import Batch
+from gan_lab.models.base import Growing
+from gan_lab.runtime.distributed import Alone
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+AXES: dict[str, list[str]] = {
+    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan"],
+    "loss": ["bce", "minimax", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic_average"],
+    "penalty": ["none", "weight_clipping", "gradient_penalty", "r1", "r2", "r1_r2", "dragan"],
+    "conditioning": ["none", "concatenation", "conditional_batch_norm", "projection", "auxiliary_classifier"],
+    "dataset.channels": ["1", "3"],
+    "precision": ["fp32", "bf16", "fp16"],
+}
+BESIDE = {"augment": ["none", "diffaugment", "ada", "instance_noise"], "attributes": ["no", "yes"]}
+"""Further axes of the pairs; in the whole product they vary along with the others."""
+
+PAIRED = AXES | BESIDE | {"precision": [*AXES["precision"], "int16", "fp64"]}
+"""The axes of the pairs, with the precisions that are too slow for the whole product."""
+
+MOST = 20
+"""Turns of each player in which two steps must have been made."""
+
+REFUSED = {("progan", "weight_clipping"): "would leave nothing of this discriminator, whose weights"}
+"""What is refused at composition, with a part of the sentence that says why."""
+
+CPU = torch.device("cpu")
+Combination = tuple[tuple[str, str], ...]
+
+
+def pairs_of(row: Combination) -> set[frozenset[tuple[str, str]]]:
+    return {frozenset(pair) for pair in itertools.combinations(row, 2)}
+
+
+def pairwise(axes: dict[str, list[str]]) -> Iterator[Combination]:
+    """Rows that together hold every pair of values of two axes; each takes as many new pairs as it can, axis by axis."""
+    values = [[(axis, value) for value in options] for axis, options in axes.items()]
+    left = {frozenset(pair) for a, b in itertools.combinations(values, 2) for pair in itertools.product(a, b)}
+    while left:
+        row = dict(sorted(min(left, key=lambda pair: sorted(pair))))
+        for options in values:
+            if options[0][0] not in row:
+                best = max(options, key=lambda item: sum(frozenset((item, other)) in left for other in row.items()))
+                row[best[0]] = best[1]
+        chosen = tuple((axis, row[axis]) for axis in axes)
+        left -= pairs_of(chosen)
+        yield chosen
+
+
+def play(path: Path, combination: Combination) -> None:
+    """Two steps of both players on made images."""
+    chosen = dict(combination)
+    attributes = chosen.pop("attributes") == "yes"
+    more = ["dataset.size=16", "n_critic=1", *(["model.attention=8"] if chosen["model"] == "sagan" else [])]
+    job = make_job(path, *(f"{axis}={value}" for axis, value in chosen.items()), *more)
+    channels = int(chosen["dataset.channels"])
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (8, 16, 16, channels), dtype=torch.uint8, generator=random)
+    labels = torch.randint(0, 2, (8, 3), generator=random, dtype=torch.uint8) if attributes else torch.arange(8) % 3
+    data = ImageSet.whole(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
+    torch.manual_seed(0)
+    precision = instantiate(job.cfg.precision, "precision", device=CPU)
+    game = build_game(job.cfg, data, precision, Alone(), task_of(job.cfg).latents())
+    if (chosen["model"], chosen["penalty"]) in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[chosen["model"], chosen["penalty"]]):
+            build_phases(job.cfg, game, precision)
+        return
+    phases = build_phases(job.cfg, game, precision)
+    batch = Batch(to_unit(data.images(slice(None)), precision.weights), data.labels_of(np.arange(8)))
+    for network in (game.generator, game.discriminator):
+        if isinstance(network, Growing):
+            network.grow(16, 0.5)
+    made = dict.fromkeys((phase.name for phase in phases), 0)
+    for phase in phases * MOST:  # a scaler begins with a scale that overflows, and skips steps until it has halved it enough
+        before = [parameter.clone() for parameter in phase.player.parameters()]
+        figures = phase.step(game, batch)
+        assert all(value.isfinite() for value in figures.values()), figures
+        after = list(phase.player.parameters())
+        assert all(parameter.isfinite().all() for parameter in after)
+        if not figures.get(f"{phase.name}/skipped", 0):
+            assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), f"a player stood still: {figures}"
+            made[phase.name] += 1
+        if min(made.values()) >= 2:
+            return
+    raise AssertionError(f"steps made: {made}")
+
+
+@pytest.mark.parametrize("combination", list(pairwise(PAIRED)), ids=lambda row: "-".join(value for _, value in row))
+@pytest.mark.filterwarnings("ignore:lr_scheduler")
+def test_every_pair_of_options_plays(combination: Combination, tmp_path: Path) -> None:
+    play(tmp_path, combination)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", AXES["model"])
+@pytest.mark.parametrize("loss", AXES["loss"])
+@pytest.mark.parametrize("penalty", AXES["penalty"])
+def test_the_whole_product_plays(model: str, loss: str, penalty: str, tmp_path: Path) -> None:
+    head = (("model", model), ("loss", loss), ("penalty", penalty))
+    rest = [[(axis, value) for value in AXES[axis]] for axis in ("conditioning", "dataset.channels", "precision")]
+    beside = itertools.cycle(itertools.product(*([(axis, value) for value in options] for axis, options in BESIDE.items())))
+    for tail, more in zip(itertools.product(*rest), beside, strict=False):
+        play(tmp_path, (*head, *tail, *more))
+
+
+def test_pairs_cover_every_pair() -> None:
+    rows = list(pairwise(PAIRED))
+    covered = set().union(*map(pairs_of, rows))
+    values = [[(axis, value) for value in options] for axis, options in PAIRED.items()]
+    wanted = {frozenset(pair) for a, b in itertools.combinations(values, 2) for pair in itertools.product(a, b)}
+    assert covered == wanted and len(rows) < 90
+
+
+def test_the_readme_shows_the_matrix() -> None:
+    total = 1
+    for options in AXES.values():
+        total *= len(options)
+    shown = re.search(r"all ([\d,]+) combinations", README)
+    assert shown and int(shown[1].replace(",", "")) == total
+    for axis, options in PAIRED.items():
+        if axis in ("dataset.channels", "attributes"):
+            continue
+        line = next(line for line in README.splitlines() if line.startswith(f"| `{axis}`"))
+        assert all(f"`{option}`" in line for option in options), line

@@ -1,0 +1,433 @@
+"""Super-resolution on the same trainer: networks, terms, two stages, scores beside bicubic, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from helpers import UPSCALER, compose_config, make_job, photograph, run_module
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_lab import Run
+from gan_lab.building.tasks.super_resolution import Pictures
+from gan_lab.building.trainer import build_trainer
+from gan_lab.data.degradation import Bicubic, Degradation, enlarge
+from gan_lab.data.image_dataset import ImageSet
+from gan_lab.losses.content import Charbonnier, Perceptual, PixelL1, PixelL2
+from gan_lab.metrics import perceptual_networks
+from gan_lab.metrics.full_reference import Psnr, Ssim
+from gan_lab.metrics.lpips import Perceptual as PerceptualScore
+from gan_lab.metrics.pair_suite import PairSuite
+from gan_lab.models import esrgan, srgan
+from gan_lab.models.upscaler import Upscaler
+from gan_lab.runtime.distributed import Alone
+from gan_lab.runtime.environment import count_parameters
+from gan_lab.storage import checkpoint
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.pretraining import Pretraining
+from gan_lab.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+# -- networks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (lambda: srgan.Generator(3, 4), 1_517_571),
+        (lambda: srgan.NormalisedGenerator(3, 4), 1_549_462),
+        (lambda: esrgan.Generator(3, 4), 16_697_987),
+        (lambda: srgan.Discriminator(128, 3), 14_499_401),
+        (lambda: srgan.UNetDiscriminator(128, 3), 4_376_897),
+    ],
+    ids=["msrresnet", "srresnet", "rrdb", "vgg", "unet"],
+)
+def test_networks_have_the_published_number_of_parameters(network: Any, count: int) -> None:
+    assert count_parameters(network()) == count
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("family", [srgan.Generator, srgan.NormalisedGenerator, esrgan.Generator])
+def test_pictures_of_any_size_become_larger(family: Any, channels: int, scale: int) -> None:
+    network: Upscaler = family(channels, scale, 4, 1)
+    assert network(torch.randn(2, channels, 5, 9)).shape == (2, channels, 5 * scale, 9 * scale)
+
+
+def test_an_untrained_msrresnet_is_bilinear_interpolation_but_for_a_little() -> None:
+    torch.manual_seed(0)
+    low = torch.rand(1, 3, 8, 10) * 2 - 1
+    bilinear = nn.functional.interpolate(low, scale_factor=4, mode="bilinear")
+    assert (srgan.Generator(3, 4)(low) - bilinear).abs().max() < 0.05
+
+
+def test_a_unet_judges_every_pixel_and_a_vgg_every_image() -> None:
+    images = torch.randn(2, 3, 32, 32)
+    judgement = srgan.UNetDiscriminator(32, 3, 4)(images)
+    assert judgement.logits.shape == (2, 32, 32) and judgement.rows(slice(1, None)).logits.shape == (1, 32, 32)
+    assert srgan.Discriminator(32, 3, 4)(images).logits.shape == (2,)
+
+
+# -- terms ---------------------------------------------------------------------------------------------------------------
+
+
+def test_pixels_are_compared_in_0_to_1() -> None:
+    real = torch.zeros(2, 3, 4, 4)
+    fake = real + torch.tensor([0.2, -0.4]).view(2, 1, 1, 1)  # 0.1 and 0.2 of values in [0, 1]
+    assert PixelL1().distance(fake, real).item() == pytest.approx(0.15)
+    assert PixelL2().distance(fake, real).item() == pytest.approx((0.01 + 0.04) / 2)
+    expected = np.mean([np.sqrt(e**2 + 0.1**2) for e in (0.1, 0.2)])
+    assert Charbonnier(0.1).distance(fake, real).item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="eps=0 must be positive"):
+        Charbonnier(0)
+
+
+class Halves(nn.Module):
+    """Maps that can be told by hand."""
+
+    def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [(fake, real), (fake / 2, real / 2)]
+
+
+def test_a_perceptual_loss_sums_the_layers_mean_differences() -> None:
+    fake, real = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, 3, 4, 4)
+    assert Perceptual(Halves()).distance(fake, real).item() == pytest.approx(0.5 + 0.25)
+
+
+def networks() -> list[Any]:
+    lite = pytest.importorskip("efficientnet_lite_pytorch") and [
+        perceptual_networks.ImageNet("lite0", 7),
+        perceptual_networks.ImageNet("lite1"),
+    ]
+    return [perceptual_networks.Random(4, 0), *lite]
+
+
+def test_perception_lets_gradients_through_and_stays_as_it_is() -> None:
+    for network in networks():
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        fake = (torch.rand(2, 3, 64, 48) * 2 - 1).requires_grad_()
+        real = (torch.rand(2, 3, 64, 48) * 2 - 1).requires_grad_()
+        term = Perceptual(network)
+        term.distance(fake, real).backward()
+        assert fake.grad is not None and fake.grad.isfinite().all() and fake.grad.abs().sum() > 0 and real.grad is None
+        assert term.distance(real.detach(), real.detach()).item() == 0, "both are shifted alike"
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+        assert not network.training and network(fake[:, :1])[0].shape[0] == 2, "grey ones too"
+        score = PerceptualScore(network)
+        pair = photograph(64, 48)[None], photograph(64, 48, 1)[None]
+        name = f"perceptual_{network.name}"
+        assert score(pair[0], pair[0]) == {name: 0} and 0 < score(*pair)[name] < 4 * 4
+        with pytest.raises(ValueError, match="looks at images of at least"):
+            network(torch.zeros(1, 3, 64, 4))
+
+
+def test_vgg19_is_torchvisions_and_looks_before_the_relu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "torchvision.models.vgg.cfgs", {"E": [4, 4, "M", 8, 8, "M", *[8] * 4, "M", *[8] * 4, "M", *[8] * 4, "M"]}
+    )
+    torch.manual_seed(0)
+    theirs = torchvision.models.vgg19(weights=None, init_weights=False)
+    torch.save(
+        {**theirs.features.state_dict(prefix="features."), "classifier.0.bias": torch.zeros(1)}, tmp_path / "weights.pth"
+    )
+    checksum = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()[:8]
+    (tmp_path / "weights.pth").rename(tmp_path / f"vgg19-{checksum}.pth")
+    monkeypatch.setattr(perceptual_networks.Vgg19, "FILE", f"vgg19-{checksum}.pth")
+    images = torch.rand(2, 3, 40, 33)
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    expected = theirs.features[:35]((images - mean) / deviation)
+    (found,) = perceptual_networks.Vgg19(str(tmp_path), ["conv5_4"])(images * 2 - 1)
+    torch.testing.assert_close(found, expected)
+    assert found.min() < 0, "a ReLU would have cut that off"
+    first, second = perceptual_networks.Vgg19(str(tmp_path), ["conv1_2", "conv3_1"])(images * 2 - 1)
+    torch.testing.assert_close(first, theirs.features[:3]((images - mean) / deviation))
+    assert second.shape == (2, 8, 10, 8)
+    with pytest.raises(ValueError, match=r"no layer conv1_3; it has conv1_1, conv1_2, conv2_1"):
+        perceptual_networks.Vgg19(str(tmp_path), ["conv1_3"])
+
+
+def test_weights_that_can_not_be_had_are_named_with_what_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*arguments: object, **more: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    with pytest.raises(
+        ValueError, match=r"perception=vgg19 needs .*vgg19-dcbb9e9d\.pth.*perception=imagenet .*perception=random"
+    ):
+        build_trainer(upscaler(tmp_path, "perception=vgg19", f"paths.weights={tmp_path}"))
+
+
+# -- scores --------------------------------------------------------------------------------------------------------------
+
+
+def pictures(*sizes: tuple[int, int]) -> Pictures:
+    data = ImageSet.whole(np.stack([photograph(*size, n).permute(1, 2, 0).numpy() for n, size in enumerate(sizes)]))
+    names = [f"picture {n}" for n in range(len(sizes))]
+    return Pictures(data, Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), names, "made pictures")
+
+
+def test_scores_are_means_over_pictures_and_bicubic_stands_beside_them() -> None:
+    made = pictures((50, 62), (50, 62))
+    suite = PairSuite(
+        made, made.names, {"psnr": Psnr(4), "ssim": Ssim(4)}, None, {"reals": "2 pictures", "degradation": "bicubic"}
+    )
+    suite.prepare(CPU)
+    (result,) = suite(lambda low: enlarge(low, 4), details=True)
+    scores = result.scores
+    assert all(scores[name] == scores[f"bicubic/{name}"] for name in ("psnr", "psnr_y", "rmse_y", "ssim", "ssim_y"))
+    high = [photograph(50, 62, n)[:, :48, :60] for n in range(2)]
+    by_hand = [Psnr(4)(enlarge(Bicubic(4, "mirrored")(h, torch.Generator()), 4)[None], h[None])["psnr_y"] for h in high]
+    assert scores["psnr_y"] == pytest.approx(np.mean(by_hand)) and suite.score_name == "rmse_y"
+    assert result.details["picture 1"]["psnr_y"] == pytest.approx(by_hand[1])
+    (perfect,) = suite(lambda low: high[0] if torch.equal(low, made[0].low) else high[1])
+    assert perfect.scores["ssim"] == pytest.approx(1) and perfect.scores["bicubic/ssim"] == scores["ssim"]
+    with pytest.raises(ValueError, match=r"evaluation\.score=psnr: must be one of rmse_y, which are lower if better"):
+        PairSuite(made, made.names, {"psnr": Psnr(4)}, "psnr", {})
+
+
+class Two(Alone):
+    """One of two processes; what the other has is handed in."""
+
+    count = 2
+
+    def __init__(self, rank: int, other: Any) -> None:
+        self.rank, self._other = rank, other
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def collect(self, thing: Any) -> list[Any]:
+        self.given = thing
+        return [thing, self._other]
+
+
+def test_processes_share_the_pictures_among_them() -> None:
+    made = pictures((40, 40), (40, 40), (40, 40))
+    suites = [PairSuite(made, made.names, {"psnr": Psnr(4)}, None, {"reals": "", "degradation": ""}) for _ in range(2)]
+    suites[0].prepare(CPU)
+    follower = Two(1, {})
+    assert suites[1](lambda low: enlarge(low, 4), ranks=follower) == [] and list(follower.given) == [1]
+    (result,) = suites[0](lambda low: enlarge(low, 4), ranks=Two(0, follower.given))
+    assert result.scores["psnr"] == result.scores["bicubic/psnr"]
+
+
+# -- two stages ----------------------------------------------------------------------------------------------------------
+
+
+def upscaler(path: Path, *overrides: str) -> Any:
+    for number in range(12):
+        (path / "pictures").mkdir(exist_ok=True, parents=True)
+        array = photograph(48 + number, 70 - number, number).permute(1, 2, 0).numpy()
+        Image.fromarray(np.ascontiguousarray(array)).save(path / "pictures" / f"{number}.png")
+    given = [f"dataset.path={path / 'pictures'}" if o.startswith("dataset.path") else o for o in UPSCALER]
+    return make_job(path / "run", *given, f"paths.data={path}", *overrides)
+
+
+def rows_of(directory: RunDirectory, name: str) -> list[float]:
+    return [row["images"] for row in directory.history() if row.get(name) is not None]
+
+
+def test_the_generator_learns_pixels_first_and_then_plays(upscaling: RunDirectory) -> None:
+    assert upscaling.read_summary()["status"] == "finished" and upscaling.read_summary()["images"] == 80
+    assert rows_of(upscaling, "pretraining/loss") == [8, 16, 24, 32, 40] == rows_of(upscaling, "pretraining/learning_rate")
+    assert rows_of(upscaling, "d/loss") == [48, 56, 64, 72, 80] == rows_of(upscaling, "g/learning_rate")
+    first, last = (checkpoint.load(upscaling.checkpoint(which)) for which in ("pretrained", "last"))
+    assert first["images"] == 40 and first["phases"]["d"]["steps"] == 0 and last["phases"]["pretraining"]["steps"] == 10
+    assert any(not torch.equal(first["generator"][name], value) for name, value in last["generator"].items())
+    assert all(t["step"] == 10 for t in last["phases"]["g"]["optimizer"]["state"].values())
+    final = upscaling.read_summary()["final"]
+    assert final["psnr_y"] > 10 and final["bicubic/psnr_y"] > 10 and upscaling.read_summary()["score"] == "rmse_y"
+    (record,) = final["protocols"].values()
+    assert record["degradation"] == "bicubic edges mirrored" and record["scale"] == 4 and record["metric psnr"] == "border=4"
+    assert "2 pictures of folder kept back from training" in record["reals"]
+
+
+def test_its_pages_and_grids_stand_beside_bicubic_and_the_original(upscaling: RunDirectory) -> None:
+    with Image.open(upscaling.final) as grid, Image.open(upscaling.reals) as reals:
+        assert grid.width == 4 * (reals.height // 2 + 1) + 2 * 3 - 2 * 2 or grid.width > 3 * reals.height // 2
+    page = upscaling.report.read_text()
+    assert "<td>bicubic</td>" in page and "PSNR of held-out pictures" in page and "The middles of held-out pictures" in page
+    assert "First stage, pixels alone" in page
+    (rows,) = [line for line in (upscaling.path / "train.log").read_text().splitlines() if "score: rmse_y" in line]
+    assert "psnr_y" in rows and "(bicubic " in rows
+
+
+def test_stages_begin_their_schedules_anew() -> None:
+    stages = Pretraining((), 100)
+    assert [stages.progress(n, 300) for n in (0, 50, 100, 200)] == [0, 0.5, 0, 0.5]
+    assert [stages.going_on(n) for n in (0, 99, 100)] == [True, True, False]
+    assert [stages.ends_between(*span) for span in ((80, 96), (96, 112), (112, 128))] == [False, True, False]
+    assert Pretraining().progress(30, 120) == 0.25 and not Pretraining().ends_between(0, 16)
+
+
+@pytest.mark.parametrize("stopped_at", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 13))])
+def test_a_resumed_run_is_bit_identical_in_either_stage(stopped_at: int, upscaling: RunDirectory, photographs: Path) -> None:
+    cwd, name = photographs, f"stopped-{stopped_at}"
+    stopped = [
+        *(o for o in UPSCALER if o != "epochs=2"),
+        f"hydra.run.dir={name}",
+        f"kimg={stopped_at * 4 / 1000}",
+        "pretraining.kimg=0.04",
+    ]
+    assert run_module("train", *stopped, cwd=cwd).returncode == 0
+    done = run_module("train", f"resume={name}", "kimg=0.08", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    one, other = (checkpoint.load(directory.checkpoint("last")) for directory in (upscaling, RunDirectory(cwd / name)))
+    for key in ("generator", "discriminator", "average"):
+        torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
+
+
+def build(path: Path, *overrides: str) -> Trainer:
+    trainer = build_trainer(upscaler(path, *overrides))
+    trainer.report = lambda *_, **__: None
+    return trainer
+
+
+def test_pixels_can_be_all_there_is_to_learn(tmp_path: Path) -> None:
+    trainer = build(tmp_path, "pretraining.share=1", "epochs=0.5")
+    before = {name: value.clone() for name, value in trainer.game.discriminator.state_dict().items()}
+    assert trainer.train()["status"] == "finished" and trainer.pretraining.end == trainer.total_images == 20
+    torch.testing.assert_close(trainer.game.discriminator.state_dict(), before, rtol=0, atol=0)
+    assert trainer.directory.checkpoint("pretrained").exists() and not rows_of(trainer.directory, "d/loss")
+
+
+def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory, tmp_path: Path) -> None:
+    own = checkpoint.load(upscaling.checkpoint("pretrained"))
+    trainer = build(tmp_path, "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.checkpoint=pretrained")
+    for network in (trainer.game.generator, trainer.average.network):
+        torch.testing.assert_close(dict(network.state_dict()), dict(own["average"]), rtol=0, atol=0)
+    both = build(tmp_path / "b", "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.discriminator=true")
+    last = checkpoint.load(upscaling.checkpoint("last"))
+    torch.testing.assert_close(dict(both.game.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"holds another network than model=\.\.\. describes"):
+        build(tmp_path / "c", "pretraining=run", f"pretraining.run={upscaling.path}", "model.blocks=2")
+    with pytest.raises(ValueError, match=r"pretraining\.checkpoint=first: must be one of last, best, pretrained"):
+        build(tmp_path / "d", "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.checkpoint=first")
+
+
+def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    theirs = srgan.Generator(3, 4, 8, 1).state_dict()  # has BasicSR's names
+    torch.save({"params_ema": theirs}, tmp_path / "net_g.pth")
+    trainer = build(tmp_path, "pretraining=run", f"pretraining.run={tmp_path / 'net_g.pth'}")
+    torch.testing.assert_close(dict(trainer.average.network.state_dict()), dict(theirs), rtol=0, atol=0)
+    (tmp_path / "net_g.pth").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="is neither a run nor a file of weights"):
+        build(tmp_path, "pretraining=run", f"pretraining.run={tmp_path / 'net_g.pth'}")
+
+
+# -- data ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_measured_was_never_trained_on(tmp_path: Path) -> None:
+    task = build(tmp_path).stream.data
+    assert len(task) == 10 and len(task.left_out) == 2
+    limited = build(tmp_path / "b", "dataset.limit=7", "evaluation.num_reals=3")
+    assert len(limited.stream.data) == 7
+    given = build(tmp_path / "c", f"evaluation.reals={tmp_path / 'pictures'}")
+    assert len(given.stream.data) == 12 and "12 pictures of" in given.scores.suite.record()["reals"]
+    with pytest.raises(ValueError, match="of 4 pictures none can be kept back"):
+        build(tmp_path / "d", f"dataset.path={few(tmp_path)}")
+
+
+def few(path: Path) -> Path:
+    folder = path / "few"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (40, 40)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_any_data_set_will_do(tmp_path: Path) -> None:
+    """Grey garments of 28x28, for which a network of photographs is too large, and squares cropped out of pictures."""
+    job = make_job(tmp_path / "a", "model=srgan", "model.blocks=1", "degradation.patch=16", "perception=random", "epochs=0.05")
+    trainer = build_trainer(job)
+    assert trainer.train()["status"] == "finished" and "psnr_y" in trainer.scores.latest
+    assert not any(name.startswith("perceptual") for name in trainer.scores.latest)
+    cropped = build(tmp_path / "b", "dataset.fit=crop", "dataset.size=40")
+    assert cropped.stream.data.shape == (3, 40, 40) and next(cropped.stream.batches()).real.shape == (4, 3, 32, 32)
+
+
+# -- commands ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_measured_on_pictures_of_ones_own(upscaling: RunDirectory, photographs: Path, tmp_path: Path) -> None:
+    arguments = [
+        f"run={upscaling.path}",
+        f"reals={photographs / 'pictures'}",
+        "checkpoints=[last,pretrained]",
+        "out=scores.json",
+    ]
+    done = run_module("evaluate", "device=cpu", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "last (80 images)" in done.stdout and "pretrained (40 images)" in done.stdout and "bicubic " in done.stdout
+    last, first = json.loads((tmp_path / "scores.json").read_text())
+    scores, details = last["results"]["pairs"]["scores"], last["results"]["pairs"]["details"]
+    assert set(details) == {str(n) for n in range(12)} and first["images"] == 40
+    run = Run.open(upscaling.path)
+    made = [photograph(48 + n, 70 - n, n) for n in range(12)]
+    degradation = Degradation({"bicubic": Bicubic(4, "mirrored")}, 4)
+    by_hand = []
+    for picture in map(degradation.fitting, made):
+        fake = run.enlarge(degradation(picture, torch.Generator()))
+        by_hand.append(Psnr(4)(fake[None], picture[None])["psnr_y"])
+    assert scores["psnr_y"] == pytest.approx(np.mean(by_hand), abs=1e-4)
+    other = run_module(
+        "evaluate", "device=cpu", f"run={upscaling.path}", "degradation=[bicubic,jpeg]", "checkpoints=last", cwd=tmp_path
+    )
+    assert other.returncode == 0 and "jpeg quality 40 to 95" in other.stdout, other.stderr
+
+
+def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photographs: Path) -> None:
+    done = run_module("evaluate", "device=cpu", f"run={finished.path}", "reals=pictures", "out=x.json", cwd=photographs)
+    assert done.returncode == 1 and "reals=... goes with fakes=..., or with a run that enlarges pictures" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=dcgan", "degradation=bicubic", "evaluation=pairs"], "this generator draws from latents and takes no pictures"),
+        (["model=srgan", "degradation=none", "evaluation=fast", "dataset.fit=pad"], "has to know what made them small"),
+        (["loss=[hinge,pixel]"], "loss: pixel compares each image with the one it should have been"),
+        (["evaluation=pairs"], "it goes with degradation=bicubic or another"),
+        (["dataset.fit=whole"], "pictures of any size are for super-resolution"),
+        (["pretraining=pixels"], "a generator that draws from latents has no image it should have drawn"),
+        (["pretraining=run"], r"of which one\? pretraining\.run=outputs"),
+        (["model=srgan", "evaluation=fast"], "super-resolution is measured by evaluation=pairs"),
+        (["model=srgan", "degradation.patch=16", "conditioning=projection"], "given the picture itself and no label"),
+        (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
+        (["model=srgan", "degradation=jpeg"], "one of bicubic and blur_downsample belongs in it"),
+        (["model=srgan"], "patch=128: the largest picture has only 28x28 pixels"),
+        (
+            ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.share=2"],
+            "share=2: a share of the training",
+        ),
+        (["model=srgan_unet", "degradation.patch=20"], "degradation.patch must be a multiple of 8"),
+    ],
+)
+def test_what_does_not_go_together_is_said(overrides: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_trainer(make_job(tmp_path, "perception=random", *overrides))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("experiment", ["srgan_x4", "esrgan_x4"])
+def test_the_experiments_have_the_published_recipe(experiment: str) -> None:
+    cfg = compose_config(f"experiment={experiment}", "dataset=folder", "dataset.path=somewhere")
+    terms = cfg.loss.generator
+    game = terms.get("bce") or terms.relativistic_average
+    assert (terms.pixel.weight, terms.perceptual.weight, game.weight) == (0.01, 1.0, 0.005)
+    assert terms.perceptual.network == cfg.perception and list(cfg.perception.layers) == ["conv5_4"]
+    assert (cfg.batch_size, cfg.degradation.patch, cfg.degradation.scale) == (16, 128, 4)
+    for optimizer, rate in ((cfg.optimizer.generator, 1e-4), (cfg.pretraining.optimizer, 2e-4)):
+        assert optimizer.lr == rate and list(optimizer.betas) == [0.9, 0.99]
+    assert cfg.pretraining.share * cfg.kimg == pytest.approx(16_000, rel=1e-3) and cfg.kimg == 22_400

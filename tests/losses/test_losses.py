@@ -1,0 +1,275 @@
+"""Losses against their closed forms, written out in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_lab.losses import adversarial, penalties
+from gan_lab.losses.adversarial import DiscriminatorTerm
+from gan_lab.losses.base import Term
+from gan_lab.losses.content import FeatureMatching, LabelsOfFakes, LabelsOfReals
+from gan_lab.losses.penalties import WeightClipping
+from gan_lab.models import dcgan
+from gan_lab.models.base import Judgement
+from gan_lab.models.latents import NormalLatents
+from gan_lab.training.loss_context import Game, Round
+
+torch.manual_seed(0)
+REAL, FAKE = (3 * torch.randn(64, dtype=torch.float64) for _ in range(2))
+
+
+def p(logits: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-logits))
+
+
+CLOSED_FORMS = {
+    "LogisticDiscriminator": -(p(REAL).log().mean() + (1 - p(FAKE)).log().mean()),
+    "NonSaturatingGenerator": -p(FAKE).log().mean(),
+    "SaturatingGenerator": (1 - p(FAKE)).log().mean(),
+    "HingeDiscriminator": -(torch.minimum(REAL - 1, torch.zeros(64)).mean() + torch.minimum(-FAKE - 1, torch.zeros(64)).mean()),
+    "LinearGenerator": -FAKE.mean(),
+    "LeastSquaresDiscriminator": 0.5 * ((REAL - 1) ** 2).mean() + 0.5 * (FAKE**2).mean(),
+    "LeastSquaresGenerator": 0.5 * ((FAKE - 1) ** 2).mean(),
+    "WassersteinDiscriminator": -(REAL.mean() - FAKE.mean()),
+    "RelativisticDiscriminator": -p(REAL - FAKE).log().mean(),
+    "RelativisticGenerator": -p(FAKE - REAL).log().mean(),
+    "RelativisticAverageDiscriminator": -0.5 * (p(REAL - FAKE.mean()).log().mean() + (1 - p(FAKE - REAL.mean())).log().mean()),
+    "RelativisticAverageGenerator": -0.5 * (p(FAKE - REAL.mean()).log().mean() + (1 - p(REAL - FAKE.mean())).log().mean()),
+}
+
+
+def played(real: Tensor = REAL, fake: Tensor = FAKE) -> SimpleNamespace:
+    return SimpleNamespace(real_logits=real, fake_logits=fake, real=real, fake=fake)
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_value_is_the_closed_form(name: str) -> None:
+    torch.testing.assert_close(getattr(adversarial, name)()(played()), CLOSED_FORMS[name], rtol=1e-12, atol=1e-12)
+
+
+def test_every_adversarial_term_has_a_closed_form_here() -> None:
+    terms = {n for n, t in vars(adversarial).items() if isinstance(t, type) and issubclass(t, Term)}
+    assert terms - {"Term", "AdversarialTerm", "DiscriminatorTerm", "CriticTerm"} == set(CLOSED_FORMS)
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_stays_finite_for_extreme_logits(name: str) -> None:
+    extreme = torch.tensor([-1e4, 1e4], requires_grad=True)
+    value = getattr(adversarial, name)()(played(extreme, extreme))
+    value.backward()
+    assert value.isfinite() and extreme.grad is not None and extreme.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_one_sided_label_smoothing_is_cross_entropy_with_a_softer_real_label(smoothing: float) -> None:
+    target = torch.full_like(REAL, 1 - smoothing)
+    bce = nn.functional.binary_cross_entropy_with_logits
+    expected = bce(REAL, target) + bce(FAKE, torch.zeros_like(FAKE))
+    torch.testing.assert_close(adversarial.LogisticDiscriminator(smoothing)(played()), expected)
+    squares = 0.5 * ((REAL - (1 - smoothing)) ** 2).mean() + 0.5 * (FAKE**2).mean()
+    torch.testing.assert_close(adversarial.LeastSquaresDiscriminator(smoothing)(played()), squares)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 0.5, 1.0])
+def test_nonsense_smoothing_is_refused(smoothing: float) -> None:
+    with pytest.raises(ValueError, match="label_smoothing"):
+        adversarial.LogisticDiscriminator(smoothing)
+
+
+def boundary(term: DiscriminatorTerm) -> float:
+    return float(term.boundary(played()))
+
+
+def test_boundaries_lie_where_the_loss_can_not_tell_real_from_fake() -> None:
+    assert boundary(adversarial.LogisticDiscriminator()) == boundary(adversarial.HingeDiscriminator()) == 0
+    assert boundary(adversarial.LeastSquaresDiscriminator()) == 0.5
+    assert boundary(adversarial.LeastSquaresDiscriminator(0.2)) == pytest.approx(0.4)
+    assert boundary(adversarial.WassersteinDiscriminator()) == pytest.approx(float(REAL.mean() + FAKE.mean()) / 2)
+
+
+# -- penalties, on discriminators whose slope is known ----------------------------------------------------------------------
+
+
+class Known(nn.Module):
+    """A discriminator given by a function of flat images."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+        flat = images.flatten(1)
+        return Judgement(self.function(flat), flat)
+
+
+class Fixed(nn.Module):
+    """A generator that knows but one batch."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.images = nn.Parameter(images)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.images * 1.0
+
+
+SLOPE = torch.linspace(-1, 2, 16, dtype=torch.float64)
+REALS, FAKES = (torch.randn(6, 1, 4, 4, dtype=torch.float64) for _ in range(2))
+
+
+def round_of(function: Callable[[Tensor], Tensor], term: Term | None = None, **more: object) -> Round:
+    needs = term.needs_gradient_of if term else frozenset()
+    game = Game(Fixed(FAKES), Known(function), NormalLatents(1))
+    more.setdefault("generator_turn", False)
+    return Round(game, REALS, torch.zeros(6, 1), needs_gradient_of=needs, **more)  # type: ignore[arg-type]
+
+
+def linear(flat: Tensor) -> Tensor:
+    return flat @ SLOPE + 0.25
+
+
+def square(flat: Tensor) -> Tensor:
+    return flat.square().sum(1)
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        (penalties.GradientPenalty(), (SLOPE.norm() - 1) ** 2),
+        (penalties.GradientPenalty(target=0.0), SLOPE.norm() ** 2),
+        (penalties.Dragan(target=2.0), (SLOPE.norm() - 2) ** 2),
+        (penalties.R1(), SLOPE.norm() ** 2 / 2),
+        (penalties.R2(), SLOPE.norm() ** 2 / 2),
+    ],
+)
+def test_a_linear_discriminator_has_its_weights_as_slope(term: Term, expected: Tensor) -> None:
+    torch.testing.assert_close(term(round_of(linear, term)).double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_r1_and_r2_look_at_reals_and_at_fakes() -> None:
+    for term, images in ((penalties.R1(), REALS), (penalties.R2(), FAKES)):
+        expected = (2 * images).flatten(1).square().sum(1).mean() / 2
+        torch.testing.assert_close(term(round_of(square, term)).double(), expected, rtol=1e-6, atol=1e-6)
+    assert penalties.R1().weight == 1.0, "gamma stands in the configuration"
+
+
+def test_the_gradient_penalty_looks_between_a_real_and_its_fake_and_dragan_near_the_real() -> None:
+    between = penalties.GradientPenalty().images(round_of(square))
+    share = ((between - REALS) / (FAKES - REALS)).flatten(1)
+    torch.testing.assert_close(share, share[:, :1].expand_as(share))
+    assert share.min() >= 0 and share.max() <= 1 and share[:, 0].std() > 0.05
+    near = (penalties.Dragan(spread=0.5).images(round_of(square)) - REALS) / REALS.std()
+    assert near.min() >= 0 and near.max() <= 0.5 and near.std() > 0.02
+
+
+def test_a_penalty_pulls_the_slope_towards_its_target() -> None:
+    weight = nn.Parameter(SLOPE.clone())
+    term = penalties.GradientPenalty()
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        term(round_of(lambda flat: flat @ weight, term)).backward()
+        optimizer.step()
+    assert weight.norm().item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_drift_is_the_mean_square_of_real_logits() -> None:
+    torch.testing.assert_close(penalties.Drift()(round_of(linear)), linear(REALS.flatten(1)).square().mean())
+
+
+@pytest.mark.parametrize("term", [penalties.GradientPenalty(), penalties.Dragan(), penalties.R1(), penalties.R2()])
+@pytest.mark.parametrize(("dtype", "scale"), [("bfloat16", None), ("float16", 2.0**16)])
+def test_penalties_in_half_precision_agree_with_float64(term: Term, dtype: str, scale: float | None) -> None:
+    """Slopes of about 1e-4: float16's smallest normal number is 6e-5, so without the scale they would be coarse or gone."""
+    torch.manual_seed(4)
+    network = nn.Sequential(nn.Linear(16, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+    network[4].weight.data.mul_(1e-3)
+    exact = copy.deepcopy(network).double()
+    torch.manual_seed(5)
+    wanted = term(round_of(lambda flat: exact(flat).flatten(), term)).double()
+    torch.manual_seed(5)
+    tensor = None if scale is None else torch.tensor(scale)
+    single = Game(Fixed(FAKES.float()), Known(lambda flat: network(flat).flatten().float()), NormalLatents(1))
+    with torch.autocast("cpu", getattr(torch, dtype)):
+        round = Round(
+            single,
+            REALS.float(),
+            torch.zeros(6, 1),
+            generator_turn=False,
+            needs_gradient_of=term.needs_gradient_of,
+            scale=tensor,
+        )
+        value = term(round)
+    assert value.dtype == torch.float32
+    tolerance = 1e-2 if dtype == "float16" else 5e-2  # bfloat16 has 8 bits
+    torch.testing.assert_close(value.detach().double(), wanted.detach(), rtol=tolerance, atol=0)
+    value.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters() if p.dim() == 2)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "instance", "none"])
+def test_penalties_survive_float16_whatever_a_discriminator_normalises_with(norm: str) -> None:
+    """DCGAN begins with small activations: the second derivative of a batch norm in float16 is not finite there."""
+    torch.manual_seed(0)
+    discriminator = dcgan.Discriminator(16, 1, width=4, norm=norm)
+    exact = copy.deepcopy(discriminator).double()
+    images = torch.randn(8, 1, 16, 16)
+    values = []
+    for network, dtype, scale in ((discriminator, torch.float16, torch.tensor(1024.0)), (exact, torch.float64, None)):
+        inputs = images.to(torch.float32 if dtype == torch.float16 else dtype)
+        round = Round(
+            Game(Fixed(inputs), network, NormalLatents(1)),
+            inputs,
+            torch.zeros(8, 1),
+            generator_turn=False,
+            needs_gradient_of=frozenset({"real"}),
+            scale=scale,
+        )
+        with torch.autocast("cpu", torch.float16, enabled=dtype == torch.float16):
+            value = penalties.R1()(round)
+        value.backward()
+        values.append(value.detach().double())
+        assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    torch.testing.assert_close(values[0], values[1], rtol=1e-2, atol=0)
+
+
+# -- content ---------------------------------------------------------------------------------------------------------------
+
+
+def test_feature_matching_is_the_distance_of_mean_features_and_reaches_the_generator() -> None:
+    round = round_of(linear, generator_turn=True)
+    value = FeatureMatching()(round)
+    expected = (REALS.flatten(1).mean(0) - FAKES.flatten(1).mean(0)).square().mean()
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
+    value.backward()
+    assert round.game.generator.images.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
+
+
+def test_the_classifiers_loss_is_cross_entropy_of_classes_or_of_each_attribute() -> None:
+    logits = torch.randn(6, 3)
+    labels = torch.eye(3)[torch.tensor([0, 2, 1, 1, 0, 2])]
+    judged = SimpleNamespace(class_logits=logits)
+    round = SimpleNamespace(real_judgement=judged, fake_judgement=judged, labels=labels, multi_label=False)
+    expected = -(labels * (logits - logits.logsumexp(1, keepdim=True))).sum(1).mean()
+    torch.testing.assert_close(LabelsOfReals()(round), expected)
+    round.multi_label = True
+    expected = -(labels * p(logits).log() + (1 - labels) * (1 - p(logits)).log()).mean()
+    torch.testing.assert_close(LabelsOfFakes()(round), expected)
+
+
+def test_weight_clipping_boxes_every_parameter_and_costs_no_loss() -> None:
+    critic = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 1))
+    before = [parameter.clone() for parameter in critic.parameters()]
+    clipping = WeightClipping(limit=0.05)
+    assert clipping(played()) == 0
+    clipping.after_step(critic)
+    for old, new in zip(before, critic.parameters(), strict=True):
+        torch.testing.assert_close(new.detach(), old.clamp(-0.05, 0.05))
+    with pytest.raises(ValueError, match="limit"):
+        WeightClipping(limit=0)

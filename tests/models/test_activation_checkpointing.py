@@ -1,0 +1,212 @@
+"""Activations that are computed again, beside a training that keeps them."""
+
+from __future__ import annotations
+
+import copy
+import re
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_job
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gan_lab.building.tasks import task_of
+from gan_lab.building.trainer import build_game, build_phases
+from gan_lab.config import CONF_DIR, instantiate
+from gan_lab.data.image_dataset import ImageSet, to_unit
+from gan_lab.data.loader import Batch
+from gan_lab.models import dcgan, dcgan_cifar, progan, sngan, srgan
+from gan_lab.models.activation_checkpointing import FAMILIES, Blocks, recompute
+from gan_lab.models.base import Growing
+from gan_lab.models.conditioning import Layers
+from gan_lab.models.latents import NoLatents
+from gan_lab.models.sync_batch_norm import synchronise
+from gan_lab.runtime.distributed import Alone
+from gan_lab.training.loss_context import Game, Handed
+from gan_lab.training.phase import Phase
+from gan_lab.training.precision import Precision
+
+CPU = torch.device("cpu")
+
+
+def play(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tuple[Game, tuple[Phase, ...], Batch]:
+    """A game about to begin, half faded in if it grows, and one batch of made images."""
+    job = make_job(path, f"dataset.size={size}", "dataset.channels=3", "n_critic=1", *overrides)
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=random)
+    data = ImageSet.whole(pixels.numpy(), np.arange(count) % 3, ("a", "b", "c"))
+    torch.manual_seed(0)
+    precision: Precision = instantiate(job.cfg.precision, "precision", device=CPU)
+    game = build_game(job.cfg, data, precision, Alone(), task_of(job.cfg).latents())
+    for network in (game.generator, game.discriminator):
+        if isinstance(network, Growing):
+            network.grow(size, 0.5)
+    real = to_unit(data.images(slice(None)), precision.weights)
+    low = avg_pool2d(real, 4) if isinstance(game.latents, NoLatents) else None
+    batch = Batch(real, data.labels_of(np.arange(count)), low)
+    return game, build_phases(job.cfg, game, precision), batch
+
+
+def iterate(game: Game, phases: tuple[Phase, ...], batch: Batch) -> list[dict[str, Tensor]]:
+    handed = Handed() if game.reuses_fakes else None
+    return [phase.step(game, batch, handed) for phase in phases]
+
+
+CASES = {
+    "batch-norm-and-fakes-handed-over": ["model=dcgan", "loss=bce"],
+    "spectral-norm-and-scaled-r1": ["model=dcgan", "model.spectral_norm=true", "penalty=r1_r2", "precision=fp16"],
+    "dropout-and-gradient-penalty": ["model=dcgan_cifar", "penalty=gradient_penalty", "conditioning=projection"],
+    "attention-and-bf16": [
+        *("model=sagan", "model.attention=8", "penalty=gradient_penalty", "precision=bf16"),
+        "conditioning=conditional_batch_norm",
+    ],
+    "two-passes-and-parts": ["model=sngan", "passes=separate", "accumulate=2", "penalty=r1", "penalty.every=2"],
+    "a-fade": ["model=progan", "conditioning=concatenation", "accumulate=2"],
+    "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
+    "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
+}
+
+
+@pytest.mark.parametrize("overrides", CASES.values(), ids=CASES)
+@pytest.mark.filterwarnings("ignore:lr_scheduler")
+def test_a_training_is_bit_for_bit_the_one_that_keeps_its_activations(overrides: list[str], tmp_path: Path) -> None:
+    results = []
+    for again in ("false", "true"):
+        game, phases, batch = play(tmp_path, *overrides, f"recompute={again}")
+        turns = 10 if phases[0].scaler.is_enabled() else 2  # its first scales overflow
+        figures = [iterate(game, phases, batch) for _ in range(turns)]
+        networks = (game.generator, game.discriminator)
+        gradients = [[parameter.grad for parameter in network.parameters()] for network in networks]
+        states = [{k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)} for network in networks]
+        results.append((figures, gradients, states, torch.get_rng_state()))
+    assert all(any(each is not None and each.norm().isfinite() and each.any() for each in player) for player in results[0][1])
+    torch.testing.assert_close(*results, rtol=0, atol=0, equal_nan=True)
+
+
+class LiveMemory(TorchDispatchMode):
+    """Counts the bytes of tensors made within it while they live, gradients and what backward passes make included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._live = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {id(tensor.untyped_storage()) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and id(tensor.untyped_storage()) not in self._known | given:
+                self._count(tensor.untyped_storage())
+        self.peak = max(self.peak, self._live)
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        self._known.add(id(storage))
+        self._live += storage.nbytes()
+        weakref.finalize(storage, self._gone, id(storage), storage.nbytes())
+
+    def _gone(self, key: int, count: int) -> None:
+        self._known.remove(key)
+        self._live -= count
+
+
+@pytest.mark.parametrize(
+    ("overrides", "share"),
+    [
+        (["model=dcgan", "model.width=16"], 0.7),
+        (["model=dcgan_cifar", "model.width=16"], 0.75),
+        (["model=sngan", "model.width=8"], 0.7),
+        (["model=progan", "model.width=8", "model.latents.size=8"], 0.6),
+    ],
+    ids=["dcgan", "dcgan_cifar", "sngan", "progan-and-gradient-penalty"],
+)
+def test_a_step_needs_less_memory(overrides: list[str], share: float, tmp_path: Path) -> None:
+    peaks = []
+    for again in ("false", "true"):
+        game, phases, batch = play(tmp_path, *overrides, f"recompute={again}", size=32)
+        iterate(game, phases, batch)  # gradients and the optimizer's state are there from now on
+        with LiveMemory() as memory:
+            iterate(game, phases, batch)
+        peaks.append(memory.peak)
+    assert peaks[1] < share * peaks[0], peaks
+
+
+def differentiate(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """Two passes before one backward pass, one of them differentiated twice: gradients, logits and what layers remember."""
+    images = images.clone().requires_grad_()
+    first, second = network(images).logits, network(images.flip(0) / 2).logits
+    (slope,) = torch.autograd.grad(first.sum(), images, create_graph=True)
+    (slope.square().sum() + second.square().mean()).backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    return [first.detach(), second.detach(), *gradients, *(buffer.clone() for buffer in network.buffers())]
+
+
+NETWORKS = {
+    "dcgan": lambda: dcgan.Discriminator(16, 3, width=4, spectral_norm=True),
+    "dcgan_cifar": lambda: dcgan_cifar.Discriminator(16, 3, width=4),
+    "sngan": lambda: sngan.Discriminator(16, 3, width=4, attention=8),
+    "progan": lambda: progan.Discriminator(16, 3, width=4),
+    "srgan": lambda: srgan.Discriminator(16, 3, width=4),
+}
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("family", NETWORKS)
+def test_a_copy_computes_again_what_the_network_keeps(family: str, training: bool) -> None:
+    torch.manual_seed(0)
+    network = NETWORKS[family]()
+    source = copy.deepcopy(network)
+    recompute(source)
+    again = copy.deepcopy(source)
+    for parameter in source.parameters():
+        parameter.data.fill_(torch.nan)  # whoever still looked at the weights it was copied from would show it
+    assert list(again.state_dict()) == list(network.state_dict())
+    assert all(block.recompute for block in again.modules() if isinstance(block, Blocks))
+    images, results = torch.randn(4, 3, 16, 16), []
+    for player in (network, again):
+        torch.manual_seed(1)
+        results.append(differentiate(player.train(training), images))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_statistics_of_several_processes_are_taken_once() -> None:
+    network = dcgan.Discriminator(16, 3, width=4)
+    networks = [network, copy.deepcopy(network)]
+    recompute(networks[1])
+    for player in networks:
+        synchronise(player, lambda values: 2 * values, 2)  # another process with the same images
+    images = torch.randn(4, 3, 16, 16)
+    torch.testing.assert_close(*(differentiate(player, images) for player in networks), rtol=0, atol=0)
+
+
+def test_blocks_are_numbered_as_one_row_of_layers() -> None:
+    layers = [nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)]
+    blocks = Blocks.of([layers[:2], layers[2:4], layers[4:]])
+    assert list(blocks.state_dict()) == list(Layers(*layers).state_dict())
+    assert isinstance(blocks[:3], Blocks) and len(blocks[:3]) == 3
+    values, kept = torch.randn(6, 3), []
+    blocks.recompute = True
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape) or tensor, lambda tensor: tensor):
+        result = blocks(values)
+    torch.testing.assert_close(result, Layers(*layers)(values), rtol=0, atol=0)
+    assert sorted(kept) == [(6, 3), (6, 4), (6, 5)], "what goes into each block, and nothing else"
+
+
+def test_every_family_can() -> None:
+    files = [file.read_text(encoding="utf-8") for file in (CONF_DIR / "model").glob("*.yaml")]
+    named = {family for text in files for family in re.findall(r"gan_lab\.models\.(\w+)\.(?:Gen|Disc)", text)}
+    assert named == set(FAMILIES) == set(NETWORKS) | {"esrgan"}, "whose discriminator is srgan's"
+
+
+def test_what_cannot_be_computed_again_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Linear has no blocks to compute again; .* dcgan, dcgan_cifar, sngan, progan"):
+        recompute(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="would escape the rounding of an emulated precision"):
+        play(tmp_path, "model=dcgan", "precision=int16", "recompute=true")

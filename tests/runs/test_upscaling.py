@@ -1,0 +1,278 @@
+"""Pictures of any kind and size through a generator: tiles, PNG files, modes, and the command."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import as_pillow, photograph, run_module
+from PIL import Image, ImageCms
+from torch import Tensor
+
+from gan_lab import Run
+from gan_lab.data.degradation import enlarge
+from gan_lab.data.png_writer import PngWriter
+from gan_lab.models import esrgan, srgan
+from gan_lab.models.tiling import enlarged_in_tiles, strips
+from gan_lab.models.upscaler import Upscaler
+from gan_lab.runs.upscaling import Enlarger, targets
+from gan_lab.storage.run_directory import RunDirectory
+
+CPU = torch.device("cpu")
+
+
+def lively(network: Upscaler) -> Upscaler:
+    """With weights large enough for neighbours to matter, and its pictures not saturated."""
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.15 if parameter.dim() > 1 else 0.02)
+    return network.eval()
+
+
+# -- tiles ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 8))])
+@pytest.mark.parametrize("family", [srgan.Generator, srgan.NormalisedGenerator])
+def test_tiles_leave_no_seams(family: type[Upscaler], scale: int) -> None:
+    network = lively(family(3, scale, 8, 2))  # type: ignore[call-arg]
+    picture = photograph(37, 53)
+    whole = enlarged_in_tiles(network, picture, CPU, tile=64)
+    assert whole.float().std() > 20 and whole.shape == (3, 37 * scale, 53 * scale)
+    for tile in (7, 16, 40):
+        tiled = enlarged_in_tiles(network, picture, CPU, tile=tile)
+        assert (tiled.int() - whole.int()).abs().max() <= 1, tile
+    without = enlarged_in_tiles(network, picture, CPU, tile=16, margin=0)
+    assert (without.int() - whole.int()).abs().max() > 8, "seams there would be without a margin"
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        srgan.Generator(1, 4, 4, 3),
+        srgan.NormalisedGenerator(1, 4, 4, 3),
+        esrgan.Generator(1, 4, 4, 1, 4),
+        srgan.Generator(1, 2, 4, 1),
+    ],
+    ids=["srgan", "srgan_bn", "esrgan", "twice"],
+)
+def test_a_network_reaches_no_further_than_it_says(network: Upscaler) -> None:
+    network = lively(network).double()
+    low = torch.zeros(1, 1, 1, 2 * network.reach + 9, dtype=torch.double)
+    low = low.expand(1, 1, 2 * network.reach + 9, -1).clone().requires_grad_()
+    middle = low.shape[-1] // 2
+    network(low)[0, 0, middle * network.scale : (middle + 1) * network.scale].sum(0)[
+        middle * network.scale : (middle + 1) * network.scale
+    ].sum().backward()
+    rows = low.grad.abs().sum((0, 1, 3)).nonzero()[:, 0]
+    reached = max(middle - int(rows.min()), int(rows.max()) - middle)
+    assert network.reach - 3 <= reached <= network.reach
+
+
+def test_rows_are_read_a_strip_at_a_time() -> None:
+    network, asked = lively(srgan.Generator(1, 2, 4, 1)), []
+
+    def read(top: int, bottom: int) -> Tensor:
+        asked.append((top, bottom))
+        return torch.zeros(1, bottom - top, 10, dtype=torch.uint8)
+
+    heights = [strip.shape[1] for strip in strips(network, read, 100, 10, CPU, tile=32)]
+    assert heights == [64, 64, 64, 8] and network.reach == 6
+    assert asked == [(0, 38), (26, 70), (58, 100), (90, 100)]
+
+
+# -- PNG -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_files_are_what_pillow_reads(channels: int) -> None:
+    rows = np.concatenate(
+        [photograph(41, 29, channels=channels).permute(1, 2, 0).numpy(), np.zeros((3, 29, channels), np.uint8)]
+    )
+    rows[20:25] = np.random.default_rng(0).integers(0, 256, (5, 29, channels))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    file = io.BytesIO()
+    with PngWriter(file, 29, 44, channels, profile) as png:
+        for start, end in ((0, 1), (1, 17), (17, 44)):
+            png.write(rows[start:end])
+    with Image.open(file) as picture:
+        picture.load()
+        assert picture.mode == ["L", "LA", "RGB", "RGBA"][channels - 1] and picture.info["icc_profile"] == profile
+        assert np.array_equal(np.asarray(picture).reshape(rows.shape), rows)
+    own = io.BytesIO()
+    Image.fromarray(rows[:, :, 0] if channels == 1 else rows).save(own, "PNG")
+    assert len(file.getvalue()) < 1.2 * len(own.getvalue()) + len(profile)
+
+
+def test_a_png_that_lacks_rows_is_no_png() -> None:
+    with pytest.raises(AssertionError, match="1 rows of 2"), PngWriter(io.BytesIO(), 4, 2, 1) as png:
+        png.write(np.zeros((1, 4, 1), np.uint8))
+
+
+# -- modes ---------------------------------------------------------------------------------------------------------------
+
+
+class Repeating(Upscaler):
+    """Enlarges by repetition, so that what comes out can be told exactly."""
+
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__(scale, esrgan.GeneratorCondition())
+        self.reach = 0
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def enlarge(self, low: Tensor) -> Tensor:
+        return low.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+
+
+def enlarger(channels: int = 3, tile: int = 5) -> Enlarger:
+    return Enlarger(Repeating().eval(), channels, CPU, tile)
+
+
+def repeated(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture).repeat(2, 0).repeat(2, 1)
+
+
+COLOUR, GREY = as_pillow(photograph(13, 9)), as_pillow(photograph(13, 9, channels=1))
+ALPHA = Image.fromarray((np.indices((13, 9)).sum(0) * 12).astype(np.uint8))
+
+
+def with_alpha(picture: Image.Image) -> Image.Image:
+    picture = picture.copy()
+    picture.putalpha(ALPHA)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "mode", "expected"),
+    [
+        (COLOUR, "RGB", COLOUR),
+        (GREY, "L", GREY),
+        (COLOUR.convert("CMYK"), "RGB", COLOUR.convert("CMYK").convert("RGB")),
+        (COLOUR.convert("P"), "RGB", COLOUR.convert("P").convert("RGB")),
+        (COLOUR.convert("1"), "L", COLOUR.convert("1").convert("L")),
+        (Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257), "L", GREY),
+    ],
+    ids=["colour", "grey", "cmyk", "palette", "black-and-white", "16-bit"],
+)
+def test_pictures_of_any_mode_are_enlarged(picture: Image.Image, mode: str, expected: Image.Image) -> None:
+    large = enlarger().picture(picture)
+    assert large.mode == mode and large.size == (18, 26)
+    assert np.abs(np.asarray(large).astype(int) - repeated(expected)).max() <= 1
+
+
+@pytest.mark.parametrize("picture", [COLOUR, GREY], ids=["colour", "grey"])
+def test_transparency_is_interpolated_and_colours_are_as_without(picture: Image.Image) -> None:
+    large = enlarger(tile=4).picture(with_alpha(picture))
+    assert large.mode == picture.mode + "A"
+    assert np.array_equal(np.asarray(large)[..., :-1].squeeze(), np.asarray(enlarger().picture(picture)))
+    alpha = enlarge(torch.from_numpy(np.array(ALPHA))[None], 2)[0].numpy()
+    assert np.array_equal(np.asarray(large)[..., -1], alpha), "the same in strips"
+
+
+def test_a_grey_network_enlarges_the_luma_of_colours() -> None:
+    large = enlarger(channels=1).picture(COLOUR)
+    luma, wanted = (np.asarray(p.convert("YCbCr"))[..., 0].astype(int) for p in (large, Image.fromarray(repeated(COLOUR))))
+    assert large.mode == "RGB" and np.median(np.abs(luma - wanted)) <= 1  # clipped where a colour's range ends
+    assert np.array_equal(np.asarray(enlarger(channels=1).picture(GREY)), repeated(GREY))
+
+
+def test_a_turned_photograph_comes_out_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    COLOUR.save(tmp_path / "a.png", exif=exif)
+    assert enlarger().write(tmp_path / "a.png", tmp_path / "b.png", lambda done, total: None) == (26, 18)
+    with Image.open(tmp_path / "b.png") as large:
+        assert np.array_equal(np.asarray(large), repeated(COLOUR.transpose(Image.Transpose.ROTATE_270)))
+
+
+# -- files ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_can_not_be_enlarged_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"a\.jpg can't be read"):
+        enlarger().write(tmp_path / "a.jpg", tmp_path / "out" / "b.png", lambda done, total: None)
+    COLOUR.save(tmp_path / "c.png")
+    monkeypatch.setattr("gan_lab.runs.upscaling.MAX_PIXELS", 100)
+    with pytest.raises(ValueError, match="9 x 13 pixels are more than the 100 allowed"):
+        enlarger().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"c\.png/d\.png can't be written \(.*\); choose another out="):
+        enlarger().write(tmp_path / "c.png", tmp_path / "c.png" / "d.png", lambda done, total: None)
+
+    def broken(self: Enlarger, *layers: object) -> Iterator[np.ndarray]:
+        yield np.zeros((2, 18, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Enlarger, "rows", broken)
+    with pytest.raises(KeyboardInterrupt):
+        enlarger().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "c.png"]
+
+
+def test_where_pictures_go(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b/c.png", "b/.hidden.png", "note.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    folder, out = tmp_path / "in", tmp_path / "in" / "large"
+    assert targets(folder / "a.jpg", None, 4) == {folder / "a.jpg": folder / "a_x4.png"}
+    assert targets(folder / "a.jpg", out, 2) == {folder / "a.jpg": out / "a_x2.png"}
+    beside = {folder / "a.jpg": tmp_path / "in_x4" / "a.png", folder / "b" / "c.png": tmp_path / "in_x4" / "b" / "c.png"}
+    assert targets(folder, None, 4) == beside
+    out.mkdir()
+    (out / "a.png").touch()  # of an earlier time
+    assert list(targets(folder, out, 4)) == list(beside), "what was enlarged is not enlarged again"
+    with pytest.raises(ValueError, match="no such file or folder"):
+        targets(tmp_path / "nowhere", None, 4)
+    with pytest.raises(ValueError, match="no picture in it"):
+        targets(folder, folder, 4)
+    (folder / "a.webp").touch()
+    with pytest.raises(ValueError, match=r"a\.jpg and .*a\.webp would both become"):
+        targets(folder, None, 4)
+
+
+# -- the command ---------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upscaling: RunDirectory, tmp_path: Path) -> None:
+    as_pillow(photograph(30, 21)).save(tmp_path / "photo.jpg")
+    (tmp_path / "album").mkdir()
+    with_alpha(COLOUR).save(tmp_path / "album" / "a.png")
+    GREY.save(tmp_path / "album" / "b.png")
+    run = f"run={upscaling.path}"
+
+    def sample(*arguments: str) -> tuple[int, str]:
+        done = run_module("sample", run, "device=cpu", *arguments, cwd=tmp_path)
+        return done.returncode, done.stdout + done.stderr
+
+    assert sample("input=photo.jpg", "tile=16") == (0, "photo_x4.png  84 x 120\n")
+    with Image.open(tmp_path / "photo_x4.png") as large, Image.open(tmp_path / "photo.jpg") as small:
+        expected = Run.open(upscaling.path).enlarger().picture(small)
+        assert np.array_equal(np.asarray(large), np.asarray(expected))
+    before = (tmp_path / "photo_x4.png").stat().st_mtime_ns
+    code, told = sample("input=photo.jpg")
+    assert code == 1 and "photo_x4.png is there already: choose another out=, or overwrite=true" in told
+    assert (tmp_path / "photo_x4.png").stat().st_mtime_ns == before
+    assert sample("input=photo.jpg", "overwrite=true")[0] == 0 and sample("input=album", "checkpoint=pretrained")[0] == 0
+    modes = {}
+    for path in (tmp_path / "album_x4").iterdir():
+        with Image.open(path) as large:
+            modes[path.name] = large.mode
+    assert modes == {"a.png": "RGBA", "b.png": "L"}
+    for arguments, message in (
+        ((), "this generator enlarges pictures: give it some by input=..."),
+        (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: images out of latents have that"),
+        (("input=photo.jpg", "overwrite=true", "tile=0"), "tile=0: must be at least 1 pixel"),
+    ):
+        code, told = sample(*arguments)
+        assert code == 1 and message in told, told
+
+
+def test_a_run_out_of_latents_enlarges_nothing(finished: RunDirectory, tmp_path: Path) -> None:
+    COLOUR.save(tmp_path / "a.png")
+    done = run_module("sample", f"run={finished.path}", "device=cpu", "input=a.png", cwd=tmp_path)
+    assert done.returncode == 1 and "draws images from latents; it can't enlarge a picture" in done.stderr

@@ -1,0 +1,239 @@
+"""Several processes play one game: what each does is a part of what one alone would do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import SMALL, run_module
+from torch import Tensor, nn
+from toy_gan import TERMS, batch, make_phase, networks, weights
+
+from gan_lab.data.loader import Batch
+from gan_lab.metrics.mean_covariance import Statistics
+from gan_lab.models.layers import BatchNorm
+from gan_lab.models.sync_batch_norm import synchronise
+from gan_lab.runtime import torchrun
+from gan_lab.runtime.device import available_cores, choose_device, settle_threads
+from gan_lab.runtime.distributed import Alone
+from gan_lab.runtime.torchrun import Abandoned
+from gan_lab.training.metric_averager import Meter
+
+SEEDED = threading.Lock()
+"""Threads share torch's random numbers."""
+
+
+class Threaded(Alone):
+    """A rank that is a thread: exchanges over a table in this process, by the same rules."""
+
+    def __init__(self, rank: int, count: int, table: list[Any], barrier: threading.Barrier) -> None:
+        self.rank, self.count, self._table, self._barrier = rank, count, table, barrier
+
+    def collect(self, thing: Any) -> list[Any]:
+        self._table[self.rank] = thing
+        self._barrier.wait()
+        found = list(self._table)
+        self._barrier.wait()
+        return found
+
+    def average_(self, tensors: Any) -> None:
+        copies = self.collect([tensor.detach().clone() for tensor in tensors])
+        with torch.no_grad():
+            for n, tensor in enumerate(tensors):
+                tensor.copy_(torch.stack([copy[n] for copy in copies]).mean(0))
+
+    def sum(self, values: Tensor) -> Tensor:
+        return Total.apply(values, self)
+
+
+class Total(torch.autograd.Function):
+    """Of all ranks, differentiable."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, ranks: Threaded) -> Tensor:
+        ctx.ranks = ranks
+        return torch.stack(ranks.collect(values.detach().clone())).sum(0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return Total.apply(gradient, ctx.ranks), None
+
+
+def together(work: Callable[[Alone], Any], count: int = 2) -> list[Any]:
+    """What ``work`` gives in each of ``count`` ranks."""
+    table, barrier, results = [None] * count, threading.Barrier(count, timeout=30), [None] * count
+
+    def run(rank: int) -> None:
+        try:
+            results[rank] = work(Threaded(rank, count, table, barrier))
+        except BaseException as error:
+            results[rank] = error
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, threading.BrokenBarrierError):
+            raise result
+    return results
+
+
+@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_each_rank_makes_the_step_of_the_whole_batch(name: str, accumulate: int) -> None:
+    def step(ranks: Alone) -> tuple[Tensor, dict[str, float]]:
+        with SEEDED:
+            game = networks()
+        object.__setattr__(game, "ranks", ranks)
+        phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], accumulate=accumulate)
+        whole, meter = batch(), Meter()
+        for _ in range(3):
+            meter.add(phase.step(game, Batch(whole.real[ranks.part(len(whole.real))], None)))
+        return weights(phase.player), meter.read(ranks)
+
+    alone, figures = step(Alone())
+    for moved, told in together(step):
+        torch.testing.assert_close(moved, alone)
+        assert told == pytest.approx(figures, rel=1e-5)
+
+
+def test_a_synchronised_norm_is_the_norm_of_the_whole_batch_in_every_derivative() -> None:
+    images = torch.randn(8, 3, 4, 4, dtype=torch.float64)
+
+    def play(ranks: Alone) -> tuple[Tensor, ...]:
+        network = nn.Sequential(BatchNorm(3)).double()
+        nn.init.constant_(network[0].weight, 0.5)
+        if ranks.count > 1:
+            synchronise(network, ranks.sum, ranks.count)
+        own = images[ranks.part(len(images))].clone().requires_grad_()
+        out = network(own).tanh()
+        (slope,) = torch.autograd.grad(out.sum(), own, create_graph=True)
+        (out.square().sum() + slope.square().sum()).backward()
+        return out.detach(), own.grad, network[0].running_mean, network[0].running_var
+
+    out, gradient, mean, variance = play(Alone())
+    first, second = together(play)
+    torch.testing.assert_close(torch.cat([first[0], second[0]]), out)
+    torch.testing.assert_close(torch.cat([first[1], second[1]]), gradient)
+    for each in (first, second):
+        torch.testing.assert_close(each[2], mean)
+        torch.testing.assert_close(each[3], variance)
+
+
+def test_merged_statistics_are_those_of_all_features() -> None:
+    features = torch.randn(50, 4, dtype=torch.float64) * 3 + 100
+    merged = Statistics(4)
+    for part in (features[:7], features[7:20], features[20:]):
+        merged.merge(Statistics.of(part))
+    torch.testing.assert_close(merged.mean, features.mean(0))
+    torch.testing.assert_close(merged.covariance, features.T.cov())
+    assert merged.count == 50
+
+
+def test_a_process_reads_its_place_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not torchrun.started() and torchrun.as_one_of_several(["-m", "seed=1,2"]) == ["-m", "seed=1,2"]
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    assert torchrun.as_one_of_several(["epochs=1"])[0] == "epochs=1"
+    with pytest.raises(ValueError, match="multirun"):
+        torchrun.as_one_of_several(["-m", "seed=1,2"])
+    before = torch.get_num_threads()
+    try:
+        settle_threads("auto")
+        assert torch.get_num_threads() == max(1, available_cores() // 2)
+        settle_threads(3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="say device=cuda"):
+        choose_device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"1 CUDA device\(s\)"):
+        choose_device("cuda")
+
+
+def test_who_is_left_alone_speaks_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(torchrun.time, "sleep", slept.append)
+    assert torchrun.spoken_by(ValueError()) == ""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert torchrun.spoken_by(ValueError()) == f"process {rank} of 2: "
+    torchrun.spoken_by(Abandoned())
+    leader, follower, abandoned = slept
+    assert leader == 0.0 < follower < abandoned
+
+
+# -- real processes ------------------------------------------------------------------------------------------------------
+
+PLAIN = [*SMALL, "dataset.limit=320", "batch_size=16", "log.every_kimg=0.016", "threads=1"]
+
+
+def launch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of ``torchrun``."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gan_lab.train"]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return subprocess.run([*command, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=240, check=False)
+
+
+def figures(run: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "seconds" and not k.startswith(("time/", "memory/"))} for row in rows]
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    done = launch(*PLAIN, "penalty=r1", "sync_batch_norm=true", "hydra.run.dir=two", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_module("train", *PLAIN, "penalty=r1", "hydra.run.dir=one", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
+    assert len(one) == len(two) == 20 + 2
+    for a, b in zip(one, two, strict=True):
+        assert a.keys() == b.keys()
+        assert {k: b[k] for k in a if "loss" in k} == pytest.approx({k: a[k] for k in a if "loss" in k}, abs=1e-4)
+    assert two[0]["fd_fashion"] == pytest.approx(one[0]["fd_fashion"], rel=1e-5)  # the same fakes, half of them by each
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.slow
+def test_a_resume_by_two_processes_is_bit_identical(tmp_path: Path) -> None:
+    more = ["augment=diffaugment", "epochs=2"]
+    assert launch(*PLAIN, *more, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
+    assert launch(*PLAIN, "augment=diffaugment", "epochs=1", "hydra.run.dir=parts", cwd=tmp_path).returncode == 0
+    done = launch("resume=parts", "epochs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole, parts = (
+        torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True)["generator"] for run in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_what_one_process_meets_ends_all_with_its_message(tmp_path: Path) -> None:
+    done = launch(*PLAIN, "optimizer.lr=1e30", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "process 0 of 2: error: diverged" in done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"
+    done = launch(*PLAIN, "batch_size=15", cwd=tmp_path)
+    assert "process 0 of 2: error: batch_size=15: must be divisible by the 2 processes" in done.stderr
+    assert "process 1 of 2" not in done.stderr

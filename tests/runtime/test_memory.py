@@ -1,0 +1,115 @@
+"""What a run says when there is no more memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import SMALL
+
+from gan_lab.runtime.memory import Demand, explained
+from gan_lab.storage import checkpoint
+from gan_lab.storage.run_directory import RunDirectory
+
+DEMAND = Demand(batch_size=64, accumulate=1, precision="fp32", recompute=False)
+
+
+def too_much() -> None:
+    torch.empty(2**50, dtype=torch.uint8)  # the address space has no petabyte: the allocator itself refuses
+
+
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        (None, "machine"),
+        (MemoryError(), "machine"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), "machine"),
+        (RuntimeError("std::bad_alloc"), "machine"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "GPU"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "GPU"),
+    ],
+    ids=["allocator", "python", "windows", "c++", "cuda", "cublas"],
+)
+def test_an_error_for_want_of_memory_becomes_advice(error: Exception | None, where: str) -> None:
+    with pytest.raises(ValueError, match="memory") as told, explained(DEMAND):
+        if error is None:
+            too_much()
+        else:
+            raise error
+    assert str(told.value).startswith(
+        f"the memory of the {where} is full with batch_size=64 accumulate=1 precision=fp32 recompute=false; try "
+        "batch_size=64 accumulate=2, recompute=true, batch_size=32, precision=bf16, a smaller model.width"
+    )
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("memory"), KeyError("out of memory")])
+def test_another_error_stays_what_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, explained(DEMAND):
+        raise error
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("demand", "remedies"),
+    [
+        (Demand(6, 2, "bf16", False), ["batch_size=6 accumulate=3", "recompute=true", "batch_size=2"]),
+        (Demand(64, 1, "tf32", True, processes=4), ["batch_size=64 accumulate=2", "batch_size=32", "precision=bf16"]),
+        (Demand(8, 1, "fp64", True, processes=8), ["precision=fp32"]),
+        (Demand(1, 1, "fp16", True), []),
+    ],
+)
+def test_only_what_can_be_given_is_advised(demand: Demand, remedies: list[str]) -> None:
+    assert demand.remedies() == remedies
+    for batch_size, accumulate in re.findall(r"batch_size=(\d+)(?: accumulate=(\d+))?", " ".join(remedies)):
+        assert int(batch_size) % (demand.processes * int(accumulate or demand.accumulate)) == 0
+
+
+def test_what_was_computed_is_let_go_while_the_error_is_kept() -> None:
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    def step() -> None:
+        activation = torch.zeros(3)
+        seen.append(weakref.ref(activation))
+        too_much()
+
+    with pytest.raises(ValueError, match="memory") as kept, explained(DEMAND):
+        step()
+    assert kept.value.__cause__ is not None and seen[0]() is None
+
+
+GREEDY = """
+import torch
+from gan_lab.train import main
+from gan_lab.training.trainer import Trainer
+
+step = Trainer.step
+
+
+def greedy(self, batch):
+    step(self, batch)
+    if self.images == 96:
+        torch.empty(2**50)
+
+
+Trainer.step = greedy
+main()
+"""
+
+
+def test_a_run_without_memory_ends_with_one_message_and_its_last_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    command = [sys.executable, "greedy.py", *SMALL, "epochs=3", "evaluation=none", "hydra.run.dir=run"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "error: the memory of the machine is full with batch_size=16 accumulate=1 precision=fp32" in done.stderr
+    assert "try batch_size=16 accumulate=2, recompute=true, batch_size=8, precision=bf16" in done.stderr
+    assert "resume=run" in done.stdout + done.stderr
+    run = RunDirectory(tmp_path / "run")
+    assert run.read_summary()["status"] == "failed"
+    assert checkpoint.load(run.checkpoint("last"))["images"] == 64, "that of the first epoch"

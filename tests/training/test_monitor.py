@@ -1,0 +1,403 @@
+"""The health of a training: what each check notices, and what becomes of its alarms."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import assert_same, make_job, run_module, train
+from torch import Tensor, nn
+
+import gan_lab.building.monitoring
+from gan_lab.building.datasets import build_source
+from gan_lab.building.trainer import build_trainer
+from gan_lab.data.image_dataset import ImageSet
+from gan_lab.models.base import Judgement
+from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.models.latents import NormalLatents
+from gan_lab.storage import checkpoint
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.tracking import Tracker, Trackers
+from gan_lab.training.checks import Check, Collapse, Divergence, Gradients, Overfitting
+from gan_lab.training.growth import Stage
+from gan_lab.training.loss_context import Game
+from gan_lab.training.monitor import Health
+from gan_lab.training.overfitting import HeldOut, NothingHeldOut
+from gan_lab.training.trainer import Trainer
+
+# -- checks on made-up figures -------------------------------------------------------------------------------------------
+
+
+def verdicts(check: Check, name: str, values: list[float], score: str | None = None) -> list[bool | None]:
+    """Whether something was wrong at each value; None where the check had nothing to say."""
+    found = [check.look({name: value, "other": 1.0}, score) for value in values]
+    return [None if text is None else bool(text) for text in found]
+
+
+def test_a_collapse_is_a_fall_from_a_coverage_that_was_there_for_as_long_as_patience_lasts() -> None:
+    def fresh() -> Collapse:
+        return Collapse(share=0.5, floor=0.1, patience=2)
+
+    assert verdicts(fresh(), "coverage_x", [0.6, 0.29, 0.31, 0.29, 0.2, 0.1, 0.3]) == [False] * 4 + [True, True, False]
+    assert verdicts(fresh(), "coverage_x", [0.09, 0.01, 0.0, 0.0]) == [False] * 4, "never above the floor"
+    assert verdicts(fresh(), "coverage_x_error", [0.9, 0.0, 0.0]) == [None] * 3
+    assert verdicts(fresh(), "recall_x", [0.9, 0.0, 0.0]) == [None] * 3
+    both = fresh()
+    for value in (0.8, 0.1, 0.1):
+        text = both.look({"coverage_x": value, "coverage_y": 0.8}, None)
+    assert text == "coverage_x has fallen to 0.1, below 0.5 of its best, 0.8"
+
+
+def test_a_divergence_is_a_score_far_above_its_best() -> None:
+    def fresh() -> Divergence:
+        return Divergence(factor=2.0, patience=2)
+
+    values = [100.0, 10.0, 21.0, 20.0, 21.0, 30.0, math.nan, 19.0]
+    assert verdicts(fresh(), "fd_x", values, "fd_x") == [False] * 5 + [True, True, False]
+    assert verdicts(fresh(), "fd_x", values, "fd_y") == verdicts(fresh(), "fd_x", values, None) == [None] * 8
+    assert verdicts(fresh(), "kid_x", [0.1, -0.01, 0.1, 0.1], "kid_x") == [False] * 4, (
+        "a multiple of what is below 0 tells nothing"
+    )
+    check = fresh()
+    verdicts(check, "fd_x", [10.0, 30.0], "fd_x")
+    assert verdicts(check, "fd_y", [500.0, 700.0], "fd_y") == [False, False], "another score has another best"
+
+
+def test_overfitting_is_a_discriminator_that_takes_held_out_images_for_fakes() -> None:
+    assert verdicts(Overfitting(limit=0.5, patience=2), "d/overfitting", [0.6, 0.4, 0.6, 0.7, 0.5]) == [
+        *(False, False, False),
+        *(True, False),
+    ]
+    assert verdicts(Overfitting(limit=0.5, patience=1), "d/loss", [0.6]) == [None]
+
+
+def test_gradients_are_held_against_their_median_once_warm() -> None:
+    def fresh() -> Gradients:
+        return Gradients(explosion=100.0, vanishing=0.001, window=5, warmup=3)
+
+    name = "d/gradient_norm"
+    assert verdicts(fresh(), name, [1.0, 1.0, 500.0, 1.0, 99.0, 101.0, 1.0]) == [False] * 5 + [True, False]
+    assert verdicts(fresh(), name, [2.0, 2.0, 2.0, 2.0, 0.003, 0.002, 2.0, 0.0]) == [False] * 5 + [True, False, True]
+    assert verdicts(fresh(), name, [1.0, math.inf, math.nan, 1.0]) == [False, True, True, False], "needs no warm-up"
+    assert verdicts(fresh(), name, [*[0.0] * 6, 5.0]) == [False] * 3 + [True] * 3 + [False], "dead from the beginning"
+    long = verdicts(fresh(), name, [*[1.0] * 5, *[200.0] * 5])
+    assert long == [False] * 5 + [True, True, True] + [False] * 2, "a lasting change becomes the usual"
+    check = fresh()
+    for _ in range(4):
+        check.look({name: 1.0, "g/gradient_norm": 1.0}, None)
+    assert check.look({name: 1.0, "g/gradient_norm": 1e3}, None) == (
+        "g/gradient_norm has exploded: 1e+03, while its median over 4 ticks was 1"
+    )
+
+
+STORIES: list[tuple[Check, Check, str, list[float]]] = [
+    (Collapse(0.5, 0.1, 2), Collapse(0.5, 0.1, 2), "coverage_x", [0.6, 0.2, 0.2, 0.6, 0.1, 0.1, 0.1]),
+    (Divergence(2.0, 2), Divergence(2.0, 2), "fd_x", [10.0, 30.0, 30.0, 9.0, 19.0, 18.5, 18.1]),
+    (Overfitting(0.5, 3), Overfitting(0.5, 3), "d/overfitting", [0.6, 0.6, 0.6, 0.1, 0.7, 0.7, 0.7]),
+    (Gradients(9.0, 0.1, 4, 2), Gradients(9.0, 0.1, 4, 2), "d/gradient_norm", [1.0, 1.0, 9.5, 1.0, 1.0, 0.01, 50.0]),
+]
+
+
+@pytest.mark.parametrize(("check", "resumed", "name", "values"), STORIES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_a_check_goes_on_from_its_state(check: Check, resumed: Check, name: str, values: list[float], after: int) -> None:
+    start = json.loads(json.dumps(check.state_dict()))  # plain values, which a checkpoint may hold
+    whole = verdicts(check, name, values, "fd_x")
+    assert any(whole)
+    resumed.load_state_dict(start)
+    verdicts(resumed, name, values[:after], "fd_x")
+    state = json.loads(json.dumps(resumed.state_dict()))
+    resumed.load_state_dict(start)
+    resumed.load_state_dict(state)
+    assert verdicts(resumed, name, values[after:], "fd_x") == whole[after:]
+    check.load_state_dict(start)
+
+
+# -- alarms ----------------------------------------------------------------------------------------------------------------
+
+
+class Told(Tracker):
+    """A back end that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.alarms: list[tuple[str, str, int]] = []
+
+    def alarm(self, name: str, text: str, images: int) -> None:
+        self.alarms.append((name, text, images))
+
+
+def health(told: Told, **more: object) -> Health:
+    arguments = {"score": "fd_x", "stop_at": [], "roll_back": False} | more
+    return Health(
+        {"divergence": Divergence(2.0, 1), "overfitting": Overfitting(0.5, 1)}, tell=Trackers({"t": told}).alarm, **arguments
+    )  # type: ignore[arg-type]
+
+
+def test_an_alarm_is_raised_once_and_cleared_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    watch = health(told)
+    rows: list[dict[str, float]] = [{"fd_x": v} for v in (10.0, 30.0, 40.0, 11.0, 50.0)] + [{"d/loss": 1.0}]
+    changes = [watch.look(row, 100 * n) for n, row in enumerate(rows)]
+    assert changes == [{}, {"health/divergence": 1.0}, {}, {"health/divergence": 0.0}, {"health/divergence": 1.0}, {}]
+    text = "fd_x has risen to 30, above 2 times its best, 10"
+    assert told.alarms == [("divergence", text, 100), ("divergence", text.replace("30", "50"), 400)]
+    assert watch.summary() == [
+        {"alarm": "divergence", "images": 100, "text": text, "over": 300},
+        {"alarm": "divergence", "images": 400, "text": text.replace("30", "50"), "over": None},
+    ]
+    warnings = [r for r in caplog.records if r.name == "gan_lab.training.monitor" and r.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert f"ALARM divergence at 100 images: {text}" in caplog.text and watch.ended_by is None
+
+
+def test_a_resumed_watch_neither_repeats_an_alarm_nor_forgets_to_clear_it() -> None:
+    told = Told()
+    watch, resumed = health(told), health(told)
+    for n, value in enumerate((10.0, 30.0)):
+        watch.look({"fd_x": value}, n)
+    resumed.load_state_dict(json.loads(json.dumps(watch.state_dict())))
+    assert resumed.look({"fd_x": 35.0}, 2) == {} and len(told.alarms) == 1
+    assert resumed.look({"fd_x": 5.0}, 3) == {"health/divergence": 0.0}
+    assert [alarm["over"] for alarm in resumed.summary()] == [3]
+
+
+def test_a_resumed_training_that_is_to_end_at_an_alarm_ends_at_one_that_lasts() -> None:
+    watch, resumed = health(Told()), health(Told(), stop_at=["divergence"])
+    for n, value in enumerate((10.0, 30.0)):
+        watch.look({"fd_x": value}, n)
+    resumed.load_state_dict(json.loads(json.dumps(watch.state_dict())))
+    assert resumed.ended_by is None
+    assert resumed.look({"fd_x": 35.0}, 2) == {"health/divergence": 1.0} and resumed.ended_by == resumed.alarms[-1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["health.stop_at=[colapse]"], "health.stop_at=colapse: must be among collapse, divergence, overfitting, gradients"),
+        (["health=none", "health.stop_at=[collapse]"], "health.stop_at=collapse: nothing raises an alarm; health=watch does"),
+        (["health.collapse=null", "health.stop_at=collapse"], "must be among divergence, overfitting, gradients"),
+        (["health.roll_back=true", "evaluation=none"], r"health.roll_back=true: without a score \(evaluation=none\)"),
+        (["health.roll_back=often"], "health.roll_back=often: must be true or false"),
+        (["health.held_out=-1"], "health.held_out=-1"),
+        (["health.collapse.share=1.5"], "share=1.5"),
+        (["health.divergence.factor=0"], "health.divergence.factor=0: must be positive"),
+        (["health.divergence.patience=0"], "health.divergence.patience=0: must be at least 1"),
+        (["health.overfitting.limit=-1"], "health.overfitting.limit=-1"),
+        (["health.gradients.explosion=1"], "explosion=1"),
+        (["health.gradients.warmup=51"], "warmup=51 must be 1 to window=50"),
+        (["+health.gradients.patience=1"], "health.gradients.patience: gan_lab.training.checks.Gradients takes explosion"),
+    ],
+)
+def test_what_can_not_be_watched_is_refused(tmp_path: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_trainer(make_job(tmp_path, *overrides))
+
+
+def trained(path: Path, *overrides: str) -> Trainer:
+    """A run in this process, without its page."""
+    trainer = build_trainer(make_job(path, *overrides))
+    trainer.report = lambda *_, **__: None
+    trainer.train()
+    return trainer
+
+
+# -- held-out images -------------------------------------------------------------------------------------------------------
+
+
+class Mean(nn.Module):
+    """Judges an image by its mean, and by a tenth of its label's number; as conditional ones do, it is told of labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.dropout, self.seen = nn.BatchNorm2d(1), nn.Dropout(0.5), []
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+        assert not self.training and not torch.is_grad_enabled()
+        self.seen.append((images.shape[-1], len(images)))
+        told = 0.0 if labels is None else labels.argmax(1) / 10
+        logits = self.dropout(self.norm(images)).mean((1, 2, 3)) + told
+        return Judgement(logits, images.flatten(1), None)
+
+
+class Black(nn.Module):
+    """Images of -1, at the size it is given."""
+
+    size = 4
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        assert labels is None or len(labels) == len(latents)
+        return torch.full((len(latents), 1, self.size, self.size), -1.0)
+
+
+def grey(levels: list[int], labels: list[int] | None = None) -> ImageSet:
+    pixels = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 4, 4, 1).contiguous().numpy()
+    return ImageSet.whole(pixels, None if labels is None else torch.tensor(labels).numpy(), ("a", "b"))
+
+
+def held_out(train: ImageSet, others: ImageSet, labels: Labels | NoLabels) -> tuple[HeldOut, Mean, Black]:
+    discriminator, generator = Mean(), Black()
+    discriminator.norm.train(False)
+    game = Game(generator, discriminator, NormalLatents(3), labels)
+    return HeldOut(game, train, others, 2, 0, torch.device("cpu")), discriminator, generator
+
+
+FULL = Stage(4, 1.0, 2, 1.0)
+
+
+def test_overfitting_is_the_ratio_of_the_paper() -> None:
+    """Means of D: training 0.2, held out -0.1, fakes -1: r_v = 0.3 / 1.2. BatchNorm divides all by sqrt(1 + 1e-5)."""
+    measure, discriminator, _ = held_out(grey([0, 255, 204]), grey([0, 51, 255]), NoLabels())
+    before, state = torch.get_rng_state(), {k: v.clone() for k, v in discriminator.state_dict().items()}
+    train, others = (-1 + 1 + 0.6) / 3, (-1 - 0.6 + 1) / 3
+    assert measure(FULL)["d/overfitting"] == pytest.approx((train - others) / (train + 1), rel=1e-6)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert discriminator.training and discriminator.dropout.training and not discriminator.norm.training, "as they were"
+    assert all(torch.equal(value, state[name]) for name, value in discriminator.state_dict().items())
+    assert discriminator.seen == [(4, 2), (4, 1)] * 3
+
+
+def test_overfitting_of_a_conditional_game_is_judged_under_each_images_label() -> None:
+    """The same images, labels 0.1 apart: training (1, 1), held out (0, 0); fakes under the training labels."""
+    train, others = grey([255, 255], [1, 1]), grey([255, 255], [0, 0])
+    measure, _, _ = held_out(train, others, Labels(("a", "b"), torch.tensor([1, 1])))
+    assert measure(FULL)["d/overfitting"] == pytest.approx(0.1 / 2, rel=1e-4)
+
+
+def test_no_overfitting_is_told_of_a_discriminator_that_can_not_tell_fakes() -> None:
+    for levels in ([0, 0], [0, 255]):
+        measure, discriminator, _ = held_out(grey(levels), grey([255, 255]), NoLabels())
+        discriminator.norm.weight.data.fill_(0.0 if levels[1] else -1.0)
+        assert measure(FULL) == {}
+    measure, discriminator, _ = held_out(grey([255, 0]), grey([255, 255]), NoLabels())
+    discriminator.norm.weight.data.fill_(math.nan)
+    assert measure(FULL) == {} and NothingHeldOut()(FULL) == {}
+
+
+def test_growing_networks_are_asked_at_their_size() -> None:
+    measure, discriminator, generator = held_out(grey([0, 255]), grey([255, 0]), NoLabels())
+    generator.size = 2
+    assert measure(Stage(2, 0.5, 2, 1.0))["d/overfitting"] == pytest.approx(0.0)
+    assert discriminator.seen == [(2, 2)] * 3
+
+
+def test_held_out_images_are_those_a_limit_leaves_or_the_test_split_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = make_job(tmp_path).cfg
+    source = build_source(cfg)
+    data = source.load()
+    others = gan_lab.building.monitoring.find_others(cfg, source, data)
+    assert others is not None and len(data) == 64 and len(others) == 10_000 - 64
+    assert sorted([*data.index, *others.index]) == list(range(10_000))
+    assert gan_lab.building.monitoring.find_others(cfg, source, data.others()) is None, "no limit, and no test split"
+    mnist = make_job(tmp_path, "dataset=mnist", f"paths.data={tmp_path}/data", "dataset.limit=null").cfg
+    monkeypatch.setattr("gan_lab.data.downloads.download_url", lambda *_, **__: pytest.fail("something was downloaded"))
+    assert gan_lab.building.monitoring.find_others(mnist, build_source(mnist), data.others()) is None
+    assert not (tmp_path / "data" / "MNIST").exists()
+
+
+def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Mapping[str, object]] = []
+
+    class Split:
+        def load(self) -> ImageSet:
+            return grey([1, 2, 3], [0, -1, 1])
+
+    def instantiate(node: object, where: str, **more: object) -> Split:
+        asked.append(more)
+        return Split()
+
+    monkeypatch.setattr(gan_lab.building.monitoring, "instantiate", instantiate)
+    cfg = make_job(tmp_path, "dataset=mnist", "conditioning=projection").cfg
+    others = gan_lab.building.monitoring.find_others(cfg, build_source(cfg), grey([0, 0]))
+    assert asked == [{"split": "test", "limit": None, "download": False}]
+    assert others is not None and others.index.tolist() == [0, 2], "an unlabelled image can't be judged by class"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["model=sngan", "conditioning=projection", "augment=ada"],
+        ["model=dcgan_cifar", "precision=bf16", "loss=relativistic"],
+        ["model=progan_small", "model.capacity=16", "batch_size=8", "epochs=2"],
+    ],
+    ids=["spectral-norm-labels-and-augmentation", "batch-norm-and-dropout", "growing"],
+)
+def test_a_watched_training_is_bit_identical_to_one_that_is_not(tmp_path: Path, extra: list[str]) -> None:
+    runs = [trained(tmp_path / choice, *extra, f"health={choice}") for choice in ("watch", "none")]
+    assert isinstance(runs[0].held_out, HeldOut) and isinstance(runs[1].held_out, NothingHeldOut)
+    rows = runs[0].directory.history()
+    told = [row.pop("d/overfitting") for row in rows if "d/overfitting" in row]
+    assert told and all(map(math.isfinite, told))
+    monitored, plain = (checkpoint.load(run.directory.checkpoint("last")) for run in runs)
+    for key in ("generator", "discriminator", "average", "phases", "random", "augment"):
+        torch.testing.assert_close(monitored[key], plain[key], rtol=0, atol=0)
+    assert all(not row.keys() & {"health/gradients", "health/divergence"} for row in rows)
+    untimed = [
+        [{k: v for k, v in r.items() if k[:4] not in ("time", "memo", "seco")} for r in h]
+        for h in (rows, runs[1].directory.history())
+    ]
+    assert untimed[0] == untimed[1]
+
+
+# -- real commands -----------------------------------------------------------------------------------------------------------
+
+RISING = ["health.divergence.factor=0.001", "console=plain"]
+"""Every evaluation after the first is a divergence; with patience 2 the alarm comes at the second, 128 images."""
+
+
+def test_an_alarm_is_told_everywhere_and_the_training_goes_on(tmp_path: Path) -> None:
+    done = train(*RISING, "epochs=3", "tracker=[wandb,tensorboard]", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0 and "left out" not in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("ALARM divergence at 128 images: fd_") == 1
+    run = RunDirectory(tmp_path / "run")
+    assert [(row["images"], row["health/divergence"]) for row in run.history() if "health/divergence" in row] == [(128, 1.0)]
+    (alarm,) = run.read_summary()["alarms"]
+    assert (alarm["alarm"], alarm["images"], alarm["over"]) == ("divergence", 128, None) and "above 0.001 times" in alarm[
+        "text"
+    ]
+    assert run.read_summary()["status"] == "finished"
+    (offline,) = (tmp_path / "run" / "wandb").rglob("*.wandb")
+    assert alarm["text"].encode() in offline.read_bytes()
+    (board,) = (tmp_path / "run" / "tensorboard").glob("events*")
+    assert alarm["text"].encode() in board.read_bytes() and b"alarm/divergence" in board.read_bytes()
+
+
+def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path) -> None:
+    arguments = [*RISING, "epochs=4", "sample.every_kimg=1", "checkpoint.every_kimg=1"]
+    done = train(*arguments, "health.stop_at=[divergence]", "objective=epoch_seconds", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stopped early at 128 images" in done.stdout and "the alarm was divergence at 128 images" in done.stdout
+    assert "resume=run 'health.stop_at=[]'" in done.stdout
+    run = RunDirectory(tmp_path / "run")
+    assert (run.read_summary()["status"], run.read_summary()["final"]["images"]) == ("stopped early", 128)
+    assert run.preview(128).read_bytes() == run.final.read_bytes(), "an end has its pictures and its checkpoint"
+    assert checkpoint.load(run.checkpoint("last"))["images"] == 128
+    done = run_module("train", "resume=run", "health.stop_at=[]", cwd=tmp_path)
+    assert done.returncode == 0 and "ALARM" not in done.stdout, "it lasts: " + done.stdout + done.stderr
+    assert run.read_summary()["status"] == "finished" and len(run.read_summary()["alarms"]) == 1
+    whole = trained(tmp_path / "whole", *arguments)
+    whole.directory.preview(128).unlink(missing_ok=True)
+    assert_same(whole.directory, run)
+
+
+def test_a_run_rolled_back_has_ended_at_its_best_checkpoint(tmp_path: Path) -> None:
+    """A rate so high that every evaluation after the first trained one is worse."""
+    rising = ["epochs=6", "optimizer.lr=0.1", "health.divergence.factor=1"]
+    trainer = trained(tmp_path, *rising, "health.stop_at=[divergence]", "health.roll_back=true")
+    summary = trainer.directory.read_summary()
+    (alarm,) = summary["alarms"]
+    assert summary["status"] == "stopped early" and summary["images"] < alarm["images"] < trainer.total_images
+    run = trainer.directory
+    assert summary["final"] == summary["best"] and summary["final"]["images"] == summary["images"]
+    last, best = (checkpoint.load(run.checkpoint(which)) for which in ("last", "best"))
+    for key in ("generator", "discriminator", "average", "phases", "random", "images"):
+        torch.testing.assert_close(last[key], best[key], rtol=0, atol=0)
+    assert max(row["images"] for row in run.history()) == summary["images"]
+    assert f'"resumed": true, "images": {summary["images"]}' in run.metrics.read_text()
+    assert max(run.previews()) == run.preview(summary["images"])
+    assert run.final.read_bytes() == run.preview(summary["images"]).read_bytes()

@@ -1,0 +1,212 @@
+"""One player's update against the same update written by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from toy_gan import CPU, TERMS, batch, latents, make_phase, networks, weights
+
+from gan_lab.losses import adversarial
+from gan_lab.losses.base import RoundView, Term
+from gan_lab.training.loss_context import Handed
+from gan_lab.training.phase import Phase
+from gan_lab.training.precision import Precision
+
+
+@pytest.mark.parametrize("name", ["d", "g"])
+def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None:
+    game = networks()
+    by_hand = copy.deepcopy(game)
+    term = adversarial.LogisticDiscriminator() if name == "d" else adversarial.NonSaturatingGenerator()
+    phase = make_phase(game, name, term)
+    figures = phase.step(game, batch())
+
+    fake = by_hand.generator(torch.randn(8, 3, generator=latents()))
+    logits = by_hand.discriminator(fake if name == "g" else fake.detach()).logits
+    bce = nn.functional.binary_cross_entropy_with_logits
+    if name == "d":
+        loss = bce(by_hand.discriminator(batch().real).logits, torch.ones(8)) + bce(logits, torch.zeros(8))
+    else:
+        loss = bce(logits, torch.ones(8))
+    player, idle = (by_hand.generator, by_hand.discriminator) if name == "g" else (by_hand.discriminator, by_hand.generator)
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(player.parameters()))])
+    torch.testing.assert_close(weights(phase.player), weights(player) - 0.1 * gradient)
+    assert torch.equal(weights(phase.idle), weights(idle))
+    torch.testing.assert_close(figures[f"{name}/loss"], loss.detach())
+    torch.testing.assert_close(figures[f"{name}/gradient_norm"], gradient.norm())
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
+    results = []
+    for accumulate in (1, 4):
+        game = networks()
+        phase = make_phase(game, name[0] if name == "g" else "d", TERMS[name], accumulate=accumulate)
+        figures = phase.step(game, batch())
+        results.append((weights(phase.player), figures))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    torch.testing.assert_close(dict(results[0][1]), dict(results[1][1]))
+
+
+def test_clipping_limits_the_step_and_reports_the_norm_before() -> None:
+    game = networks()
+    phase = make_phase(game, "d", adversarial.LogisticDiscriminator(weight=50.0), gradient_clip=0.25)
+    before = weights(game.discriminator)
+    norm = phase.step(game, batch())["d/gradient_norm"]
+    assert norm > 0.25
+    assert (weights(game.discriminator) - before).norm().item() == pytest.approx(0.1 * 0.25, rel=1e-4)
+
+
+def test_a_weight_scales_the_loss_but_not_the_terms_own_figure() -> None:
+    game = networks()
+    figures = make_phase(game, "g", adversarial.NonSaturatingGenerator(weight=3.0)).step(game, batch())
+    torch.testing.assert_close(figures["g/loss"], 3 * figures["g/loss_term"])
+
+
+def test_every_other_player_moves_after_n_critic_steps() -> None:
+    phase = make_phase(networks(), "g", adversarial.LinearGenerator(), every=5)
+    assert [n for n in range(20) if phase.due(n)] == [4, 9, 14, 19]
+
+
+class Lazy(Term):
+    """The mean logit of fakes."""
+
+    def __call__(self, round: RoundView) -> torch.Tensor:
+        return round.fake_logits.mean()
+
+
+def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_weight() -> None:
+    game = networks()
+    by_hand = copy.deepcopy(game.discriminator)
+    terms = {"lazy": Lazy(weight=2.0, every=3), "main": adversarial.HingeDiscriminator(weight=0.0)}
+    phase = Phase(
+        "d",
+        game.discriminator,
+        game.generator,
+        torch.optim.SGD(game.discriminator.parameters(), 0.1),
+        terms,
+        (),
+        Precision(CPU),
+    )
+    seen = [phase.step(game, batch()) for _ in range(4)]
+    assert ["d/lazy" in figures for figures in seen] == [True, False, False, True]
+    random = latents()
+    for n in range(4):
+        torch.randn(8, 3, generator=random)  # the main update's latents
+        if n % 3 == 0:
+            loss = 6 * by_hand(game.generator(torch.randn(8, 3, generator=random)).detach()).logits.mean()
+            for parameter, gradient in zip(
+                by_hand.parameters(), torch.autograd.grad(loss, list(by_hand.parameters())), strict=True
+            ):
+                parameter.data -= 0.1 * 0.75 * gradient  # the rate corrected for 4 updates in 3 steps
+    torch.testing.assert_close(weights(game.discriminator), weights(by_hand))
+    with pytest.raises(ValueError, match="every=0"):
+        Lazy(every=0)
+
+
+def test_adam_is_corrected_for_lazy_updates_as_in_stylegan2() -> None:
+    game = networks()
+    adam = torch.optim.Adam(game.discriminator.parameters(), lr=0.002, betas=(0.0, 0.99))
+    terms = {"main": adversarial.HingeDiscriminator(), "lazy": Lazy(every=16)}
+    Phase("d", game.discriminator, game.generator, adam, terms, (), Precision(CPU))
+    assert adam.param_groups[0]["lr"] == pytest.approx(0.002 * 16 / 17)
+    assert adam.param_groups[0]["betas"] == pytest.approx((0.0, 0.99 ** (16 / 17)))
+    rms = torch.optim.RMSprop(game.discriminator.parameters(), lr=0.002, alpha=0.99)
+    Phase("d", game.discriminator, game.generator, rms, terms, (), Precision(CPU))
+    assert rms.param_groups[0]["alpha"] == pytest.approx(0.99 ** (16 / 17))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_autocast_steps_stay_near_float32(dtype: str) -> None:
+    steps = []
+    for precision in (Precision(CPU), Precision(CPU, autocast=dtype, loss_scaling=dtype == "float16")):
+        game = networks()
+        phase = make_phase(game, "d", adversarial.LogisticDiscriminator(), precision=precision)
+        before = weights(game.discriminator)
+        figures = phase.step(game, batch())
+        assert figures["d/loss"].dtype == torch.float32
+        steps.append(weights(game.discriminator) - before)
+    assert (steps[0] - steps[1]).norm() < 0.03 * steps[0].norm()
+
+
+def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None:
+    game = networks()
+    phase = make_phase(
+        game,
+        "d",
+        adversarial.LogisticDiscriminator(weight=1e36),
+        precision=Precision(CPU, autocast="float16", loss_scaling=True),
+    )
+    before, scale = weights(game.discriminator), phase.scaler.get_scale()
+    figures = phase.step(game, batch())
+    assert torch.equal(weights(game.discriminator), before)
+    assert (figures["d/skipped"], figures["d/gradient_norm"]) == (1, 0)
+    assert phase.settings()["d/loss_scale"] == scale / 2
+
+
+def test_a_skipped_step_repeats_the_last_figures_until_no_scale_helps() -> None:
+    game = networks()
+    phase = make_phase(
+        game, "d", adversarial.LogisticDiscriminator(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
+    )
+    before = phase.step(game, batch())
+    phase.terms["loss_term"].weight = float("inf")
+    after = phase.step(game, batch())
+    assert after["d/skipped"] == 1 and after["d/loss"] == before["d/loss"]
+    other = make_phase(networks(), "d", adversarial.LogisticDiscriminator(), precision=phase.precision)
+    other.load_state_dict(phase.state_dict())
+    assert other._latest[1]["loss"] == before["d/loss"], "also after a resume"
+    figures = {name: float(value) for name, value in after.items()}
+    assert not phase.is_broken(figures), "one overflow is none of anybody's business"
+    for _ in range(20):
+        figures = {name: float(value) for name, value in phase.step(game, batch()).items()}
+    assert phase.is_broken(figures), "the scale has gone below 1 and it still overflows"
+    assert phase.is_broken({"d/loss": float("nan")}) and not phase.is_broken({"d/loss": 1.0, "g/loss": float("nan")})
+
+
+def test_a_learning_rate_changed_for_a_resume_wins_over_the_stored_one() -> None:
+    game = networks()
+    state = make_phase(game, "d", adversarial.HingeDiscriminator()).state_dict()
+    phase = make_phase(game, "d", adversarial.HingeDiscriminator())
+    phase.optimizer.param_groups[0]["lr"] = 0.025
+    phase.load_state_dict(state)
+    assert phase.optimizer.param_groups[0]["lr"] == 0.025
+
+
+def test_tf32_is_refused_where_there_are_no_such_cores() -> None:
+    with pytest.raises(ValueError, match="precision=tf32 needs"):
+        Precision(CPU, tf32=True)
+    with pytest.raises(ValueError, match="autocast=int4"):
+        Precision(CPU, autocast="int4")
+
+
+def test_both_turns_on_the_same_fakes_are_the_tutorials_iteration() -> None:
+    """pytorch/examples ``dcgan/main.py``: the discriminator learns, then judges the same fakes for the generator."""
+    game = networks()
+    by_hand = copy.deepcopy(networks())
+    phases = [
+        make_phase(game, "d", adversarial.LogisticDiscriminator()),
+        make_phase(game, "g", adversarial.NonSaturatingGenerator()),
+    ]
+    handed = Handed()
+    for phase in phases:
+        phase.step(game, batch(), handed)
+
+    fake = by_hand.generator(handed.latents)
+    softplus, judge = nn.functional.softplus, lambda images: by_hand.discriminator(images).logits
+    loss = softplus(-judge(batch().real)).mean() + softplus(judge(fake.detach())).mean()
+    descend(by_hand.discriminator, loss)
+    descend(by_hand.generator, softplus(-judge(fake)).mean())
+    torch.testing.assert_close(weights(game.discriminator), weights(by_hand.discriminator))
+    torch.testing.assert_close(weights(game.generator), weights(by_hand.generator))
+
+
+def descend(network: nn.Module, loss: torch.Tensor, rate: float = 0.1) -> None:
+    """One step of gradient descent."""
+    gradients = torch.autograd.grad(loss, list(network.parameters()), retain_graph=True)
+    with torch.no_grad():
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            parameter -= rate * gradient
