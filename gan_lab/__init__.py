@@ -5,7 +5,8 @@
 
 import os
 
-__version__ = "0.1.0"
+from gan_lab.version import __version__
+
 __all__ = ["Run", "__version__"]
 
 # A thread that waits for the others of an operation may spin or sleep. libgomp spins for milliseconds, which makes a step 2 to

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config import CONF_DIR, Job, instantiate, leaving_nothing_empty, open_job, run_command
-from gan_lab.storage.run_directory import write_atomically
+from gan_lab.storage.files import write_atomically
 
 TUNE = (False, True, "recipe")
 

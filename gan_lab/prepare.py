@@ -12,7 +12,7 @@ from gan_lab.config import CONF_DIR, instantiate, run_command
 def prepare(cfg: DictConfig) -> None:
     """Pack a data set, verify what is packed, and show what is in it."""
     from gan_lab.data.inspection import Inspection
-    from gan_lab.tracking.console import STDOUT, progress_of
+    from gan_lab.utils.terminal import STDOUT, progress_of
 
     source = instantiate(cfg.dataset, "dataset")
     with progress_of(f"preparing {source.name}", "images") as progress:

@@ -25,7 +25,7 @@ def sample(cfg: DictConfig) -> None:
 
 def _draw(run: Run, cfg: DictConfig) -> None:
     """Out of latents."""
-    from gan_lab.data.image_dataset import grid, to_picture
+    from gan_lab.utils.image_ops import grid, to_picture
 
     for key in ("scale", "columns"):
         if cfg[key] is not None and cfg[key] < 1:
@@ -56,7 +56,7 @@ def _draw(run: Run, cfg: DictConfig) -> None:
 def _enlarge(run: Run, cfg: DictConfig) -> None:
     """A picture, or all of a folder."""
     from gan_lab.runs.upscaling import targets
-    from gan_lab.tracking.console import progress_of
+    from gan_lab.utils.terminal import progress_of
 
     enlarger = run.enlarger(cfg.tile)
     for key in ("classes", "truncation", "standing_statistics"):

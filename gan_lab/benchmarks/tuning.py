@@ -23,7 +23,8 @@ from gan_lab.benchmarks.timing import in_turn
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.models.layers import MixesImages
-from gan_lab.storage.run_directory import RunDirectory, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.callbacks import Events
 from gan_lab.training.trainer import Trainer
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from gan_lab.models.activation_checkpointing import recompute
 from gan_lab.models.base import Growing
 from gan_lab.models.compiled import Compiled
 from gan_lab.models.layers import MixesImages
@@ -71,3 +72,18 @@ def describe(cfg: DictConfig, precision: Precision, joint: bool) -> str:
     parts = [layout.replace("_", " "), passes, "fakes reused" if cfg.reuse_fakes and cfg.accumulate == 1 else "fresh fakes"]
     parts += [f"{' and '.join(COMPILED[cfg.compile])} compiled"] if COMPILED[cfg.compile] else []
     return ", ".join(parts)
+
+
+def recompute_blocks(players: Iterable[nn.Module], precision: Precision) -> None:
+    """Have the networks recompute activations in the backward pass, see :mod:`gan_lab.models.activation_checkpointing`.
+
+    Raises:
+        ValueError: a network has no blocks, or the precision is an emulated one.
+    """
+    if precision.emulates:
+        raise ValueError(
+            "recompute=true: what is computed again would escape the rounding of an emulated precision; set recompute=false "
+            "or choose another precision"
+        )
+    for network in players:
+        recompute(network)

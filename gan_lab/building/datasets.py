@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from gan_lab.config import instantiate
 from gan_lab.data.datasets import Source
 from gan_lab.data.image_dataset import ImageSet
-from gan_lab.tracking.console import progress_of
+from gan_lab.utils.terminal import progress_of
 
 
 def build_source(cfg: DictConfig, **changed: Any) -> Source:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gan_lab.building import compute
+from gan_lab.building.compute import recompute_blocks
 from gan_lab.building.monitoring import build_health
 from gan_lab.building.networks import build_discriminator, build_generator
 from gan_lab.building.pretraining import begin_as_another, build_pretraining
@@ -28,7 +29,6 @@ from gan_lab.models.sync_batch_norm import synchronise
 from gan_lab.reporting.live_pages import LiveReport, of_run
 from gan_lab.runtime.device import choose_device, seed_everything, settle_threads
 from gan_lab.runtime.distributed import Alone
-from gan_lab.runtime.memory import recompute_blocks
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking import Trackers

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.schema import check
-from gan_lab.storage.run_directory import RunDirectory, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import RunDirectory
 
 FIXED_ON_RESUME = (
     "model",

@@ -13,10 +13,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from gan_lab.data.datasets.base import Source
-from gan_lab.data.image_dataset import ImageSet, grid
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.image_decoding import FITS
 from gan_lab.data.packed_file import WholePixels
-from gan_lab.data.packing import Progress
+from gan_lab.utils.image_ops import grid
+from gan_lab.utils.progress import Progress
 
 MOST = 40
 """Rows of a table; the rest is told in one."""

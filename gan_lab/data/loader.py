@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from gan_lab.data.image_dataset import ImageSet, to_unit
+from gan_lab.data.image_dataset import ImageSet
+from gan_lab.utils.image_ops import to_unit
 
 LAST = ("drop", "wrap")
 

@@ -19,16 +19,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-import gan_lab
 from gan_lab.data.packed_file import Packed, write_tail
 from gan_lab.data.parallel_decoding import Shape, decoded
 from gan_lab.data.raw_images import Pictures
-from gan_lab.storage.run_directory import locked, write_atomically
+from gan_lab.storage.files import locked, write_atomically
+from gan_lab.utils.progress import Progress
+from gan_lab.version import __version__
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
-"""``(done, total)``, called now and then."""
 
 NO_ROOM_OR_PERMISSION = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST")
@@ -228,7 +227,7 @@ def _finish(handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal
         "classes": list(pictures.classes),
         "crc32": journal.crc,
         "bad": {pictures.name(number): why for number, why in journal.bad.items()},
-        "tool": f"gan_lab {gan_lab.__version__}",
+        "tool": f"gan_lab {__version__}",
     }
     sizes = np.array(journal.sizes, dtype=np.int32).reshape(-1, 2) if shape.is_whole else None
     write_tail(handle, None if pictures.labels is None else pictures.labels[kept], sizes, manifest)

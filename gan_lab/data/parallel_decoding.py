@@ -31,7 +31,7 @@ WORTH_PROCESSES = 1000
 
 @dataclass(frozen=True)
 class Shape:
-    """What the pixels of a packed file look like; see :func:`gan_lab.data.image_decoding.decode`. Whole pictures have size 0."""
+    """Format of the pixels in a packed file, see :func:`gan_lab.data.image_decoding.decode`; size 0: each its own."""
 
     size: int
     channels: int

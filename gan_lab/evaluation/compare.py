@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from gan_lab.evaluation import records
 from gan_lab.metrics.protocol import differences
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.tracking.console import STDOUT
+from gan_lab.utils.terminal import STDOUT
 
 
 def compare(cfg: DictConfig) -> None:

@@ -16,7 +16,7 @@ from gan_lab.metrics.networks import Domain
 from gan_lab.metrics.networks.classifier import Classifier, OfDomain
 from gan_lab.metrics.networks.fit import Recipe, fit
 from gan_lab.runtime.device import choose_device
-from gan_lab.tracking.console import STDOUT, progress_of
+from gan_lab.utils.terminal import STDOUT, progress_of
 
 
 def fit_features(cfg: DictConfig) -> None:

@@ -21,7 +21,7 @@ from gan_lab.data.raw_images import Pictures
 from gan_lab.evaluation import records
 from gan_lab.metrics.networks import Domain
 from gan_lab.runtime.device import choose_device
-from gan_lab.tracking.console import STDOUT, progress_of
+from gan_lab.utils.terminal import STDOUT, progress_of
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from gan_lab.data.image_dataset import grid
 from gan_lab.metrics.base import Sample
 from gan_lab.metrics.prdc import nearest
 from gan_lab.metrics.suite import Measure
+from gan_lab.utils.image_ops import grid
 
 SHOWN, NEIGHBOURS, SCALE = 8, 6, 2
 """Fakes, the nearest training images beside each, and the enlargement."""

@@ -15,7 +15,7 @@ from gan_lab.data.image_decoding import GREY, whole
 from gan_lab.data.raw_images import Pictures
 from gan_lab.evaluation import records
 from gan_lab.evaluation.folders import headers, list_pictures
-from gan_lab.tracking.console import STDOUT, progress_of
+from gan_lab.utils.terminal import STDOUT, progress_of
 
 
 def evaluate_pairs(cfg: DictConfig) -> None:

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from gan_lab.metrics.pair_suite import BICUBIC, PAIRS
 from gan_lab.metrics.suite import Result
-from gan_lab.storage.run_directory import ERROR, locked, read_evaluations, with_error, write_atomically
-from gan_lab.tracking.console import STDOUT
+from gan_lab.storage.files import locked, write_atomically
+from gan_lab.storage.run_directory import read_evaluations
+from gan_lab.utils.formatting import ERROR, with_error
+from gan_lab.utils.terminal import STDOUT
 
 LONGEST_TABLE = 20
 """Rows of a table of details that are still printed; the file holds them all."""

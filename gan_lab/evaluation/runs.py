@@ -12,11 +12,11 @@ from gan_lab.building.tasks import task_of
 from gan_lab.evaluation import records
 from gan_lab.evaluation.nearest_images import save_nearest
 from gan_lab.metrics.pair_suite import PairSuite
-from gan_lab.metrics.reference_stats import Progress
 from gan_lab.metrics.suite import Result, Suite
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.tracking.console import STDOUT, progress_of
+from gan_lab.utils.progress import Progress
+from gan_lab.utils.terminal import STDOUT, progress_of
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gan_lab.metrics.full_reference import PairMetric
-from gan_lab.metrics.reference_stats import Progress
-from gan_lab.metrics.suite import Processes, Result, Single, silent
+from gan_lab.metrics.suite import Result
+from gan_lab.runtime.distributed import ALONE, Alone
+from gan_lab.utils.progress import Progress, silent
 
 Enlarge = Callable[[Tensor], Tensor]
 """A uint8 picture ``[C, h, w]`` to a larger one."""
@@ -92,7 +93,7 @@ class PairSuite:
         enlarge: Enlarge,
         progress: Progress = silent,
         details: bool = False,
-        ranks: Processes = Single(),  # noqa: B008 - has no state
+        ranks: Alone = ALONE,
     ) -> list[Result]:
         """Enlarge and measure; several processes take turns, and the leader gets the result."""
         own: dict[int, dict[str, float]] = {}
@@ -110,7 +111,7 @@ class PairSuite:
             tables[name] = found[number] | {f"{BICUBIC}{key}": value for key, value in self._bicubic[number].items()}
         return [Result(PAIRS, scores | beside, self.record(), tables, None)]
 
-    def of(self, maker: Any, progress: Progress = silent, ranks: Processes = Single()) -> list[Result]:  # noqa: B008
+    def of(self, maker: Any, progress: Progress = silent, ranks: Alone = ALONE) -> list[Result]:
         """What a sampler or a run, which can :attr:`enlarge`, is worth."""
         return self(maker.enlarge, progress, ranks=ranks)
 

@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,14 @@ from gan_lab.data.image_dataset import ImageSet
 from gan_lab.metrics.base import PIXEL_BYTES, Sample
 from gan_lab.metrics.mean_covariance import Statistics
 from gan_lab.metrics.networks import FeatureNetwork, extracted
-from gan_lab.storage.run_directory import locked, write_atomically
+from gan_lab.storage.files import locked, write_atomically
+from gan_lab.utils.progress import Progress
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 KEPT = frozenset(["features", "logits"])
 """Of what metrics may need, what is worth keeping: pixels and labels are in the data set."""
-
-Progress = Callable[[int, int], None]
 
 
 class References:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
-from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
@@ -17,38 +16,15 @@ from gan_lab.metrics.base import PIXEL_BYTES, Metric, Sample
 from gan_lab.metrics.mean_covariance import Statistics
 from gan_lab.metrics.networks import Domain, Extracted, FeatureNetwork, extracted
 from gan_lab.metrics.protocol import Protocol
-from gan_lab.metrics.reference_stats import Progress, References
+from gan_lab.metrics.reference_stats import References
+from gan_lab.runtime.distributed import ALONE, Alone
+from gan_lab.utils.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
 Generate = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
 """``(count, generator)`` to uint8 images ``[count, C, H, W]`` from latents drawn with ``generator``, and the class numbers they
 were made under, ``[count]`` int64, or None."""
-
-
-class Processes(Interface):
-    """Those that make the fakes together; see :class:`gan_lab.runtime.distributed.Alone`."""
-
-    rank: int
-    count: int
-
-    @property
-    def leads(self) -> bool: ...
-
-    def collect(self, thing: Any) -> list[Any]: ...
-
-
-class Single:
-    """This process alone."""
-
-    rank, count, leads = 0, 1, True
-
-    def collect(self, thing: Any) -> list[Any]:
-        return [thing]
-
-
-def silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +147,7 @@ class _Collector:
             if name in self.measure.needs and tensor is not None:
                 self.parts.setdefault(name, []).append(tensor.cpu())
 
-    def together(self, processes: Processes) -> None:
+    def together(self, processes: Alone) -> None:
         """Take in what the others have of the same fakes, whose batches went round among the processes."""
         found = processes.collect((self.statistics.state_dict(), self.parts))
         for n, (statistics, _) in enumerate(found):
@@ -229,7 +205,7 @@ class Suite:
         generate: Generate,
         progress: Progress = silent,
         details: bool = False,
-        ranks: Processes = Single(),  # noqa: B008 - has no state
+        ranks: Alone = ALONE,
     ) -> list[Result]:
         """Generate and measure, and with ``details`` fill in the tables too.
 
@@ -259,7 +235,7 @@ class Suite:
             return []
         return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
 
-    def of(self, maker: Any, progress: Progress = silent, ranks: Processes = Single()) -> list[Result]:  # noqa: B008
+    def of(self, maker: Any, progress: Progress = silent, ranks: Alone = ALONE) -> list[Result]:
         """What a sampler or a run, which can :attr:`draw`, is worth."""
         return self(maker.draw, progress, ranks=ranks)
 

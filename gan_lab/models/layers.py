@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, normalize
+from torch.nn.functional import avg_pool2d, normalize
 from torch.nn.utils import parametrize
+
+from gan_lab.utils.image_ops import doubled
 
 SMALLEST_BASES = (4, 5, 6, 7)
 
@@ -35,11 +37,6 @@ def normal_init(module: nn.Module) -> None:
 def doubled_widths(width: int, doublings: int, largest: int) -> list[int]:
     """``width``, twice as many, ...: one for each doubling of the map, none above ``largest``."""
     return [min(width << n, max(width, largest)) for n in range(doublings)]
-
-
-def doubled(maps: Tensor) -> Tensor:
-    """Nearest-neighbour upsampling by 2."""
-    return interpolate(maps, scale_factor=2, mode="nearest")
 
 
 class Doubled(nn.Module):

@@ -16,7 +16,8 @@ from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import Blocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import Doubled, Halved, MixesImages, at_least_single, check_positive, doubled, split_size
+from gan_lab.models.layers import Doubled, Halved, MixesImages, at_least_single, check_positive, split_size
+from gan_lab.utils.image_ops import doubled
 
 LARGEST = 1024
 

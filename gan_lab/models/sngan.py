@@ -15,15 +15,8 @@ from torch.nn.functional import avg_pool2d, max_pool2d, relu
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import Blocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled
-from gan_lab.models.layers import (
-    Halved,
-    at_least_single,
-    check_positive,
-    doubled,
-    doubled_widths,
-    spectrally_normalise,
-    split_size,
-)
+from gan_lab.models.layers import Halved, at_least_single, check_positive, doubled_widths, spectrally_normalise, split_size
+from gan_lab.utils.image_ops import doubled
 
 
 class Generator(base.Generator):

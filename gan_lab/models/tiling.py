@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from gan_lab.data.image_dataset import to_uint8, to_unit
 from gan_lab.models.upscaler import Upscaler
+from gan_lab.utils.image_ops import to_uint8, to_unit
 
 TILE = 192
 """Pixels of the small picture across that are enlarged at a time; a map of MSRResNet at scale 4 then takes some 300 MiB."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gan_lab.storage.run_directory import write_atomically
+from gan_lab.storage.files import write_atomically
 
 LONGEST = 120
 """Frames at most; of a longer run every n-th grid is taken, the first and the last always."""

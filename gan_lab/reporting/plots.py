@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gan_lab.storage.run_directory import ERROR
+from gan_lab.utils.formatting import ERROR
 
 Rows = Sequence[Mapping[str, Any]]
 

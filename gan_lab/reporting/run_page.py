@@ -12,7 +12,9 @@ from markupsafe import Markup
 
 from gan_lab.reporting import plots
 from gan_lab.reporting.animation import film
-from gan_lab.storage.run_directory import ERROR, RunDirectory, with_error, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.utils.formatting import ERROR, with_error
 
 MIDDLE_GRIDS = 4
 """Grids shown between the untrained generator and the last one."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan_lab.storage.run_directory import ERROR, PRUNED, STUDY, RunDirectory
+from gan_lab.storage.run_directory import PRUNED, STUDY, RunDirectory
+from gan_lab.utils.formatting import ERROR
 
 AVERAGED = {
     "d_loss": "d/loss",

@@ -16,7 +16,7 @@ from gan_lab.reporting.configurations import Group, front, group
 from gan_lab.reporting.run_page import duration, embed, fill
 from gan_lab.reporting.run_records import entries_of, read_study
 from gan_lab.reporting.significance import in_words, measured_alike
-from gan_lab.storage.run_directory import write_atomically
+from gan_lab.storage.files import write_atomically
 
 BEST = Path("experiment") / "best.yaml"
 """Below the study's folder: its best configuration, for ``--config-dir``."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gan_lab.building.networks import build_generator
 from gan_lab.config import instantiate, read_config
-from gan_lab.data.image_dataset import to_uint8
 from gan_lab.models.base import Generator
 from gan_lab.models.labels import labels_from
 from gan_lab.models.latents import NoLatents, NormalLatents
@@ -22,7 +21,7 @@ from gan_lab.runs.upscaling import Enlarger
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.growth import enlarged
+from gan_lab.utils.image_ops import enlarged, to_uint8
 
 CHECKPOINTS = ("last", "best", "pretrained")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,7 @@ from gan_lab.data.png_writer import PngWriter
 from gan_lab.data.raw_images import SUFFIXES
 from gan_lab.models.tiling import strips
 from gan_lab.models.upscaler import Upscaler
-
-Progress = Callable[[int, int], None]
+from gan_lab.utils.progress import Progress
 
 BESIDE = 4
 """Rows of a small picture that bicubic interpolation looks at around others, and one to spare."""

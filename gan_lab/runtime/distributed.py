@@ -88,6 +88,9 @@ class Alone:
         """The end of it."""
 
 
+ALONE = Alone()
+
+
 class Together(Alone):
     """One of the processes of ``torchrun``, which tells each its place in the environment.
 

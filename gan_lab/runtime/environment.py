@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import gan_lab
+from gan_lab.version import __version__
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -33,7 +33,7 @@ def pace(images: int, images_per_epoch: int, seconds: float) -> dict[str, Any]:
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, the hardware, and the commit of the code if it runs from a checkout."""
     return {
-        "versions": {"gan_lab": gan_lab.__version__, "python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"gan_lab": __version__, "python": platform.python_version(), "torch": torch.__version__},
         "git_commit": git_commit(),
         "device": describe(device),
     }
@@ -48,7 +48,7 @@ def describe(device: torch.device) -> str:
 @functools.cache
 def git_commit() -> str | None:
     """The checkout's commit when it was first asked for, with ``+`` when files differ from it; None outside a checkout."""
-    folder = Path(gan_lab.__file__).parents[1]
+    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     try:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-
-from gan_lab.models.activation_checkpointing import recompute
-from gan_lab.training.precision import Precision
 
 OF_MACHINE = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
 """What PyTorch's allocator for the CPU says on Linux and on Windows, and C++ itself."""
@@ -21,21 +17,6 @@ OF_GPU = ("out of memory", "ALLOC_FAILED")
 
 LEANER = {"fp64": "fp32", "fp32": "bf16", "tf32": "bf16"}
 """Precisions whose activations take half the memory."""
-
-
-def recompute_blocks(players: Iterable[nn.Module], precision: Precision) -> None:
-    """Have the networks throw activations away and compute them again, see :class:`gan_lab.models.activation_checkpointing.Blocks`.
-
-    Raises:
-        ValueError: a network has no blocks, or the precision is an emulated one.
-    """
-    if precision.emulates:
-        raise ValueError(
-            "recompute=true: what is computed again would escape the rounding of an emulated precision; set recompute=false "
-            "or choose another precision"
-        )
-    for network in players:
-        recompute(network)
 
 
 @dataclass(frozen=True)

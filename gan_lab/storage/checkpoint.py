@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_lab.storage.run_directory import write_atomically
+from gan_lab.storage.files import write_atomically
 
 FORMAT = 5
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,6 @@ PRUNED = "pruned"
 
 STUDY = "study.json"
 """Beside the runs of a sweep: what Optuna knows of it."""
-
-ERROR = "_error"
-"""What ends the name of a score's error bar, the half-width of its interval."""
-
-
-def with_error(figures: Mapping[str, Any], name: str) -> str:
-    """A figure with its error bar, if it has one: ``5.31 ± 0.12``; empty where there is none."""
-    if figures.get(name) is None:
-        return ""
-    error = figures.get(f"{name}{ERROR}")
-    return f"{figures[name]:.4g}" + ("" if error is None else f" ± {error:.2g}")
 
 
 class RunDirectory:
@@ -227,39 +216,3 @@ def read_evaluations(path: Path) -> list[dict[str, Any]]:
     if not whole:
         raise ValueError(f"{path} holds no scores of gan_lab")
     return kept
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` in one step: a reader, or a crash, sees the old file or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    try:
-        with unfinished.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Wait for any other process that holds the lock ``path``; a killed one lets go.
-
-    The file stays when it is done: removed, it could be locked by two processes, each holding another one of that name. It is
-    a record lock, which forked children do not inherit: orphans of a killed process must not keep it.
-
-    Args:
-        path: made if it isn't there.
-        waiting: what is logged when another process holds it.
-    """
-    with path.open("w") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                log.info(waiting)
-                fcntl.lockf(lock, fcntl.LOCK_EX)
-        yield

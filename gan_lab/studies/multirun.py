@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from gan_lab.config import Job, Search, Several, as_experiment, instantiate, read_several
-from gan_lab.storage.run_directory import PRUNED, RunDirectory, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import PRUNED, RunDirectory
 from gan_lab.sweeps.objective import Objective
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Multirun:
                 with suppress(Complete), self._study.explained():  # another worker has brought the last trial
                     self._command()
             else:
-                from gan_lab.tracking.console import STDOUT
+                from gan_lab.utils.terminal import STDOUT
 
                 STDOUT.print(self._study.complete())
         finally:
@@ -84,7 +85,7 @@ def tell(folder: Path, baseline: str | None = None) -> None:
     """
     from gan_lab.reporting.study_page import BEST, Study, words, write_study
     from gan_lab.reporting.study_table import rows
-    from gan_lab.tracking.console import show_table
+    from gan_lab.utils.terminal import show_table
 
     study = Study.read(folder, baseline)
     best = study.best

@@ -18,7 +18,8 @@ from optuna.importance import MeanDecreaseImpurityImportanceEvaluator, get_param
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from gan_lab.storage.run_directory import STUDY, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import STUDY
 from gan_lab.sweeps.optuna_trial import FIGURES
 from gan_lab.sweeps.study_storage import DEFAULT, LOST, TRIAL, StudyStorage, exclusive, hidden
 

@@ -23,7 +23,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from gan_lab.storage.run_directory import locked
+from gan_lab.storage.files import locked
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gan_lab.storage.run_directory import RESUMED, RunDirectory, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import RESUMED, RunDirectory
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
-from gan_lab.storage.run_directory import ERROR
+from gan_lab.utils.formatting import ERROR
 
 Figures = Mapping[str, float]
 

@@ -12,11 +12,11 @@ import torch
 
 from gan_lab.metrics.pair_suite import BICUBIC, PairSuite
 from gan_lab.metrics.protocol import differences
-from gan_lab.metrics.reference_stats import Progress
 from gan_lab.metrics.suite import Suite
 from gan_lab.runtime.distributed import Alone
-from gan_lab.storage.run_directory import with_error
 from gan_lab.training.image_sampler import Sampler
+from gan_lab.utils.formatting import with_error
+from gan_lab.utils.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from gan_lab.data.loader import Batch
 from gan_lab.models.base import Growing
+from gan_lab.utils.image_ops import enlarged
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,3 @@ class Progressive:
 
 
 Growth = NoGrowth | Progressive
-
-
-def enlarged(images: Tensor, size: int) -> Tensor:
-    """Nearest-neighbour enlargement to ``size``, a multiple of theirs; pixels of any type."""
-    factor = size // images.shape[-1]
-    if factor == 1:
-        return images
-    if images.is_floating_point():
-        return interpolate(images, scale_factor=factor, mode="nearest")
-    return images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gan_lab.data.image_dataset import to_uint8
 from gan_lab.models.tiling import enlarged_in_tiles
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.training.ema import HalfLife, NoAverage
-from gan_lab.training.growth import enlarged
 from gan_lab.training.loss_context import Game
+from gan_lab.utils.image_ops import enlarged, to_uint8
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from gan_lab.data.image_dataset import ImageSet, to_unit
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.loader import Batch
 from gan_lab.training.growth import Stage
 from gan_lab.training.loss_context import Game
+from gan_lab.utils.image_ops import to_unit
 
 
 class NothingHeldOut:

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan_lab.data.image_dataset import ImageSet, grid
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.loader import Stream
-from gan_lab.storage.run_directory import RunDirectory, write_atomically
-from gan_lab.training.growth import enlarged
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.utils.image_ops import enlarged, grid
 
 
 @dataclass

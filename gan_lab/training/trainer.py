@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_lab.data.image_dataset import NotFinite
 from gan_lab.data.loader import Batch, Stream
 from gan_lab.runtime.distributed import Alone
 from gan_lab.runtime.environment import count_parameters, environment, pace
@@ -36,6 +35,7 @@ from gan_lab.training.pretraining import Pretraining
 from gan_lab.training.resume_hint import tell_how_to_go_on
 from gan_lab.training.sample_grid import Preview
 from gan_lab.training.schedule import Schedule
+from gan_lab.utils.image_ops import NotFinite
 
 log = logging.getLogger(__name__)
 

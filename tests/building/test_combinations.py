@@ -18,10 +18,11 @@ from helpers import make_job
 from gan_lab.building.tasks import task_of
 from gan_lab.building.trainer import build_game, build_phases
 from gan_lab.config import instantiate
-from gan_lab.data.image_dataset import ImageSet, to_unit
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.loader import Batch
 from gan_lab.models.base import Growing
 from gan_lab.runtime.distributed import Alone
+from gan_lab.utils.image_ops import to_unit
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 

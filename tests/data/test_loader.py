@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gan_lab.data.image_dataset import ImageSet, grid, to_uint8, to_unit
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.loader import Stream
+from gan_lab.utils.image_ops import grid, to_uint8, to_unit
 
 CPU = torch.device("cpu")
 

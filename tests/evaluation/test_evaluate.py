@@ -18,7 +18,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from gan_lab.building.trainer import build_trainer
-from gan_lab.data.image_dataset import NotFinite, to_uint8
 from gan_lab.evaluate import main
 from gan_lab.evaluation import compare
 from gan_lab.evaluation.folders import evaluate_folders
@@ -27,6 +26,7 @@ from gan_lab.runs.run import Run
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.trainer import Diverged, Trainer
+from gan_lab.utils.image_ops import NotFinite, to_uint8
 
 
 def evaluate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ from torch import nn
 
 from gan_lab.config import CONF_DIR, instantiate
 from gan_lab.data.datasets.embedded import EmbeddedFashionMnist
-from gan_lab.data.image_dataset import to_picture
+from gan_lab.utils.image_ops import to_picture
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from gan_lab.building.tasks import task_of
 from gan_lab.building.trainer import build_game, build_phases
 from gan_lab.config import CONF_DIR, instantiate
-from gan_lab.data.image_dataset import ImageSet, to_unit
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.loader import Batch
 from gan_lab.models import dcgan, dcgan_cifar, progan, sngan, srgan
 from gan_lab.models.activation_checkpointing import FAMILIES, Blocks, recompute
@@ -32,6 +32,7 @@ from gan_lab.runtime.distributed import Alone
 from gan_lab.training.loss_context import Game, Handed
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
+from gan_lab.utils.image_ops import to_unit
 
 CPU = torch.device("cpu")
 

@@ -12,11 +12,12 @@ from helpers import assert_same, make_job, run_module, train, write_celeba
 from PIL import Image
 
 from gan_lab.building.trainer import build_trainer
-from gan_lab.data.image_dataset import ImageSet, grid
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.models.labels import Labels, NoLabels, labels_from
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.loss_context import Game, Round
+from gan_lab.utils.image_ops import grid
 
 CPU = torch.device("cpu")
 

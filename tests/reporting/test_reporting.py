@@ -14,7 +14,8 @@ from gan_lab.reporting import live_pages, plots
 from gan_lab.reporting.animation import LONGEST, film
 from gan_lab.reporting.live_pages import LiveReport, of_run
 from gan_lab.reporting.run_page import _scores, write_report
-from gan_lab.storage.run_directory import RunDirectory, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import RunDirectory
 
 
 @pytest.mark.parametrize("count", [2, 7, LONGEST + 30])

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from gan_lab.storage import checkpoint
-from gan_lab.storage.run_directory import RunDirectory, write_atomically
+from gan_lab.storage.files import write_atomically
+from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking.base import RunInfo
 from gan_lab.tracking.files import Files
 

@@ -16,7 +16,8 @@ from gan_lab.data.loader import Batch
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.callbacks import Events
-from gan_lab.training.growth import NoGrowth, Progressive, Stage, enlarged
+from gan_lab.training.growth import NoGrowth, Progressive, Stage
+from gan_lab.utils.image_ops import enlarged
 
 PUBLISHED = {"total_images": 12_000_000, "fade_kimg": 600, "stable_kimg": 600}
 SIZES = [4, 8, 16, 32, 64, 128, 256, 512, 1024]

@@ -17,7 +17,7 @@ from gan_lab.building.tasks.base import Task
 from gan_lab.config import Job, instantiate
 from gan_lab.data.datasets.folder import whole_pictures
 from gan_lab.data.degradation import Degradation, enlarge
-from gan_lab.data.image_dataset import ImageSet, to_unit
+from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.patch_loader import PatchStream
 from gan_lab.metrics.full_reference import PairMetric
 from gan_lab.metrics.pair_suite import Example, PairSuite
@@ -27,6 +27,7 @@ from gan_lab.training.loss_context import Game
 from gan_lab.training.overfitting import NothingHeldOut
 from gan_lab.training.precision import Precision
 from gan_lab.training.sample_grid import Comparison
+from gan_lab.utils.image_ops import to_unit
 
 log = logging.getLogger(__name__)
 

@@ -15,16 +15,13 @@ import numpy as np
 from gan_lab.data.image_dataset import ImageSet
 from gan_lab.data.image_decoding import FITS, WHOLE
 from gan_lab.data.packed_file import Packed, WholePixels
-from gan_lab.data.packing import Progress, prepare
+from gan_lab.data.packing import prepare
 from gan_lab.data.parallel_decoding import Shape
 from gan_lab.data.raw_images import Pictures
+from gan_lab.utils.progress import Progress, silent
 
 IN_MEMORY = 256 * 2**20
 """Bytes of pixels up to which a set is read into memory; larger ones stay mapped, and the system keeps what is used."""
-
-
-def silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 class Source(ABC):

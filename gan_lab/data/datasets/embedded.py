@@ -8,11 +8,11 @@ import numpy as np
 
 import gan_lab.data
 from gan_lab.data.class_names import FASHION
-from gan_lab.data.datasets.base import Source, silent
+from gan_lab.data.datasets.base import Source
 from gan_lab.data.idx_format import read_idx
 from gan_lab.data.image_dataset import ImageSet
-from gan_lab.data.packing import Progress
 from gan_lab.data.raw_images import ArrayPictures
+from gan_lab.utils.progress import Progress, silent
 
 
 class EmbeddedFashionMnist(Source):

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 import gan_lab.metrics
 from gan_lab.metrics.networks.base import Domain, Extracted, FeatureNetwork, Features, as_colour, fingerprint
-from gan_lab.storage.run_directory import write_atomically
+from gan_lab.storage.files import write_atomically
 
 SHIPPED = Path(gan_lab.metrics.__path__[0]) / "weights"
 """Classifiers inside the package."""

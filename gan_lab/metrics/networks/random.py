@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from gan_lab.data.image_dataset import to_unit
 from gan_lab.metrics.networks.base import Domain, Extracted, FeatureNetwork, Features, fingerprint
+from gan_lab.utils.image_ops import to_unit
 
 
 class RandomConvolutions(FeatureNetwork):
