@@ -10,14 +10,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, Job, instantiate, leaving_nothing_empty, open_job, run_command
+from gan_lab.config import CONF_DIR, Job, instantiate, open_job, remove_empty_output_dir, run_command
 from gan_lab.storage.files import write_atomically
 
 TUNE = (False, True, "recipe")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
-@leaving_nothing_empty
+@remove_empty_output_dir
 def benchmark(cfg: DictConfig) -> None:
     """Measure, print a table, and write ``benchmark.json``."""
     if cfg.resume is not None:

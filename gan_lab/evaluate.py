@@ -5,7 +5,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, open_evaluation, run_command, with_overrides_of_run
+from gan_lab.config import CONF_DIR, open_evaluation, prepend_run_overrides, run_command
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
@@ -24,7 +24,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    run_command(evaluate, "evaluate", with_overrides_of_run)
+    run_command(evaluate, "evaluate", prepend_run_overrides)
 
 
 if __name__ == "__main__":

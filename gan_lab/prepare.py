@@ -12,10 +12,10 @@ from gan_lab.config import CONF_DIR, instantiate, run_command
 def prepare(cfg: DictConfig) -> None:
     """Pack a data set, verify what is packed, and show what is in it."""
     from gan_lab.data.inspection import Inspection
-    from gan_lab.utils.terminal import STDOUT, progress_of
+    from gan_lab.utils.terminal import STDOUT, progress_bar
 
     source = instantiate(cfg.dataset, "dataset")
-    with progress_of(f"preparing {source.name}", "images") as progress:
+    with progress_bar(f"preparing {source.name}", "images") as progress:
         data = source.load(progress)
     path = source.packed_path()
     if path.is_file():
@@ -25,7 +25,7 @@ def prepare(cfg: DictConfig) -> None:
         print(f"{path}: {len(packed.pixels):,} images, {path.stat().st_size / 2**20:,.1f} MiB, checksum right")
     print(f"{source.name}: {len(data):,} images {data.spell_size()} chosen")
     if cfg.show:
-        with progress_of("looking", "images") as progress:
+        with progress_bar("looking", "images") as progress:
             inspection = Inspection.of(source, data, progress)
         STDOUT.print(inspection.render())
         print(inspection.save_sheet(cfg.sheet or path.with_suffix(".png")))

@@ -18,9 +18,9 @@ def report(cfg: DictConfig) -> None:
     if (cfg.run is None) == (cfg.study is None):
         raise ValueError("give run=outputs/..., for the page of a run, or study=multirun/..., for one of several")
     if cfg.study is not None:
-        from gan_lab.studies.multirun import tell
+        from gan_lab.studies.multirun import write_study_outputs
 
-        tell(latest_study() if cfg.study == "latest" else Path(cfg.study).expanduser(), cfg.baseline)
+        write_study_outputs(latest_study() if cfg.study == "latest" else Path(cfg.study).expanduser(), cfg.baseline)
         return
     from gan_lab.reporting.run_page import write_report
 

@@ -25,7 +25,7 @@ def sample(cfg: DictConfig) -> None:
 
 def _draw(run: Run, cfg: DictConfig) -> None:
     """Out of latents."""
-    from gan_lab.utils.image_ops import grid, to_picture
+    from gan_lab.utils.image_ops import image_grid, to_pil
 
     for key in ("scale", "columns"):
         if cfg[key] is not None and cfg[key] < 1:
@@ -34,7 +34,7 @@ def _draw(run: Run, cfg: DictConfig) -> None:
     folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / _folder_name(cfg)
     if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
         raise ValueError(f"{folder} already holds files: choose another out=, another seed=, or overwrite=true")
-    if cfg.standing_statistics is not None and not run.measure_statistics(
+    if cfg.standing_statistics is not None and not run.use_standing_statistics(
         cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
     ):
         raise ValueError("standing_statistics: this generator has no batch normalisation to measure")
@@ -44,31 +44,31 @@ def _draw(run: Run, cfg: DictConfig) -> None:
         old.unlink()
     columns = cfg.count if classes and cfg.columns is None else cfg.columns
     names = [str(name) for name in classes] if columns == cfg.count else []
-    grid(images, columns, cfg.scale, rows=names).save(folder / "grid.png")
+    image_grid(images, columns, cfg.scale, row_names=names).save(folder / "grid.png")
     if cfg.singles:
         digits = len(str(cfg.count - 1))
         for number, image in enumerate(images):
             prefix = f"{_file_name(classes[number // cfg.count])}-" if classes else ""
-            to_picture(image).save(folder / f"{prefix}{number % cfg.count:0{digits}d}.png")
+            to_pil(image).save(folder / f"{prefix}{number % cfg.count:0{digits}d}.png")
     print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {folder}/grid.png")
 
 
 def _enlarge(run: Run, cfg: DictConfig) -> None:
     """A picture, or all of a folder."""
-    from gan_lab.runs.upscaling import targets
-    from gan_lab.utils.terminal import progress_of
+    from gan_lab.runs.upscaling import output_paths
+    from gan_lab.utils.terminal import progress_bar
 
-    enlarger = run.enlarger(cfg.tile)
+    enlarger = run.tiled_upscaler(cfg.tile)
     for key in ("classes", "truncation", "standing_statistics"):
         if cfg[key] is not None:
             raise ValueError(f"{key}={cfg[key]}: images out of latents have that; of input=... leave it out")
     out = None if cfg.out is None else Path(cfg.out).expanduser()
-    found = targets(Path(cfg.input).expanduser(), out, run.upscaler.scale)
+    found = output_paths(Path(cfg.input).expanduser(), out, run.upscaler.scale)
     if there := [target for target in found.values() if target.exists() and not cfg.overwrite]:
         more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
         raise ValueError(f"{there[0]}{more} there already: choose another out=, or overwrite=true")
     for source, target in found.items():
-        with progress_of(source.name, "rows") as progress:
+        with progress_bar(source.name, "rows") as progress:
             width, height = enlarger.write(source, target, progress)
         print(f"{target}  {width} x {height}")
 

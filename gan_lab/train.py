@@ -13,32 +13,32 @@ from omegaconf import DictConfig
 from gan_lab.config import (
     CONF_DIR,
     Job,
-    leaving_nothing_empty,
-    of_each_seed,
+    jobs_per_seed,
     open_job,
+    prepend_resumed_overrides,
+    remove_empty_output_dir,
     run_command,
-    with_stored_overrides,
     write_config,
 )
-from gan_lab.reporting.live_pages import LiveReport, of_study
-from gan_lab.runtime.torchrun import as_one_of_several
+from gan_lab.reporting.live_pages import LivePage, write_study_pages
+from gan_lab.runtime.torchrun import add_rank_overrides
 from gan_lab.studies.multirun import Multirun, trial_of
 from gan_lab.sweeps.objective import Objective
 
-STUDY_PAGE = LiveReport(of_study)
+STUDY_PAGE = LivePage(write_study_pages)
 """Of a multirun, while it goes on."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
-@leaving_nothing_empty
+@remove_empty_output_dir
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run one job; returns what a sweep minimises."""
     job = open_job(cfg)
     objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
     with trial_of(job) as trial:
-        jobs = of_each_seed(job)
+        jobs = jobs_per_seed(job)
         summaries = [run(one, objective, trial.watch if one is jobs[0] else None) for one in jobs]
-        trial.keep([one.directory for one in jobs])
+        trial.save_run_metrics([one.directory for one in jobs])
     if job.folder is not None:
         STUDY_PAGE(job.folder)
     return None if objective is None else objective(summaries)
@@ -57,40 +57,42 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
     """
     from gan_lab.building.trainer import build_trainer, resume
     from gan_lab.runtime.device import choose_device
-    from gan_lab.runtime.distributed import join
-    from gan_lab.runtime.memory import Demand, explained
-    from gan_lab.training.trainer import Diverged
+    from gan_lab.runtime.distributed import init_distributed
+    from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
+    from gan_lab.training.trainer import TrainingDiverged
 
-    ranks = join(choose_device(job.cfg.device))
-    job = replace(job, directory=ranks.share(job.directory))
+    ranks = init_distributed(choose_device(job.cfg.device))
+    job = replace(job, directory=ranks.broadcast_object(job.directory))
     settled = job.cfg
-    demand = Demand(settled.batch_size, settled.accumulate, job.choices["precision"], settled.recompute, ranks.count)
-    with job.directory.lock() if ranks.leads else nullcontext(), explained(demand):
-        with ranks.leader_first():
+    demand = MemoryOptions(
+        settled.batch_size, settled.accumulate, job.choices["precision"], settled.recompute, ranks.world_size
+    )
+    with job.directory.lock() if ranks.is_main_process else nullcontext(), explain_out_of_memory(demand):
+        with ranks.main_process_first():
             trainer = build_trainer(job, ranks)
         if objective is not None:
-            objective.check(trainer.scores.name)
+            objective.check(trainer.evaluator.name)
         if job.resumed:
             resume(trainer, job.directory, job.cfg.resume_from)
         if watch is not None:
             watch(trainer)
-        if ranks.leads:
+        if ranks.is_main_process:
             write_config(job)
         try:
             summary = trainer.train()
-        except Diverged as error:
+        except TrainingDiverged as error:
             if objective is None:
                 raise ValueError(
                     f"diverged: {error}. Lower optimizer.lr, clip the gradient, or choose another precision"
                 ) from error
             return None
-    ranks.leave()
+    ranks.destroy()
     return summary
 
 
 def main() -> None:
     multirun = Multirun(train)
-    run_command(multirun, "config", lambda arguments: multirun.begin(as_one_of_several(with_stored_overrides(arguments))))
+    run_command(multirun, "config", lambda arguments: multirun.begin(add_rank_overrides(prepend_resumed_overrides(arguments))))
 
 
 if __name__ == "__main__":

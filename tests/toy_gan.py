@@ -7,11 +7,11 @@ from torch import nn
 
 from gan_lab.data.loader import Batch
 from gan_lab.losses import adversarial
-from gan_lab.losses.base import Term
+from gan_lab.losses.base import LossTerm
 from gan_lab.losses.penalties import GradientPenalty
-from gan_lab.models.base import Judgement
+from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training.loss_context import Game
+from gan_lab.training.loss_context import GAN
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
 
@@ -28,8 +28,8 @@ class Network(nn.Sequential):
 class Judge(nn.Module):
     """The last layer's output as a judgement."""
 
-    def forward(self, logits: torch.Tensor) -> Judgement:
-        return Judgement(logits.flatten().float(), logits)
+    def forward(self, logits: torch.Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput(logits.flatten().float(), logits)
 
 
 def latents() -> torch.Generator:
@@ -37,14 +37,14 @@ def latents() -> torch.Generator:
     return torch.Generator().manual_seed(9)
 
 
-def networks() -> Game:
+def networks() -> GAN:
     torch.manual_seed(1)
     generator = Network(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))
     discriminator = Network(nn.Flatten(), nn.Linear(16, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), Judge())
-    return Game(generator, discriminator, NormalLatents(3), random=latents())
+    return GAN(generator, discriminator, NormalLatents(3), rng=latents())
 
 
-def make_phase(game: Game, name: str, term: Term, **more: object) -> Phase:
+def make_phase(game: GAN, name: str, term: LossTerm, **more: object) -> Phase:
     player, idle = (game.generator, game.discriminator) if name == "g" else (game.discriminator, game.generator)
     optimizer = torch.optim.SGD(player.parameters(), lr=0.1)
     more.setdefault("precision", Precision(CPU))
@@ -59,4 +59,4 @@ def weights(module: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
 
 
-TERMS = {"d": adversarial.HingeDiscriminator(), "g": adversarial.NonSaturatingGenerator(), "gp": GradientPenalty()}
+TERMS = {"d": adversarial.HingeDiscriminatorLoss(), "g": adversarial.NonSaturatingGeneratorLoss(), "gp": GradientPenalty()}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from gan_lab.benchmarks.step import begin, settle
-from gan_lab.benchmarks.timing import Repeated, Result, in_turn
+from gan_lab.benchmarks.step import begin, synchronize
+from gan_lab.benchmarks.timing import Repeated, Result, interleaved
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.storage.run_directory import RunDirectory
@@ -22,7 +22,7 @@ from gan_lab.training.trainer import Trainer
 ALONE, BESIDE = "alone", "beside a busy process"
 
 
-class NeighbourBenchmark(Repeated):
+class ContentionBenchmark(Repeated):
     """The whole loop, alone and beside a process that keeps a core busy, in turn; and the same on one thread.
 
     What several threads lose is more than the core they share: each operation waits for its last thread.
@@ -33,28 +33,30 @@ class NeighbourBenchmark(Repeated):
             trainer = build_trainer(replace(job, directory=RunDirectory(Path(folder))))
             begin(trainer)
             numbers = list(dict.fromkeys((torch.get_num_threads(), 1)))
-            with trainer.stopwatch.running():
+            with trainer.timer.running():
                 seconds = self._measure(trainer, numbers)
             trainer.tracker.finish(trainer.summary("finished"))
-        result = Result(seconds, dict.fromkeys(seconds, trainer.stage.batch_size))
+        result = Result(seconds, dict.fromkeys(seconds, trainer.growth_state.batch_size))
         for threads in numbers:
             alone, beside = named(ALONE, threads), named(BESIDE, threads)
             result.ratios[f"images/s {beside} / {ALONE}"] = result.ratio(alone, beside)
         return result
 
     def _measure(self, trainer: Trainer, numbers: list[int]) -> dict[str, list[float]]:
-        endless = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
+        endless = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
         seconds: dict[str, list[float]] = {named(what, n): [] for n in numbers for what in (ALONE, BESIDE)}
 
         def step() -> None:
             trainer.step(next(endless))
 
-        in_turn({ALONE: step}, 1, self._warmup)
+        interleaved({ALONE: step}, 1, self._warmup)
         for _ in range(self._rounds):
             for threads in numbers:
                 for what, company in ((ALONE, nullcontext()), (BESIDE, busy())):
                     with on(threads), company:
-                        seconds[named(what, threads)] += in_turn({what: step}, 1, self._steps, settle(trainer.device))[what]
+                        seconds[named(what, threads)] += interleaved({what: step}, 1, self._steps, synchronize(trainer.device))[
+                            what
+                        ]
         return seconds
 
 

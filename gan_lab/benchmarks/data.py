@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from gan_lab.benchmarks.bare_step import bare_step
-from gan_lab.benchmarks.timing import Result, in_turn
+from gan_lab.benchmarks.timing import Result, interleaved
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.data.datasets.folder import Folder
 from gan_lab.data.image_decoding import WHOLE
-from gan_lab.data.loader import Stream
+from gan_lab.data.loader import BatchLoader
 from gan_lab.data.packed_file import write_tail
 
 CPU = torch.device("cpu")
@@ -69,23 +69,23 @@ class DataBenchmark:
                     for _ in pool.imap(_decode, ((file, self._size) for file in files), chunksize=64):
                         pass
 
-            seconds = in_turn({"prepare": prepare, "two processes with Pillow": two_processes}, self._rounds, 1)
-            stream = Stream(source.load(), self._batch_size, 0, CPU, torch.channels_last)
+            seconds = interleaved({"prepare": prepare, "two processes with Pillow": two_processes}, self._rounds, 1)
+            stream = BatchLoader(source.load(), self._batch_size, 0, CPU, torch.channels_last)
             batches = stream.batches()
             loader = _loader(folder, self._size, self._batch_size)
             trainer = build_trainer(job)
-            step = bare_step(trainer, next(trainer.stream.batches()))
+            step = bare_step(trainer, next(trainer.loader.batches()))
             large = _large(source, Path(scratch) / "large", self._large)
 
             def start() -> None:
-                next(Stream(large.load(), self._batch_size, 0, CPU, torch.channels_last).batches())
+                next(BatchLoader(large.load(), self._batch_size, 0, CPU, torch.channels_last).batches())
 
             with loader:
                 step()
-                seconds |= in_turn({"ImageFolder + DataLoader(2 workers)": lambda: next(loader)}, self._rounds, 10)
-            seconds |= in_turn({"stream": lambda: next(batches)}, self._rounds, 100)
-            seconds |= in_turn({"training step": step}, self._rounds, 3)
-            seconds |= in_turn({f"start on {self._large:,} prepared images": start}, self._rounds, 1)
+                seconds |= interleaved({"ImageFolder + DataLoader(2 workers)": lambda: next(loader)}, self._rounds, 10)
+            seconds |= interleaved({"stream": lambda: next(batches)}, self._rounds, 100)
+            seconds |= interleaved({"training step": step}, self._rounds, 3)
+            seconds |= interleaved({f"start on {self._large:,} prepared images": start}, self._rounds, 1)
         return self._result(seconds, len(files), job.cfg.batch_size)
 
     def _result(self, seconds: dict[str, list[float]], count: int, step_batch: int) -> Result:

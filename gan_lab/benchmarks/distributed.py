@@ -16,7 +16,7 @@ TORCHRUN = ("torch.distributed.run", "--standalone")
 LOSSES = ("d/loss", "g/loss")
 
 
-class RanksBenchmark:
+class DistributedBenchmark:
     """Real trainings by real command lines, in turn; the batch is the same in all, each process takes its part of it.
 
     Args:

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.benchmarks.step import settle
-from gan_lab.benchmarks.timing import Action, Repeated, Result, in_turn
+from gan_lab.benchmarks.step import synchronize
+from gan_lab.benchmarks.timing import Action, Repeated, Result, interleaved
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.metrics.frechet import frechet_distance
-from gan_lab.metrics.mean_covariance import Statistics
-from gan_lab.metrics.suite import Suite
+from gan_lab.metrics.mean_covariance import MeanCovariance
+from gan_lab.metrics.suite import MetricSuite
 from gan_lab.training.trainer import Trainer
 
 
@@ -35,11 +35,11 @@ class EvaluationBenchmark(Repeated):
 
     def __call__(self, job: Job) -> Result:
         trainer = build_trainer(job)
-        if not _suite(trainer).measures:
+        if not _suite(trainer).evaluations:
             raise ValueError("kind=evaluation measures a score: evaluation=fast has one")
-        trainer.scores.prepare(trainer.device, lambda done, total: None)
+        trainer.evaluator.prepare(trainer.device, lambda done, total: None)
         distances = self._distances()
-        result = Result(self._passes(trainer) | in_turn(distances, self._rounds, 1), unit=self._units(trainer))
+        result = Result(self._passes(trainer) | interleaved(distances, self._rounds, 1), unit=self._units(trainer))
         result.ratios["extraction / bare network"] = result.ratio("extraction, a batch", "bare network, a batch")
         for width in self._widths:
             if f"{_name(width)}, SciPy" in distances:
@@ -48,10 +48,10 @@ class EvaluationBenchmark(Repeated):
 
     def _passes(self, trainer: Trainer) -> dict[str, list[float]]:
         suite = _suite(trainer)
-        measure = suite.measures[0]
+        measure = suite.evaluations[0]
         images = measure.data.images(slice(0, suite.batch_size)).to(trainer.device)
-        prepared = measure.network.prepared(images)
-        statistics = Statistics(measure.network.num_features)
+        prepared = measure.network.preprocess(images)
+        statistics = MeanCovariance(measure.network.num_features)
 
         def extraction() -> None:
             statistics.add(measure.network(images).features)
@@ -61,9 +61,9 @@ class EvaluationBenchmark(Repeated):
                 "bare network, a batch": lambda: measure.network.extract(prepared),
                 "extraction, a batch": extraction,
             }
-            in_turn(parts, 1, self._warmup)
-            seconds = in_turn(parts, self._rounds, self._steps, settle=settle(trainer.device))
-        return seconds | in_turn({self._whole(trainer): lambda: suite(trainer.sampler.draw)}, self._rounds, 1)
+            interleaved(parts, 1, self._warmup)
+            seconds = interleaved(parts, self._rounds, self._steps, settle=synchronize(trainer.device))
+        return seconds | interleaved({self._whole(trainer): lambda: suite(trainer.sampler.sample)}, self._rounds, 1)
 
     def _distances(self) -> dict[str, Action]:
         """From features to the distance, ours and, where SciPy is installed, with its square root."""
@@ -71,24 +71,24 @@ class EvaluationBenchmark(Repeated):
         actions: dict[str, Action] = {}
         for width in self._widths:
             a, b = (torch.randn(self._images, width, generator=random).relu_() for _ in range(2))
-            actions[_name(width)] = lambda a=a, b=b: frechet_distance(Statistics.of(a), Statistics.of(b))  # type: ignore[misc]
+            actions[_name(width)] = lambda a=a, b=b: frechet_distance(MeanCovariance.of(a), MeanCovariance.of(b))  # type: ignore[misc]
             if importlib.util.find_spec("scipy"):
                 actions[f"{_name(width)}, SciPy"] = lambda a=a, b=b: _with_square_root(a, b)  # type: ignore[misc]
         return actions
 
     def _units(self, trainer: Trainer) -> dict[str, float]:
         batch = _suite(trainer).batch_size
-        whole = _suite(trainer).measures[0].protocol.num_fakes
+        whole = _suite(trainer).evaluations[0].protocol.num_fakes
         return {"bare network, a batch": batch, "extraction, a batch": batch, self._whole(trainer): whole}
 
     @staticmethod
     def _whole(trainer: Trainer) -> str:
-        return f"{trainer.scores.name}, {_suite(trainer).measures[0].protocol.num_fakes:,} fakes generated and scored"
+        return f"{trainer.evaluator.name}, {_suite(trainer).evaluations[0].protocol.num_fakes:,} fakes generated and scored"
 
 
-def _suite(trainer: Trainer) -> Suite:
-    suite = trainer.scores.suite
-    if not isinstance(suite, Suite):
+def _suite(trainer: Trainer) -> MetricSuite:
+    suite = trainer.evaluator.suite
+    if not isinstance(suite, MetricSuite):
         raise ValueError("kind=evaluation times scores of images out of latents; kind=step tells what those of pairs cost")
     return suite
 

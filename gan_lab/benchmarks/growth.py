@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gan_lab.benchmarks.step import settle
-from gan_lab.benchmarks.timing import Action, Repeated, Result, in_turn
+from gan_lab.benchmarks.step import synchronize
+from gan_lab.benchmarks.timing import Action, Repeated, Result, interleaved
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
-from gan_lab.models.base import Growing
-from gan_lab.training.growth import Stage
+from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.training.growth import GrowthState
 from gan_lab.training.trainer import Trainer
 
 
@@ -16,34 +16,34 @@ class GrowthBenchmark(Repeated):
 
     def __call__(self, job: Job) -> Result:
         trainer = build_trainer(job)
-        if not isinstance(trainer.game.generator, Growing):
+        if not isinstance(trainer.gan.generator, ProgressiveNetwork):
             raise ValueError("kind=growth measures networks that grow: model=progan")
         trainer.growth.reset_optimizer = False  # a switch of sizes would leave the first step of a measurement with a new one
-        stages = {stage.size: stage for stage in _stages(trainer) if stage.alpha == 1.0}
+        stages = {stage.resolution: stage for stage in _stages(trainer) if stage.alpha == 1.0}
         actions = {f"{size}x{size}, batch {stage.batch_size}": _step_at(trainer, stage) for size, stage in stages.items()}
-        in_turn(actions, 1, self._warmup)
-        seconds = in_turn(actions, self._rounds, self._steps, settle=settle(trainer.device))
+        interleaved(actions, 1, self._warmup)
+        seconds = interleaved(actions, self._rounds, self._steps, settle=synchronize(trainer.device))
         result = Result(seconds, unit={name: s.batch_size for name, s in zip(actions, stages.values(), strict=True)})
         *smaller, largest = zip(actions, stages.values(), strict=True)
         for name, stage in smaller:
             share = result.ratio(name, largest[0]) * largest[1].batch_size / stage.batch_size
-            result.ratios[f"seconds per kimg at {stage.size} / at {largest[1].size}"] = share
+            result.ratios[f"seconds per kimg at {stage.resolution} / at {largest[1].resolution}"] = share
         return result
 
 
-def _stages(trainer: Trainer) -> list[Stage]:
+def _stages(trainer: Trainer) -> list[GrowthState]:
     points = 1000
-    return [trainer.growth.at(n * trainer.total_images // points) for n in range(points)]
+    return [trainer.growth.state_at(n * trainer.total_images // points) for n in range(points)]
 
 
-def _step_at(trainer: Trainer, stage: Stage) -> Action:
-    endless = trainer.stream.batches(0, lambda images: stage.batch_size)
+def _step_at(trainer: Trainer, stage: GrowthState) -> Action:
+    endless = trainer.loader.batches(0, lambda images: stage.batch_size)
 
     def step() -> None:
-        trainer.enter(stage)
-        batch = stage.show(next(endless))
+        trainer.grow_to(stage)
+        batch = stage.match_resolution(next(endless))
         for phase in trainer.phases:
-            phase.step(trainer.game, batch)
-        trainer.average.update(trainer.stream.images_per_epoch, stage.batch_size)
+            phase.step(trainer.gan, batch)
+        trainer.ema.update(trainer.loader.images_per_epoch, stage.batch_size)
 
     return step

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gan_lab.data.loader import Batch
-from gan_lab.losses.base import Term
-from gan_lab.training.loss_context import Handed
+from gan_lab.losses.base import LossTerm
+from gan_lab.training.loss_context import SharedFakes
 from gan_lab.training.phase import Phase
 from gan_lab.training.trainer import Trainer
 
@@ -17,7 +17,7 @@ WITH = " with penalty"
 
 
 @dataclass(frozen=True)
-class Turn:
+class PhaseTiming:
     """What a player does on a batch.
 
     Attributes:
@@ -36,21 +36,21 @@ class Turn:
         return penalty_of(self.name.removesuffix(WITH)) if self.name.endswith(WITH) else self.name
 
 
-def turns(trainer: Trainer, is_penalty: Callable[[Term], bool]) -> list[Turn]:
+def time_phases(trainer: Trainer, is_penalty: Callable[[LossTerm], bool]) -> list[PhaseTiming]:
     """Each player's turn, with and without penalties, and the updates of lazy terms.
 
     A penalty of every step shares an update with the player's loss: what it adds is the difference of two turns.
     """
-    found: list[Turn] = []
+    found: list[PhaseTiming] = []
     for phase in trainer.phases:
-        name, often = NAMES[phase.name], 1 / phase.every
-        found.append(Turn(name, phase.with_terms(lambda term: term.every == 1 and not is_penalty(term)), often))
-        if any(term.every == 1 and is_penalty(term) for term in phase.terms.values()):
-            found.append(Turn(f"{name}{WITH}", phase.with_terms(lambda term: term.every == 1), often))
+        name, often = NAMES[phase.name], 1 / phase.update_interval
+        found.append(PhaseTiming(name, phase.with_terms(lambda term: term.interval == 1 and not is_penalty(term)), often))
+        if any(term.interval == 1 and is_penalty(term) for term in phase.terms.values()):
+            found.append(PhaseTiming(f"{name}{WITH}", phase.with_terms(lambda term: term.interval == 1), often))
         for interval in phase.intervals[1:]:
-            lazy = phase.with_terms(lambda term, interval=interval: term.every == interval)  # type: ignore[misc]
+            lazy = phase.with_terms(lambda term, interval=interval: term.interval == interval)  # type: ignore[misc]
             what = penalty_of(name) if all(map(is_penalty, lazy.terms.values())) else name
-            found.append(Turn(f"{what}, every {interval}", lazy, often / interval))
+            found.append(PhaseTiming(f"{what}, every {interval}", lazy, often / interval))
     return found
 
 
@@ -60,7 +60,7 @@ def penalty_of(player: str) -> str:
 
 
 def measure(
-    found: Sequence[Turn], trainer: Trainer, batch: Batch, rounds: int, steps: int, settle: Callable[[], object]
+    found: Sequence[PhaseTiming], trainer: Trainer, batch: Batch, rounds: int, steps: int, settle: Callable[[], object]
 ) -> dict[str, list[float]]:
     """Seconds of each turn, ``rounds`` times over ``steps`` of the loop's steps, in turn; of penalties what they add.
 
@@ -69,15 +69,15 @@ def measure(
     first = found[0].phase
     seconds: dict[str, list[float]] = {turn.name: [] for turn in found}
 
-    def timed(turn: Turn, n: int) -> float:
-        hands_over = trainer.game.reuses_fakes and all(phase.due(n) for phase in trainer.phases)
-        handed = Handed() if hands_over and 1 in turn.phase.intervals else None
-        if handed is not None and turn.phase.player is trainer.game.generator:
-            first.step(trainer.game, batch, handed)
+    def timed(turn: PhaseTiming, n: int) -> float:
+        hands_over = trainer.gan.reuse_fakes and all(phase.due(n) for phase in trainer.phases)
+        handed = SharedFakes() if hands_over and 1 in turn.phase.intervals else None
+        if handed is not None and turn.phase.network is trainer.gan.generator:
+            first.step(trainer.gan, batch, handed)
             settle()
         turn.phase.steps = 0  # lazy terms are due
         begun = time.perf_counter()
-        turn.phase.step(trainer.game, batch, handed)
+        turn.phase.step(trainer.gan, batch, handed)
         settle()
         return time.perf_counter() - begun
 
@@ -88,7 +88,7 @@ def measure(
     return {turn.measured: _added(seconds, turn) for turn in found}
 
 
-def _added(seconds: dict[str, list[float]], turn: Turn) -> list[float]:
+def _added(seconds: dict[str, list[float]], turn: PhaseTiming) -> list[float]:
     """Seconds of a turn; of one with penalties those beyond the same turn without."""
     if not turn.name.endswith(WITH):
         return seconds[turn.name]

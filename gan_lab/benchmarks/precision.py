@@ -17,14 +17,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from gan_lab.benchmarks.step import begin, settle
-from gan_lab.benchmarks.timing import Repeated, Result, in_turn
+from gan_lab.benchmarks.step import begin, synchronize
+from gan_lab.benchmarks.timing import Repeated, Result, interleaved
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job, option
 from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.loader import Batch
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.loss_context import Draws, Game, Round
+from gan_lab.training.loss_context import GAN, BatchNoise, StepContext
 from gan_lab.training.phase import Phase
 from gan_lab.training.trainer import Trainer
 
@@ -81,10 +81,10 @@ class PrecisionBenchmark(Repeated):
             scene = Scene.of(reference)
             seen = {name: look(trainer, scene) for name, trainer in there.items()}
             errors = errors_of(seen, seen.pop(REFERENCE))
-            endless = {name: trainer.stream.batches() for name, trainer in there.items()}
+            endless = {name: trainer.loader.batches() for name, trainer in there.items()}
             loops = {name: partial(_step, trainer, endless[name]) for name, trainer in there.items()}
-            in_turn(loops, 1, self._warmup)
-            seconds = in_turn(loops, self._rounds, self._steps, settle(reference.device))
+            interleaved(loops, 1, self._warmup)
+            seconds = interleaved(loops, self._rounds, self._steps, synchronize(reference.device))
             for trainer in there.values():
                 trainer.tracker.finish(trainer.summary("finished"))
         result = PrecisionResult(seconds, dict.fromkeys(seconds, job.cfg.batch_size), errors=errors)
@@ -117,11 +117,11 @@ class Scene(NamedTuple):
     @classmethod
     def of(cls, trainer: Trainer) -> Scene:
         """The trainer's weights, its first images, and latents for as many."""
-        game = trainer.game
+        game = trainer.gan
         networks = {name: copy.deepcopy(getattr(game, name).state_dict()) for name in ("generator", "discriminator")}
-        batch = trainer.stage.show(next(trainer.stream.batches()))
-        draws = Draws(replace(game, random=torch.Generator().manual_seed(0)), len(batch.real), trainer.device)
-        return cls(networks, batch, draws.inputs(batch, slice(None), slice(None)))
+        batch = trainer.growth_state.match_resolution(next(trainer.loader.batches()))
+        draws = BatchNoise(replace(game, rng=torch.Generator().manual_seed(0)), len(batch.real), trainer.device)
+        return cls(networks, batch, draws.generator_inputs(batch, slice(None), slice(None)))
 
 
 def look(trainer: Trainer, scene: Scene) -> Values:
@@ -129,16 +129,16 @@ def look(trainer: Trainer, scene: Scene) -> Values:
 
     Without dropout and augmentation, whose random numbers are others in float64.
     """
-    game = replace(trainer.game, augment=Augmentations({}))
+    game = replace(trainer.gan, augment=Augmentations({}))
     found: Values = {}
     for phase in trainer.phases:
         _prepare(game, phase, scene)
-        watched = {f"{phase.name}: {name}": module for name, module in phase.player.named_modules() if _is_leaf(module)}
+        watched = {f"{phase.name}: {name}": module for name, module in phase.network.named_modules() if _is_leaf(module)}
         handles = [module.register_forward_hook(partial(_keep, found, name)) for name, module in watched.items()]
         _backward(game, phase, scene)
         for handle in handles:
             handle.remove()
-        found |= {f"{phase.name}: gradient of {name}": gradient for name, gradient in _gradients(phase.player).items()}
+        found |= {f"{phase.name}: gradient of {name}": gradient for name, gradient in _gradients(phase.network).items()}
     for network in (game.generator, game.discriminator):
         network.train()
     return found
@@ -153,36 +153,36 @@ def errors_of(seen: Mapping[str, Values], right: Values) -> dict[str, dict[str, 
     }
 
 
-def _prepare(game: Game, phase: Phase, scene: Scene) -> None:
+def _prepare(game: GAN, phase: Phase, scene: Scene) -> None:
     for name, state in scene.networks.items():
         network = getattr(game, name)
         network.load_state_dict(copy.deepcopy(state))
         for module in network.modules():
             module.train(not isinstance(module, _DropoutNd))
-    phase.idle.requires_grad_(False)
-    phase.player.requires_grad_(True)
-    phase.player.zero_grad()
+    phase.opponent.requires_grad_(False)
+    phase.network.requires_grad_(True)
+    phase.network.zero_grad()
     torch.manual_seed(0)
 
 
-def _backward(game: Game, phase: Phase, scene: Scene) -> None:
+def _backward(game: GAN, phase: Phase, scene: Scene) -> None:
     """The gradient of what the player minimises in every step, with the scaler's scale taken out again."""
-    terms = [term for term in phase.terms.values() if term.every == 1]
+    terms = [term for term in phase.terms.values() if term.interval == 1]
     batch = scene.batch
-    round = Round(
+    round = StepContext(
         game,
-        batch.real.to(phase.precision.weights),
+        batch.real.to(phase.precision.param_dtype),
         scene.latents,
         game.labels.encode(batch.labels),
-        generator_turn=phase.player is game.generator,
+        generator_step=phase.network is game.generator,
         needs_gradient_of=frozenset().union(*(term.needs_gradient_of for term in terms)),
-        uniform=lambda: torch.full((len(batch.real),), 0.5, device=batch.real.device),
+        interpolation_weight=lambda: torch.full((len(batch.real),), 0.5, device=batch.real.device),
     )
     with phase.precision.autocast():
         loss = torch.stack([term.weight * term(round) for term in terms]).sum()
     scale = 2.0**10 if phase.scaler.is_enabled() else 1.0
     (loss * scale).backward()
-    for parameter in phase.player.parameters():
+    for parameter in phase.network.parameters():
         if parameter.grad is not None:
             parameter.grad /= scale
 

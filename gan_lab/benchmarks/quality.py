@@ -13,17 +13,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gan_lab.benchmarks.step import settle
+from gan_lab.benchmarks.step import synchronize
 from gan_lab.benchmarks.tutorial import in_the_way, tutorial
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Events
-from gan_lab.training.ema import NoAverage
-from gan_lab.training.image_sampler import Sampler
+from gan_lab.training.callbacks import Callbacks
+from gan_lab.training.ema import NoEMA
+from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.trainer import Trainer
 
-OURS, BOOK = "as configured", "tutorial"
+OURS, TUTORIAL = "as configured", "tutorial"
 
 Curve = list[tuple[float, float]]
 """Seconds of training, and the score after them."""
@@ -47,11 +47,11 @@ class QualityResult:
 
     def reached(self) -> float | None:
         """Seconds after which ours was as good as the tutorial in the end, measured after a slice; None if it never was."""
-        wanted = self.curves[BOOK][-1][1]
+        wanted = self.curves[TUTORIAL][-1][1]
         return next((seconds for seconds, value in self.curves[OURS] if value <= wanted), None)
 
     def sentence(self) -> str:
-        seconds, wanted = self.curves[BOOK][-1]
+        seconds, wanted = self.curves[TUTORIAL][-1]
         told = f"the tutorial's {self.epochs} epochs end at {self.score} {wanted:.4g} after {seconds:.0f} s; this training"
         if (reached := self.reached()) is None:
             best = min(value for _, value in self.curves[OURS])
@@ -61,7 +61,7 @@ class QualityResult:
         return f"{told} is there after {reached:.0f} s, {share}, and ends at {final:.4g} after {end:.0f} s"
 
     def print(self) -> None:
-        from gan_lab.reporting.plots import png, race, svg  # bring matplotlib
+        from gan_lab.reporting.plots import png, score_vs_time_plot, svg  # bring matplotlib
 
         table = Table("trained", "seconds", self.score)
         for name, curve in self.curves.items():
@@ -70,7 +70,7 @@ class QualityResult:
         console = Console(soft_wrap=True, highlight=False)
         console.print(table)
         console.print(self.sentence())
-        figure = race(self.curves, self.score)
+        figure = score_vs_time_plot(self.curves, self.score)
         (self.folder / "quality.svg").write_text(svg(figure))
         (self.folder / "quality.png").write_bytes(png(figure))
         console.print(f"{self.folder}/quality.png, quality.svg")
@@ -99,17 +99,17 @@ class QualityBenchmark:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
-            if trainer.scores.name is None:
+            if trainer.evaluator.name is None:
                 raise ValueError("kind=quality needs a score: evaluation=fast")
-            if why_not := in_the_way(job.cfg, trainer.game):
+            if why_not := in_the_way(job.cfg, trainer.gan):
                 raise ValueError(f"kind=quality: {why_not}")
-            trainer.events = Events([trainer.actions["logging"]], end=trainer.total_images)
-            trainer.scores.prepare(trainer.device, lambda done, total: None)
+            trainer.events = Callbacks([trainer.actions["logging"]], end=trainer.total_images)
+            trainer.evaluator.prepare(trainer.device, lambda done, total: None)
             trainer.tracker.start(trainer.info)
             with tutorial(job.cfg, trainer, self._batch_size, folder) as book:
-                other = copy.deepcopy(trainer.game.generator)
-                sampler = Sampler(NoAverage(other), trainer.game, job.cfg.dataset.size, trainer.device)
-                steps = -(-len(trainer.stream.data) // self._batch_size)  # its loader keeps the last, smaller batch
+                other = copy.deepcopy(trainer.gan.generator)
+                sampler = ImageSampler(NoEMA(other), trainer.gan, job.cfg.dataset.size, trainer.device)
+                steps = -(-len(trainer.loader.data) // self._batch_size)  # its loader keeps the last, smaller batch
 
                 def of_book() -> float:
                     other.load_state_dict(book.generator())
@@ -118,14 +118,14 @@ class QualityBenchmark:
                 curves = in_slices(
                     {
                         OURS: (sliced(trainer, self._slices), lambda: score_of(trainer, trainer.sampler)),
-                        BOOK: (
+                        TUTORIAL: (
                             lambda n: book.steps(_part(steps, n, self._slices)) if n < self._epochs * self._slices else None,
                             of_book,
                         ),
                     }
                 )
             trainer.tracker.finish(trainer.summary("finished"))
-        return QualityResult(trainer.scores.name, curves, self._epochs, job.directory.path)
+        return QualityResult(trainer.evaluator.name, curves, self._epochs, job.directory.path)
 
 
 Slice = Callable[[int], float | None]
@@ -150,26 +150,26 @@ def in_slices(trained: dict[str, tuple[Slice, Callable[[], float]]]) -> dict[str
 
 def sliced(trainer: Trainer, slices: int) -> Slice:
     """A training in parts of an epoch."""
-    batches = trainer.stream.batches(0, lambda images: trainer.growth.at(images).batch_size)
+    batches = trainer.loader.batches(0, lambda images: trainer.growth.state_at(images).batch_size)
 
     def train(n: int) -> float | None:
-        end = min((n + 1) * trainer.stream.images_per_epoch / slices, trainer.total_images)
+        end = min((n + 1) * trainer.loader.images_per_epoch / slices, trainer.total_images)
         if trainer.images >= end:
             return None
         begun = time.perf_counter()
-        with trainer.stopwatch.running():
+        with trainer.timer.running():
             while trainer.images < end:
                 trainer.step(next(batches))
-            settle(trainer.device)()
+            synchronize(trainer.device)()
         return time.perf_counter() - begun
 
     return train
 
 
-def score_of(trainer: Trainer, sampler: Sampler) -> float:
+def score_of(trainer: Trainer, sampler: ImageSampler) -> float:
     """The score the run is judged by, of whatever ``sampler`` draws from."""
-    assert trainer.scores.name is not None
-    return trainer.scores.suite.flat(trainer.scores.suite.of(sampler))[trainer.scores.name]
+    assert trainer.evaluator.name is not None
+    return trainer.evaluator.suite.flatten(trainer.evaluator.suite.evaluate(sampler))[trainer.evaluator.name]
 
 
 def _part(steps: int, n: int, slices: int) -> int:

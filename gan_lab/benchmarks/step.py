@@ -15,21 +15,21 @@ import torch
 from gan_lab.benchmarks import phase_timing as players
 from gan_lab.benchmarks.bare_step import bare_step, cycle
 from gan_lab.benchmarks.step_report import StepResult, affordable, clock, happenings
-from gan_lab.benchmarks.timing import Action, Repeated, in_turn
+from gan_lab.benchmarks.timing import Action, Repeated, interleaved
 from gan_lab.benchmarks.tutorial import Tutorial, in_the_way, tutorial
 from gan_lab.building.compute import COMPILED, MEMORY_FORMATS, memory_format
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
-from gan_lab.losses.base import Term
-from gan_lab.models.base import Growing
+from gan_lab.losses.base import LossTerm
+from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.reporting import live_pages
-from gan_lab.runtime.environment import describe
+from gan_lab.runtime.environment import describe_device
 from gan_lab.runtime.timer import peak_memory
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Events
+from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.trainer import Trainer
 
-BARE, LOOP, BOOK = "bare step", "whole loop", "tutorial loop"
+BARE, LOOP, TUTORIAL = "bare step", "whole loop", "tutorial loop"
 
 BEFORE_THE_FIRST_STEP = ("evaluation", "sampling", "checkpoint")
 """What is also done of the untrained generator."""
@@ -62,64 +62,64 @@ class StepBenchmark(Repeated):
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
             begin(trainer)
             _measure_every_time(trainer)
-            why_not = in_the_way(job.cfg, trainer.game) if self._tutorial else "kind.tutorial=false"
-            size = trainer.stage.batch_size
+            why_not = in_the_way(job.cfg, trainer.gan) if self._tutorial else "kind.tutorial=false"
+            size = trainer.growth_state.batch_size
             book = None if why_not else stack.enter_context(tutorial(job.cfg, trainer, size, folder, MANY))
             is_penalty = penalties_of(job, trainer)
-            with trainer.stopwatch.running():
+            with trainer.timer.running():
                 seconds = self._whole(trainer, book)
                 seconds |= self._phases(trainer, is_penalty)
             trainer.tracker.finish(trainer.summary("finished"))
-        result = StepResult(seconds, dict.fromkeys((BARE, LOOP, BOOK), size))
+        result = StepResult(seconds, dict.fromkeys((BARE, LOOP, TUTORIAL), size))
         result.times = _times(job, trainer, result, is_penalty)
         _tell(job, trainer, result, why_not)
         return result
 
     def _whole(self, trainer: Trainer, book: Tutorial | None) -> dict[str, list[float]]:
         """The loop and what it is held against, in rounds as short as can be: noise then hits all."""
-        endless = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
+        endless = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
         steps, warmup = (_whole_turns(count, cycle(trainer)) for count in (self._steps, self._warmup))
         actions: dict[str, Action] = {BARE: bare_step(trainer, next(endless)), LOOP: lambda: trainer.step(next(endless))}
-        in_turn(actions, 1, warmup, settle(trainer.device))
+        interleaved(actions, 1, warmup, synchronize(trainer.device))
         seconds: dict[str, list[float]] = {name: [] for name in actions}
         if book is not None:
             book.steps(self._warmup)
-            seconds[BOOK] = []
+            seconds[TUTORIAL] = []
         for _ in range(self._rounds):
-            for name, values in in_turn(actions, 1, steps, settle(trainer.device)).items():
+            for name, values in interleaved(actions, 1, steps, synchronize(trainer.device)).items():
                 seconds[name] += values
             if book is not None:
-                seconds[BOOK].append(book.steps(steps) / steps)
+                seconds[TUTORIAL].append(book.steps(steps) / steps)
         return seconds
 
-    def _phases(self, trainer: Trainer, is_penalty: Callable[[Term], bool]) -> dict[str, list[float]]:
-        endless = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
-        batch, wait = trainer.stage.show(next(endless)), settle(trainer.device)
+    def _phases(self, trainer: Trainer, is_penalty: Callable[[LossTerm], bool]) -> dict[str, list[float]]:
+        endless = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
+        batch, wait = trainer.growth_state.match_resolution(next(endless)), synchronize(trainer.device)
         often: dict[str, Action] = {
             "data": lambda: next(endless),
-            "average": lambda: trainer.average.update(trainer.stream.images_per_epoch, trainer.stage.batch_size),
+            "average": lambda: trainer.ema.update(trainer.loader.images_per_epoch, trainer.growth_state.batch_size),
         }
-        steps = _whole_turns(self._steps, max(phase.every for phase in trainer.phases))
-        seconds = in_turn(often, self._rounds, self._steps, wait)
-        seconds |= players.measure(players.turns(trainer, is_penalty), trainer, batch, self._rounds, steps, wait)
-        return seconds | in_turn({n: a for n, (_, a) in trainer.actions.items()}, self._rounds, 1, wait)
+        steps = _whole_turns(self._steps, max(phase.update_interval for phase in trainer.phases))
+        seconds = interleaved(often, self._rounds, self._steps, wait)
+        seconds |= players.measure(players.time_phases(trainer, is_penalty), trainer, batch, self._rounds, steps, wait)
+        return seconds | interleaved({n: a for n, (_, a) in trainer.actions.items()}, self._rounds, 1, wait)
 
 
 def begin(trainer: Trainer) -> None:
     """As if the training had come to its end and went on for ever: grown, if it grows, at full rate, logging as configured."""
-    trainer.events = Events([trainer.actions["logging"]], end=sys.maxsize)
-    trainer.scores.prepare(trainer.device, lambda done, total: None)
+    trainer.events = Callbacks([trainer.actions["logging"]], end=sys.maxsize)
+    trainer.evaluator.prepare(trainer.device, lambda done, total: None)
     trainer.tracker.start(trainer.info)
     trainer.images, trainer.total_images = trainer.total_images, sys.maxsize
-    trainer.enter(trainer.growth.at(trainer.images))
+    trainer.grow_to(trainer.growth.state_at(trainer.images))
 
 
-def settle(device: torch.device) -> Callable[[], None]:
+def synchronize(device: torch.device) -> Callable[[], None]:
     """Wait until the device has done what it was told."""
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else lambda: None
 
 
-def penalties_of(job: Job, trainer: Trainer) -> Callable[[Term], bool]:
+def penalties_of(job: Job, trainer: Trainer) -> Callable[[LossTerm], bool]:
     """Whether a term comes from the group ``penalty`` and so is no part of the game itself."""
     named = {phase.name: job.cfg.penalty.get(players.NAMES[phase.name]) or {} for phase in trainer.phases}
     found = [phase.terms[name] for phase in trainer.phases for name in named[phase.name]]
@@ -131,16 +131,16 @@ def choices_in_force(job: Job, trainer: Trainer) -> dict[str, Any]:
     cfg, layout = job.cfg, memory_format(job.cfg, trainer.phases[0].precision)
     return {
         "memory_format": next(name for name, chosen in MEMORY_FORMATS.items() if chosen is layout),
-        "passes": "joint" if trainer.game.joint_passes else "separate",
-        "reuse_fakes": trainer.game.reuses_fakes,
-        "compile": next(name for name, networks in COMPILED.items() if set(networks) == set(trainer.game.compiled)),
+        "passes": "joint" if trainer.gan.joint_pass else "separate",
+        "reuse_fakes": trainer.gan.reuse_fakes,
+        "compile": next(name for name, networks in COMPILED.items() if set(networks) == set(trainer.gan.compiled)),
         "recompute": cfg.recompute,
         "accumulate": cfg.accumulate,
         "optimizer.fused": all(bool(phase.optimizer.defaults.get("fused")) for phase in trainer.phases),
         "precision": job.choices.get("precision", "fp32"),
         "threads": torch.get_num_threads(),
-        "batch_size": trainer.stage.batch_size,
-        "device": describe(trainer.device),
+        "batch_size": trainer.growth_state.batch_size,
+        "device": describe_device(trainer.device),
         "torch": str(torch.__version__),
     }
 
@@ -152,7 +152,7 @@ def _measure_every_time(trainer: Trainer) -> None:
     def report(directory: RunDirectory) -> None:
         write_report(directory)
 
-    trainer.stopwatch.seconds = LONG_AGO
+    trainer.timer.seconds = LONG_AGO
     trainer.report = report
 
 
@@ -161,11 +161,11 @@ def _whole_turns(count: int, of: int) -> int:
     return -(-count // of) * of
 
 
-def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[[Term], bool]) -> dict[str, float]:
+def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[[LossTerm], bool]) -> dict[str, float]:
     """How often each phase happens in a step of the configured training."""
-    end, size = trainer.info.total_images, trainer.stage.batch_size
+    end, size = trainer.info.total_images, trainer.growth_state.batch_size
     steps = -(-end // size)
-    found = {turn.measured: turn.times for turn in players.turns(trainer, is_penalty)}
+    found = {turn.measured: turn.times for turn in players.time_phases(trainer, is_penalty)}
     times = {"data": 1.0, **found, "average": 1.0}
     limits = {"evaluation": job.cfg.evaluation.max_share, "page": live_pages.LARGEST_SHARE}
     for name, (cadence, _) in trainer.actions.items():
@@ -178,9 +178,9 @@ def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[
 def _tell(job: Job, trainer: Trainer, result: StepResult, why_not: str) -> None:
     """Ratios, figures and facts that follow."""
     result.ratios[f"{LOOP} / {BARE}"] = result.ratio(LOOP, BARE)
-    if BOOK in result.seconds:
-        result.ratios[f"images/s of the {LOOP} / of the {BOOK}"] = result.ratio(BOOK, LOOP)
-    end, size = trainer.info.total_images, trainer.stage.batch_size
+    if TUTORIAL in result.seconds:
+        result.ratios[f"images/s of the {LOOP} / of the {TUTORIAL}"] = result.ratio(TUTORIAL, LOOP)
+    end, size = trainer.info.total_images, trainer.growth_state.batch_size
     steps = -(-end // size)
     training = result.median(LOOP) * steps  # logging included
     whole = training + steps * sum(result.per_step(name) for name in trainer.actions if name != "logging")
@@ -193,12 +193,12 @@ def _tell(job: Job, trainer: Trainer, result: StepResult, why_not: str) -> None:
         "run_seconds": whole,
         "peak_memory_mib": peak_memory(trainer.device),
     }
-    at_most = "at most " if isinstance(trainer.game.generator, Growing) else ""  # smaller sizes take less
+    at_most = "at most " if isinstance(trainer.gan.generator, ProgressiveNetwork) else ""  # smaller sizes take less
     result.facts = {
         "seconds per kimg": f"{1000 * training / end:.3g} training, {1000 * whole / end:.3g} with all",
         "the run as configured": f"{at_most}{clock(whole)} for {end / 1000:g} kimg, {clock(training)} of it training",
         "peak memory": f"{result.figures['peak_memory_mib']:,.0f} MiB",
-        **({BOOK: f"left out, {why_not}"} if why_not else {}),
+        **({TUTORIAL: f"left out, {why_not}"} if why_not else {}),
         "arithmetic": trainer.info.facts["arithmetic"] + (", optimizers fused" if result.choices["optimizer.fused"] else ""),
         "precision": str(result.choices["precision"]),
         "machine": f"{result.choices['device']}, torch {result.choices['torch']}",

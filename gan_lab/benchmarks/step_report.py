@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan_lab.benchmarks.timing import Result
-from gan_lab.training.callbacks import Cadence
+from gan_lab.training.callbacks import Trigger
 
 
 @dataclass
@@ -62,10 +62,10 @@ class StepResult(Result):
         return {**super().to_dict(), "phases": phases, **told}
 
 
-def happenings(cadence: Cadence, end: int, batch_size: int) -> int:
+def happenings(cadence: Trigger, end: int, batch_size: int) -> int:
     """How often something happens in a training of ``end`` images: at its end in any case."""
     return sum(
-        images >= end or cadence.between(images - batch_size, images)
+        images >= end or cadence.is_due(images - batch_size, images)
         for images in range(batch_size, end + batch_size, batch_size)
     )
 

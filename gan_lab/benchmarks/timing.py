@@ -68,7 +68,9 @@ class Result:
         return {"milliseconds": {k: [1000 * v for v in values] for k, values in self.seconds.items()}, "ratios": self.ratios}
 
 
-def in_turn(actions: Mapping[str, Action], rounds: int, repeats: int, settle: Action = lambda: None) -> dict[str, list[float]]:
+def interleaved(
+    actions: Mapping[str, Action], rounds: int, repeats: int, settle: Action = lambda: None
+) -> dict[str, list[float]]:
     """Seconds of one call of each action, measured over ``repeats`` calls, ``rounds`` times, one action after the other.
 
     Args:

@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from gan_lab.benchmarks.bare_step import cycle
-from gan_lab.benchmarks.step import choices_in_force, settle
-from gan_lab.benchmarks.timing import in_turn
+from gan_lab.benchmarks.step import choices_in_force, synchronize
+from gan_lab.benchmarks.timing import interleaved
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
-from gan_lab.models.layers import MixesImages
+from gan_lab.models.layers import BatchDependent
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Events
+from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.trainer import Trainer
 
 WORTH = 1.03
@@ -165,10 +165,10 @@ def _try(best: Job, tried: Job, told: str, rounds: int, steps: int) -> Trial:
         trainers = [_trainer(job, Path(scratch) / str(n)) for n, job in enumerate((best, tried))]
         loops = {name: _Loop(trainer) for name, trainer in zip("ab", trainers, strict=True)}
         steps = -(-steps // cycle(trainers[0])) * cycle(trainers[0])  # every turn of both in each measurement
-        before = in_turn(loops, 1, steps)
+        before = interleaved(loops, 1, steps)
         if fallen_back := [warning for warning in warnings if "goes on without" in warning]:
             return Trial(told, [], note=fallen_back[0])
-        seconds = in_turn(loops, rounds, steps)
+        seconds = interleaved(loops, rounds, steps)
     trial = Trial(told, [a / b for a, b in zip(seconds["a"], seconds["b"], strict=True)])
     if tried.cfg.compile != best.cfg.compile:
         trial.compile_seconds = max(0.0, (before["b"][0] - statistics.median(seconds["b"])) * steps)
@@ -180,8 +180,8 @@ class _Loop:
     """Training steps without end, and without anything between."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer, self._settle = trainer, settle(trainer.device)
-        self._batches = trainer.stream.batches(0, lambda images: trainer.stage.batch_size)
+        self._trainer, self._settle = trainer, synchronize(trainer.device)
+        self._batches = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
 
     def __call__(self) -> None:
         self._trainer.step(next(self._batches))
@@ -192,8 +192,8 @@ def _trainer(job: Job, folder: Path) -> Trainer:
     """At the end of the training, as if it went on: a growing network is at its full size."""
     trainer = build_trainer(replace(job, directory=RunDirectory(folder), cfg=copy.deepcopy(job.cfg)))
     trainer.images, trainer.total_images = trainer.total_images, FOR_EVER
-    trainer.events = Events([], end=FOR_EVER)
-    trainer.enter(trainer.growth.at(trainer.images))
+    trainer.events = Callbacks([], end=FOR_EVER)
+    trainer.grow_to(trainer.growth.state_at(trainer.images))
     return trainer
 
 
@@ -209,8 +209,8 @@ def _settled(job: Job) -> Job:
 def _mixes_images(job: Job) -> bool:
     """Whether the discriminator's word on an image depends on the others of its batch."""
     with tempfile.TemporaryDirectory() as scratch:
-        discriminator = _trainer(job, Path(scratch)).game.discriminator
-    return any(isinstance(module, MixesImages) for module in discriminator.modules())
+        discriminator = _trainer(job, Path(scratch)).gan.discriminator
+    return any(isinstance(module, BatchDependent) for module in discriminator.modules())
 
 
 @contextmanager

@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
 from gan_lab.building.networks import build_discriminator, build_generator
-from gan_lab.models.base import Growing
+from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.latents import NoLatents
-from gan_lab.training.loss_context import Game
+from gan_lab.training.loss_context import GAN
 from gan_lab.training.trainer import Trainer
 
 START = "import torch; from gan_lab.benchmarks.tutorial import serve; serve()"  # torch first: importing gan_lab settles threads
@@ -46,7 +46,7 @@ GRACE = 20.0
 """Seconds the process has to finish the step it is in."""
 
 
-class Pictures(datasets.VisionDataset):
+class FolderImages(datasets.VisionDataset):
     """Images in memory, ``[N, C, H, W]`` uint8, as torchvision's MNIST and CIFAR have them."""
 
     def __init__(self, pixels: Tensor, transform: Any) -> None:
@@ -127,13 +127,13 @@ class Tutorial:
             raise ValueError("the tutorial loop has ended before its time; its own message says why") from None
 
 
-def in_the_way(cfg: DictConfig, game: Game) -> str:
+def in_the_way(cfg: DictConfig, game: GAN) -> str:
     """Why a tutorial can't train these networks; empty if it can."""
     if cfg.conditioning.labels:
         return "tutorials' networks know no labels: conditioning=none"
     if isinstance(game.latents, NoLatents):
         return "tutorials' networks draw from latents: model=dcgan"
-    return "tutorials' networks do not grow: model=dcgan" if isinstance(game.generator, Growing) else ""
+    return "tutorials' networks do not grow: model=dcgan" if isinstance(game.generator, ProgressiveNetwork) else ""
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def tutorial(cfg: DictConfig, trainer: Trainer, batch_size: int, folder: Path, m
         most: images it is given of a data set in memory; None: all.
     """
     path = folder / "tutorial.pt"
-    torch.save({**_networks(cfg, trainer.game), **_data(cfg, trainer, most), "batch_size": batch_size}, path)
+    torch.save({**_networks(cfg, trainer.gan), **_data(cfg, trainer, most), "batch_size": batch_size}, path)
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     command = [sys.executable, "-c", START, str(path)]
     process = subprocess.Popen(
@@ -179,7 +179,7 @@ def picture_folder(cfg: DictConfig, count: int) -> str | None:
     return str(path) if found == count else None
 
 
-def _networks(cfg: DictConfig, game: Game) -> dict[str, Any]:
+def _networks(cfg: DictConfig, game: GAN) -> dict[str, Any]:
     players = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
     for name, network in players.items():
         network.load_state_dict(getattr(game, name).state_dict())
@@ -187,7 +187,7 @@ def _networks(cfg: DictConfig, game: Game) -> dict[str, Any]:
 
 
 def _data(cfg: DictConfig, trainer: Trainer, most: int | None) -> dict[str, Any]:
-    data = trainer.stream.data
+    data = trainer.loader.data
     path = picture_folder(cfg, len(data))
     pixels = None if path else data.images(slice(most))
     return {"path": path, "pixels": pixels, "shape": data.shape, "device": trainer.device}
@@ -219,7 +219,7 @@ def _loop(path: str | None, pixels: Tensor, shape: tuple[int, int, int], **rest:
     steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor()]
     steps += [transforms.Normalize([0.5] * channels, [0.5] * channels)]
     if path is None:
-        return Loop(data=Pictures(pixels, transforms.Compose(steps)), **rest)
+        return Loop(data=FolderImages(pixels, transforms.Compose(steps)), **rest)
     grey = [transforms.Grayscale()] if channels == 1 else []
     return Loop(data=datasets.ImageFolder(path, transforms.Compose([*grey, *steps])), **rest)
 

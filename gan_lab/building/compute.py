@@ -9,10 +9,10 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from gan_lab.models.activation_checkpointing import recompute
-from gan_lab.models.base import Growing
+from gan_lab.models.activation_checkpointing import enable_activation_checkpointing
+from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.compiled import Compiled
-from gan_lab.models.layers import MixesImages
+from gan_lab.models.layers import BatchDependent
 from gan_lab.training.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def memory_format(cfg: DictConfig, precision: Precision) -> torch.memory_format:
 
 def joint_passes(cfg: DictConfig, discriminator: nn.Module) -> bool:
     """Whether the discriminator judges reals and fakes together. ``auto``: where its word on one is the same in any company."""
-    mixing = [module for module in discriminator.modules() if isinstance(module, MixesImages)]
+    mixing = [module for module in discriminator.modules() if isinstance(module, BatchDependent)]
     if cfg.passes == "joint" and mixing:
         log.warning(
             "passes=joint: %s in the discriminator mixes the images of a batch, reals with fakes now: another game, and "
@@ -58,9 +58,9 @@ def compiled(cfg: DictConfig, players: Mapping[str, nn.Module], precision: Preci
 
 
 def _in_the_way(cfg: DictConfig, players: Mapping[str, nn.Module], precision: Precision) -> str:
-    if any(isinstance(network, Growing) for network in players.values()):
+    if any(isinstance(network, ProgressiveNetwork) for network in players.values()):
         return "a growing network would be compiled anew at every step of a fade"
-    if precision.emulates:
+    if precision.is_emulated:
         return "an emulated precision looks into every product"
     return "activations to be computed again are not left to the compiler" if cfg.recompute else ""
 
@@ -74,16 +74,16 @@ def describe(cfg: DictConfig, precision: Precision, joint: bool) -> str:
     return ", ".join(parts)
 
 
-def recompute_blocks(players: Iterable[nn.Module], precision: Precision) -> None:
+def checkpoint_activations(players: Iterable[nn.Module], precision: Precision) -> None:
     """Have the networks recompute activations in the backward pass, see :mod:`gan_lab.models.activation_checkpointing`.
 
     Raises:
         ValueError: a network has no blocks, or the precision is an emulated one.
     """
-    if precision.emulates:
+    if precision.is_emulated:
         raise ValueError(
             "recompute=true: what is computed again would escape the rounding of an emulated precision; set recompute=false "
             "or choose another precision"
         )
     for network in players:
-        recompute(network)
+        enable_activation_checkpointing(network)

@@ -7,18 +7,18 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gan_lab.config import instantiate
-from gan_lab.data.datasets import Source
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.utils.terminal import progress_of
+from gan_lab.data.datasets import DatasetBuilder
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.utils.terminal import progress_bar
 
 
-def build_source(cfg: DictConfig, **changed: Any) -> Source:
+def build_dataset(cfg: DictConfig, **changed: Any) -> DatasetBuilder:
     """The data set, not yet loaded; some of its arguments exchanged."""
-    source: Source = instantiate(cfg.dataset, "dataset", **changed)
+    source: DatasetBuilder = instantiate(cfg.dataset, "dataset", **changed)
     return source
 
 
-def load_data(source: Source) -> ImageSet:
+def load_dataset(source: DatasetBuilder) -> ImageDataset:
     """Its images, prepared if need be."""
-    with progress_of(f"preparing {source.name}", "images") as progress:
+    with progress_bar(f"preparing {source.name}", "images") as progress:
         return source.load(progress)

@@ -11,19 +11,21 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config import instantiate
-from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.metrics.base import Metric
-from gan_lab.metrics.networks import Domain, FeatureNetwork, Features
+from gan_lab.metrics.networks import FeatureDomain, FeatureNetwork, FeatureSource
 from gan_lab.metrics.protocol import Protocol
-from gan_lab.metrics.reference_stats import References
-from gan_lab.metrics.suite import Measure, Suite
+from gan_lab.metrics.reference_stats import ReferenceStatsCache
+from gan_lab.metrics.suite import MetricSuite, ProtocolEvaluation
 
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
 
 
-def build_suite(cfg: DictConfig, domain: Domain, reals: ImageSet, split: Callable[[str], ImageSet]) -> Suite:
+def build_suite(
+    cfg: DictConfig, domain: FeatureDomain, reals: ImageDataset, split: Callable[[str], ImageDataset]
+) -> MetricSuite:
     """The suite of ``cfg.evaluation`` under every protocol of ``cfg.protocol``.
 
     Args:
@@ -49,14 +51,14 @@ def build_suite(cfg: DictConfig, domain: Domain, reals: ImageSet, split: Callabl
         features = choose_features(cfg, domain) if protocol.features == AUTO else protocol.features
         network = load_features(cfg, features, domain, protocol.settings)
         network = networks.setdefault(network.fingerprint, network)  # one network for all protocols that share it
-        measures.append(Measure(str(name), protocol, network, metrics, domain, data, evaluation.seed))
-    references = References(Path(cfg.paths.data).expanduser() / "references")
-    return Suite(measures, references, evaluation.batch_size, evaluation.seed)
+        measures.append(ProtocolEvaluation(str(name), protocol, network, metrics, domain, data, evaluation.seed))
+    references = ReferenceStatsCache(Path(cfg.paths.data).expanduser() / "references")
+    return MetricSuite(measures, references, evaluation.batch_size, evaluation.seed)
 
 
-def choose_features(cfg: DictConfig, domain: Domain) -> str:
+def choose_features(cfg: DictConfig, domain: FeatureDomain) -> str:
     """The first of ``cfg.features`` that can be had for such images without a download."""
-    found = next((str(name) for name in cfg.features if _source(cfg, name, {}).is_here(domain)), None)
+    found = next((str(name) for name in cfg.features if _source(cfg, name, {}).is_available(domain)), None)
     if found is None:
         raise ValueError(
             f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is at hand for these images; features=[...,random] "
@@ -65,7 +67,7 @@ def choose_features(cfg: DictConfig, domain: Domain) -> str:
     return found
 
 
-def load_features(cfg: DictConfig, name: str, domain: Domain, settings: dict[str, Any]) -> FeatureNetwork:
+def load_features(cfg: DictConfig, name: str, domain: FeatureDomain, settings: dict[str, Any]) -> FeatureNetwork:
     """The network called ``name`` in ``cfg.features``, some of its settings exchanged."""
     if name not in cfg.features:
         raise ValueError(f"evaluation.features={name}: must be {AUTO} or one of {', '.join(cfg.features)}")
@@ -73,7 +75,7 @@ def load_features(cfg: DictConfig, name: str, domain: Domain, settings: dict[str
         return _source(cfg, name, settings).load(domain)
 
 
-def _source(cfg: DictConfig, name: str, settings: dict[str, Any]) -> Features:
+def _source(cfg: DictConfig, name: str, settings: dict[str, Any]) -> FeatureSource:
     node = OmegaConf.merge(cfg.features[name], settings)
-    source: Features = instantiate(node, f"features.{name}")
+    source: FeatureSource = instantiate(node, f"features.{name}")
     return source

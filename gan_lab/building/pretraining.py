@@ -17,7 +17,7 @@ from gan_lab.config import instantiate
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.loss_context import Game
+from gan_lab.training.loss_context import GAN
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
 from gan_lab.training.pretraining import Pretraining
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 OF_ANOTHER = ("last", "best", "pretrained")
 
 
-def build_pretraining(cfg: DictConfig, game: Game, precision: Precision, total_images: int) -> Pretraining:
+def build_pretraining(cfg: DictConfig, game: GAN, precision: Precision, total_images: int) -> Pretraining:
     """The first stage. A length in shares of the training is entered into the configuration in images, for resumes."""
     section = cfg.pretraining
     if not section.terms:
@@ -55,13 +55,13 @@ def build_pretraining(cfg: DictConfig, game: Game, precision: Precision, total_i
         terms,
         (),
         precision,
-        accumulate=cfg.accumulate,
-        gradient_clip=cfg.gradient_clip,
+        num_micro_batches=cfg.accumulate,
+        max_grad_norm=cfg.gradient_clip,
     )
     return Pretraining([phase], min(end, total_images))
 
 
-def begin_as_another(cfg: DictConfig, game: Game) -> None:
+def load_initial_weights(cfg: DictConfig, game: GAN) -> None:
     """Give new networks the weights of a run, or of a file as BasicSR publishes them, if the configuration names any.
 
     Raises:

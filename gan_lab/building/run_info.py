@@ -12,17 +12,17 @@ from torch import nn
 from gan_lab.building import compute
 from gan_lab.building.tasks import Task
 from gan_lab.config import Job
-from gan_lab.data.loader import Stream
-from gan_lab.losses.adversarial import WassersteinDiscriminator
-from gan_lab.losses.base import Term
-from gan_lab.losses.penalties import R1, R2, SlopePenalty, WeightClipping
-from gan_lab.metrics.pair_suite import PairSuite
-from gan_lab.metrics.suite import Suite
-from gan_lab.models.base import Growing
+from gan_lab.data.loader import BatchLoader
+from gan_lab.losses.adversarial import WassersteinDiscriminatorLoss
+from gan_lab.losses.base import LossTerm
+from gan_lab.losses.penalties import GradientNormPenalty, R1Penalty, R2Penalty, WeightClipping
+from gan_lab.metrics.pair_suite import FullReferenceSuite
+from gan_lab.metrics.suite import MetricSuite
+from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.layers import SpectralNorm
-from gan_lab.runtime.environment import count_parameters, describe
+from gan_lab.runtime.environment import count_parameters, describe_device
 from gan_lab.tracking import RunInfo
-from gan_lab.training.loss_context import Game
+from gan_lab.training.loss_context import GAN
 from gan_lab.training.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -30,15 +30,15 @@ log = logging.getLogger(__name__)
 GAME_GROUPS = ("pretraining", "loss", "penalty", "conditioning", "augment", "optimizer", "schedule", "precision")
 
 
-def warn(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+def warn(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
     """Say what is known to go badly: it may be tried all the same."""
     _warn_of_batch_norm(discriminator, terms)
     _warn_of_freedom(discriminator, terms)
 
 
-def _warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+def _warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
     """Say so where a penalty on each image's gradient meets a network that mixes images."""
-    named = [name for name, term in terms.items() if isinstance(term, SlopePenalty | R1 | R2)]
+    named = [name for name, term in terms.items() if isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty)]
     if named and any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules()):
         log.warning(
             "%s bounds the gradient of each image alone, which batch normalisation in the discriminator mixes with the others' "
@@ -47,11 +47,11 @@ def _warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, Term]) -> 
         )
 
 
-def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
     """Say so where nothing bounds the slope of a Wasserstein critic."""
-    bounded = any(isinstance(term, SlopePenalty | R1 | R2 | WeightClipping) for term in terms.values())
+    bounded = any(isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty | WeightClipping) for term in terms.values())
     normalised = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
-    if any(isinstance(term, WassersteinDiscriminator) for term in terms.values()) and not (bounded or normalised):
+    if any(isinstance(term, WassersteinDiscriminatorLoss) for term in terms.values()) and not (bounded or normalised):
         log.warning(
             "loss=wasserstein measures a distance only with a critic of bounded slope (Arjovsky et al. 2017, eq. 2): add "
             "penalty=gradient_penalty or another"
@@ -59,12 +59,18 @@ def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, Term]) -> Non
 
 
 def describe_run(
-    job: Job, task: Task, game: Game, stream: Stream, suite: Suite | PairSuite, precision: Precision, total_images: int
+    job: Job,
+    task: Task,
+    game: GAN,
+    stream: BatchLoader,
+    suite: MetricSuite | FullReferenceSuite,
+    precision: Precision,
+    total_images: int,
 ) -> RunInfo:
     cfg, data, images_per_epoch = job.cfg, stream.data, stream.images_per_epoch
     counts = data.counts().values()
     classes = (
-        f", {len(counts)} {'attributes' if data.is_multi_label else 'classes'} of {min(counts):,} to {max(counts):,}"
+        f", {len(counts)} {'attributes' if data.multi_label else 'classes'} of {min(counts):,} to {max(counts):,}"
         if counts
         else ""
     )
@@ -80,21 +86,21 @@ def describe_run(
         score=suite.score_name,
         facts={
             "run": str(job.directory.path),
-            "data": f"{cfg.dataset.name}, {len(data):,} images {data.spell_size()}{classes}",
+            "data": f"{cfg.dataset.name}, {len(data):,} images {data.format_size()}{classes}",
             **task.facts(),
             "networks": ", ".join(parameters),
             "game": _game(job.choices, cfg.n_critic),
             **_growth(cfg, game),
             **_first_stage(cfg, total_images),
             **_score(suite),
-            "arithmetic": compute.describe(cfg, precision, game.joint_passes),
-            "training": f"{length}, batch {cfg.batch_size}, on {_machine(precision, game.ranks.count)}",
+            "arithmetic": compute.describe(cfg, precision, game.joint_pass),
+            "training": f"{length}, batch {cfg.batch_size}, on {_machine(precision, game.processes.world_size)}",
         },
     )
 
 
 def _machine(precision: Precision, processes: int) -> str:
-    return describe(precision.device) + (f", {processes} processes" if processes > 1 else "")
+    return describe_device(precision.device) + (f", {processes} processes" if processes > 1 else "")
 
 
 def _game(choices: Mapping[str, Any], n_critic: int) -> str:
@@ -108,11 +114,11 @@ def _game(choices: Mapping[str, Any], n_critic: int) -> str:
     return ", ".join([*named, *([f"{n_critic} discriminator steps for one of the generator's"] if n_critic > 1 else [])])
 
 
-def _score(suite: Suite | PairSuite) -> dict[str, str]:
+def _score(suite: MetricSuite | FullReferenceSuite) -> dict[str, str]:
     """What the run is judged by, and how it is taken."""
     if suite.score_name is None:
         return {}
-    return {"score": suite.told()}
+    return {"score": suite.describe()}
 
 
 def _first_stage(cfg: DictConfig, total_images: int) -> dict[str, str]:
@@ -123,10 +129,10 @@ def _first_stage(cfg: DictConfig, total_images: int) -> dict[str, str]:
     return {"stages": f"{section.kimg:g} kimg of {', '.join(section.terms)} alone, {'no game' if whole else 'then the game'}"}
 
 
-def _growth(cfg: DictConfig, game: Game) -> dict[str, str]:
-    if not isinstance(game.generator, Growing):
+def _growth(cfg: DictConfig, game: GAN) -> dict[str, str]:
+    if not isinstance(game.generator, ProgressiveNetwork):
         return {}
-    sizes = ", ".join(map(str, game.generator.sizes))
+    sizes = ", ".join(map(str, game.generator.resolutions))
     section = cfg.model.growth
     return {
         "growth": f"{sizes} pixels; {section.stable_kimg:g} kimg of each, then {section.fade_kimg:g} kimg of fading in the next"

@@ -10,45 +10,45 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gan_lab.building import compute
-from gan_lab.building.compute import recompute_blocks
-from gan_lab.building.monitoring import build_health
+from gan_lab.building.compute import checkpoint_activations
+from gan_lab.building.monitoring import build_monitor
 from gan_lab.building.networks import build_discriminator, build_generator
-from gan_lab.building.pretraining import begin_as_another, build_pretraining
+from gan_lab.building.pretraining import build_pretraining, load_initial_weights
 from gan_lab.building.run_info import describe_run, warn
-from gan_lab.building.tasks import Task, task_of
+from gan_lab.building.tasks import Task, build_task
 from gan_lab.config import Job, instantiate
 from gan_lab.data.augmentation import Augmentations
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.data.loader import Stream
-from gan_lab.losses.base import RoundView, Term
-from gan_lab.losses.content import PairTerm
-from gan_lab.models.base import Growing
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.loader import BatchLoader
+from gan_lab.losses.base import LossContext, LossTerm
+from gan_lab.losses.content import PairedLoss
+from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
-from gan_lab.models.sync_batch_norm import synchronise
-from gan_lab.reporting.live_pages import LiveReport, of_run
-from gan_lab.runtime.device import choose_device, seed_everything, settle_threads
-from gan_lab.runtime.distributed import Alone
+from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
+from gan_lab.reporting.live_pages import LivePage, write_run_page
+from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
+from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking import Trackers
 from gan_lab.tracking.console import Console
 from gan_lab.tracking.files import Files
 from gan_lab.training.accuracy import Accuracy
-from gan_lab.training.callbacks import At, Cadence, Cadences, Every
+from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, Trigger, Triggers
 from gan_lab.training.checkpointer import restore
-from gan_lab.training.evaluator import Scorekeeper
-from gan_lab.training.growth import Growth, NoGrowth, Progressive
-from gan_lab.training.image_sampler import Sampler
-from gan_lab.training.loss_context import Game
-from gan_lab.training.phase import Observer, Phase
+from gan_lab.training.evaluator import TrainingEvaluator
+from gan_lab.training.growth import FixedResolution, Growth, ProgressiveGrowing
+from gan_lab.training.image_sampler import ImageSampler
+from gan_lab.training.loss_context import GAN
+from gan_lab.training.phase import MetricHook, Phase
 from gan_lab.training.precision import Precision
 from gan_lab.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
 
-def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
+def build_trainer(job: Job, ranks: SingleProcess | None = None) -> Trainer:
     """Compose the trainer of a job; nothing is written yet.
 
     What the data alone can tell, such as the number of classes, is entered into ``job.cfg``.
@@ -61,74 +61,76 @@ def build_trainer(job: Job, ranks: Alone | None = None) -> Trainer:
         ValueError: whatever in the configuration can't be had, with the key that asks for it.
     """
     cfg = job.cfg
-    ranks = ranks or Alone()
+    ranks = ranks or SingleProcess()
     device = choose_device(cfg.device)
-    settle_threads(cfg.threads)
+    set_num_threads(cfg.threads)
     seed_everything(cfg.seed, cfg.deterministic)
     precision = instantiate(cfg.precision, "precision", device=device)
     precision.warn()
-    task = task_of(cfg)
-    stream = task.stream(precision, ranks)
-    scores, trackers = build_scorekeeper(cfg, task, ranks), build_trackers(cfg, ranks)
-    game = build_game(cfg, stream.data, precision, ranks, task.latents())
+    task = build_task(cfg)
+    stream = task.loader(precision, ranks)
+    scores, trackers = build_evaluator(cfg, task, ranks), build_trackers(cfg, ranks)
+    game = build_gan(cfg, stream.data, precision, ranks, task.latents())
     if not job.resumed:
-        begin_as_another(cfg, game)  # before the average takes its copy
+        load_initial_weights(cfg, game)  # before the average takes its copy
     phases = build_phases(cfg, game, precision)
-    sampler = Sampler(instantiate(cfg.ema, "ema", generator=game.generator), game, task.image_size, device)
+    sampler = ImageSampler(instantiate(cfg.ema, "ema", generator=game.generator), game, task.image_size, device)
     schedule = instantiate(cfg.schedule, "schedule")
-    total_images = count_images(cfg, stream)
+    total_images = count_training_images(cfg, stream)
     return Trainer(
-        game=game,
+        gan=game,
         phases=phases,
-        stream=stream,
+        loader=stream,
         sampler=sampler,
         growth=build_growth(cfg, game, stream, total_images, task.image_size),
         pretraining=build_pretraining(cfg, game, precision, total_images),
         schedule=schedule,
-        scores=scores,
-        health=build_health(cfg, scores.name, trackers.alarm),
-        held_out=task.held_out(game, device),
-        preview=task.preview(job, game, device),
+        evaluator=scores,
+        monitor=build_monitor(cfg, scores.name, trackers.alarm),
+        overfitting=task.overfitting_estimate(game, device),
+        sample_grid=task.sample_grid(job, game, device),
         tracker=trackers,
-        report=LiveReport(of_run),
+        report=LivePage(write_run_page),
         info=describe_run(job, task, game, stream, scores.suite, precision, total_images),
         directory=job.directory,
         device=device,
-        ranks=ranks,
-        cadences=build_cadences(cfg, stream.images_per_epoch),
+        processes=ranks,
+        triggers=build_triggers(cfg, stream.images_per_epoch),
         total_images=total_images,
     )
 
 
-def build_game(cfg: DictConfig, data: ImageSet, precision: Precision, ranks: Alone, latents: NormalLatents | NoLatents) -> Game:
+def build_gan(
+    cfg: DictConfig, data: ImageDataset, precision: Precision, ranks: SingleProcess, latents: NormalLatents | NoLatents
+) -> GAN:
     """The players, and the sources of what they are given. The number of classes is entered into the configuration."""
-    if cfg.batch_size % (ranks.count * cfg.accumulate):
+    if cfg.batch_size % (ranks.world_size * cfg.accumulate):
         raise ValueError(
-            f"batch_size={cfg.batch_size}: must be divisible by the {ranks.count} processes, and each one's part by "
+            f"batch_size={cfg.batch_size}: must be divisible by the {ranks.world_size} processes, and each one's part by "
             f"accumulate={cfg.accumulate}"
         )
     device, labels = precision.device, build_labels(cfg, data)
     players = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
     if cfg.recompute:
-        recompute_blocks(players.values(), precision)
+        checkpoint_activations(players.values(), precision)
     for network in players.values():
-        if cfg.sync_batch_norm and ranks.count > 1:
-            synchronise(network, ranks.sum, ranks.count)
-        network.to(device, precision.weights).to(memory_format=compute.memory_format(cfg, precision))
-    return Game(
+        if cfg.sync_batch_norm and ranks.world_size > 1:
+            convert_sync_batch_norm(network, ranks.all_reduce_sum, ranks.world_size)
+        network.to(device, precision.param_dtype).to(memory_format=compute.memory_format(cfg, precision))
+    return GAN(
         **players,
         latents=latents,
         labels=labels,
         augment=Augmentations({name: instantiate(node, f"augment.{name}") for name, node in cfg.augment.items()}).to(device),
-        random=torch.Generator(device).manual_seed(cfg.seed),
-        ranks=ranks,
-        joint_passes=compute.joint_passes(cfg, players["discriminator"]),
-        reuses_fakes=cfg.reuse_fakes and cfg.accumulate == 1,
+        rng=torch.Generator(device).manual_seed(cfg.seed),
+        processes=ranks,
+        joint_pass=compute.joint_passes(cfg, players["discriminator"]),
+        reuse_fakes=cfg.reuse_fakes and cfg.accumulate == 1,
         compiled=compute.compiled(cfg, players, precision),
     )
 
 
-def build_labels(cfg: DictConfig, data: ImageSet) -> Labels | NoLabels:
+def build_labels(cfg: DictConfig, data: ImageDataset) -> Labels | NoLabels:
     """Where labels come from, if the conditioning wants any."""
     if not cfg.conditioning.labels:
         return NoLabels()
@@ -143,13 +145,13 @@ def build_labels(cfg: DictConfig, data: ImageSet) -> Labels | NoLabels:
     if known is not None and known != len(data.classes):
         raise ValueError(f"conditioning.num_classes={known}: the data set has {len(data.classes)}")
     cfg.conditioning.num_classes = len(data.classes)
-    return Labels.of_data(data.classes, labels)
+    return Labels.from_dataset(data.classes, labels)
 
 
-def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Phase, Phase]:
+def build_phases(cfg: DictConfig, game: GAN, precision: Precision) -> tuple[Phase, Phase]:
     """The discriminator's turn, then the generator's; the generator moves once in ``n_critic`` iterations."""
     terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
-    of_pairs = [name for name, term in terms["generator"].items() if isinstance(term, PairTerm)]
+    of_pairs = [name for name, term in terms["generator"].items() if isinstance(term, PairedLoss)]
     if of_pairs and isinstance(game.latents, NormalLatents):
         raise ValueError(
             f"loss: {of_pairs[0]} compares each image with the one it should have been, which one out of latents doesn't have; "
@@ -160,16 +162,16 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
 
     parts: list[Tensor] = []
 
-    def observe_reals(round: RoundView) -> dict[str, Tensor]:
+    def observe_reals(round: LossContext) -> dict[str, Tensor]:
         """Whole batches, however many parts they come in, from the boundary on."""
-        parts.append(round.real_logits - accuracy.boundary)
+        parts.append(round.real_logits - accuracy.decision_threshold)
         if len(parts) < cfg.accumulate:
             return {}
         logits = torch.cat(parts)
         parts.clear()
-        return game.augment.observe(game.ranks.gather(logits) if cfg.augment else logits)
+        return game.augment.observe(game.processes.all_gather(logits) if cfg.augment else logits)
 
-    def phase(name: str, idle: str, observers: list[Observer], every: int = 1) -> Phase:
+    def phase(name: str, idle: str, observers: list[MetricHook], every: int = 1) -> Phase:
         player = getattr(game, name)
         for term in terms[name].values():
             term.check(player)
@@ -182,18 +184,18 @@ def build_phases(cfg: DictConfig, game: Game, precision: Precision) -> tuple[Pha
             terms[name],
             observers,
             precision,
-            every=every,
-            accumulate=cfg.accumulate,
-            gradient_clip=cfg.gradient_clip,
+            update_interval=every,
+            num_micro_batches=cfg.accumulate,
+            max_grad_norm=cfg.gradient_clip,
         )
 
     return (
-        phase("discriminator", "generator", [accuracy.of_discriminator, observe_reals]),
-        phase("generator", "discriminator", [accuracy.of_generator], every=cfg.n_critic),
+        phase("discriminator", "generator", [accuracy.discriminator_metrics, observe_reals]),
+        phase("generator", "discriminator", [accuracy.generator_metrics], every=cfg.n_critic),
     )
 
 
-def build_terms(cfg: DictConfig, player: str) -> dict[str, Term]:
+def build_terms(cfg: DictConfig, player: str) -> dict[str, LossTerm]:
     """What a player minimises: the terms of the loss, of the penalty and of the conditioning, by name."""
     sections = {"loss": cfg.loss, "penalty": cfg.penalty, "conditioning.terms": cfg.conditioning.get("terms", {})}
     terms = {
@@ -208,17 +210,17 @@ def build_terms(cfg: DictConfig, player: str) -> dict[str, Term]:
     return terms
 
 
-def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int, size: int) -> Growth:
+def build_growth(cfg: DictConfig, game: GAN, stream: BatchLoader, total_images: int, size: int) -> Growth:
     """How the networks grow, if they do. A schedule in shares of the training is entered into the configuration in images."""
     if "growth" not in cfg.model:
-        return NoGrowth(size, cfg.batch_size)
+        return FixedResolution(size, cfg.batch_size)
     section = cfg.model.growth
-    if not isinstance(game.generator, Growing):
+    if not isinstance(game.generator, ProgressiveNetwork):
         raise ValueError("model.growth: this family does not grow; model=progan does")
-    growth: Progressive = instantiate(
+    growth: ProgressiveGrowing = instantiate(
         section,
         "model.growth",
-        sizes=game.generator.sizes,
+        sizes=game.generator.resolutions,
         batch_size=cfg.batch_size,
         total_images=total_images,
         largest_batch=min(section.largest_batch, stream.images_per_epoch),
@@ -227,38 +229,38 @@ def build_growth(cfg: DictConfig, game: Game, stream: Stream, total_images: int,
     return growth
 
 
-def build_scorekeeper(cfg: DictConfig, task: Task, ranks: Alone) -> Scorekeeper:
+def build_evaluator(cfg: DictConfig, task: Task, ranks: SingleProcess) -> TrainingEvaluator:
     """What is measured of the run's sampling generator."""
-    return Scorekeeper(task.training_suite(), cfg.evaluation.max_share, ranks)
+    return TrainingEvaluator(task.training_suite(), cfg.evaluation.max_share, ranks)
 
 
-def score_of(cfg: DictConfig) -> str | None:
+def primary_score_name(cfg: DictConfig) -> str | None:
     """Name of the score that runs of this configuration will be judged by; None without one."""
-    return task_of(cfg.copy()).training_suite().score_name
+    return build_task(cfg.copy()).training_suite().score_name
 
 
-def build_trackers(cfg: DictConfig, ranks: Alone) -> Trackers:
+def build_trackers(cfg: DictConfig, ranks: SingleProcess) -> Trackers:
     """The leader's; other processes tell nobody."""
-    if not ranks.leads:
+    if not ranks.is_main_process:
         return Trackers({})
     chosen = {name: instantiate(node, f"tracker.{name}") for name, node in cfg.tracker.items()}
     return Trackers({"files": Files(), "console": Console(cfg.console), **chosen}, essential=["files"])
 
 
-def build_cadences(cfg: DictConfig, images_per_epoch: int) -> Cadences:
-    def every(kimg: float | None) -> Cadence:
-        return Every(images_per_epoch if kimg is None else kimg * 1000)
+def build_triggers(cfg: DictConfig, images_per_epoch: int) -> Triggers:
+    def every(kimg: float | None) -> Trigger:
+        return IntervalTrigger(images_per_epoch if kimg is None else kimg * 1000)
 
     at = cfg.sample.at_epochs
-    return Cadences(
+    return Triggers(
         log=every(cfg.log.every_kimg),
         evaluate=every(cfg.evaluation.every_kimg),
-        sample=every(cfg.sample.every_kimg) if at is None else At(epoch * images_per_epoch for epoch in at),
+        sample=every(cfg.sample.every_kimg) if at is None else MilestoneTrigger(epoch * images_per_epoch for epoch in at),
         checkpoint=every(cfg.checkpoint.every_kimg),
     )
 
 
-def count_images(cfg: DictConfig, stream: Stream) -> int:
+def count_training_images(cfg: DictConfig, stream: BatchLoader) -> int:
     """Images of the whole training, a whole number of batches."""
     images = cfg.kimg * 1000 if cfg.kimg is not None else cfg.epochs * stream.images_per_epoch
     if cfg.max_kimg is not None:
@@ -284,7 +286,7 @@ def resume(trainer: Trainer, directory: RunDirectory, which: str) -> None:
     except (RuntimeError, KeyError, IndexError) as error:
         raise ValueError(f"resume: {path} does not fit this configuration ({str(error).splitlines()[0]})") from error
     if trainer.images >= trainer.total_images:
-        done = trainer.images / trainer.stream.images_per_epoch
+        done = trainer.images / trainer.loader.images_per_epoch
         raise ValueError(
             f"resume: {directory.path} has already seen its {done:g} epochs; give more, such as epochs={done * 2:g}"
         )

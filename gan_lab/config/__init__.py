@@ -3,39 +3,39 @@
 Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg job`` and a misspelt key answer at once.
 """
 
-from gan_lab.config.command import leaving_nothing_empty, run_command
-from gan_lab.config.export_experiment import as_experiment
+from gan_lab.config.command import remove_empty_output_dir, run_command
+from gan_lab.config.export_experiment import export_experiment
 from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import (
     Job,
-    of_each_seed,
+    jobs_per_seed,
     open_evaluation,
     open_job,
     option,
+    prepend_resumed_overrides,
+    prepend_run_overrides,
     read_config,
-    with_overrides_of_run,
-    with_stored_overrides,
     write_config,
 )
-from gan_lab.config.multirun_spec import Search, Several, read_several
+from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
 from gan_lab.config.schema import CONF_DIR
 
 __all__ = [
     "CONF_DIR",
     "Job",
-    "Search",
-    "Several",
-    "as_experiment",
+    "MultirunSpec",
+    "SweepSpec",
+    "export_experiment",
     "instantiate",
-    "leaving_nothing_empty",
-    "of_each_seed",
+    "jobs_per_seed",
     "open_evaluation",
     "open_job",
     "option",
+    "prepend_resumed_overrides",
+    "prepend_run_overrides",
     "read_config",
-    "read_several",
+    "read_multirun",
+    "remove_empty_output_dir",
     "run_command",
-    "with_overrides_of_run",
-    "with_stored_overrides",
     "write_config",
 ]

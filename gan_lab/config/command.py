@@ -16,15 +16,15 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.help import help_of, is_asked_for
-from gan_lab.runtime.torchrun import spoken_by
+from gan_lab.runtime.torchrun import rank_prefix
 
-TOLD_IN_A_MESSAGE = (ValueError, OSError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 """Mistakes of a user, and what the system refuses: no room, no permission. Any other error is ours and keeps its traceback."""
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def leaving_nothing_empty(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Remove the folder Hydra has made for a job that was refused, unless something is in it."""
 
     @functools.wraps(task)
@@ -53,7 +53,7 @@ def expand_home(argument: str) -> str:
 def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a ``hydra.main`` function as a program.
 
-    An error of :data:`TOLD_IN_A_MESSAGE` ends it with exit code 1 and a message (with a traceback under
+    An error of :data:`USER_ERRORS` ends it with exit code 1 and a message (with a traceback under
     ``HYDRA_FULL_ERROR=1``), Ctrl-C with 130 and a closed pipe with 141, as a shell would tell it.
 
     Args:
@@ -75,8 +75,8 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         sys.exit(141)
-    except TOLD_IN_A_MESSAGE as error:
+    except USER_ERRORS as error:
         if with_traceback:
             raise
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.exit(f"{spoken_by(error)}error: {error}{cause}")
+        sys.exit(f"{rank_prefix(error)}error: {error}{cause}")

@@ -12,7 +12,7 @@ from gan_lab.config.schema import CONF_DIR
 
 
 @contextmanager
-def composing() -> Iterator[None]:
+def hydra_compose() -> Iterator[None]:
     """``compose`` finds ``conf/``; a command that is running gets its own Hydra back afterwards."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()

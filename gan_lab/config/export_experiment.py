@@ -7,8 +7,8 @@ import copy
 from hydra import compose
 from omegaconf import OmegaConf
 
-from gan_lab.config.compose import composing
-from gan_lab.config.job import BASE_CONFIG, leaves_of, read_config, settle, spell
+from gan_lab.config.compose import hydra_compose
+from gan_lab.config.job import BASE_CONFIG, flatten_config, format_choice, read_config, resolve_and_validate
 from gan_lab.config.schema import CONF_DIR
 from gan_lab.storage.run_directory import RunDirectory
 
@@ -20,7 +20,7 @@ NOT_CHOICES = ("sweep", "experiment", "debug", "tracker")
 """Groups whose values are told one by one, or not at all."""
 
 
-def as_experiment(directory: RunDirectory, about: str) -> str:
+def export_experiment(directory: RunDirectory, about: str) -> str:
     """A run's configuration as a file for ``conf/experiment``: its groups' options, and every value they don't bring.
 
     Args:
@@ -29,18 +29,24 @@ def as_experiment(directory: RunDirectory, about: str) -> str:
     """
     stored = read_config(directory)
     chosen = {str(g): choice for g, choice in stored.choices.items() if choice is not None and g not in NOT_CHOICES}
-    wanted = leaves_of(OmegaConf.masked_copy(stored, [str(key) for key in stored if key not in NOT_TRAINED]))
-    with composing():
-        config = compose(BASE_CONFIG, overrides=[f"{group}={spell(choice)}" for group, choice in chosen.items()])
+    wanted = flatten_config(OmegaConf.masked_copy(stored, [str(key) for key in stored if key not in NOT_TRAINED]))
+    with hydra_compose():
+        config = compose(BASE_CONFIG, overrides=[f"{group}={format_choice(choice)}" for group, choice in chosen.items()])
     values = OmegaConf.create()
     for depth in range(max(key.count(".") for key in wanted) + 1):  # what others refer to comes before those
-        settled = leaves_of(settle(copy.deepcopy(config), ()))
+        settled = flatten_config(resolve_and_validate(copy.deepcopy(config), ()))
         for key, value in wanted.items():
             if key.count(".") == depth and (key not in settled or settled[key] != value):
                 OmegaConf.update(values, key, value, force_add=True)
                 OmegaConf.update(config, key, value, force_add=True)
     defaults = OmegaConf.load(CONF_DIR / f"{BASE_CONFIG}.yaml").defaults
-    usual = {group: spell(option) for default in defaults if OmegaConf.is_dict(default) for group, option in default.items()}
-    options = [f"  - override /{group}: {spell(choice)}" for group, choice in chosen.items() if usual[group] != spell(choice)]
+    usual = {
+        group: format_choice(option) for default in defaults if OmegaConf.is_dict(default) for group, option in default.items()
+    }
+    options = [
+        f"  - override /{group}: {format_choice(choice)}"
+        for group, choice in chosen.items()
+        if usual[group] != format_choice(choice)
+    ]
     lines = ["# @package _global_", f"# {about}", *(["defaults:", *options, "  - _self_"] if options else [])]
     return "\n".join(lines) + "\n" + (OmegaConf.to_yaml(values) if values else "")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra import compose
 from omegaconf import OmegaConf
 
-from gan_lab.config.compose import composing
+from gan_lab.config.compose import hydra_compose
 from gan_lab.config.schema import CONF_DIR
 
 FLAGS = frozenset({"--help", "-h"})
@@ -45,5 +45,5 @@ def _groups() -> str:
 
 def _keys(config: str) -> str:
     """Every key with its default."""
-    with composing():
+    with hydra_compose():
         return OmegaConf.to_yaml(compose(config))

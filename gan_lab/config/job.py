@@ -85,7 +85,7 @@ class Job:
         return None if self.folder is None else self.folder.as_posix().removeprefix("multirun/")
 
 
-def with_stored_overrides(arguments: Sequence[str]) -> list[str]:
+def prepend_resumed_overrides(arguments: Sequence[str]) -> list[str]:
     """A command line that resumes a run, with the run's own choices and values put before the new ones.
 
     Hydra then composes what the run was composed from, whatever the defaults have become, and knows all of its keys.
@@ -110,7 +110,7 @@ def with_stored_overrides(arguments: Sequence[str]) -> list[str]:
     return [*flags, *_stored(stored), *given]
 
 
-def with_overrides_of_run(arguments: Sequence[str]) -> list[str]:
+def prepend_run_overrides(arguments: Sequence[str]) -> list[str]:
     """A command line that evaluates a run, with the run's own choices and values put before those given."""
     named = [a.partition("=")[2] for a in arguments if a.startswith("run=")]
     if not named or named[-1] in ("", "null"):
@@ -139,7 +139,7 @@ def open_evaluation(cfg: DictConfig) -> DictConfig:
             named := [o for o in task if o.startswith(("evaluation.num_", "protocol.")) and ".num_" in o]
         ):
             raise ValueError(f"{named[0]}: of folders all images are taken")
-        return settle(cfg, task)
+        return resolve_and_validate(cfg, task)
     stored = read_config(RunDirectory.find(cfg.run))
     merged = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in stored]), stored)
     assert isinstance(merged, DictConfig)
@@ -152,7 +152,7 @@ def open_evaluation(cfg: DictConfig) -> DictConfig:
         _remove(merged, key)
     for key, value in changed.items():
         OmegaConf.update(merged, key, value, force_add=True)
-    return settle(merged, task)
+    return resolve_and_validate(merged, task)
 
 
 def _read_current(path: str) -> DictConfig:
@@ -185,17 +185,17 @@ def open_job(cfg: DictConfig) -> Job:
     given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)
     folder = Path(hydra.sweep.dir) if multirun else None
     if cfg.resume is None:
-        cfg = settle(cfg, given)
+        cfg = resolve_and_validate(cfg, given)
         return Job(cfg, choices, given, RunDirectory(_from_here(hydra.runtime.output_dir)), _name(task), folder, resumed=False)
     directory = RunDirectory.find(cfg.resume)
     stored = read_config(directory)
     new = given[len(stored.overrides) :]
-    merged = settle(_changed(stored, cfg, new, directory), new)
+    merged = resolve_and_validate(_changed(stored, cfg, new, directory), new)
     name = directory.read_summary().get("name") or directory.path.name
     return Job(merged, dict(stored.choices), given, directory, name, folder, resumed=True)
 
 
-def of_each_seed(job: Job) -> list[Job]:
+def jobs_per_seed(job: Job) -> list[Job]:
     """The runs of a job with ``seeds``: itself, or one with each seed, each in a folder of its own."""
     if job.cfg.seeds == 1 or job.resumed:
         return [job]
@@ -227,7 +227,7 @@ def _choices(hydra: Any) -> dict[str, Any]:
     return choices | lists
 
 
-def settle(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
+def resolve_and_validate(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
     """Resolve and check a configuration."""
     named = {override.lstrip("+").partition("=")[0] for override in given} & {"epochs", "kimg"}
     if len(named) == 2:
@@ -268,8 +268,8 @@ def _differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -
     Found by composing without it: a value others refer to changes those too, while defaults that have moved since the run began
     stay as the run had them.
     """
-    before = leaves_of(compose(HydraConfig.get().job.config_name, overrides=_stored(stored)))
-    after = leaves_of(composed)
+    before = flatten_config(compose(HydraConfig.get().job.config_name, overrides=_stored(stored)))
+    after = flatten_config(composed)
     named = {override.lstrip("+~").partition("=")[0] for override in new}
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value or key in named}
     return changed, sorted(before.keys() - after.keys())
@@ -277,11 +277,11 @@ def _differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -
 
 def _stored(stored: DictConfig) -> list[str]:
     """The command line a run was composed from."""
-    choices = (f"{group}={spell(choice)}" for group, choice in stored.choices.items() if choice is not None)
+    choices = (f"{group}={format_choice(choice)}" for group, choice in stored.choices.items() if choice is not None)
     return [*choices, *stored.overrides]
 
 
-def spell(choice: Any) -> str:
+def format_choice(choice: Any) -> str:
     """An option, or a list of them, as the command line has it."""
     if OmegaConf.is_list(choice) or isinstance(choice, list):
         return f"[{','.join(map(str, choice))}]"
@@ -299,12 +299,12 @@ def _name(overrides: Sequence[str]) -> str:
     return ",".join(o for o in overrides if not o.startswith(NOT_TOLD)) or "default"
 
 
-def leaves_of(cfg: Any, prefix: str = "") -> dict[str, Any]:
+def flatten_config(cfg: Any, prefix: str = "") -> dict[str, Any]:
     """Resolved values by dotted key; lists count as values."""
     plain = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
     if not isinstance(plain, Mapping) or not plain:
         return {prefix: plain}
-    return {k: v for key, value in plain.items() for k, v in leaves_of(value, f"{prefix}.{key!s}".lstrip(".")).items()}
+    return {k: v for key, value in plain.items() for k, v in flatten_config(value, f"{prefix}.{key!s}".lstrip(".")).items()}
 
 
 def read_config(directory: RunDirectory) -> DictConfig:

@@ -16,10 +16,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.compose import composing
-from gan_lab.config.job import BASE_CONFIG, leaves_of, settle, spell
+from gan_lab.config.compose import hydra_compose
+from gan_lab.config.job import BASE_CONFIG, flatten_config, format_choice, resolve_and_validate
 
-FREE = (
+NOT_COMPARED = (
     "study",
     "pruner",
     "console",
@@ -34,7 +34,7 @@ FREE = (
 """What trials of one study may differ in, and nothing of their results: where they are made, and who is told."""
 
 
-OURS = {
+FILLED_IN = {
     "hydra.sweeper.n_trials": "study.trials",
     "hydra.sweeper.storage": "study.storage",
     "hydra.sweeper.study_name": "study.name",
@@ -43,7 +43,7 @@ OURS = {
 
 
 @dataclass(frozen=True)
-class Several:
+class MultirunSpec:
     """A command line with ``-m``.
 
     Attributes:
@@ -54,11 +54,11 @@ class Several:
 
     folder: Path
     arguments: list[str]
-    search: Search | None
+    search: SweepSpec | None
 
 
 @dataclass(frozen=True)
-class Search:
+class SweepSpec:
     """What a sweep looks for, and among what.
 
     Attributes:
@@ -82,7 +82,7 @@ class Search:
     takes_seed: bool
 
 
-def read_several(arguments: Sequence[str]) -> Several | None:
+def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
     """What a command line asks for, or None if it is one run or a question.
 
     Raises:
@@ -92,7 +92,7 @@ def read_several(arguments: Sequence[str]) -> Several | None:
     if not parsed.multirun or parsed.cfg or parsed.info is not None or parsed.hydra_help or parsed.shell_completion:
         return None
     own = [argument for argument in arguments if argument not in parsed.overrides]
-    with composing():
+    with hydra_compose():
         overrides = OverridesParser.create().parse_overrides(parsed.overrides)
         fixed = [o.input_line or "" for o in overrides if not o.is_sweep_override()]
         if parsed.config_dir:
@@ -103,12 +103,12 @@ def read_several(arguments: Sequence[str]) -> Several | None:
         if folder is not None:
             seeds = _seeds(first, {o.get_key_element() for o in overrides})
             kept = [override.input_line or "" for override in overrides if override.get_key_element() != "seeds"]
-            return Several(folder, [*own, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None)
+            return MultirunSpec(folder, [*own, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None)
         if "seed" not in first.hydra.sweeper.sampler:
             chosen = [_as_choice(override, first.hydra.sweeper.params) for override in overrides]
             if chosen != parsed.overrides:
-                return read_several([*own, *chosen])
-        return Several(Path(str(first.hydra.sweep.dir)), list(arguments), _search(first, fixed, swept))
+                return read_multirun([*own, *chosen])
+        return MultirunSpec(Path(str(first.hydra.sweep.dir)), list(arguments), _search(first, fixed, swept))
 
 
 def _seeds(cfg: DictConfig, given: set[str]) -> list[str]:
@@ -126,11 +126,11 @@ def _as_choice(override: Override, params: Mapping[str, str]) -> str:
     return line if key not in params or override.is_sweep_override() else f"{key}=choice({line.partition('=')[2]})"
 
 
-def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) -> Search:
+def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) -> SweepSpec:
     """The search of a sweep; its first, second, third ... choices are composed together, so that none is unknown."""
     named = {o.get_key_element() for o in OverridesParser.create().parse_overrides(fixed)}
-    for key in OURS.keys() & named:
-        raise ValueError(f"{key}: it follows from {OURS[key]}; give that")
+    for key in FILLED_IN.keys() & named:
+        raise ValueError(f"{key}: it follows from {FILLED_IN[key]}; give that")
     params = [f"{key}={value}" for key, value in (first.hydra.sweeper.params or {}).items() if key not in named]
     space = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(params)} | dict(swept)
     plain = [o.input_line or "" for o in space.values() if not o.is_sweep_override()]
@@ -141,7 +141,7 @@ def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) 
     settled: list[DictConfig] = []
     for column in columns:
         try:
-            settled.append(settle(compose(BASE_CONFIG, [*fixed, *plain, *column]), column))
+            settled.append(resolve_and_validate(compose(BASE_CONFIG, [*fixed, *plain, *column]), column))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
             raise ValueError(f"hydra.sweeper.params, at {' '.join(column)}: {error}{cause}") from error
@@ -156,14 +156,18 @@ def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) 
             f"objective=[{','.join(objective)}]: each is minimised, so hydra.sweeper.direction={direction} must be minimize as "
             "many times"
         )
-    leaves = {key: value for key, value in leaves_of(cfg).items() if not f"{key}.".startswith(tuple(f"{f}." for f in FREE))}
+    leaves = {
+        key: value
+        for key, value in flatten_config(cfg).items()
+        if not f"{key}.".startswith(tuple(f"{f}." for f in NOT_COMPARED))
+    }
     sampler = first.hydra.sweeper.sampler
     grid = "seed" not in sampler
     for key, override in space.items():
         if grid and not override.is_choice_sweep():
             raise ValueError(f"{override.input_line}: a grid goes through choices; give {key}=choice(...)")
     points = math.prod(len(_values(o)) for o in space.values())
-    return Search(
+    return SweepSpec(
         cfg,
         min(cfg.study.trials, points) if grid else cfg.study.trials,
         objective,
@@ -188,7 +192,7 @@ def _default(overrides: list[str], space: Mapping[str, Override]) -> dict[str, A
                 return {}
             found[key] = value
         else:
-            spelt = spell(value)
+            spelt = format_choice(value)
             same = [one for one in override.sweep_iterator(transformer=Transformer.encode) if str(one) == spelt]
             if not same:
                 return {}

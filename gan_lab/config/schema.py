@@ -21,7 +21,7 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 
 
 @dataclass
-class Sample:
+class SampleSection:
     """Preview grids."""
 
     every_kimg: float | None = MISSING
@@ -32,21 +32,21 @@ class Sample:
 
 
 @dataclass
-class Log:
+class LogSection:
     """Figures."""
 
     every_kimg: float | None = MISSING
 
 
 @dataclass
-class Checkpoint:
+class CheckpointSection:
     """Checkpoints."""
 
     every_kimg: float | None = MISSING
 
 
 @dataclass
-class Study:
+class StudySection:
     """Of a sweep."""
 
     name: str | None = MISSING
@@ -57,7 +57,7 @@ class Study:
 
 
 @dataclass
-class Paths:
+class PathsSection:
     """Folders outside the run directory."""
 
     data: str = MISSING
@@ -104,16 +104,16 @@ class Config:
     recompute: bool = MISSING
     threads: Any = MISSING
     sync_batch_norm: bool = MISSING
-    log: Log = MISSING
-    sample: Sample = MISSING
-    checkpoint: Checkpoint = MISSING
+    log: LogSection = MISSING
+    sample: SampleSection = MISSING
+    checkpoint: CheckpointSection = MISSING
     console: str = MISSING
     seeds: int = MISSING
     objective: Any = MISSING
-    study: Study = MISSING
+    study: StudySection = MISSING
     resume: str | None = MISSING
     resume_from: str = MISSING
-    paths: Paths = MISSING
+    paths: PathsSection = MISSING
 
 
 @dataclass
@@ -177,7 +177,7 @@ class PrepareCommand:
     seed: int = MISSING
     show: bool = MISSING
     sheet: str | None = MISSING
-    paths: Paths = MISSING
+    paths: PathsSection = MISSING
 
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -234,15 +234,15 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
     if cfg.batch_size % cfg.accumulate:
         raise ValueError(f"accumulate={cfg.accumulate}: must divide batch_size={cfg.batch_size}")
-    one_of("memory_format", cfg.memory_format, ("auto", "channels_last", "contiguous"))
-    one_of("passes", cfg.passes, ("auto", "joint", "separate"))
-    one_of("compile", cfg.compile, ("none", "generator", "both"))
+    check_choice("memory_format", cfg.memory_format, ("auto", "channels_last", "contiguous"))
+    check_choice("passes", cfg.passes, ("auto", "joint", "separate"))
+    check_choice("compile", cfg.compile, ("none", "generator", "both"))
     if cfg.threads != "auto" and (not isinstance(cfg.threads, int) or isinstance(cfg.threads, bool) or cfg.threads < 1):
         raise ValueError(f"threads={cfg.threads}: must be auto or a whole number, at least 1")
-    one_of("resume_from", cfg.resume_from, ("last", "best"))
+    check_choice("resume_from", cfg.resume_from, ("last", "best"))
 
 
-def one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:
     """Raise ValueError unless ``value`` is among ``allowed``."""
     if value not in allowed:
         raise ValueError(f"{key}={value}: must be one of {', '.join(allowed)}")

@@ -78,8 +78,8 @@ class AdaptiveAugment(Augmentation):
         super().__init__()
         _check_control(p, target, interval, kimg)
         self.target, self.interval, self.images = target, interval, kimg * 1000
-        self.geometry = Geometry(flip, quarter_turns, shift, scale, rotation, stretch, translation)
-        self.colours = Colours(brightness, contrast, luma_flip, hue, saturation)
+        self.geometry = GeometricTransform(flip, quarter_turns, shift, scale, rotation, stretch, translation)
+        self.colours = ColorTransform(brightness, contrast, luma_flip, hue, saturation)
         self.register_buffer("p", torch.tensor(float(p)))
         self.register_buffer("signs", torch.zeros(()))  # the sum since the last adjustment
         self.register_buffer("seen", torch.zeros(()))  # of how many images
@@ -87,7 +87,7 @@ class AdaptiveAugment(Augmentation):
 
     def forward(self, images: Tensor) -> Tensor:
         with full_precision(images) as images:
-            draws = Draws(images, self.p)
+            draws = RandomParameters(images, self.p)
             height, width = images.shape[2:]
             return self.colours(_Sample.apply(images, self.geometry.grid(draws, height, width)), draws)
 
@@ -107,7 +107,7 @@ class AdaptiveAugment(Augmentation):
         return {"ada_p": self.p.clone(), "ada_sign": mean}
 
 
-class Draws:
+class RandomParameters:
     """Numbers for each image: drawn with probability ``p``, else 0, which leaves the image as it is.
 
     Args:
@@ -140,7 +140,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class GeometricTransform:
     """The geometric transformations' strengths, as :class:`AdaptiveAugment` describes them."""
 
     flip: bool
@@ -154,7 +154,7 @@ class Geometry:
     def __post_init__(self) -> None:
         _check_strengths(self)
 
-    def grid(self, draws: Draws, height: int, width: int) -> Tensor:
+    def grid(self, draws: RandomParameters, height: int, width: int) -> Tensor:
         """Where each pixel comes from, ``[N, H, W, 2]``: (x, y), the outermost pixels' centres being -1 and 1.
 
         Whole pixels are moved along the input's sides, before flips and quarter turns; the paper's other order gives a square
@@ -175,7 +175,7 @@ class Geometry:
 
         return torch.stack([source(0, width), source(1, height)], dim=-1)
 
-    def _linear(self, draws: Draws) -> Tensor:
+    def _linear(self, draws: RandomParameters) -> Tensor:
         """Flip, turns, scaling and stretching as a map from output to input positions, ``[N, 2, 2]``.
 
         The paper composes the map from input to output; each transformation is distributed like its inverse, so the inverse of
@@ -193,7 +193,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Colours:
+class ColorTransform:
     """The colour transformations' strengths, as :class:`AdaptiveAugment` describes them."""
 
     brightness: float
@@ -205,7 +205,7 @@ class Colours:
     def __post_init__(self) -> None:
         _check_strengths(self)
 
-    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, images: Tensor, draws: RandomParameters) -> Tensor:
         images = images + draws.normal(self.brightness, 1, 1, 1)
         contrast = torch.exp2(draws.normal(self.contrast, 1, 1, 1))
         if images.shape[1] != 3:
@@ -213,7 +213,7 @@ class Colours:
         matrix = self._matrix(draws, images) * contrast[..., 0]
         return (matrix[..., None, None] * images[:, None]).sum(2)  # not by @: it may compute in TF32
 
-    def _matrix(self, draws: Draws, images: Tensor) -> Tensor:
+    def _matrix(self, draws: RandomParameters, images: Tensor) -> Tensor:
         """Luma flip, hue and saturation, ``[N, 3, 3]``; luma is the part along the grey axis, hue the angle about it."""
         identity = torch.eye(3, dtype=images.dtype, device=images.device)
         luma = torch.full_like(identity, 1 / 3)
@@ -275,7 +275,7 @@ def _check_control(p: float, target: float | None, interval: int, kimg: float) -
         raise ValueError(f"kimg={kimg}: must be a positive number")
 
 
-def _check_strengths(strengths: Geometry | Colours) -> None:
+def _check_strengths(strengths: GeometricTransform | ColorTransform) -> None:
     for name, value in vars(strengths).items():
         if not 0.0 <= value < math.inf:
             raise ValueError(f"{name}={value}: must be a number of 0 (off) or more")

@@ -54,7 +54,7 @@ class Bicubic(Step):
     def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
         margin = CUBIC_REACH if self._edges == "mirrored" else 0
         height, width = (side // self.factor + 2 * margin for side in picture.shape[1:])
-        small = _cubic(mirrored(picture, margin * self.factor), height, width)
+        small = _cubic(reflect_pad(picture, margin * self.factor), height, width)
         return small[:, margin : height - margin, margin : width - margin]
 
 
@@ -78,7 +78,7 @@ class BlurDownsample(Step):
         places = torch.arange(-reach, self.factor + reach, dtype=torch.float32) - (self.factor - 1) / 2
         kernel = torch.exp(-places.square() / (2 * sigma**2))
         kernel /= kernel.sum()
-        values = mirrored(picture, reach)[:, None].float()  # channels as a batch
+        values = reflect_pad(picture, reach)[:, None].float()  # channels as a batch
         values = conv2d(values, kernel.view(1, 1, -1, 1), stride=(self.factor, 1))
         values = conv2d(values, kernel.view(1, 1, 1, -1), stride=(1, self.factor))
         return _to_levels(values[:, 0])
@@ -149,22 +149,24 @@ class Degradation:
             picture = step(picture, random)
         return picture
 
-    def fitting(self, picture: Tensor) -> Tensor:
+    def crop_to_multiple(self, picture: Tensor) -> Tensor:
         """The picture without the rows and columns at its end that are no multiple of the scale, as is the custom."""
         height, width = (side // self.scale * self.scale for side in picture.shape[1:])
         return picture[:, :height, :width]
 
 
-def enlarge(picture: Tensor, scale: int) -> Tensor:
+def upscale_bicubic(picture: Tensor, scale: int) -> Tensor:
     """Bicubic upsampling of uint8 ``[..., C, h, w]``, edges mirrored: what a super-resolution is held against."""
     margin = CUBIC_REACH
     height, width = ((side + 2 * margin) * scale for side in picture.shape[-2:])
-    large = _cubic(mirrored(picture, margin), height, width)
+    large = _cubic(reflect_pad(picture, margin), height, width)
     cut = margin * scale
     return large[..., cut : height - cut, cut : width - cut]
 
 
-def mirrored(picture: Tensor, top: int, bottom: int | None = None, left: int | None = None, right: int | None = None) -> Tensor:
+def reflect_pad(
+    picture: Tensor, top: int, bottom: int | None = None, left: int | None = None, right: int | None = None
+) -> Tensor:
     """More rows and columns, mirrored at the edges, whose pixels are repeated; all around as many as ``top`` unless given."""
     bottom, left, right = (top if side is None else side for side in (bottom, left, right))
     if not (top or bottom or left or right):

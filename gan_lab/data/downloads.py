@@ -15,7 +15,7 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(handle, "md5").hexdigest()
 
 
-def fetch(folder: Path, name: str, addresses: Sequence[str], checksum: str, dataset: str, download: bool = True) -> Path:
+def obtain_file(folder: Path, name: str, addresses: Sequence[str], checksum: str, dataset: str, download: bool = True) -> Path:
     """The file ``name`` in ``folder``; where it is missing and ``download`` is true, from the first of ``addresses`` to answer.
 
     Raises:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.data.packed_file import WholePixels
+from gan_lab.data.packed_file import VariableSizePixels
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageDataset:
     """A prepared data set: pixels in memory or mapped from a packed file, and which of them belong to the set.
 
     Attributes:
@@ -27,21 +27,21 @@ class ImageSet:
         left_out: ``[K]`` int64, images that a limit has kept out of the set.
     """
 
-    pixels: np.ndarray | WholePixels
+    pixels: np.ndarray | VariableSizePixels
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     index: np.ndarray = field(kw_only=True)
     origin: str = ""
-    left_out: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), kw_only=True)
+    excluded_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), kw_only=True)
 
     @classmethod
-    def whole(
+    def from_arrays(
         cls,
-        pixels: np.ndarray | WholePixels,
+        pixels: np.ndarray | VariableSizePixels,
         labels: np.ndarray | None = None,
         classes: Sequence[str] = (),
         origin: str = "",
-    ) -> ImageSet:
+    ) -> ImageDataset:
         """The set of all images there are."""
         return cls(pixels, labels, tuple(classes), index=np.arange(len(pixels)), origin=origin)
 
@@ -57,16 +57,16 @@ class ImageSet:
 
     @property
     def channels(self) -> int:
-        return self.pixels.channels if isinstance(self.pixels, WholePixels) else self.pixels.shape[3]
+        return self.pixels.channels if isinstance(self.pixels, VariableSizePixels) else self.pixels.shape[3]
 
     @property
     def sizes(self) -> np.ndarray:
         """``[N, 2]``, height and width of each image."""
-        if isinstance(self.pixels, WholePixels):
+        if isinstance(self.pixels, VariableSizePixels):
             return self.pixels.sizes[self.index]
         return np.tile(np.array(self.pixels.shape[1:3]), (len(self), 1))
 
-    def spell_size(self) -> str:
+    def format_size(self) -> str:
         """Channels, height and width in words, the smallest and the largest area where they differ."""
         if isinstance(self.pixels, np.ndarray):
             return "x".join(map(str, self.shape))
@@ -75,13 +75,13 @@ class ImageSet:
         return " to ".join(ends)
 
     @property
-    def is_multi_label(self) -> bool:
+    def multi_label(self) -> bool:
         """Whether labels are attributes, any number of which an image may have."""
         return self.labels is not None and self.labels.ndim == 2
 
     def fingerprint(self) -> str:
         """12 hexadecimal digits, equal for sets of the same images in the same order."""
-        if isinstance(self.pixels, WholePixels):
+        if isinstance(self.pixels, VariableSizePixels):
             assert self.origin, "whole pictures come from a packed file"
             shape: object = "whole"
         else:
@@ -115,13 +115,13 @@ class ImageSet:
             return None
         return torch.from_numpy(self.labels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]])
 
-    def only_classes(self, names: Sequence[str | int]) -> ImageSet:
+    def only_classes(self, names: Sequence[str | int]) -> ImageDataset:
         """The images of some classes; their labels are numbered anew in the order given.
 
         Raises:
             ValueError: no such class, or no classes at all.
         """
-        if self.labels is None or self.is_multi_label:
+        if self.labels is None or self.multi_label:
             raise ValueError("dataset.classes: this data set has no classes to choose from")
         wanted = [_position(name, self.classes, "dataset.classes") for name in names]
         if len(set(wanted)) < len(wanted):
@@ -134,13 +134,13 @@ class ImageSet:
             raise ValueError(f"dataset.classes={list(names)}: no image is of these classes")
         return replace(self, labels=labels, classes=tuple(self.classes[n] for n in wanted), index=index)
 
-    def only_attributes(self, names: Sequence[str]) -> ImageSet:
+    def only_attributes(self, names: Sequence[str]) -> ImageDataset:
         """The images that have every attribute named, and none of those named with a minus sign.
 
         Raises:
             ValueError: no such attribute, no attributes at all, or no image left.
         """
-        if self.labels is None or not self.is_multi_label:
+        if self.labels is None or not self.multi_label:
             raise ValueError("dataset.attributes: this data set has no attributes; dataset.classes chooses classes")
         keep = np.ones(len(self.index), dtype=bool)
         for name in names:
@@ -150,19 +150,19 @@ class ImageSet:
             raise ValueError(f"dataset.attributes={list(names)}: no image has them all")
         return replace(self, index=self.index[keep])
 
-    def limited(self, limit: int, seed: int) -> ImageSet:
+    def random_subset(self, limit: int, seed: int) -> ImageDataset:
         """A random choice of ``limit`` images that depends on ``seed`` alone, in their old order."""
         if limit >= len(self):
             return self
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         chosen, rest = np.sort(order[:limit].numpy()), np.sort(order[limit:].numpy())
-        return replace(self.only(chosen), left_out=np.concatenate([self.left_out, self.index[rest]]))
+        return replace(self.subset(chosen), excluded_index=np.concatenate([self.excluded_index, self.index[rest]]))
 
-    def others(self) -> ImageSet:
+    def excluded(self) -> ImageDataset:
         """What a limit has kept out of the set, as a set of its own."""
-        return replace(self, index=self.left_out, left_out=self.left_out[:0])
+        return replace(self, index=self.excluded_index, excluded_index=self.excluded_index[:0])
 
-    def only(self, which: np.ndarray) -> ImageSet:
+    def subset(self, which: np.ndarray) -> ImageDataset:
         """Some images, by their place in the set."""
         return replace(self, index=self.index[which])
 

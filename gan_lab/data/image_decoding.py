@@ -34,7 +34,7 @@ def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: in
         picture: opened, not yet decoded.
         size: height and width in pixels.
         channels: 1 grey (ITU-R BT.601 luma), 3 colour.
-        fit: one of :data:`FITS`.
+        fit: one of :data:`RESIZE_MODES`.
         precrop: cut out the central square of so many pixels first, or of all there are.
 
     Raises:
@@ -45,13 +45,13 @@ def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: in
         raise ValueError(f"{picture.width} x {picture.height} pixels are more than the {MAX_PIXELS:,} allowed")
     if precrop is None and fit != WHOLE:
         _draft(picture, 2 * size)
-    pixels = whole(picture, channels)
+    pixels = decode_whole(picture, channels)
     if precrop is not None:
         pixels = _centre(pixels, precrop)
-    return FITS[fit](pixels, size)
+    return RESIZE_MODES[fit](pixels, size)
 
 
-def whole(picture: Image.Image, channels: int) -> np.ndarray:
+def decode_whole(picture: Image.Image, channels: int) -> np.ndarray:
     """All of an opened picture as ``[height, width, channels]`` uint8, turned and converted as :func:`decode` says."""
     if "exif" in picture.info or picture.format != "JPEG":  # a JPEG's is known before it is decoded
         picture = ImageOps.exif_transpose(picture)
@@ -130,5 +130,5 @@ def _as_it_is(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-FITS = {"pad": _pad, "resize": _resize, "crop": _crop, WHOLE: _as_it_is}
+RESIZE_MODES = {"pad": _pad, "resize": _resize, "crop": _crop, WHOLE: _as_it_is}
 """How a picture meets the configured size, by the name used in ``dataset.fit``."""

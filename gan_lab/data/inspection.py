@@ -12,11 +12,11 @@ import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from gan_lab.data.datasets.base import Source
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.data.image_decoding import FITS
-from gan_lab.data.packed_file import WholePixels
-from gan_lab.utils.image_ops import grid
+from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.image_decoding import RESIZE_MODES
+from gan_lab.data.packed_file import VariableSizePixels
+from gan_lab.utils.image_ops import image_grid
 from gan_lab.utils.progress import Progress
 
 MOST = 40
@@ -37,13 +37,13 @@ class Inspection:
         bad: unreadable pictures, and why.
     """
 
-    data: ImageSet
+    data: ImageDataset
     sizes: Counter[tuple[int, int]]
     duplicates: list[int]
     bad: dict[str, str]
 
     @classmethod
-    def of(cls, source: Source, data: ImageSet, progress: Progress) -> Inspection:
+    def of(cls, source: DatasetBuilder, data: ImageDataset, progress: Progress) -> Inspection:
         """Look at every stored picture's size and every prepared image's pixels."""
         pictures = source.pictures()
         sizes: Counter[tuple[int, int]] = Counter()
@@ -69,7 +69,7 @@ class Inspection:
         """Tables for the console."""
         parts: list[RenderableType] = []
         if counts := self.data.counts():
-            parts.append(_table("attribute" if self.data.is_multi_label else "class", counts))
+            parts.append(_table("attribute" if self.data.multi_label else "class", counts))
         parts.append(_table("stored size", {f"{w} x {h}" if w else "unreadable": n for (w, h), n in self.sizes.most_common()}))
         parts.append(f"{len(self.duplicates):,} duplicates")
         parts.append(
@@ -82,11 +82,11 @@ class Inspection:
         places = torch.linspace(0, len(self.data) - 1, min(SHEET, len(self.data))).round().long()
         target = Path(path).expanduser()
         target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(self.data.pixels, WholePixels):
-            shrunk = [FITS["pad"](self.data.pixels[self.data.index[place]], THUMBNAIL) for place in places]
-            grid(torch.from_numpy(np.stack(shrunk)).permute(0, 3, 1, 2)).save(target)
+        if isinstance(self.data.pixels, VariableSizePixels):
+            shrunk = [RESIZE_MODES["pad"](self.data.pixels[self.data.index[place]], THUMBNAIL) for place in places]
+            image_grid(torch.from_numpy(np.stack(shrunk)).permute(0, 3, 1, 2)).save(target)
         else:
-            grid(self.data.images(places), scale=max(1, THUMBNAIL // self.data.shape[1])).save(target)
+            image_grid(self.data.images(places), scale=max(1, THUMBNAIL // self.data.shape[1])).save(target)
         return target
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.utils.image_ops import to_unit
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.utils.image_ops import normalize
 
 LAST = ("drop", "wrap")
 
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
     real: Tensor
     labels: Tensor | None
-    low: Tensor | None = None
+    low_resolution: Tensor | None = None
 
     def at(self, size: int) -> Batch:
         """The same images at a lower resolution, by the mean of each box of pixels (as ProGAN lowers its reals).
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
         return self if factor == 1 else self._replace(real=avg_pool2d(self.real, factor))
 
 
-class Stream:
+class BatchLoader:
     """Batches gathered by index from memory or a mapped file: no worker processes, and nothing to decode.
 
     The order of epoch ``e``, and which of its images are mirrored, are drawn from (seed, e) alone: a resume, and every rank of
@@ -62,7 +62,7 @@ class Stream:
 
     def __init__(
         self,
-        data: ImageSet,
+        data: ImageDataset,
         batch_size: int,
         seed: int,
         device: torch.device,
@@ -100,7 +100,7 @@ class Stream:
         batches = self._from(images, size_at or (lambda images: self.batch_size))
         return _one_ahead(batches, self._device) if self._device.type == "cuda" else batches
 
-    def order(self, epoch: int) -> tuple[Tensor, Tensor]:
+    def epoch_permutation(self, epoch: int) -> tuple[Tensor, Tensor]:
         """The permutation of epoch ``epoch``, ``[N]`` int64, and whether each of its images is mirrored, ``[N]`` bool."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.data), generator=generator)
@@ -111,13 +111,13 @@ class Stream:
 
     def _from(self, images: int, size_at: Callable[[int], int]) -> Iterator[Batch]:
         epoch, offset = divmod(images, self.images_per_epoch)
-        order, mirrored = self.order(epoch)
+        order, mirrored = self.epoch_permutation(epoch)
         while True:
             size = size_at(images)
             if offset + size > len(order):
                 rest, rest_mirrored = order[offset:], mirrored[offset:]
                 epoch, offset = epoch + 1, 0
-                following, following_mirrored = self.order(epoch)
+                following, following_mirrored = self.epoch_permutation(epoch)
                 order, mirrored = torch.cat([rest, following]), torch.cat([rest_mirrored, following_mirrored])
             part = self._part(size)
             yield self._gather(order[offset : offset + size][part], mirrored[offset : offset + size][part])
@@ -133,7 +133,7 @@ class Stream:
 
     def _placed(self, pixels: Tensor) -> Tensor:
         """uint8 ``[N, C, H, W]`` as the networks take them, on the device."""
-        return to_unit(self._moved(pixels), self._dtype).contiguous(memory_format=self._memory_format)
+        return normalize(self._moved(pixels), self._dtype).contiguous(memory_format=self._memory_format)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         pinned = tensor.pin_memory() if self._device.type == "cuda" else tensor

@@ -21,7 +21,7 @@ MAGIC = b"GANPACK1"
 _TAIL = struct.Struct("<Q8s")
 
 
-class WholePixels:
+class VariableSizePixels:
     """Pictures of differing sizes, one after the other in memory or in a mapped file; indexed like an array of them.
 
     Args:
@@ -46,13 +46,13 @@ class WholePixels:
     def nbytes(self) -> int:
         return self._starts[-1]
 
-    def in_memory(self) -> WholePixels:
+    def in_memory(self) -> VariableSizePixels:
         """A copy that needs no file."""
-        return WholePixels(np.array(self._flat), self.sizes, self.channels)
+        return VariableSizePixels(np.array(self._flat), self.sizes, self.channels)
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedDataset:
     """An open packed file.
 
     Attributes:
@@ -64,11 +64,11 @@ class Packed:
 
     path: Path
     manifest: dict[str, Any]
-    pixels: np.ndarray | WholePixels
+    pixels: np.ndarray | VariableSizePixels
     labels: np.ndarray | None
 
     @classmethod
-    def open(cls, path: Path) -> Packed:
+    def open(cls, path: Path) -> PackedDataset:
         """Map a packed file; takes milliseconds whatever its size.
 
         Raises:
@@ -85,7 +85,9 @@ class Packed:
                     f"{path} is damaged: its parts don't have the sizes its manifest tells; remove it, it is made anew"
                 )
             flat = np.memmap(handle, dtype=np.uint8, mode="r", shape=(int(of_all),))
-            return cls(path, manifest, flat.reshape(shape) if sizes is None else WholePixels(flat, sizes, shape[3]), labels)
+            return cls(
+                path, manifest, flat.reshape(shape) if sizes is None else VariableSizePixels(flat, sizes, shape[3]), labels
+            )
 
     def checksum(self) -> int:
         """CRC-32 of the pixels as they are now, to be held against ``manifest["crc32"]``.

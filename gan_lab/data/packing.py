@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gan_lab.data.packed_file import Packed, write_tail
-from gan_lab.data.parallel_decoding import Shape, decoded
-from gan_lab.data.raw_images import Pictures
-from gan_lab.storage.files import locked, write_atomically
+from gan_lab.data.packed_file import PackedDataset, write_tail
+from gan_lab.data.parallel_decoding import ImageFormat, decode_in_parallel
+from gan_lab.data.raw_images import RawImages
+from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.utils.progress import Progress
 from gan_lab.version import __version__
 
@@ -36,7 +36,7 @@ NO_ROOM_OR_PERMISSION = {
 
 
 @dataclass(frozen=True)
-class Journal:
+class PackingProgress:
     """How far an interrupted preparation came, so that the next one goes on there.
 
     Attributes:
@@ -58,7 +58,7 @@ class Journal:
         return self.following - len(self.bad)
 
     @classmethod
-    def read(cls, path: Path, same: str) -> Journal:
+    def read(cls, path: Path, same: str) -> PackingProgress:
         """The journal of an earlier attempt at the very same thing, or an empty one."""
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
@@ -72,25 +72,25 @@ class Journal:
     def write(self, path: Path, same: str) -> None:
         write_atomically(path, json.dumps({"same": same, **vars(self)}))
 
-    def after(self, following: int, pixels: np.ndarray, bad: dict[int, str]) -> Journal:
+    def after(self, following: int, pixels: np.ndarray, bad: dict[int, str]) -> PackingProgress:
         """When a slice is written, too."""
         if pixels.ndim == 3:
             self.sizes.append(list(pixels.shape[:2]))
         crc = zlib.crc32(pixels.data, self.crc)
-        return Journal(following, self.bad | bad, crc, self.written + pixels.nbytes, self.sizes)
+        return PackingProgress(following, self.bad | bad, crc, self.written + pixels.nbytes, self.sizes)
 
 
-def prepare(
+def pack_dataset(
     path: Path,
-    pictures: Callable[[], Pictures],
-    shape: Shape,
+    pictures: Callable[[], RawImages],
+    shape: ImageFormat,
     identity: dict[str, Any],
     *,
-    is_current: Callable[[Packed], bool],
+    is_current: Callable[[PackedDataset], bool],
     max_bad: float,
     workers: int,
     progress: Progress,
-) -> Packed:
+) -> PackedDataset:
     """The packed file at ``path``, made if it isn't there or no longer current.
 
     Another process at the same work is waited for. A preparation that is interrupted, or stopped by unreadable pictures,
@@ -105,14 +105,16 @@ def prepare(
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
-    with locked(lock, "another process is preparing the same data set; waiting for it"), Terminated():
+    with file_lock(lock, "another process is preparing the same data set; waiting for it"), Terminated():
         if (found := _find(path, is_current)) is not None:
             return found  # the process we waited for has made it
         stored = pictures()
         stored.check_labels()
-        watched = stored.watched()  # as the pictures were listed: what changes while they are decoded is noticed next time
+        watched = (
+            stored.modification_times()
+        )  # as the pictures were listed: what changes while they are decoded is noticed next time
         _pack(path, stored, shape, {"identity": identity, "watched": watched}, max_bad, workers, progress)
-    return Packed.open(path)
+    return PackedDataset.open(path)
 
 
 @contextmanager
@@ -128,23 +130,23 @@ def _told(path: Path) -> Iterator[None]:
         raise
 
 
-def _find(path: Path, is_current: Callable[[Packed], bool]) -> Packed | None:
+def _find(path: Path, is_current: Callable[[PackedDataset], bool]) -> PackedDataset | None:
     if not path.is_file():
         return None
-    packed = Packed.open(path)
+    packed = PackedDataset.open(path)
     return packed if is_current(packed) else None
 
 
 def _pack(
-    path: Path, pictures: Pictures, shape: Shape, about: dict[str, Any], max_bad: float, workers: int, progress: Progress
+    path: Path, pictures: RawImages, shape: ImageFormat, about: dict[str, Any], max_bad: float, workers: int, progress: Progress
 ) -> None:
     part, notes = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
     same = json.dumps([len(pictures), about, shape.__dict__], sort_keys=True)
-    journal = Journal.read(notes, same) if part.exists() else Journal()
+    journal = PackingProgress.read(notes, same) if part.exists() else PackingProgress()
     if journal.following and part.stat().st_size < journal.written:
-        journal = Journal()  # the system lost what had been written
+        journal = PackingProgress()  # the system lost what had been written
     if any(_is_readable(pictures, shape, number) for number in journal.bad):
-        journal = Journal()  # somebody has mended them
+        journal = PackingProgress()  # somebody has mended them
     noted = time.monotonic()
     try:
         with _told(path), part.open("r+b" if journal.following else "wb") as handle:
@@ -160,7 +162,7 @@ def _pack(
             _warn_of_bad(journal, pictures)
             _finish(handle, pictures, shape, journal, about)
             part.replace(path)
-    except (KeyboardInterrupt, SystemExit, Unreadable, BrokenExecutor) as stop:
+    except (KeyboardInterrupt, SystemExit, UnreadableImage, BrokenExecutor) as stop:
         if part.exists():
             journal.write(notes, same)
             log.info(
@@ -178,7 +180,7 @@ def _pack(
     notes.unlink(missing_ok=True)
 
 
-def _is_readable(pictures: Pictures, shape: Shape, number: int) -> bool:
+def _is_readable(pictures: RawImages, shape: ImageFormat, number: int) -> bool:
     try:
         shape.decode(pictures, number)
     except Exception:  # whatever a damaged file makes a decoder raise
@@ -186,39 +188,39 @@ def _is_readable(pictures: Pictures, shape: Shape, number: int) -> bool:
     return True
 
 
-class Unreadable(ValueError):
+class UnreadableImage(ValueError):
     """More pictures can't be read than the configuration allows."""
 
 
 def _written(
-    handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal, max_bad: float, workers: int
-) -> Iterator[Journal]:
+    handle: BinaryIO, pictures: RawImages, shape: ImageFormat, journal: PackingProgress, max_bad: float, workers: int
+) -> Iterator[PackingProgress]:
     """Write slice after slice, in order, and yield the journal after each."""
-    for following, pixels, bad in decoded(pictures, shape, journal.following, workers):
+    for following, pixels, bad in decode_in_parallel(pictures, shape, journal.following, workers):
         handle.write(pixels.data)
         journal = journal.after(following, pixels, bad)
         if len(journal.bad) > max_bad * len(pictures):
             share = len(journal.bad) / len(pictures) + 0.005
-            raise Unreadable(
+            raise UnreadableImage(
                 f"{_tell_bad(journal, pictures)}. Mend or remove them, or allow more by dataset.max_bad={share:.2f}"
             )
         yield journal
 
 
-def _tell_bad(journal: Journal, pictures: Pictures) -> str:
+def _tell_bad(journal: PackingProgress, pictures: RawImages) -> str:
     named = "; ".join(f"{pictures.name(number)} ({why})" for number, why in list(journal.bad.items())[:5])
     more = " ..." if len(journal.bad) > 5 else ""
     return f"{len(journal.bad)} of the first {journal.following} of {len(pictures)} images can't be read: {named}{more}"
 
 
-def _warn_of_bad(journal: Journal, pictures: Pictures) -> None:
+def _warn_of_bad(journal: PackingProgress, pictures: RawImages) -> None:
     if journal.kept == 0:
         raise ValueError(f"{_tell_bad(journal, pictures)}; none is left")
     if journal.bad:
         log.warning("%s; they are left out", _tell_bad(journal, pictures))
 
 
-def _finish(handle: BinaryIO, pictures: Pictures, shape: Shape, journal: Journal, about: dict[str, Any]) -> None:
+def _finish(handle: BinaryIO, pictures: RawImages, shape: ImageFormat, journal: PackingProgress, about: dict[str, Any]) -> None:
     kept = np.delete(np.arange(len(pictures)), sorted(journal.bad))
     manifest = {
         **about,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from gan_lab.data.image_decoding import WHOLE, decode
-from gan_lab.data.raw_images import Pictures
+from gan_lab.data.raw_images import RawImages
 
 SLICE, SLICE_BYTES = 64, 2**22
 """Images decoded at a time: so many, or fewer large ones."""
@@ -30,26 +30,26 @@ WORTH_PROCESSES = 1000
 
 
 @dataclass(frozen=True)
-class Shape:
+class ImageFormat:
     """Format of the pixels in a packed file, see :func:`gan_lab.data.image_decoding.decode`; size 0: each its own."""
 
     size: int
     channels: int
-    fit: str
+    resize_mode: str
     precrop: int | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether each picture keeps its own size."""
-        return self.fit == WHOLE
+        return self.resize_mode == WHOLE
 
-    def decode(self, pictures: Pictures, number: int) -> np.ndarray:
+    def decode(self, pictures: RawImages, number: int) -> np.ndarray:
         with pictures.open(number) as picture:
-            return decode(picture, self.size, self.channels, self.fit, self.precrop)
+            return decode(picture, self.size, self.channels, self.resize_mode, self.precrop)
 
 
 @dataclass(frozen=True)
-class Work:
+class DecodeJob:
     """What is being decoded, and the shared memory it is decoded into; forked processes inherit it.
 
     Attributes:
@@ -58,12 +58,12 @@ class Work:
             is known only when they are decoded, a slice is one, and it goes another way.
     """
 
-    pictures: Pictures
-    shape: Shape
+    pictures: RawImages
+    shape: ImageFormat
     arena: np.ndarray
 
     @classmethod
-    def of(cls, pictures: Pictures, shape: Shape, slots: int) -> Work:
+    def of(cls, pictures: RawImages, shape: ImageFormat, slots: int) -> DecodeJob:
         one = max(1, shape.size**2 * shape.channels)
         count = 1 if shape.is_whole else max(1, min(SLICE, SLICE_BYTES // one))
         memory = np.frombuffer(mmap.mmap(-1, slots * count * one), dtype=np.uint8)
@@ -72,13 +72,15 @@ class Work:
         return cls(pictures, shape, memory.reshape(slots, count, shape.size, shape.size, shape.channels))
 
 
-_work: Work | None = None
+_work: DecodeJob | None = None
 
 Decoded: TypeAlias = tuple[int, dict[int, str], np.ndarray | None]
 """How many pictures of a slice stand in its slot, the unreadable ones by number, with the reason, and the whole picture."""
 
 
-def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
+def decode_in_parallel(
+    pictures: RawImages, shape: ImageFormat, start: int, workers: int
+) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
     """For each slice, in order: the number that follows it, its pixels, and its unreadable pictures.
 
     The pixels are ``[n, size, size, channels]``, or ``[height, width, channels]`` of one whole picture.
@@ -89,7 +91,7 @@ def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Itera
     global _work
     threads = torch.get_num_threads()
     free = deque(range(4 * workers))
-    _work = Work.of(pictures, shape, len(free))
+    _work = DecodeJob.of(pictures, shape, len(free))
     step = _work.arena.shape[1]
     waiting: deque[tuple[int, int, Future[Decoded]]] = deque()
     pool = _pool(pictures, len(pictures) - start, workers)
@@ -113,7 +115,7 @@ def decoded(pictures: Pictures, shape: Shape, start: int, workers: int) -> Itera
         _work = None  # an array source must not stay in memory for the length of a training
 
 
-def _pool(pictures: Pictures, count: int, workers: int) -> Executor:
+def _pool(pictures: RawImages, count: int, workers: int) -> Executor:
     """Forked processes for files that have to be decoded, since Pillow keeps the interpreter's lock for half of the work.
 
     Where there is no safe fork, and where there is little to do, threads: a process started from nothing would need seconds to

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.data.degradation import Degradation, mirrored
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.data.loader import Batch, Stream
+from gan_lab.data.degradation import Degradation, reflect_pad
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.loader import Batch, BatchLoader
 
 MARGIN = 8
 """Pixels of the small picture that are made around a patch and cut off again, so that it comes out as if the whole picture had
 been degraded."""
 
 
-class PatchStream(Stream):
+class PatchLoader(BatchLoader):
     """An epoch shows ``per_picture`` patches of each picture, each at a place, turned and degraded by numbers of its own.
 
     All of it follows from (seed, epoch): a resume, and every rank, knows which patches come next. A picture smaller than a
@@ -25,7 +25,7 @@ class PatchStream(Stream):
 
     Args:
         data: pictures of one size or of many.
-        shared: the rest is :class:`Stream`'s.
+        shared: the rest is :class:`BatchLoader`'s.
         degradation: makes the small ones.
         size: height and width of a patch, a multiple of the scale.
         per_picture: patches of each picture in an epoch.
@@ -37,7 +37,7 @@ class PatchStream(Stream):
 
     def __init__(
         self,
-        data: ImageSet,
+        data: ImageDataset,
         *,
         degradation: Degradation,
         size: int,
@@ -63,7 +63,7 @@ class PatchStream(Stream):
     def __len__(self) -> int:
         return len(self.data) * self._per_picture
 
-    def order(self, epoch: int) -> tuple[Tensor, Tensor]:
+    def epoch_permutation(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Pictures of epoch ``epoch``, ``[N]`` int64, and the seed of each patch's own numbers, ``[N]`` int64."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
         order = torch.randperm(len(self), generator=generator) % len(self.data)
@@ -87,7 +87,7 @@ class PatchStream(Stream):
         end = min(length[0], top + size + margin), min(length[1], left + size + margin)
         around = self.data.image(place, slice(start[0], end[0]), slice(start[1], end[1]))  # no more than that is read
         if min(length) < size:
-            around = mirrored(around, 0, max(0, size - length[0]), 0, max(0, size - length[1]))
+            around = reflect_pad(around, 0, max(0, size - length[0]), 0, max(0, size - length[1]))
         low = self.degradation(around, random)
         row, column, small = top - start[0], left - start[1], size // scale
         high = around[:, row : row + size, column : column + size]
@@ -95,10 +95,10 @@ class PatchStream(Stream):
         position = _random_below(8, random)
         if not self._turns:
             position = position % 2 if self._mirror else 0
-        return turned(high, position), turned(low, position)
+        return dihedral_transform(high, position), dihedral_transform(low, position)
 
 
-def turned(picture: Tensor, position: int) -> Tensor:
+def dihedral_transform(picture: Tensor, position: int) -> Tensor:
     """One of eight: mirrored left to right where ``position`` is odd, then turned by ``position // 2`` quarters."""
     picture = picture.flip(2) if position % 2 else picture
     return picture.rot90(position // 2, (1, 2))

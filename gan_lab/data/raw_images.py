@@ -22,7 +22,7 @@ LARGEST_MEMBER = 2**30
 """Bytes a single picture in a zip may unpack to; more is an attack or a mistake."""
 
 
-class Pictures(ABC):
+class RawImages(ABC):
     """Pictures with their labels.
 
     Attributes:
@@ -53,7 +53,7 @@ class Pictures(ABC):
     def reopen(self) -> None:  # noqa: B027 - most pictures share nothing
         """Called in a forked process: open anew what must not be shared with the parent, such as a file's position."""
 
-    def watched(self) -> dict[str, int]:
+    def modification_times(self) -> dict[str, int]:
         """Time of change, in nanoseconds, of each of :meth:`sources`."""
         return {str(path): path.stat().st_mtime_ns for path in self.sources()}
 
@@ -67,13 +67,13 @@ class Pictures(ABC):
             raise ValueError(f"labels from {self.labels.min()} to {self.labels.max()}, but {len(self.classes)} classes")
 
 
-class ArrayPictures(Pictures):
+class ArrayImages(RawImages):
     """Pictures of one size in an array.
 
     Args:
         pixels: ``[N, H, W]``, or ``[N, H, W, C]`` with 1, 3 or 4 channels, uint8.
         files: where they were read from.
-        labels, classes: see :class:`Pictures`.
+        labels, classes: see :class:`DegradedImages`.
     """
 
     def __init__(
@@ -96,13 +96,13 @@ class ArrayPictures(Pictures):
         return self._files
 
 
-class FilePictures(Pictures):
+class FileImages(RawImages):
     """Picture files.
 
     Args:
         root: the folder.
         names: paths below it.
-        labels, classes: see :class:`Pictures`.
+        labels, classes: see :class:`DegradedImages`.
         lists: further files that tell what the pictures are.
     """
 
@@ -134,13 +134,13 @@ class FilePictures(Pictures):
         return [*folders, *self._lists]
 
 
-class ZipPictures(Pictures):
+class ZipImages(RawImages):
     """Pictures in a zip, read without unpacking it.
 
     Args:
         archive: the zip.
         names: members.
-        labels, classes: see :class:`Pictures`.
+        labels, classes: see :class:`DegradedImages`.
         lists: further files that tell what the pictures are.
 
     Raises:
@@ -183,14 +183,14 @@ class ZipPictures(Pictures):
         return (self._archive, *self._lists)
 
 
-class MadePictures(Pictures):
+class GeneratedImages(RawImages):
     """Pictures that a function gives, such as a Hugging Face data set's.
 
     Args:
         count: how many.
         make: number to picture; called by several threads at once.
         files: where they come from, as far as there are files.
-        labels, classes: see :class:`Pictures`.
+        labels, classes: see :class:`DegradedImages`.
     """
 
     def __init__(

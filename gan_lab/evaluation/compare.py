@@ -35,7 +35,9 @@ def compare(cfg: DictConfig) -> None:
             f"{path}: {', '.join(results) or 'none'}" for path, results in newest.items()
         )
         raise ValueError(f"compare: these scores can't be compared ({listed}); gan_lab.evaluate measures them anew, alike")
-    records.show({path: {"results": {n: results[n] for n in shared if n in results}} for path, results in newest.items()})
+    records.print_scores(
+        {path: {"results": {n: results[n] for n in shared if n in results}} for path, results in newest.items()}
+    )
     for reason in reasons:
         STDOUT.print(f"left out: {reason}")
 

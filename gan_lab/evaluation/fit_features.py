@@ -8,24 +8,24 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from gan_lab.building.datasets import build_source, load_data
+from gan_lab.building.datasets import build_dataset, load_dataset
 from gan_lab.config import instantiate
-from gan_lab.data.datasets import Source
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.metrics.networks import Domain
-from gan_lab.metrics.networks.classifier import Classifier, OfDomain
+from gan_lab.data.datasets import DatasetBuilder
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.metrics.networks import FeatureDomain
+from gan_lab.metrics.networks.classifier import Classifier, DatasetClassifier
 from gan_lab.metrics.networks.fit import Recipe, fit
 from gan_lab.runtime.device import choose_device
-from gan_lab.utils.terminal import STDOUT, progress_of
+from gan_lab.utils.terminal import STDOUT, progress_bar
 
 
 def fit_features(cfg: DictConfig) -> None:
     """Fit, and keep the classifier where ``evaluation.features=domain`` looks for it."""
     recipe: Recipe = instantiate(cfg.fit.recipe, "fit.recipe")
-    source = build_source(cfg)
+    source = build_dataset(cfg)
     train, held_out, name = _parts(cfg, source)
-    domain = Domain(source.domain, train.shape[0], train.shape[1])
-    places: OfDomain = instantiate(cfg.features.domain, "features.domain")
+    domain = FeatureDomain(source.domain, train.shape[0], train.shape[1])
+    places: DatasetClassifier = instantiate(cfg.features.domain, "features.domain")
     path = Path(cfg.fit.file).expanduser() if cfg.fit.file else places.path_for(domain)
     if path.exists() and not cfg.fit.overwrite:
         raise ValueError(
@@ -38,7 +38,7 @@ def fit_features(cfg: DictConfig) -> None:
             f"dataset.{parts[0]}: what has learnt a part would be taken for the whole data set's; give it a fit.file=... of "
             "its own"
         )
-    with progress_of("fitting", "images") as progress:
+    with progress_bar("fitting", "images") as progress:
         network = fit(
             train,
             held_out,
@@ -52,21 +52,21 @@ def fit_features(cfg: DictConfig) -> None:
         )
     network.save(path)
     network = Classifier.load(path)  # as it is kept
-    known = network.knowledge
+    known = network.metadata
     STDOUT.print(
         f"{path}: {known.accuracy:.2%} of {known.held_out} right, {known.images:,} learnt from; "
         f"{path.stat().st_size / 2**20:.2f} MiB, features {network.fingerprint}; scores in them: {network.score('fd')}"
     )
 
 
-def _parts(cfg: DictConfig, source: Source) -> tuple[ImageSet, ImageSet, str]:
+def _parts(cfg: DictConfig, source: DatasetBuilder) -> tuple[ImageDataset, ImageDataset, str]:
     """Images to learn from, others to be asked about, and what those are called."""
     if source.split == "train" and "test" in source.splits:
-        test = load_data(instantiate(cfg.dataset, "dataset", split="test"))
-        return load_data(source), test, f"{len(test):,} test images"
-    data, share = load_data(source), cfg.fit.held_out
+        test = load_dataset(instantiate(cfg.dataset, "dataset", split="test"))
+        return load_dataset(source), test, f"{len(test):,} test images"
+    data, share = load_dataset(source), cfg.fit.held_out
     count = round(share * len(data))
     if not 0 < share < 1 or count < 1 or count == len(data):
         raise ValueError(f"fit.held_out={share}: of {len(data):,} images it must leave some on both sides")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(cfg.seed)).numpy()
-    return data.only(np.sort(order[count:])), data.only(np.sort(order[:count])), f"{count:,} held-out images"
+    return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count])), f"{count:,} held-out images"

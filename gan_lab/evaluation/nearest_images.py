@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from gan_lab.metrics.base import Sample
+from gan_lab.metrics.base import FeatureStats
 from gan_lab.metrics.prdc import nearest
-from gan_lab.metrics.suite import Measure
-from gan_lab.utils.image_ops import grid
+from gan_lab.metrics.suite import ProtocolEvaluation
+from gan_lab.utils.image_ops import image_grid
 
 SHOWN, NEIGHBOURS, SCALE = 8, 6, 2
 """Fakes, the nearest training images beside each, and the enlargement."""
 
 
-def save_nearest(measure: Measure, fakes: Sample, path: Path) -> bool:
+def save_nearest(measure: ProtocolEvaluation, fakes: FeatureStats, path: Path) -> bool:
     """Fakes that come nearest to a training image, one a row, before those they are nearest to.
 
     Returns:
@@ -30,5 +30,5 @@ def save_nearest(measure: Measure, fakes: Sample, path: Path) -> bool:
     _, places = nearest(features[chosen], reals.features, NEIGHBOURS)
     rows = [torch.cat([fakes.pixels[n : n + 1], measure.data.images(row)]) for n, row in zip(chosen, places, strict=True)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    grid(torch.cat(rows), 1 + places.shape[1], SCALE, rows=[f"{distances[n, 0]:.3g}" for n in chosen]).save(path)
+    image_grid(torch.cat(rows), 1 + places.shape[1], SCALE, row_names=[f"{distances[n, 0]:.3g}" for n in chosen]).save(path)
     return True

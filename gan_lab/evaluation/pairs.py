@@ -11,17 +11,17 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gan_lab.building.tasks.super_resolution import build_pair_metrics
-from gan_lab.data.image_decoding import GREY, whole
-from gan_lab.data.raw_images import Pictures
+from gan_lab.data.image_decoding import GREY, decode_whole
+from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
 from gan_lab.evaluation.folders import headers, list_pictures
-from gan_lab.utils.terminal import STDOUT, progress_of
+from gan_lab.utils.terminal import STDOUT, progress_bar
 
 
 def evaluate_pairs(cfg: DictConfig) -> None:
     """Each fake with the real of its name; a pair may have any size, the score is the mean over pairs."""
     if cfg.out:
-        records.claim(Path(cfg.out).expanduser())
+        records.check_writable(Path(cfg.out).expanduser())
     fakes, reals = (list_pictures(name, cfg[name]) for name in ("fakes", "reals"))
     if len(fakes) != len(reals):
         raise ValueError(f"fakes={cfg.fakes} has {len(fakes)} images and reals={cfg.reals} {len(reals)}: pairs need as many")
@@ -30,7 +30,7 @@ def evaluate_pairs(cfg: DictConfig) -> None:
     smallest = min(min(size) for size, _ in headers(reals))
     metrics = build_pair_metrics(cfg, border, smallest)
     found: dict[str, list[float]] = {}
-    with progress_of("pairs", "images") as progress:
+    with progress_bar("pairs", "images") as progress:
         for number, (fake, real) in enumerate(_pairs(fakes, reals, matches)):
             for metric in metrics.values():
                 for name, value in metric(fake, real).items():
@@ -46,7 +46,7 @@ def evaluate_pairs(cfg: DictConfig) -> None:
     if cfg.out:
         records.append(
             Path(cfg.out).expanduser(),
-            [records.stamped({"fakes": str(cfg.fakes), "reals": str(cfg.reals), "results": results})],
+            [records.with_time({"fakes": str(cfg.fakes), "reals": str(cfg.reals), "results": results})],
         )
 
 
@@ -74,12 +74,12 @@ def _common(name: str, among: Sequence[str]) -> str:
     return max((other for other in among if name.startswith(other)), key=len, default="")
 
 
-def _pairs(fakes: Pictures, reals: Pictures, matches: Sequence[tuple[int, int]]) -> Iterator[tuple[Tensor, Tensor]]:
+def _pairs(fakes: RawImages, reals: RawImages, matches: Sequence[tuple[int, int]]) -> Iterator[tuple[Tensor, Tensor]]:
     """``[1, C, H, W]`` uint8 each, C = 1 where both are grey, else 3."""
     for a, b in matches:
         with fakes.open(a) as fake, reals.open(b) as real:
             channels = 1 if fake.mode in GREY and real.mode in GREY else 3
-            pair = whole(fake, channels), whole(real, channels)
+            pair = decode_whole(fake, channels), decode_whole(real, channels)
         if pair[0].shape != pair[1].shape:
             sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in pair]
             raise ValueError(f"{fakes.name(a)} has {sizes[0]} pixels and {reals.name(b)}, its pair by its name, {sizes[1]}")
@@ -87,5 +87,5 @@ def _pairs(fakes: Pictures, reals: Pictures, matches: Sequence[tuple[int, int]])
         yield first, second
 
 
-def _stems(pictures: Pictures) -> list[str]:
+def _stems(pictures: RawImages) -> list[str]:
     return [PurePath(pictures.name(number)).stem for number in range(len(pictures))]

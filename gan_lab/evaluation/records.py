@@ -12,9 +12,9 @@ from rich.table import Table
 
 from gan_lab.metrics.pair_suite import BICUBIC, PAIRS
 from gan_lab.metrics.suite import Result
-from gan_lab.storage.files import locked, write_atomically
+from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.storage.run_directory import read_evaluations
-from gan_lab.utils.formatting import ERROR, with_error
+from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci
 from gan_lab.utils.terminal import STDOUT
 
 LONGEST_TABLE = 20
@@ -24,15 +24,15 @@ LONGEST_TABLE = 20
 def record(of: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
     """One evaluation as it is kept: when, of what, and for each protocol its record, scores and details."""
     found = {r.name: {"protocol": r.protocol, "scores": r.scores, "details": r.details} for r in results}
-    return stamped({**of, "results": found})
+    return with_time({**of, "results": found})
 
 
-def stamped(entry: Mapping[str, Any]) -> dict[str, Any]:
+def with_time(entry: Mapping[str, Any]) -> dict[str, Any]:
     """With the time of now."""
     return {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
 
 
-def claim(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """See, before anything is measured, that scores can be added to ``path``.
 
     Raises:
@@ -43,7 +43,7 @@ def claim(path: Path) -> None:
             raise ValueError(f"out={path} is a folder: give a file")
         read_evaluations(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(_lock(path), "another process is writing scores there; waiting for it"):
+        with file_lock(_lock(path), "another process is writing scores there; waiting for it"):
             pass
     except OSError as error:
         raise ValueError(f"out={path} can't be written ({error.strerror or error})") from error
@@ -51,7 +51,7 @@ def claim(path: Path) -> None:
 
 def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Add evaluations to those kept."""
-    with locked(_lock(path), "another process is writing scores there; waiting for it"):
+    with file_lock(_lock(path), "another process is writing scores there; waiting for it"):
         write_atomically(path, json.dumps([*read_evaluations(path), *records], indent=1) + "\n")
 
 
@@ -59,7 +59,7 @@ def _lock(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def show(records: Mapping[str, Mapping[str, Any]]) -> None:
+def print_scores(records: Mapping[str, Mapping[str, Any]]) -> None:
     """A table for each protocol, a column for each evaluation by its name."""
     protocols = dict.fromkeys(name for entry in records.values() for name in entry["results"])
     for protocol in protocols:
@@ -89,8 +89,8 @@ def table(columns: Mapping[str, Mapping[str, float]]) -> Table:
     for name in columns:
         table.add_column(name, justify="right")
     for name in dict.fromkeys(name for scores in columns.values() for name in scores):
-        if not name.endswith(ERROR):
-            table.add_row(name, *(with_error(scores, name) for scores in columns.values()))
+        if not name.endswith(CI_SUFFIX):
+            table.add_row(name, *(format_with_ci(scores, name) for scores in columns.values()))
     return table
 
 

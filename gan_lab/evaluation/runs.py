@@ -8,15 +8,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gan_lab.building.tasks import task_of
+from gan_lab.building.tasks import build_task
 from gan_lab.evaluation import records
 from gan_lab.evaluation.nearest_images import save_nearest
-from gan_lab.metrics.pair_suite import PairSuite
-from gan_lab.metrics.suite import Result, Suite
+from gan_lab.metrics.pair_suite import FullReferenceSuite
+from gan_lab.metrics.suite import MetricSuite, Result
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.progress import Progress
-from gan_lab.utils.terminal import STDOUT, progress_of
+from gan_lab.utils.terminal import STDOUT, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -28,21 +28,21 @@ def evaluate_run(cfg: DictConfig) -> None:
     """The suite on each checkpoint asked for; adds to ``scores.json`` and draws nearest training images."""
     directory = RunDirectory.find(cfg.run)
     path = Path(cfg.out).expanduser() if cfg.out else directory.scores
-    records.claim(path)
+    records.check_writable(path)
     runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints or [], cfg.device)
-    suite = task_of(cfg).suite(cfg.reals)
-    if not suite.measures:
+    suite = build_task(cfg).suite(cfg.reals)
+    if not suite.evaluations:
         raise ValueError("evaluation=none measures nothing; evaluation=fast, full or, of super-resolution, pairs do")
-    with progress_of("real images", "images") as progress:
+    with progress_bar("real images", "images") as progress:
         suite.prepare(next(iter(runs.values())).device, progress)
     found = []
     for which, run in runs.items():
-        with progress_of(f"fakes of {which}", "images") as progress:
+        with progress_bar(f"fakes of {which}", "images") as progress:
             results = _measure(suite, run, progress)
         found.append(records.record({"checkpoint": which, "images": run.images_seen}, results))
-        if isinstance(suite, Suite) and results[0].fakes is not None:
-            save_nearest(suite.measures[0], results[0].fakes, directory.samples / f"nearest-{which}.png")
-    records.show({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in found})
+        if isinstance(suite, MetricSuite) and results[0].fakes is not None:
+            save_nearest(suite.evaluations[0], results[0].fakes, directory.samples / f"nearest-{which}.png")
+    records.print_scores({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in found})
     records.append(path, found)
     STDOUT.print(f"\n{path}")
 
@@ -65,15 +65,15 @@ def _open(directory: RunDirectory, wanted: Sequence[str], device: str) -> dict[s
     return runs
 
 
-def _measure(suite: Suite | PairSuite, run: Run, progress: Progress) -> list[Result]:
+def _measure(suite: MetricSuite | FullReferenceSuite, run: Run, progress: Progress) -> list[Result]:
     """Protocols with running statistics first: measuring standing ones replaces them."""
-    if isinstance(suite, PairSuite):
-        return suite(run.enlarge, progress, details=True)
+    if isinstance(suite, FullReferenceSuite):
+        return suite(run.upscale, progress, details=True)
     results: dict[str, Result] = {}
     for kind in ("running", "standing"):
-        if not (part := suite.only(kind)).measures:
+        if not (part := suite.with_batch_norm(kind)).evaluations:
             continue
         if kind == "standing":
-            run.measure_statistics(STANDING_BATCHES)
-        results |= {result.name: result for result in part(run.draw, progress, details=True)}
-    return [results[measure.name] for measure in suite.measures]
+            run.use_standing_statistics(STANDING_BATCHES)
+        results |= {result.name: result for result in part(run.sample_for_evaluation, progress, details=True)}
+    return [results[measure.name] for measure in suite.evaluations]

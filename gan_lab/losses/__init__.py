@@ -1,5 +1,5 @@
 """What a player minimises: a loss is a list of terms for each player."""
 
-from gan_lab.losses.base import RoundView, Term
+from gan_lab.losses.base import LossContext, LossTerm
 
-__all__ = ["RoundView", "Term"]
+__all__ = ["LossContext", "LossTerm"]

@@ -10,21 +10,21 @@ from abc import abstractmethod
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from gan_lab.losses.base import RoundView, Term
+from gan_lab.losses.base import LossContext, LossTerm
 
 
-class AdversarialTerm(Term):
+class AdversarialLoss(LossTerm):
     """What the game is about; computed in every step, so it takes no ``every``."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight)
 
 
-class DiscriminatorTerm(AdversarialTerm):
+class DiscriminatorLoss(AdversarialLoss):
     """The discriminator's; it also says where the decision between real and fake lies."""
 
     @abstractmethod
-    def boundary(self, round: RoundView) -> Tensor | float:
+    def decision_threshold(self, round: LossContext) -> Tensor | float:
         """The logit above which an image counts as judged real."""
 
 
@@ -34,7 +34,7 @@ def _check_smoothing(label_smoothing: float) -> float:
     return label_smoothing
 
 
-class LogisticDiscriminator(DiscriminatorTerm):
+class BCEDiscriminatorLoss(DiscriminatorLoss):
     """Binary cross-entropy on logits (Goodfellow et al. 2014, eq. 1): ``softplus(-r) + softplus(f)``.
 
     Args:
@@ -46,105 +46,105 @@ class LogisticDiscriminator(DiscriminatorTerm):
         super().__init__(weight)
         self.label_smoothing = _check_smoothing(label_smoothing)
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         real, fake = round.real_logits, round.fake_logits
         return (softplus(-real) + self.label_smoothing * real).mean() + softplus(fake).mean()
 
-    def boundary(self, round: RoundView) -> float:
+    def decision_threshold(self, round: LossContext) -> float:
         return 0.0
 
 
-class NonSaturatingGenerator(AdversarialTerm):
+class NonSaturatingGeneratorLoss(AdversarialLoss):
     """``softplus(-f)``: maximise ``log D(G(z))`` (Goodfellow et al. 2014, section 3), "BCE with real labels"."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return softplus(-round.fake_logits).mean()
 
 
-class SaturatingGenerator(AdversarialTerm):
+class SaturatingGeneratorLoss(AdversarialLoss):
     """``-softplus(f)``: minimise ``log(1 - D(G(z)))``, the minimax game as written (Goodfellow et al. 2014, eq. 1)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return -softplus(round.fake_logits).mean()
 
 
-class HingeDiscriminator(DiscriminatorTerm):
+class HingeDiscriminatorLoss(DiscriminatorLoss):
     """``relu(1 - r) + relu(1 + f)`` (Lim & Ye 2017; Miyato et al. 2018, eq. 16)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return relu(1 - round.real_logits).mean() + relu(1 + round.fake_logits).mean()
 
-    def boundary(self, round: RoundView) -> float:
+    def decision_threshold(self, round: LossContext) -> float:
         return 0.0
 
 
-class LinearGenerator(AdversarialTerm):
+class WassersteinGeneratorLoss(AdversarialLoss):
     """``-f``: the generator of both the hinge (Miyato et al. 2018, eq. 17) and the Wasserstein game (Arjovsky et al. 2017)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return -round.fake_logits.mean()
 
 
-class LeastSquaresDiscriminator(DiscriminatorTerm):
+class LeastSquaresDiscriminatorLoss(DiscriminatorLoss):
     """``((r - b)^2 + f^2) / 2`` with target ``b = 1 - label_smoothing`` for reals and 0 for fakes (Mao et al. 2017, eq. 9)."""
 
     def __init__(self, label_smoothing: float = 0.0, weight: float = 1.0) -> None:
         super().__init__(weight)
         self.real_target = 1.0 - _check_smoothing(label_smoothing)
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return ((round.real_logits - self.real_target).square().mean() + round.fake_logits.square().mean()) / 2
 
-    def boundary(self, round: RoundView) -> float:
+    def decision_threshold(self, round: LossContext) -> float:
         return self.real_target / 2
 
 
-class LeastSquaresGenerator(AdversarialTerm):
+class LeastSquaresGeneratorLoss(AdversarialLoss):
     """``(f - 1)^2 / 2`` (Mao et al. 2017, eq. 9)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return (round.fake_logits - 1).square().mean() / 2
 
 
-class CriticTerm(DiscriminatorTerm):
+class CriticLoss(DiscriminatorLoss):
     """A discriminator whose output has no absolute zero: its boundary is the midpoint of its mean outputs for the batch."""
 
-    def boundary(self, round: RoundView) -> Tensor:
+    def decision_threshold(self, round: LossContext) -> Tensor:
         return (round.fake_logits.detach().mean() + round.real_logits.detach().mean()) / 2
 
 
-class WassersteinDiscriminator(CriticTerm):
+class WassersteinDiscriminatorLoss(CriticLoss):
     """``f - r``: the critic's loss, minus its estimate of the Wasserstein-1 distance (Arjovsky et al. 2017, eq. 3)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return round.fake_logits.mean() - round.real_logits.mean()
 
 
-class RelativisticDiscriminator(CriticTerm):
+class RelativisticDiscriminatorLoss(CriticLoss):
     """``softplus(-(r - f))``, each real beside one fake (Jolicoeur-Martineau 2019, eq. 3; R3GAN's loss)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return softplus(round.fake_logits - round.real_logits).mean()
 
 
-class RelativisticGenerator(AdversarialTerm):
+class RelativisticGeneratorLoss(AdversarialLoss):
     """``softplus(-(f - r))`` (Jolicoeur-Martineau 2019, eq. 4)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return softplus(round.real_logits - round.fake_logits).mean()
 
 
-class RelativisticAverageDiscriminator(CriticTerm):
+class RelativisticAverageDiscriminatorLoss(CriticLoss):
     """``(softplus(-(r - E f)) + softplus(f - E r)) / 2`` (Jolicoeur-Martineau 2019, eq. 5; halved as in ESRGAN)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         real, fake = round.real_logits, round.fake_logits
         return (softplus(fake.mean() - real).mean() + softplus(fake - real.mean()).mean()) / 2
 
 
-class RelativisticAverageGenerator(AdversarialTerm):
+class RelativisticAverageGeneratorLoss(AdversarialLoss):
     """``(softplus(-(f - E r)) + softplus(r - E f)) / 2`` (Jolicoeur-Martineau 2019, eq. 6; halved as in ESRGAN)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         real, fake = round.real_logits, round.fake_logits
         return (softplus(real.mean() - fake).mean() + softplus(real - fake.mean()).mean()) / 2

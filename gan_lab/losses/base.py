@@ -8,8 +8,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 
-class JudgementView(Protocol):
-    """What the discriminator says of images: see :class:`gan_lab.models.base.Judgement`."""
+class DiscriminatorOutputView(Protocol):
+    """What the discriminator says of images: see :class:`gan_lab.models.base.DiscriminatorOutput`."""
 
     @property
     def logits(self) -> Tensor:
@@ -24,8 +24,8 @@ class JudgementView(Protocol):
         """``[N, K]`` of an auxiliary classifier, else None."""
 
 
-class RoundView(Protocol):
-    """What a term may look at: see :class:`gan_lab.training.loss_context.Round`. Nothing is computed before it is asked for."""
+class LossContext(Protocol):
+    """What a term may look at: see :class:`gan_lab.training.loss_context.StepContext`. Nothing is computed before it is asked for."""
 
     @property
     def real(self) -> Tensor:
@@ -40,7 +40,7 @@ class RoundView(Protocol):
         """``[N, K]`` of 0 and 1, of reals and fakes alike; None without conditioning."""
 
     @property
-    def uniform(self) -> Tensor:
+    def interpolation_weight(self) -> Tensor:
         """A number in [0, 1) for each image, ``[N]``; the same however many parts or processes a batch is split among."""
 
     @property
@@ -48,11 +48,11 @@ class RoundView(Protocol):
         """Whether labels are attributes, any number of which an image may have."""
 
     @property
-    def real_judgement(self) -> JudgementView:
+    def real_output(self) -> DiscriminatorOutputView:
         """The discriminator on ``real``; in the generator's turn without a graph."""
 
     @property
-    def fake_judgement(self) -> JudgementView:
+    def fake_output(self) -> DiscriminatorOutputView:
         """The discriminator on ``fake``."""
 
     @property
@@ -63,14 +63,14 @@ class RoundView(Protocol):
     def fake_logits(self) -> Tensor:
         """Those of ``fake_judgement``."""
 
-    def judge(self, images: Tensor) -> JudgementView:
+    def discriminate(self, images: Tensor) -> DiscriminatorOutputView:
         """The discriminator on other images, under the same labels."""
 
-    def gradient(self, values: Tensor, images: Tensor) -> Tensor:
+    def input_gradient(self, values: Tensor, images: Tensor) -> Tensor:
         """d ``values`` / d ``images`` for each image, at least float32 and differentiable, safe under loss scaling."""
 
 
-class Term(ABC):
+class LossTerm(ABC):
     """One summand of what a player minimises: ``Round -> scalar``.
 
     Args:
@@ -83,18 +83,18 @@ class Term(ABC):
 
     needs_gradient_of: frozenset[str] = frozenset()
 
-    def __init__(self, weight: float = 1.0, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every={every}: a term is computed every 1 or more steps")
+    def __init__(self, weight: float = 1.0, interval: int = 1) -> None:
+        if interval < 1:
+            raise ValueError(f"every={interval}: a term is computed every 1 or more steps")
         self.weight = weight
-        self.every = every
+        self.interval = interval
 
     @abstractmethod
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         """The unweighted value, a scalar averaged over the batch."""
 
-    def check(self, player: nn.Module) -> None:  # noqa: B027 - most terms go with any network
+    def check(self, network: nn.Module) -> None:  # noqa: B027 - most terms go with any network
         """Raise ValueError if this term can't work on an untrained ``player``, saying why."""
 
-    def after_step(self, player: nn.Module) -> None:  # noqa: B027 - most terms have nothing to do here
+    def after_step(self, network: nn.Module) -> None:  # noqa: B027 - most terms have nothing to do here
         """Called when the player's optimizer has stepped; weight clipping lives here."""

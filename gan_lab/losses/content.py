@@ -9,65 +9,65 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from gan_lab.losses.base import JudgementView, RoundView, Term
+from gan_lab.losses.base import DiscriminatorOutputView, LossContext, LossTerm
 
 
-class FeatureMatching(Term):
+class FeatureMatchingLoss(LossTerm):
     """``mean((E f(real) - E f(fake))^2)`` over the discriminator's features f (Salimans et al. 2016, section 3.1).
 
     The mean over features in place of their sum keeps the weight's meaning from network to network.
     """
 
-    def __call__(self, round: RoundView) -> Tensor:
-        real, fake = (_mean(judgement.features) for judgement in (round.real_judgement, round.fake_judgement))
+    def __call__(self, round: LossContext) -> Tensor:
+        real, fake = (_mean(judgement.features) for judgement in (round.real_output, round.fake_output))
         return (real - fake).square().mean()
 
 
-class Perception(Protocol):
+class PerceptualNetwork(Protocol):
     """What a perceptual loss needs of a network."""
 
-    def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def feature_pairs(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Maps of images in [-1, 1] at some layers, with gradients through ``fake`` alone."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Any:
         """Compute there, and in numbers of that type, from here on."""
 
 
-class PairTerm(Term):
+class PairedLoss(LossTerm):
     """A distance of each fake from the very image it should have been, as super-resolution knows it."""
 
     @abstractmethod
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
         """The mean over a batch, of images ``[N, C, H, W]`` in [-1, 1]."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return self.distance(round.fake, round.real)
 
 
-class PixelL1(PairTerm):
+class PixelL1Loss(PairedLoss):
     """Mean absolute error of values in [0, 1]."""
 
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
         return (fake - real).abs().mean() / 2
 
 
-class PixelL2(PairTerm):
+class PixelL2Loss(PairedLoss):
     """Mean squared error of values in [0, 1], whose minimum has the highest PSNR (Ledig et al. 2017, eq. 4)."""
 
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
         return (fake - real).square().mean() / 4
 
 
-class Charbonnier(PairTerm):
+class CharbonnierLoss(PairedLoss):
     """``mean(sqrt(e^2 + eps^2))`` of errors of values in [0, 1]: L1 that is smooth at 0 (Lai et al. 2017, LapSRN, eq. 3).
 
     Args:
         eps: where it bends; 0.001 in the paper.
-        weight, every: of :class:`Term`.
+        weight, every: of :class:`LossTerm`.
     """
 
-    def __init__(self, eps: float, weight: float = 1.0, every: int = 1) -> None:
-        super().__init__(weight, every)
+    def __init__(self, eps: float, weight: float = 1.0, interval: int = 1) -> None:
+        super().__init__(weight, interval)
         if not eps > 0:
             raise ValueError(f"charbonnier: {eps=} must be positive")
         self._square = eps**2
@@ -76,16 +76,16 @@ class Charbonnier(PairTerm):
         return (((fake - real) / 2).square() + self._square).sqrt().mean()
 
 
-class Perceptual(PairTerm):
+class PerceptualLoss(PairedLoss):
     """Mean absolute difference of a network's maps, summed over its layers (Johnson et al. 2016; L1 as ESRGAN has it).
 
     Args:
         network: see :mod:`gan_lab.metrics.perceptual_networks`.
-        weight, every: of :class:`Term`.
+        weight, every: of :class:`LossTerm`.
     """
 
-    def __init__(self, network: Perception, weight: float = 1.0, every: int = 1) -> None:
-        super().__init__(weight, every)
+    def __init__(self, network: PerceptualNetwork, weight: float = 1.0, interval: int = 1) -> None:
+        super().__init__(weight, interval)
         self._network = network
         self._place: tuple[torch.device, torch.dtype] | None = None
 
@@ -93,25 +93,25 @@ class Perceptual(PairTerm):
         if self._place != (real.device, real.dtype):
             self._network.to(real.device, real.dtype)
             self._place = real.device, real.dtype
-        return torch.stack([_mean_absolute(*maps) for maps in self._network.beside(fake, real)]).sum()
+        return torch.stack([_mean_absolute(*maps) for maps in self._network.feature_pairs(fake, real)]).sum()
 
 
-class LabelsOfReals(Term):
+class AuxiliaryClassifierRealLoss(LossTerm):
     """Cross-entropy of the auxiliary classifier on real images; for attributes, of each.
 
     Odena et al. 2017, eq. 3, add that on fakes; like most of the code after them we train the classifier on reals alone, so
     that it does not learn what the generator got wrong.
     """
 
-    def __call__(self, round: RoundView) -> Tensor:
-        return _label_loss(round, round.real_judgement)
+    def __call__(self, round: LossContext) -> Tensor:
+        return _label_loss(round, round.real_output)
 
 
-class LabelsOfFakes(Term):
+class AuxiliaryClassifierFakeLoss(LossTerm):
     """The same on fakes, by which the generator learns to draw what it was asked for."""
 
-    def __call__(self, round: RoundView) -> Tensor:
-        return _label_loss(round, round.fake_judgement)
+    def __call__(self, round: LossContext) -> Tensor:
+        return _label_loss(round, round.fake_output)
 
 
 def _mean(features: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def _mean_absolute(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().mean(dtype=torch.promote_types(a.dtype, torch.float32))
 
 
-def _label_loss(round: RoundView, judgement: JudgementView) -> Tensor:
+def _label_loss(round: LossContext, judgement: DiscriminatorOutputView) -> Tensor:
     assert round.labels is not None and judgement.class_logits is not None, "conditioning=auxiliary_classifier has both"
     loss = binary_cross_entropy_with_logits if round.multi_label else cross_entropy
     return loss(judgement.class_logits, round.labels)

@@ -12,10 +12,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from gan_lab.losses.base import RoundView, Term
+from gan_lab.losses.base import LossContext, LossTerm
 
 
-class WeightClipping(Term):
+class WeightClipping(LossTerm):
     """Clamp every parameter of the critic to ``[-limit, limit]`` after each step (Arjovsky et al. 2017, algorithm 1).
 
     The constraint of the original WGAN. Its value is 0: it acts on the weights and not on the loss.
@@ -27,8 +27,8 @@ class WeightClipping(Term):
             raise ValueError(f"limit={limit}: must be positive")
         self.limit = limit
 
-    def check(self, player: nn.Module) -> None:
-        weights = torch.cat([p.detach().flatten() for p in _layers(player) if p.dim() > 1])
+    def check(self, network: nn.Module) -> None:
+        weights = torch.cat([p.detach().flatten() for p in _clipped_parameters(network) if p.dim() > 1])
         mean = float(weights.abs().mean())
         if mean > 50 * self.limit:
             raise ValueError(
@@ -36,52 +36,52 @@ class WeightClipping(Term):
                 f"begin at {mean:.2g}, as equalised layers do; use penalty=gradient_penalty or a limit of about {mean:.1g}"
             )
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return torch.zeros((), device=round.real.device)
 
     @torch.no_grad()
-    def after_step(self, player: nn.Module) -> None:
-        parameters = _layers(player)
+    def after_step(self, network: nn.Module) -> None:
+        parameters = _clipped_parameters(network)
         torch._foreach_clamp_min_(parameters, -self.limit)
         torch._foreach_clamp_max_(parameters, self.limit)
 
 
-class Drift(Term):
+class DriftPenalty(LossTerm):
     """``D(real)^2``: keeps a critic's outputs from drifting away from 0 (Karras et al. 2018, appendix A.1; weight 0.001)."""
 
-    def __call__(self, round: RoundView) -> Tensor:
+    def __call__(self, round: LossContext) -> Tensor:
         return round.real_logits.square().mean()
 
 
-class SlopePenalty(Term):
+class GradientNormPenalty(LossTerm):
     """``(||grad D(x)|| - target)^2`` at images of the subclass's choice.
 
     Args:
         target: the slope wanted.
     """
 
-    def __init__(self, weight: float = 10.0, target: float = 1.0, every: int = 1) -> None:
-        super().__init__(weight, every)
+    def __init__(self, weight: float = 10.0, target: float = 1.0, interval: int = 1) -> None:
+        super().__init__(weight, interval)
         self.target = target
 
     @abstractmethod
-    def images(self, round: RoundView) -> Tensor:
+    def points(self, round: LossContext) -> Tensor:
         """Where the slope is taken."""
 
-    def __call__(self, round: RoundView) -> Tensor:
-        images = self.images(round).detach().requires_grad_()
-        slopes = squared_norms(round.gradient(round.judge(images).logits, images)).sqrt()
+    def __call__(self, round: LossContext) -> Tensor:
+        images = self.points(round).detach().requires_grad_()
+        slopes = squared_norms(round.input_gradient(round.discriminate(images).logits, images)).sqrt()
         return (slopes - self.target).square().mean()
 
 
-class GradientPenalty(SlopePenalty):
+class GradientPenalty(GradientNormPenalty):
     """WGAN-GP (Gulrajani et al. 2017, eq. 3): at random points between a real image and a fake one, weight 10, target 1."""
 
-    def images(self, round: RoundView) -> Tensor:
-        return torch.lerp(round.real, round.fake.detach().to(round.real.dtype), _per_image(round.uniform))
+    def points(self, round: LossContext) -> Tensor:
+        return torch.lerp(round.real, round.fake.detach().to(round.real.dtype), _per_image(round.interpolation_weight))
 
 
-class Dragan(SlopePenalty):
+class DRAGANPenalty(GradientNormPenalty):
     """DRAGAN (Kodali et al. 2017): at random points between a real image and the same with noise, weight 10, target 1.
 
     The noise is ``spread`` times the batch's standard deviation times U[0, 1] for each value, as in the authors' code.
@@ -90,35 +90,35 @@ class Dragan(SlopePenalty):
         spread: 0.5 there.
     """
 
-    def __init__(self, weight: float = 10.0, target: float = 1.0, spread: float = 0.5, every: int = 1) -> None:
-        super().__init__(weight, target, every)
+    def __init__(self, weight: float = 10.0, target: float = 1.0, spread: float = 0.5, interval: int = 1) -> None:
+        super().__init__(weight, target, interval)
         self.spread = spread
 
-    def images(self, round: RoundView) -> Tensor:
+    def points(self, round: LossContext) -> Tensor:
         random = torch.rand_like(round.real, dtype=torch.float32).to(round.real.dtype)  # the same numbers in every precision
         noise = self.spread * round.real.std() * random
-        return round.real + _per_image(round.uniform) * noise
+        return round.real + _per_image(round.interpolation_weight) * noise
 
 
-class R1(Term):
+class R1Penalty(LossTerm):
     """``||grad D(real)||^2 / 2`` (Mescheder et al. 2018, eq. 9); the weight is their gamma."""
 
     needs_gradient_of = frozenset({"real"})
 
-    def __call__(self, round: RoundView) -> Tensor:
-        return squared_norms(round.gradient(round.real_logits, round.real)).mean() / 2
+    def __call__(self, round: LossContext) -> Tensor:
+        return squared_norms(round.input_gradient(round.real_logits, round.real)).mean() / 2
 
 
-class R2(Term):
+class R2Penalty(LossTerm):
     """``||grad D(fake)||^2 / 2`` (Mescheder et al. 2018, eq. 10), on fakes without the generator's graph."""
 
     needs_gradient_of = frozenset({"fake"})
 
-    def __call__(self, round: RoundView) -> Tensor:
-        return squared_norms(round.gradient(round.fake_logits, round.fake)).mean() / 2
+    def __call__(self, round: LossContext) -> Tensor:
+        return squared_norms(round.input_gradient(round.fake_logits, round.fake)).mean() / 2
 
 
-def _layers(player: nn.Module) -> list[Tensor]:
+def _clipped_parameters(player: nn.Module) -> list[Tensor]:
     """Its parameters but for the tables of labels, which are inputs as images are."""
     return [parameter for name, parameter in player.named_parameters() if not name.endswith("table")]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_lab.metrics.mean_covariance import Statistics
+from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import FeatureNetwork
 
 PIXEL_BYTES = 2**30
@@ -17,7 +17,7 @@ PIXEL_BYTES = 2**30
 
 
 @dataclass
-class Sample:
+class FeatureStats:
     """What one pass over a set of images has left, on the CPU; as much as the metrics need.
 
     Attributes:
@@ -31,22 +31,22 @@ class Sample:
         memo: what metrics have computed of this sample and may want again, by name.
     """
 
-    statistics: Statistics
+    statistics: MeanCovariance
     features: Tensor | None = None
     logits: Tensor | None = None
     pixels: Tensor | None = None
-    places: Tensor | None = None
+    pixel_index: Tensor | None = None
     labels: Tensor | None = None
     classes: Sequence[str] = ()
-    memo: dict[Any, Any] = field(default_factory=dict)
+    cache: dict[Any, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.statistics.count
 
     @property
-    def labels_of_pixels(self) -> Tensor | None:
+    def pixel_labels(self) -> Tensor | None:
         """Labels of the images whose pixels are there."""
-        return self.labels if self.labels is None or self.places is None else self.labels[self.places]
+        return self.labels if self.labels is None or self.pixel_index is None else self.labels[self.pixel_index]
 
 
 class Metric(ABC):
@@ -58,10 +58,10 @@ class Metric(ABC):
     """
 
     needs: frozenset[str] = frozenset()
-    headline: str | None = None
+    primary_score: str | None = None
 
     @abstractmethod
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         """The scores by their names; nothing where a sample has not what it takes, such as labels."""
 
     def settings(self) -> str:
@@ -69,6 +69,6 @@ class Metric(ABC):
         numbers = {name.lstrip("_"): value for name, value in vars(self).items() if isinstance(value, int | float | str)}
         return ", ".join(f"{name}={value}" for name, value in numbers.items()) or "as published"
 
-    def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+    def details(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, dict[str, float]]:
         """Tables behind a score, such as its value for each class; for records, not for curves."""
         return {}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.base import FeatureStats, Metric
 from gan_lab.metrics.networks import FeatureNetwork
 
 
@@ -30,7 +30,7 @@ class ClassifierScore(Metric):
             raise ValueError(f"evaluation.metrics.classifier_score: {splits=} must be at least 1")
         self._splits, self._seed = splits, seed
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         if fakes.logits is None or len(fakes) < self._splits:
             return {}
         order = np.random.RandomState(self._seed).permutation(len(fakes))
@@ -41,7 +41,7 @@ class ClassifierScore(Metric):
         return {name: float(np.mean(scores)), f"{name}_std": float(np.std(scores))}
 
 
-class Modes(Metric):
+class ModeCoverage(Metric):
     """``modes``, the classes the classifier finds among the fakes, and ``mode_kl``, how far their shares are from the data's.
 
     On Stacked-MNIST the protocol of PacGAN (Lin et al. 2018, section 4.1): of 26,000 fakes, the number of its 1,000 modes and
@@ -50,7 +50,7 @@ class Modes(Metric):
 
     needs = frozenset(["logits", "labels"])
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         if fakes.logits is None or not network.classes or tuple(reals.classes) != network.classes:
             return {}
         found, wanted = self._shares(fakes, reals, network)
@@ -58,7 +58,7 @@ class Modes(Metric):
         divergence = (found[seen] * (found[seen] / wanted[seen]).log()).sum().item()
         return {network.score("modes"): float(seen.sum()), network.score("mode_kl"): divergence}
 
-    def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+    def details(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, dict[str, float]]:
         if fakes.logits is None or not network.classes or tuple(reals.classes) != network.classes:
             return {}
         found, wanted = self._shares(fakes, reals, network)
@@ -68,7 +68,7 @@ class Modes(Metric):
         }
 
     @staticmethod
-    def _shares(fakes: Sample, reals: Sample, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
+    def _shares(fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
         """Of each class among the fakes and among the reals; a class that no real has counts as if one had it."""
         assert fakes.logits is not None
         count = network.num_classes

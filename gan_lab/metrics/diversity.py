@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.base import FeatureStats, Metric
 from gan_lab.metrics.networks import FeatureNetwork
 from gan_lab.metrics.ssim import ms_ssim, scales
 
@@ -35,10 +35,10 @@ class MultiScaleSimilarity(Metric):
             raise ValueError(f"evaluation.metrics.diversity: {pairs=} must be at least 1")
         self._pairs, self._seed = pairs, seed
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         return {f"ms_ssim{side}": values.mean().item() for side, values in self._values(fakes, reals).items()}
 
-    def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+    def details(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, dict[str, float]]:
         values = self._values(fakes, reals)
         if not values:
             return {}
@@ -52,23 +52,23 @@ class MultiScaleSimilarity(Metric):
                     tables[f"ms_ssim{side} by class"] = dict(zip(names, values[side].mean(1).tolist(), strict=True))
         return tables
 
-    def _values(self, fakes: Sample, reals: Sample) -> dict[str, Tensor]:
+    def _values(self, fakes: FeatureStats, reals: FeatureStats) -> dict[str, Tensor]:
         """``[classes, pairs]`` of each side that has any, by what its score's name ends in; the fakes' always or nothing."""
         by_class = _by_class(fakes, reals)
         found = {side: self._of(sample, by_class) for side, sample in (("", fakes), ("_reals", reals))}
         return {side: values for side, values in found.items() if values.numel()} if found[""].numel() else {}
 
-    def _of(self, sample: Sample, by_class: bool) -> Tensor:
+    def _of(self, sample: FeatureStats, by_class: bool) -> Tensor:
         """What the pairs of a sample have, computed once."""
         key = ("ms_ssim", self._pairs, self._seed, by_class)
-        if key not in sample.memo:
+        if key not in sample.cache:
             assert sample.pixels is not None
             groups = list(_groups(sample, by_class).values()) if scales(*sample.pixels.shape[2:]) else []
             generator = torch.Generator().manual_seed(self._seed)
             each = -(-self._pairs // max(1, len(groups)))
             pairs = [random_pairs(members, each, generator) for members in groups]
-            sample.memo[key] = torch.stack([_similarities(sample.pixels, p) for p in pairs]) if pairs else torch.empty(0, each)
-        values: Tensor = sample.memo[key]
+            sample.cache[key] = torch.stack([_similarities(sample.pixels, p) for p in pairs]) if pairs else torch.empty(0, each)
+        values: Tensor = sample.cache[key]
         return values
 
 
@@ -79,16 +79,16 @@ def random_pairs(members: Tensor, count: int, generator: torch.Generator) -> Ten
     return members[torch.stack((first, second + (second >= first)), 1)]
 
 
-def _by_class(fakes: Sample, reals: Sample) -> bool:
+def _by_class(fakes: FeatureStats, reals: FeatureStats) -> bool:
     return fakes.labels is not None and reals.labels is not None and len(reals.classes) > 0
 
 
-def _groups(sample: Sample, by_class: bool) -> dict[int, Tensor]:
+def _groups(sample: FeatureStats, by_class: bool) -> dict[int, Tensor]:
     """Places of the images that are compared with one another, at least two in each group, by class number or under 0."""
     assert sample.pixels is not None
     if not by_class:
         return {0: torch.arange(len(sample.pixels))} if len(sample.pixels) > 1 else {}
-    labels = sample.labels_of_pixels
+    labels = sample.pixel_labels
     assert labels is not None
     members = {number: (labels == number).nonzero().flatten() for number in range(len(sample.classes))}
     return {number: places for number, places in members.items() if len(places) > 1}

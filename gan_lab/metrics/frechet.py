@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.metrics.base import Metric, Sample
-from gan_lab.metrics.mean_covariance import Statistics
+from gan_lab.metrics.base import FeatureStats, Metric
+from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import FeatureNetwork
 
 NORMAL_95 = 1.96
 """Standard errors on each side of an estimate that hold 95 % of a normal distribution."""
 
 
-class Reference:
+class ReferenceGaussian:
     """One side of many distances: what of it alone they need, computed once."""
 
-    def __init__(self, statistics: Statistics) -> None:
+    def __init__(self, statistics: MeanCovariance) -> None:
         self.mean = statistics.mean
         covariance = statistics.covariance
         self.trace = covariance.trace()
@@ -35,12 +35,12 @@ class Reference:
         return distance.clamp_min(0.0).item()
 
 
-def frechet_distance(a: Statistics, b: Statistics) -> float:
+def frechet_distance(a: MeanCovariance, b: MeanCovariance) -> float:
     """Between two sets, of which only mean and covariance matter."""
-    return Reference(b).distance(a.mean, a.covariance)
+    return ReferenceGaussian(b).distance(a.mean, a.covariance)
 
 
-class Frechet(Metric):
+class FrechetDistance(Metric):
     """``fd``, with ``fd_error``, the half-width of its 95 % interval, and ``fd_infinity``.
 
     The error is a bootstrap's (Efron 1979) over the fakes: it tells how far another draw of latents would move the score, the
@@ -54,7 +54,7 @@ class Frechet(Metric):
         seed: of both.
     """
 
-    headline = "fd"
+    primary_score = "fd"
 
     def __init__(self, bootstrap: int, points: int, seed: int) -> None:
         if bootstrap < 0 or bootstrap == 1 or points < 0 or points == 1:
@@ -62,7 +62,7 @@ class Frechet(Metric):
         self._bootstrap, self._points, self._seed = bootstrap, points, seed
         self.needs = frozenset(["features"]) if bootstrap or points else frozenset()
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         reference = reference_of(reals)
         name = network.score("fd")
         scores = {name: reference.distance(fakes.statistics.mean, fakes.statistics.covariance)}
@@ -77,7 +77,7 @@ class Frechet(Metric):
         return scores
 
 
-class IntraFrechet(Metric):
+class IntraClassFrechetDistance(Metric):
     """``intra_fd``: the mean over classes of the distance between the fakes and the reals of a class (Miyato & Koyama 2018).
 
     Classes with fewer than two fakes or reals are left out; nothing without labels on both sides.
@@ -85,16 +85,16 @@ class IntraFrechet(Metric):
 
     needs = frozenset(["features", "labels"])
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         distances = self.of_classes(fakes, reals)
         return {network.score("intra_fd"): sum(distances.values()) / len(distances)} if distances else {}
 
-    def details(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+    def details(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, dict[str, float]]:
         distances = self.of_classes(fakes, reals)
         return {f"{network.score('fd')} by class": distances} if distances else {}
 
     @staticmethod
-    def of_classes(fakes: Sample, reals: Sample) -> dict[str, float]:
+    def of_classes(fakes: FeatureStats, reals: FeatureStats) -> dict[str, float]:
         """The distance of each class."""
         if fakes.labels is None or reals.labels is None:
             return {}
@@ -103,16 +103,16 @@ class IntraFrechet(Metric):
         for number, name in enumerate(reals.classes):
             sides = [side.features[side.labels == number] for side in (fakes, reals)]  # type: ignore[index]
             if min(map(len, sides)) > 1:
-                distances[name] = frechet_distance(*(Statistics.of(side, fakes.statistics.ddof) for side in sides))
+                distances[name] = frechet_distance(*(MeanCovariance.of(side, fakes.statistics.ddof) for side in sides))
         return distances
 
 
-def reference_of(reals: Sample) -> Reference:
+def reference_of(reals: FeatureStats) -> ReferenceGaussian:
     """Of a sample that many are compared with."""
-    if "frechet" not in reals.memo:
-        reals.memo["frechet"] = Reference(reals.statistics)
-    reference = reals.memo["frechet"]
-    assert isinstance(reference, Reference)
+    if "frechet" not in reals.cache:
+        reals.cache["frechet"] = ReferenceGaussian(reals.statistics)
+    reference = reals.cache["frechet"]
+    assert isinstance(reference, ReferenceGaussian)
     return reference
 
 
@@ -125,7 +125,7 @@ def _factor(covariance: Tensor) -> Tensor:
     return vectors * values.clamp_min(0).sqrt()
 
 
-def _deviation(features: np.ndarray, reference: Reference, count: int, ddof: int, random: np.random.Generator) -> float:
+def _deviation(features: np.ndarray, reference: ReferenceGaussian, count: int, ddof: int, random: np.random.Generator) -> float:
     """Standard deviation of the distance over resamplings of the features."""
     shift = features.mean(0)
     centred = features - shift
@@ -139,7 +139,9 @@ def _deviation(features: np.ndarray, reference: Reference, count: int, ddof: int
     return float(np.std(distances, ddof=1))
 
 
-def _at_infinity(features: np.ndarray, reference: Reference, points: int, ddof: int, random: np.random.Generator) -> float:
+def _at_infinity(
+    features: np.ndarray, reference: ReferenceGaussian, points: int, ddof: int, random: np.random.Generator
+) -> float:
     """Where the line through distances of subsets over 1/N meets the axis.
 
     The subsets have a tenth of the images to all of them, but at least twice as many as features as far as there are so many.
@@ -149,7 +151,7 @@ def _at_infinity(features: np.ndarray, reference: Reference, points: int, ddof: 
     sizes = np.linspace(smallest, count, points).astype(int)
     distances = []
     for size in sizes:
-        subset = Statistics.of(torch.from_numpy(features[random.choice(count, size, replace=False)]), ddof)
+        subset = MeanCovariance.of(torch.from_numpy(features[random.choice(count, size, replace=False)]), ddof)
         distances.append(reference.distance(subset.mean, subset.covariance))
     _, at_zero = np.polyfit(1 / sizes, distances, 1)
     return float(at_zero)

@@ -20,7 +20,7 @@ BLOCK_VALUES = 2**22
 """Of one side of the pairs measured at a time."""
 
 
-class PairMetric(ABC):
+class FullReferenceMetric(ABC):
     """A comparison of images with what they should have been.
 
     Attributes:
@@ -28,8 +28,8 @@ class PairMetric(ABC):
         smallest: pixels across that its network takes.
     """
 
-    headline: str | None = None
-    smallest: int = 1
+    primary_score: str | None = None
+    min_size: int = 1
 
     def __call__(self, fakes: Tensor, reals: Tensor) -> dict[str, float]:
         """Means over all pairs.
@@ -57,7 +57,7 @@ class PairMetric(ABC):
         """Compute there from here on."""
 
 
-class Psnr(PairMetric):
+class PSNR(FullReferenceMetric):
     """``psnr``: decibels, ``10 log10(255^2 / e)`` with e the mean squared error of all values; ``psnr_y`` of the luma; and
     ``rmse_y``, the root of that error, in levels: lower where the picture is better, as scores are that runs are judged by.
 
@@ -71,7 +71,7 @@ class Psnr(PairMetric):
         border: pixels left out along each edge; by custom the scale of a super-resolution.
     """
 
-    headline = "rmse_y"
+    primary_score = "rmse_y"
 
     def __init__(self, border: int) -> None:
         self._border = _checked(border)
@@ -81,11 +81,11 @@ class Psnr(PairMetric):
         return {**scores, "rmse_y": LEVELS / 10 ** (scores["psnr_y"] / 20)}
 
 
-class Ssim(PairMetric):
+class SSIM(FullReferenceMetric):
     """``ssim`` (see :func:`gan_lab.metrics.ssim.ssim`), the mean over channels, and ``ssim_y`` of the luma.
 
     Args:
-        border: as of :class:`Psnr`.
+        border: as of :class:`PSNR`.
     """
 
     def __init__(self, border: int) -> None:
@@ -96,7 +96,7 @@ class Ssim(PairMetric):
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """``[N]`` of images ``[N, C, H, W]`` in [0, 255]; identical ones as :class:`Psnr` says."""
+    """``[N]`` of images ``[N, C, H, W]`` in [0, 255]; identical ones as :class:`PSNR` says."""
     errors = (a - b).square().flatten(1).mean(1)
     return 10 * torch.log10(LEVELS**2 / errors.clamp_min(1 / a[0].numel()))
 

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.base import FeatureStats, Metric
 from gan_lab.metrics.frechet import NORMAL_95
 from gan_lab.metrics.networks import FeatureNetwork
 
 
-class Kernel(Metric):
+class KernelDistance(Metric):
     """``kd``: squared maximum mean discrepancy under the kernel ``(x y / d + 1)^3``, the mean over random subsets.
 
     ``kd_std`` is the subsets' standard deviation, what torch-fidelity gives beside its KID. ``kd_error``, the half-width of the
@@ -25,14 +25,14 @@ class Kernel(Metric):
     """
 
     needs = frozenset(["features"])
-    headline = "kd"
+    primary_score = "kd"
 
     def __init__(self, subsets: int, subset_size: int, seed: int) -> None:
         if subsets < 1 or subset_size < 2:
             raise ValueError(f"evaluation.metrics.kernel: {subsets=} must be at least 1 and {subset_size=} at least 2")
         self._subsets, self._subset_size, self._seed = subsets, subset_size, seed
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         assert fakes.features is not None and reals.features is not None
         a, b = fakes.features.numpy(), reals.features.numpy()
         size = min(self._subset_size, len(a), len(b))

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from gan_lab.metrics.full_reference import PairMetric
+from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.networks import weights
-from gan_lab.metrics.networks.base import as_colour
-from gan_lab.metrics.perceptual_networks import Perception
+from gan_lab.metrics.networks.base import to_rgb
+from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.metrics.ssim import LEVELS
 
 
@@ -72,7 +72,7 @@ BACKBONES = "https://download.pytorch.org/models/"
 HEADS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/"
 
 
-class Lpips(PairMetric):
+class LPIPS(FullReferenceMetric):
     """``lpips`` (Zhang et al. 2018, eq. 1): distance of a photograph classifier's activations, weighted as people see it.
 
     Version 0.1 of the authors' package. ``network=alex`` is what it takes by default and most papers report; of
@@ -93,9 +93,9 @@ class Lpips(PairMetric):
             raise ValueError(f"lpips: {network=}: must be {' or '.join(KINDS)}")
         kind = KINDS[network]
         files = _published(Path(folder).expanduser(), network, kind)
-        self._network = PerceptualDistance(kind, *map(weights.load_state, files)).to(device)
-        self.headline = self._name = "lpips" if network == "alex" else f"lpips_{network}"
-        self.smallest, self._device = kind.smallest, device
+        self._network = LPIPSNetwork(kind, *map(weights.load_state, files)).to(device)
+        self.primary_score = self._name = "lpips" if network == "alex" else f"lpips_{network}"
+        self.min_size, self._device = kind.smallest, device
 
     def settings(self) -> str:
         return "version 0.1"
@@ -106,13 +106,13 @@ class Lpips(PairMetric):
 
     @torch.no_grad()
     def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
-        if min(fakes.shape[2:]) < self.smallest:
+        if min(fakes.shape[2:]) < self.min_size:
             side = "x".join(map(str, fakes.shape[2:]))
-            raise ValueError(f"{self._name} takes images of at least {self.smallest} pixels across, not {side}")
+            raise ValueError(f"{self._name} takes images of at least {self.min_size} pixels across, not {side}")
         return {self._name: self._network(fakes.to(self._device), reals.to(self._device)).cpu()}
 
 
-class Perceptual(PairMetric):
+class PerceptualNetworkDistance(FullReferenceMetric):
     """``perceptual_<network>``: LPIPS without its learnt weights of channels, in a network that needs no download.
 
     At each place of each layer the directions of both images' activations are compared (Zhang et al. 2018, eq. 1 with w = 1):
@@ -122,9 +122,9 @@ class Perceptual(PairMetric):
         network: images in [-1, 1] to a list of maps; see :mod:`gan_lab.metrics.perceptual_networks`.
     """
 
-    def __init__(self, network: Perception) -> None:
-        self._network, self.smallest = network, network.smallest
-        self.headline = f"perceptual_{network.name}"
+    def __init__(self, network: PerceptualNetwork) -> None:
+        self._network, self.min_size = network, network.min_size
+        self.primary_score = f"perceptual_{network.name}"
 
     def to(self, device: torch.device) -> None:
         self._network.to(device)
@@ -139,11 +139,11 @@ class Perceptual(PairMetric):
         total = torch.zeros(len(fakes), device=device)
         for x, y in zip(*sides, strict=True):
             total += (_direction(x) - _direction(y)).square().sum(1).mean((1, 2))
-        return {str(self.headline): total.cpu()}
+        return {str(self.primary_score): total.cpu()}
 
 
-class PerceptualDistance(nn.Module):
-    """The network of :class:`Lpips`.
+class LPIPSNetwork(nn.Module):
+    """The network of :class:`LPIPS`.
 
     Args:
         kind: one of :data:`KINDS`.
@@ -176,7 +176,7 @@ class PerceptualDistance(nn.Module):
 
     def _directions(self, images: Tensor) -> Iterator[Tensor]:
         """Activations at the taps, of length 1 at each place."""
-        x = (as_colour(images).float() / (LEVELS / 2) - 1 - self.shift) / self.scale
+        x = (to_rgb(images).float() / (LEVELS / 2) - 1 - self.shift) / self.scale
         for number, layer in enumerate(self.layers[: self._taps[-1] + 1]):
             x = layer(x)
             if number in self._taps:

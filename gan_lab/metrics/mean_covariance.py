@@ -11,7 +11,7 @@ HALVED = 2**22
 """Values from which on NumPy's way pays: it computes half of ``x' x``, but its threads and torch's get in each other's way."""
 
 
-class Statistics:
+class MeanCovariance:
     """In float64; memory does not grow with the number of images.
 
     Args:
@@ -28,7 +28,7 @@ class Statistics:
         self._shift: Tensor | None = None
 
     @classmethod
-    def of(cls, features: Tensor, ddof: int = 1) -> Statistics:
+    def of(cls, features: Tensor, ddof: int = 1) -> MeanCovariance:
         """Of features that are all there."""
         statistics = cls(features.shape[1], ddof)
         statistics.add(features)
@@ -50,7 +50,7 @@ class Statistics:
         self._sum += values.sum(0)
         self._products += _products(values)
 
-    def merge(self, other: Statistics) -> None:
+    def merge(self, other: MeanCovariance) -> None:
         """Take in the features another one has seen: its sums, moved to be about this one's mean."""
         if self._shift is None:
             self.count, self._sum, self._products, self._shift = other.count, other._sum, other._products, other._shift
@@ -75,7 +75,7 @@ class Statistics:
         return {"count": self.count, "sum": self._sum, "products": self._products, "shift": self._shift}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], ddof: int) -> Statistics:
+    def from_state(cls, state: dict[str, Any], ddof: int) -> MeanCovariance:
         statistics = cls(len(state["sum"]), ddof)
         statistics.count = state["count"]
         statistics._sum, statistics._products, statistics._shift = state["sum"], state["products"], state["shift"]

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gan_lab.metrics.full_reference import PairMetric
+from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.suite import Result
-from gan_lab.runtime.distributed import ALONE, Alone
+from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.utils.progress import Progress, silent
 
-Enlarge = Callable[[Tensor], Tensor]
+Upscale = Callable[[Tensor], Tensor]
 """A uint8 picture ``[C, h, w]`` to a larger one."""
 
 PAIRS = "pairs"
@@ -25,23 +25,23 @@ BICUBIC = "bicubic/"
 
 
 @dataclass(frozen=True)
-class Example:
+class ImagePair:
     """``high``: the original, uint8 ``[C, H, W]``; ``low``: what was made of it; ``bicubic``: that enlarged."""
 
-    high: Tensor
-    low: Tensor
+    high_resolution: Tensor
+    low_resolution: Tensor
     bicubic: Tensor
 
 
-class Examples(Protocol):
+class ImagePairs(Protocol):
     """Pictures to be enlarged, with what should come out."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, number: int) -> Example: ...
+    def __getitem__(self, number: int) -> ImagePair: ...
 
 
-class PairSuite:
+class FullReferenceSuite:
     """Enlarges each example once, and takes all the scores of it.
 
     Args:
@@ -57,14 +57,14 @@ class PairSuite:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: ImagePairs,
         names: Sequence[str],
-        metrics: Mapping[str, PairMetric],
+        metrics: Mapping[str, FullReferenceMetric],
         score: str | None,
         record: Mapping[str, Any],
     ) -> None:
         self._examples, self._names, self.metrics = examples, list(names), dict(metrics)
-        headlines = [metric.headline for metric in self.metrics.values() if metric.headline]
+        headlines = [metric.primary_score for metric in self.metrics.values() if metric.primary_score]
         if score is not None and score not in headlines:
             raise ValueError(
                 f"evaluation.score={score}: must be one of {', '.join(headlines) or 'none'}, which are lower if better"
@@ -74,7 +74,7 @@ class PairSuite:
         self._bicubic: list[dict[str, float]] = []
 
     @property
-    def measures(self) -> bool:
+    def evaluations(self) -> bool:
         return bool(self.metrics)
 
     def prepare(self, device: torch.device, progress: Progress = silent, reals: bool = True) -> None:
@@ -84,25 +84,25 @@ class PairSuite:
         if reals and self.metrics and not self._bicubic:
             for number in range(len(self._examples)):
                 example = self._examples[number]
-                self._bicubic.append(self._scores(example.bicubic, example.high))
+                self._bicubic.append(self._scores(example.bicubic, example.high_resolution))
                 progress(number + 1, len(self._examples))
 
     @torch.no_grad()
     def __call__(
         self,
-        enlarge: Enlarge,
+        enlarge: Upscale,
         progress: Progress = silent,
         details: bool = False,
-        ranks: Alone = ALONE,
+        ranks: SingleProcess = SINGLE_PROCESS,
     ) -> list[Result]:
         """Enlarge and measure; several processes take turns, and the leader gets the result."""
         own: dict[int, dict[str, float]] = {}
-        for number in range(ranks.rank, len(self._examples), ranks.count):
+        for number in range(ranks.rank, len(self._examples), ranks.world_size):
             example = self._examples[number]
-            own[number] = self._scores(enlarge(example.low), example.high)
+            own[number] = self._scores(enlarge(example.low_resolution), example.high_resolution)
             progress(number + 1, len(self._examples))
-        found = {number: scores for part in ranks.collect(own) for number, scores in part.items()}
-        if not ranks.leads or not self.metrics:
+        found = {number: scores for part in ranks.all_gather_object(own) for number, scores in part.items()}
+        if not ranks.is_main_process or not self.metrics:
             return []
         scores = _means([found[number] for number in range(len(self._examples))])
         beside = {f"{BICUBIC}{name}": value for name, value in _means(self._bicubic).items()}
@@ -111,7 +111,7 @@ class PairSuite:
             tables[name] = found[number] | {f"{BICUBIC}{key}": value for key, value in self._bicubic[number].items()}
         return [Result(PAIRS, scores | beside, self.record(), tables, None)]
 
-    def of(self, maker: Any, progress: Progress = silent, ranks: Alone = ALONE) -> list[Result]:
+    def evaluate(self, maker: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
         """What a sampler or a run, which can :attr:`enlarge`, is worth."""
         return self(maker.enlarge, progress, ranks=ranks)
 
@@ -120,12 +120,12 @@ class PairSuite:
         settings = {f"metric {name}": metric.settings() for name, metric in self.metrics.items()}
         return {"protocol": PAIRS, **self._record, "mean": "over the pictures' scores", **settings}
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The score and how it is taken, in words."""
         record = self.record()
         return f"{self.score_name}: {record['reals']}, made small by {record['degradation']}"
 
-    def flat(self, results: Sequence[Result]) -> dict[str, float]:
+    def flatten(self, results: Sequence[Result]) -> dict[str, float]:
         """All scores in one dictionary."""
         return {name: value for result in results for name, value in result.scores.items()}
 

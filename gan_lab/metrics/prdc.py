@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.base import FeatureStats, Metric
 from gan_lab.metrics.networks import FeatureNetwork
 
 EXACT = 0.01
@@ -17,7 +17,7 @@ BLOCK_BYTES = 2**27
 """Of distances held at a time."""
 
 
-class Neighbours(Metric):
+class PrecisionRecallDensityCoverage(Metric):
     """One table of distances, five scores, each a share in [0, 1] but for density.
 
     - ``precision``, ``recall`` (Kynkaanniemi et al. 2019, eq. 2): fakes within a real's ball, reals within a fake's; a ball
@@ -46,7 +46,7 @@ class Neighbours(Metric):
             )
         self._reach, self._density_reach, self._quantile = reach, density_reach, copies_quantile
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         assert fakes.features is not None and reals.features is not None
         if min(len(fakes), len(reals)) <= max(self._reach, self._density_reach):
             return {}
@@ -72,13 +72,13 @@ class Neighbours(Metric):
         }
         return {network.score(name): value for name, value in scores.items()}
 
-    def _radii(self, reals: Sample) -> dict[int, Tensor]:
+    def _radii(self, reals: FeatureStats) -> dict[int, Tensor]:
         wanted = sorted({1, self._reach, self._density_reach})
         key = ("radii", *wanted)
-        if key not in reals.memo:
+        if key not in reals.cache:
             assert reals.features is not None
-            reals.memo[key] = radii(reals.features, wanted)
-        found: dict[int, Tensor] = reals.memo[key]
+            reals.cache[key] = radii(reals.features, wanted)
+        found: dict[int, Tensor] = reals.cache[key]
         return found
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.metrics.base import PIXEL_BYTES, Sample
-from gan_lab.metrics.mean_covariance import Statistics
-from gan_lab.metrics.networks import FeatureNetwork, extracted
-from gan_lab.storage.files import locked, write_atomically
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.metrics.base import PIXEL_BYTES, FeatureStats
+from gan_lab.metrics.mean_covariance import MeanCovariance
+from gan_lab.metrics.networks import FeatureNetwork, extract_batch
+from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.utils.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ KEPT = frozenset(["features", "logits"])
 """Of what metrics may need, what is worth keeping: pixels and labels are in the data set."""
 
 
-class References:
+class ReferenceStatsCache:
     """A folder of samples of reals, by the images and the network. Processes that need the same one wait for the first.
 
     Args:
@@ -37,20 +37,20 @@ class References:
         self._folder = folder
 
     @staticmethod
-    def key(data: ImageSet, network: FeatureNetwork) -> str:
+    def key(data: ImageDataset, network: FeatureNetwork) -> str:
         """12 hexadecimal digits: the same images in the same features."""
         return hashlib.sha256(f"{FORMAT} {data.fingerprint()} {network.fingerprint}".encode()).hexdigest()[:12]
 
-    def sample(
-        self, data: ImageSet, network: FeatureNetwork, needs: frozenset[str], batch_size: int, ddof: int, progress: Progress
-    ) -> Sample:
+    def feature_stats(
+        self, data: ImageDataset, network: FeatureNetwork, needs: frozenset[str], batch_size: int, ddof: int, progress: Progress
+    ) -> FeatureStats:
         """The sample of ``data``, taken unless it is kept already. The network is on its device."""
         path = self._folder / f"{network.name}-{self.key(data, network)}.pt"
         kept = _read(path)
         if not _holds(kept, needs):
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                with locked(path.with_suffix(".lock"), "another process is measuring the same real images; waiting for it"):
+                with file_lock(path.with_suffix(".lock"), "another process is measuring the same real images; waiting for it"):
                     kept = _read(path)
                     if not _holds(kept, needs):
                         kept = _take(data, network, needs | frozenset(kept["holds"] if kept else ()), batch_size, progress)
@@ -60,26 +60,26 @@ class References:
                 kept = kept if _holds(kept, needs) else _take(data, network, needs, batch_size, progress)
         assert kept is not None
         places = torch.linspace(0, len(data) - 1, min(len(data), PIXEL_BYTES // math.prod(data.shape))).long()
-        return Sample(
-            Statistics.from_state(kept["statistics"], ddof),
+        return FeatureStats(
+            MeanCovariance.from_state(kept["statistics"], ddof),
             kept["features"] if "features" in needs else None,
             kept["logits"] if "logits" in needs else None,
             pixels=data.images(places) if "pixels" in needs else None,
-            places=places,
-            labels=None if data.is_multi_label else data.labels_of(slice(None)),
-            classes=() if data.is_multi_label else data.classes,
+            pixel_index=places,
+            labels=None if data.multi_label else data.labels_of(slice(None)),
+            classes=() if data.multi_label else data.classes,
         )
 
 
 @torch.no_grad()
 def _take(
-    data: ImageSet, network: FeatureNetwork, needs: frozenset[str], batch_size: int, progress: Progress
+    data: ImageDataset, network: FeatureNetwork, needs: frozenset[str], batch_size: int, progress: Progress
 ) -> dict[str, Any]:
     device = next(network.parameters()).device
-    statistics = Statistics(network.num_features)
+    statistics = MeanCovariance(network.num_features)
     features, logits = [], []
     for start in range(0, len(data), batch_size):
-        seen = extracted(network, data.images(slice(start, start + batch_size)).to(device))
+        seen = extract_batch(network, data.images(slice(start, start + batch_size)).to(device))
         statistics.add(seen.features)
         if "features" in needs:
             features.append(seen.features.cpu())

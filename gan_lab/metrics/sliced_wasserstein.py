@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gan_lab.metrics.base import Metric, Sample
+from gan_lab.metrics.base import FeatureStats, Metric
 from gan_lab.metrics.networks import FeatureNetwork
 
 COARSEST = 16
@@ -59,7 +59,7 @@ class SlicedWasserstein(Metric):
         self._images, self._patches, self._patch = images, patches, patch
         self._directions, self._seed = repeats * directions, seed
 
-    def __call__(self, fakes: Sample, reals: Sample, network: FeatureNetwork) -> dict[str, float]:
+    def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         assert fakes.pixels is not None and reals.pixels is not None
         if fakes.pixels.shape[1:] != reals.pixels.shape[1:]:
             shapes = [list(pixels.shape[1:]) for pixels in (fakes.pixels, reals.pixels)]
@@ -96,17 +96,17 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
     """``[N, C, H, W]`` float to what each level has that the next has not, the last being the remainder; each half as large."""
     pyramid = [images]
     for _ in range(levels - 1):
-        smaller = halved(pyramid[-1])
-        pyramid[-1:] = [pyramid[-1] - doubled(smaller), smaller]
+        smaller = pyramid_down(pyramid[-1])
+        pyramid[-1:] = [pyramid[-1] - pyramid_up(smaller), smaller]
     return pyramid
 
 
-def halved(images: Tensor) -> Tensor:
+def pyramid_down(images: Tensor) -> Tensor:
     """Filtered, and every second row and column left out."""
     return _filtered(images)[:, :, ::2, ::2]
 
 
-def doubled(images: Tensor) -> Tensor:
+def pyramid_up(images: Tensor) -> Tensor:
     """Zeros put between the pixels, and filtered to four times the sum."""
     count, channels, height, width = images.shape
     wide = images.new_zeros(count, channels, 2 * height, 2 * width)

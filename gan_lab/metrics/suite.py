@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.metrics.base import PIXEL_BYTES, Metric, Sample
-from gan_lab.metrics.mean_covariance import Statistics
-from gan_lab.metrics.networks import Domain, Extracted, FeatureNetwork, extracted
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.metrics.base import PIXEL_BYTES, FeatureStats, Metric
+from gan_lab.metrics.mean_covariance import MeanCovariance
+from gan_lab.metrics.networks import FeatureDomain, FeatureNetwork, NetworkOutput, extract_batch
 from gan_lab.metrics.protocol import Protocol
-from gan_lab.metrics.reference_stats import References
-from gan_lab.runtime.distributed import ALONE, Alone
+from gan_lab.metrics.reference_stats import ReferenceStatsCache
+from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.utils.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -43,10 +43,10 @@ class Result:
     scores: dict[str, float]
     protocol: dict[str, Any]
     details: dict[str, dict[str, float]]
-    fakes: Sample | None
+    fakes: FeatureStats | None
 
 
-class Measure:
+class ProtocolEvaluation:
     """A protocol at work: a network, the metrics taken in its features, and the reals they compare with.
 
     Args:
@@ -65,8 +65,8 @@ class Measure:
         protocol: Protocol,
         network: FeatureNetwork,
         metrics: Mapping[str, Metric],
-        domain: Domain,
-        reals: ImageSet,
+        domain: FeatureDomain,
+        reals: ImageDataset,
         seed: int,
     ) -> None:
         wanted = list(metrics) if protocol.metrics is None else protocol.metrics
@@ -79,23 +79,23 @@ class Measure:
                 f"protocol.{name}: this evaluation has none of its metrics ({', '.join(wanted)}); evaluation=full has"
             )
         self.needs: frozenset[str] = frozenset().union(*(metric.needs for metric in self.metrics.values()))
-        self.data = reals if protocol.num_reals is None else reals.limited(protocol.num_reals, seed)
+        self.data = reals if protocol.num_reals is None else reals.random_subset(protocol.num_reals, seed)
         self._domain, self._whole = domain, len(reals)
         if len(self.data) < 2:
             raise ValueError("evaluation: scores need at least 2 real images; evaluation=none goes without")
-        self.reals: Sample | None = None
+        self.reals: FeatureStats | None = None
 
     @property
-    def headline(self) -> str | None:
+    def primary_score(self) -> str | None:
         """The score that stands for all: the first metric's that has one, lower being better."""
-        headlines = (metric.headline for metric in self.metrics.values() if metric.headline)
+        headlines = (metric.primary_score for metric in self.metrics.values() if metric.primary_score)
         return next((self.network.score(name) for name in headlines), None)
 
-    def prepare(self, references: References, device: torch.device, batch_size: int, progress: Progress) -> None:
+    def prepare(self, references: ReferenceStatsCache, device: torch.device, batch_size: int, progress: Progress) -> None:
         """Take, or fetch, the sample of the reals."""
-        self.reals = references.sample(self.data, self.network, self.needs, batch_size, self.protocol.ddof, progress)
+        self.reals = references.feature_stats(self.data, self.network, self.needs, batch_size, self.protocol.ddof, progress)
 
-    def finish(self, fakes: Sample, batch_size: int, seed: int, details: bool) -> Result:
+    def finish(self, fakes: FeatureStats, batch_size: int, seed: int, details: bool) -> Result:
         assert self.reals is not None, "prepare() comes first"
         scores: dict[str, float] = {}
         tables: dict[str, dict[str, float]] = {}
@@ -116,7 +116,7 @@ class Measure:
             "features_hash": self.network.fingerprint,
             "fakes": num_fakes,
             "reals": f"{chosen} {self._whole} {split} images",
-            "reals_hash": References.key(self.data, self.network),
+            "reals_hash": ReferenceStatsCache.key(self.data, self.network),
             "covariance": self.protocol.covariance,
             "batch_norm": self.protocol.batch_norm,
             "latents": f"seed {seed} and number of each batch of {batch_size}",  # other batches draw other latents
@@ -127,13 +127,13 @@ class Measure:
 
 @dataclass
 class _Collector:
-    """A :class:`Sample` in the making."""
+    """A :class:`FeatureStats` in the making."""
 
-    measure: Measure
-    statistics: Statistics
+    measure: ProtocolEvaluation
+    statistics: MeanCovariance
     parts: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def add(self, images: Tensor, labels: Tensor | None, extracted: Extracted, room: int) -> None:
+    def add(self, images: Tensor, labels: Tensor | None, extracted: NetworkOutput, room: int) -> None:
         """Those of one batch; ``room``: bytes of pixels to be kept."""
         self.statistics.add(extracted.features)
         has_room = sum(part.numel() for part in self.parts.get("pixels", ())) < room
@@ -147,24 +147,24 @@ class _Collector:
             if name in self.measure.needs and tensor is not None:
                 self.parts.setdefault(name, []).append(tensor.cpu())
 
-    def together(self, processes: Alone) -> None:
+    def together(self, processes: SingleProcess) -> None:
         """Take in what the others have of the same fakes, whose batches went round among the processes."""
-        found = processes.collect((self.statistics.state_dict(), self.parts))
+        found = processes.all_gather_object((self.statistics.state_dict(), self.parts))
         for n, (statistics, _) in enumerate(found):
             if n != processes.rank and statistics["count"]:
-                self.statistics.merge(Statistics.from_state(statistics, self.statistics.ddof))
+                self.statistics.merge(MeanCovariance.from_state(statistics, self.statistics.ddof))
         for name in {name for _, parts in found for name in parts}:
             turns = zip_longest(*(parts.get(name, ()) for _, parts in found))
             self.parts[name] = [part for turn in turns for part in turn if part is not None]
 
-    def sample(self) -> Sample:
+    def sample(self) -> FeatureStats:
         assert self.measure.reals is not None
         found: dict[str, Any] = {name: torch.cat(parts) for name, parts in self.parts.items()}
         places = torch.arange(len(found["pixels"])) if "pixels" in found else None
-        return Sample(self.statistics, classes=self.measure.reals.classes, places=places, **found)
+        return FeatureStats(self.statistics, classes=self.measure.reals.classes, pixel_index=places, **found)
 
 
-class Suite:
+class MetricSuite:
     """Generates once, whatever is measured: every protocol takes the first of the same fakes, and those that have a network in
     common share its features.
 
@@ -175,27 +175,29 @@ class Suite:
         seed: of the latents, the same for every score.
     """
 
-    def __init__(self, measures: Sequence[Measure], references: References, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, measures: Sequence[ProtocolEvaluation], references: ReferenceStatsCache, batch_size: int, seed: int
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"evaluation.batch_size={batch_size}: must be at least 1")
-        self.measures = [measure for measure in measures if measure.metrics]
+        self.evaluations = [measure for measure in measures if measure.metrics]
         self.batch_size = batch_size
         self._references, self._seed = references, seed
 
-    def only(self, batch_norm: str) -> Suite:
+    def with_batch_norm(self, batch_norm: str) -> MetricSuite:
         """The measures whose protocols want such statistics."""
-        chosen = [measure for measure in self.measures if measure.protocol.batch_norm == batch_norm]
-        return Suite(chosen, self._references, self.batch_size, self._seed)
+        chosen = [measure for measure in self.evaluations if measure.protocol.batch_norm == batch_norm]
+        return MetricSuite(chosen, self._references, self.batch_size, self._seed)
 
     @property
     def score_name(self) -> str | None:
-        return self.measures[0].headline if self.measures else None
+        return self.evaluations[0].primary_score if self.evaluations else None
 
     def prepare(self, device: torch.device, progress: Progress = silent, reals: bool = True) -> None:
         """Take the samples of reals, once for each network and choice of images; a process that measures nothing needs none."""
-        for measure in self.measures:
+        for measure in self.evaluations:
             measure.network.to(device)
-        for measure in self.measures if reals else ():
+        for measure in self.evaluations if reals else ():
             measure.prepare(self._references, device, self.batch_size, progress)
             _warn_of_bias(measure)
 
@@ -205,64 +207,64 @@ class Suite:
         generate: Generate,
         progress: Progress = silent,
         details: bool = False,
-        ranks: Alone = ALONE,
+        ranks: SingleProcess = SINGLE_PROCESS,
     ) -> list[Result]:
         """Generate and measure, and with ``details`` fill in the tables too.
 
         Each batch has random numbers of its own, a function of its number, so that several processes can take turns: each
         makes its share of the fakes, and the leader measures all of them; the others get no results.
         """
-        total = max((measure.protocol.num_fakes for measure in self.measures), default=0)
-        collectors = [_Collector(m, Statistics(m.network.num_features, m.protocol.ddof)) for m in self.measures]
-        for number in range(ranks.rank, -(-total // self.batch_size), ranks.count):
+        total = max((measure.protocol.num_fakes for measure in self.evaluations), default=0)
+        collectors = [_Collector(m, MeanCovariance(m.network.num_features, m.protocol.ddof)) for m in self.evaluations]
+        for number in range(ranks.rank, -(-total // self.batch_size), ranks.world_size):
             start, random = number * self.batch_size, torch.Generator().manual_seed(self._seed * 1_000_003 + number)
             images, labels = generate(min(self.batch_size, total - start), random)
-            seen: dict[str, Extracted] = {}
+            seen: dict[str, NetworkOutput] = {}
             for collector in collectors:
                 left = collector.measure.protocol.num_fakes - start
                 if left <= 0:
                     continue
                 network = collector.measure.network
                 if network.fingerprint not in seen:
-                    seen[network.fingerprint] = extracted(network, images)
+                    seen[network.fingerprint] = extract_batch(network, images)
                 features, logits = seen[network.fingerprint]
-                part = Extracted(features[:left], None if logits is None else logits[:left])
-                collector.add(images[:left], None if labels is None else labels[:left], part, PIXEL_BYTES // ranks.count)
+                part = NetworkOutput(features[:left], None if logits is None else logits[:left])
+                collector.add(images[:left], None if labels is None else labels[:left], part, PIXEL_BYTES // ranks.world_size)
             progress(start + len(images), total)
         for collector in collectors:
             collector.together(ranks)
-        if not ranks.leads:
+        if not ranks.is_main_process:
             return []
         return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
 
-    def of(self, maker: Any, progress: Progress = silent, ranks: Alone = ALONE) -> list[Result]:
+    def evaluate(self, maker: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
         """What a sampler or a run, which can :attr:`draw`, is worth."""
         return self(maker.draw, progress, ranks=ranks)
 
     def record(self) -> dict[str, Any]:
         """How the run's score is taken; empty if there is none."""
-        first = self.measures[0] if self.measures else None
+        first = self.evaluations[0] if self.evaluations else None
         return {} if first is None else first.record(first.protocol.num_fakes, self.batch_size, self._seed)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The score and how it is taken, in words."""
         taken = self.record()
         return f"{self.score_name}: {taken['fakes']:,} fakes against {taken['reals']}, {taken['features']}"
 
-    def flat(self, results: Sequence[Result]) -> dict[str, float]:
+    def flatten(self, results: Sequence[Result]) -> dict[str, float]:
         """All scores in one dictionary; those of further protocols are called ``<protocol>/<score>``."""
         named = {(r.name if n else "", name): value for n, r in enumerate(results) for name, value in r.scores.items()}
         return {f"{protocol}/{name}".lstrip("/"): value for (protocol, name), value in named.items()}
 
 
-def _warn_of_bias(measure: Measure) -> None:
+def _warn_of_bias(measure: ProtocolEvaluation) -> None:
     """Say so where a covariance has fewer images than it has features."""
     width, fakes = measure.network.num_features, measure.protocol.num_fakes
     few = [f"{n:,} {name}" for n, name in ((fakes, "fakes"), (len(measure.data), "reals")) if n <= width]
-    if few and measure.headline is not None:
+    if few and measure.primary_score is not None:
         log.warning(
             "%s: %s against %d features: the score is biased and compares only with others of the same numbers",
-            measure.headline,
+            measure.primary_score,
             " and ".join(few),
             width,
         )

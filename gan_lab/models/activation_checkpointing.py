@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gan_lab.models.conditioning import Layers
+from gan_lab.models.conditioning import ConditionalSequential
 
 FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan", "srgan", "esrgan")
-"""Built of :class:`Blocks`, with all that is built from them."""
+"""Built of :class:`CheckpointedBlocks`, with all that is built from them."""
 
 
-class Blocks(Layers):
+class CheckpointedBlocks(ConditionalSequential):
     """Layers one after the other, in blocks whose inside may be thrown away.
 
     They are numbered as in one row, so that the names of the weights tell nothing of blocks. The first layer of a block must
@@ -34,47 +34,47 @@ class Blocks(Layers):
         recompute: whether what is inside is thrown away.
     """
 
-    recompute = False
+    checkpoint_activations = False
 
     def __init__(self, *layers: nn.Module, starts: Sequence[int] = (0,)) -> None:
         super().__init__(*layers)
         self._starts = tuple(starts)
 
     @classmethod
-    def of(cls, blocks: Sequence[Sequence[nn.Module]]) -> Blocks:
+    def from_blocks(cls, blocks: Sequence[Sequence[nn.Module]]) -> CheckpointedBlocks:
         """From the layers of each block."""
         starts = accumulate(map(len, blocks[:-1]), initial=0)
         return cls(*(layer for block in blocks for layer in block), starts=tuple(starts))
 
     def forward(self, maps: Tensor, labels: Tensor | None = None) -> Tensor:
-        if not (self.recompute and torch.is_grad_enabled()):
+        if not (self.checkpoint_activations and torch.is_grad_enabled()):
             return super().forward(maps, labels)
         for start, end in pairwise([*self._starts, len(self)]):
-            maps = _computed_twice(self[start:end], maps, labels)
+            maps = _recomputed(self[start:end], maps, labels)
         return maps
 
 
-def recompute(network: nn.Module) -> None:
+def enable_activation_checkpointing(network: nn.Module) -> None:
     """Have ``network`` throw away what is inside its blocks, from here on and in copies of it.
 
     Raises:
         ValueError: it has no blocks.
     """
-    blocks = [module for module in network.modules() if isinstance(module, Blocks)]
+    blocks = [module for module in network.modules() if isinstance(module, CheckpointedBlocks)]
     if not blocks:
         raise ValueError(
             f"recompute=true: {type(network).__module__}.{type(network).__name__} has no blocks to compute again; set "
             f"recompute=false or choose a model of the families {', '.join(FAMILIES)}"
         )
     for module in blocks:
-        module.recompute = True
+        module.checkpoint_activations = True
 
 
-def _computed_twice(block: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
-    return checkpoint(block, maps, labels, use_reentrant=False, context_fn=lambda: (nullcontext(), _AsBefore(block)))
+def _recomputed(block: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
+    return checkpoint(block, maps, labels, use_reentrant=False, context_fn=lambda: (nullcontext(), _RestoredBuffers(block)))
 
 
-class _AsBefore:
+class _RestoredBuffers:
     """A context in which the buffers of ``block`` are what they were when it was made; may be entered again.
 
     A pass in training mode changes them, running statistics and spectral normalisation's vectors; the second pass has to begin

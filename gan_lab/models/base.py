@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import at_least_single
+from gan_lab.models.layers import to_at_least_float32
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What a discriminator says of a batch of images.
 
     ``logits``: ``[N]``, or ``[N, H, W]`` of one that judges each pixel, at least float32, before any sigmoid; ``features``:
@@ -23,9 +23,9 @@ class Judgement(NamedTuple):
     features: Tensor
     class_logits: Tensor | None = None
 
-    def rows(self, part: slice) -> Judgement:
+    def select(self, part: slice) -> DiscriminatorOutput:
         """The same of some of the images."""
-        return Judgement(*(None if values is None else values[part] for values in self))  # type: ignore[arg-type]
+        return DiscriminatorOutput(*(None if values is None else values[part] for values in self))  # type: ignore[arg-type]
 
 
 class Generator(nn.Module, ABC):
@@ -39,30 +39,30 @@ class Generator(nn.Module, ABC):
         normalises_latents: whether only the direction of a latent vector counts, so that truncating values changes nothing.
     """
 
-    normalises_latents = False
+    normalizes_latents = False
 
     def __init__(self, condition: GeneratorCondition) -> None:
         super().__init__()
         self.condition = condition
 
     @abstractmethod
-    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+    def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         """Images from latents that labels may have been joined to."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        latents, labels = _as_weights(self, latents), _as_weights(self, labels)
-        return self.draw(self.condition.join(latents, labels), labels)
+        latents, labels = _to_param_dtype(self, latents), _to_param_dtype(self, labels)
+        return self.synthesize(self.condition.join(latents, labels), labels)
 
 
 class Discriminator(nn.Module, ABC):
-    """Images, and labels ``[N, K]`` if it is conditional, to a :class:`Judgement`.
+    """Images, and labels ``[N, K]`` if it is conditional, to a :class:`DiscriminatorOutput`.
 
-    A family provides :meth:`body` and ``logit``, the last layer; how labels enter is the condition's affair.
+    A family provides :meth:`extract_features` and ``logit``, the last layer; how labels enter is the condition's affair.
 
     Args:
         condition: how labels enter. Its ``num_planes`` come in addition to the images' channels.
         size: of the images.
-        num_features: channels of what :meth:`body` returns.
+        num_features: channels of what :meth:`extract_features` returns.
     """
 
     logit: nn.Module
@@ -73,24 +73,24 @@ class Discriminator(nn.Module, ABC):
         self.head = condition.head(num_features)
 
     @abstractmethod
-    def body(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         """Images to features ``[N, F, h, w]`` or ``[N, F]``."""
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
-        labels = _as_weights(self, labels)
-        features = self.body(self.join(images, labels))
-        logits = at_least_single(self.logit(features).flatten())
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        labels = _to_param_dtype(self, labels)
+        features = self.extract_features(self.join(images, labels))
+        logits = to_at_least_float32(self.logit(features).flatten())
         pooled = features.flatten(2).sum(2) if features.dim() > 2 else features
         more, class_logits = self.head(pooled, labels)
-        return Judgement(logits + more, features.flatten(1), class_logits)
+        return DiscriminatorOutput(logits + more, features.flatten(1), class_logits)
 
 
-def _as_weights(network: nn.Module, values: Any) -> Any:
+def _to_param_dtype(network: nn.Module, values: Any) -> Any:
     """What is drawn in float32 for every precision, in the type of the weights."""
     return None if values is None else values.to(next(network.parameters()).dtype)
 
 
-class Growing(ABC):
+class ProgressiveNetwork(ABC):
     """A network that starts at a low resolution and grows.
 
     Attributes:
@@ -98,23 +98,23 @@ class Growing(ABC):
         alpha: share of the newest layers in them, from 0 (just added) to 1 (faded in).
     """
 
-    sizes: list[int]
-    size: int
+    resolutions: list[int]
+    resolution: int
     alpha: float
 
-    def grow(self, size: int, alpha: float) -> None:
+    def set_resolution(self, size: int, alpha: float) -> None:
         """Work at ``size``, one of ``sizes``, with the newest layers faded in by ``alpha``."""
-        assert size in self.sizes and 0.0 <= alpha <= 1.0, (size, alpha)
-        self.size, self.alpha = size, alpha
+        assert size in self.resolutions and 0.0 <= alpha <= 1.0, (size, alpha)
+        self.resolution, self.alpha = size, alpha
 
     @property
     def level(self) -> int:
         """How many times the smallest size has been doubled."""
-        return self.sizes.index(self.size)
+        return self.resolutions.index(self.resolution)
 
     def get_extra_state(self) -> dict[str, float]:
         """Goes with the weights: whoever loads them works at the resolution they have reached."""
-        return {"size": self.size, "alpha": self.alpha}
+        return {"size": self.resolution, "alpha": self.alpha}
 
     def set_extra_state(self, state: dict[str, float]) -> None:
-        self.grow(int(state["size"]), state["alpha"])
+        self.set_resolution(int(state["size"]), state["alpha"])

@@ -14,19 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from gan_lab.models.layers import at_least_single
+from gan_lab.models.layers import to_at_least_float32
 
 
-class Labelled(nn.Module):
+class ConditionalModule(nn.Module):
     """A layer that is given the labels too: ``forward(maps, labels)``."""
 
 
-class Layers(nn.Sequential):
+class ConditionalSequential(nn.Sequential):
     """Layers one after the other, labels being passed to those that take them."""
 
     def forward(self, maps: Tensor, labels: Tensor | None = None) -> Tensor:
         for layer in self:
-            maps = layer(maps, labels) if isinstance(layer, Labelled) else layer(maps)
+            maps = layer(maps, labels) if isinstance(layer, ConditionalModule) else layer(maps)
         return maps
 
 
@@ -83,14 +83,14 @@ class ConditionalNorms(GeneratorCondition):
             published recipes' rate.
     """
 
-    def __init__(self, num_classes: int, speed: float = 1.0) -> None:
+    def __init__(self, num_classes: int, lr_multiplier: float = 1.0) -> None:
         super().__init__(num_classes)
-        if not speed > 0:
-            raise ValueError(f"speed={speed}: must be positive")
-        self.speed = speed
+        if not lr_multiplier > 0:
+            raise ValueError(f"speed={lr_multiplier}: must be positive")
+        self.lr_multiplier = lr_multiplier
 
     def norm(self, channels: int, kind: Callable[..., nn.Module] = nn.BatchNorm2d) -> nn.Module:
-        return ConditionalNorm(kind(channels, affine=False), channels, self.num_classes, self.speed)
+        return ConditionalNorm(kind(channels, affine=False), channels, self.num_classes, self.lr_multiplier)
 
     def check(self, generator: nn.Module) -> None:
         if not any(isinstance(module, ConditionalNorm) for module in generator.modules()):
@@ -99,17 +99,17 @@ class ConditionalNorms(GeneratorCondition):
             )
 
 
-class ConditionalNorm(Labelled):
+class ConditionalNorm(ConditionalModule):
     """``norm(x) * (1 + scale[label]) + shift[label]``; the scales and shifts start at 0, and move ``speed`` times as fast."""
 
-    def __init__(self, norm: nn.Module, channels: int, num_classes: int, speed: float = 1.0) -> None:
+    def __init__(self, norm: nn.Module, channels: int, num_classes: int, lr_multiplier: float = 1.0) -> None:
         super().__init__()
         self.norm = norm
-        self.speed = speed
+        self.lr_multiplier = lr_multiplier
         self.table = nn.Parameter(torch.zeros(num_classes, 2 * channels))
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        rows = _given(labels, len(self.table)) @ (self.table * self.speed)
+        rows = _given(labels, len(self.table)) @ (self.table * self.lr_multiplier)
         scale, shift = rows.unflatten(1, (-1, *[1] * (maps.dim() - 2))).chunk(2, dim=1)
         return self.norm(maps) * (1 + scale) + shift
 
@@ -194,7 +194,7 @@ class _ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
         embedding = self.embedding(_given(labels, self.embedding.in_features))
-        return (at_least_single(embedding) * at_least_single(features)).sum(1), None
+        return (to_at_least_float32(embedding) * to_at_least_float32(features)).sum(1), None
 
 
 class _ClassifierHead(nn.Module):
@@ -205,7 +205,7 @@ class _ClassifierHead(nn.Module):
         nn.init.zeros_(self.classify.bias)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
-        return 0.0, at_least_single(self.classify(features))
+        return 0.0, to_at_least_float32(self.classify(features))
 
 
 def _given(labels: Tensor | None, num_classes: int) -> Tensor:

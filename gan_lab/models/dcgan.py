@@ -11,9 +11,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_lab.models import base
-from gan_lab.models.activation_checkpointing import Blocks
+from gan_lab.models.activation_checkpointing import CheckpointedBlocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import check_positive, doubled_widths, make_norm, normal_init, spectrally_normalise, split_size
+from gan_lab.models.layers import add_spectral_norm, check_positive, doubling_widths, make_norm, normal_init, split_size
 
 
 class Generator(base.Generator):
@@ -40,16 +40,16 @@ class Generator(base.Generator):
         super().__init__(condition)
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
         smallest, doublings = split_size(size)
-        widths = doubled_widths(width, doublings, max_width)[::-1]
+        widths = doubling_widths(width, doublings, max_width)[::-1]
         inputs = latent_size + condition.num_inputs
         start = nn.ConvTranspose2d(inputs, widths[0], smallest, 1, 0, bias=False)
         blocks: list[list[nn.Module]] = [[start, condition.norm(widths[0]), nn.ReLU(inplace=True)]]
         for wide, narrow in pairwise(widths):
             blocks += [[nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), condition.norm(narrow), nn.ReLU(inplace=True)]]
         blocks[-1] += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]  # the largest map lies inside
-        self.layers = Blocks.of(blocks).apply(normal_init)
+        self.layers = CheckpointedBlocks.from_blocks(blocks).apply(normal_init)
 
-    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+    def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         return self.layers(inputs[:, :, None, None], labels)
 
 
@@ -76,17 +76,19 @@ class Discriminator(base.Discriminator):
     ) -> None:
         check_positive(channels=channels, width=width, max_width=max_width)
         smallest, doublings = split_size(size)
-        widths = doubled_widths(width, doublings, max_width)
+        widths = doubling_widths(width, doublings, max_width)
         super().__init__(condition, size, widths[-1])
         planes = channels + condition.num_planes
         blocks: list[list[nn.Module]] = [[nn.Conv2d(planes, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]]
         for narrow, wide in pairwise(widths):
             conv = nn.Conv2d(narrow, wide, 4, 2, 1, bias=False)
             blocks += [[conv, make_norm(norm, wide), nn.LeakyReLU(0.2, inplace=True)]]
-        self.layers = Blocks.of([blocks[0] + blocks[1], *blocks[2:]]).apply(normal_init)  # the largest map lies inside
+        self.layers = CheckpointedBlocks.from_blocks([blocks[0] + blocks[1], *blocks[2:]]).apply(
+            normal_init
+        )  # the largest map lies inside
         self.logit = nn.Conv2d(widths[-1], 1, smallest, 1, 0, bias=False).apply(normal_init)
         if spectral_norm:
-            spectrally_normalise(self)
+            add_spectral_norm(self)
 
-    def body(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         return self.layers(images)

@@ -12,9 +12,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from gan_lab.models import base
-from gan_lab.models.activation_checkpointing import Blocks
+from gan_lab.models.activation_checkpointing import CheckpointedBlocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import check_positive, doubled_widths, normal_init, split_size
+from gan_lab.models.layers import check_positive, doubling_widths, normal_init, split_size
 
 
 class Generator(base.Generator):
@@ -41,7 +41,7 @@ class Generator(base.Generator):
         super().__init__(condition)
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
         smallest, doublings = split_size(size)
-        widths = doubled_widths(width, doublings, max_width)[::-1]
+        widths = doubling_widths(width, doublings, max_width)[::-1]
         start = nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest, bias=False)
         unflatten = nn.Unflatten(1, (widths[0], smallest, smallest))
         blocks: list[list[nn.Module]] = [[start, unflatten, condition.norm(widths[0]), nn.LeakyReLU(0.2, inplace=True)]]
@@ -49,9 +49,9 @@ class Generator(base.Generator):
             conv = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)
             blocks += [[conv, condition.norm(narrow), nn.LeakyReLU(0.2, inplace=True)]]
         blocks[-1] += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]  # the largest map lies inside
-        self.layers = Blocks.of(blocks).apply(normal_init)
+        self.layers = CheckpointedBlocks.from_blocks(blocks).apply(normal_init)
 
-    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+    def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         return self.layers(inputs, labels)
 
 
@@ -78,13 +78,13 @@ class Discriminator(base.Discriminator):
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout={dropout}: must lie in [0, 1)")
         smallest, doublings = split_size(size)
-        widths = doubled_widths(width, doublings, max_width)
+        widths = doubling_widths(width, doublings, max_width)
         super().__init__(condition, size, widths[-1])
         blocks: list[list[nn.Module]] = []
         for narrow, wide in pairwise([channels + condition.num_planes, *widths]):
             blocks += [[nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)]]
-        self.layers = Blocks.of(blocks).apply(normal_init)
+        self.layers = CheckpointedBlocks.from_blocks(blocks).apply(normal_init)
         self.logit = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * smallest * smallest, 1)).apply(normal_init)
 
-    def body(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         return self.layers(images)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from gan_lab.models.activation_checkpointing import Blocks
+from gan_lab.models.activation_checkpointing import CheckpointedBlocks
 from gan_lab.models.conditioning import GeneratorCondition
 from gan_lab.models.layers import check_positive
 from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
@@ -21,7 +21,7 @@ RESIDUAL_SCALE = 0.2
 """What is learnt is multiplied by this before it is added (section 3.1)."""
 
 
-class Generator(Upscaler):
+class RRDBNet(Upscaler):
     """RRDBNet.
 
     Args:
@@ -44,9 +44,9 @@ class Generator(Upscaler):
     ) -> None:
         super().__init__(scale, condition)
         check_positive(channels=channels, width=width, blocks=blocks, growth=growth)
-        self.reach = 15 * blocks + 5
+        self.receptive_radius = 15 * blocks + 5
         self.conv_first = nn.Conv2d(channels, width, 3, 1, 1)
-        self.body = Blocks.of([[ResidualInResidual(width, growth)] for _ in range(blocks)])
+        self.body = CheckpointedBlocks.from_blocks([[RRDB(width, growth)] for _ in range(blocks)])
         self.conv_body = nn.Conv2d(width, width, 3, 1, 1)
         self._ups = [f"conv_up{n + 1}" for n in range(len(FACTORS[scale]))]
         for name in self._ups:
@@ -54,7 +54,7 @@ class Generator(Upscaler):
         self.conv_hr = nn.Conv2d(width, width, 3, 1, 1)
         self.conv_last = nn.Conv2d(width, channels, 3, 1, 1)
 
-    def enlarge(self, low: Tensor) -> Tensor:
+    def upscale(self, low: Tensor) -> Tensor:
         first = self.conv_first(low)
         maps = first + self.conv_body(self.body(first))
         for name, factor in zip(self._ups, FACTORS[self.scale], strict=True):
@@ -62,7 +62,7 @@ class Generator(Upscaler):
         return self.conv_last(leaky_relu(self.conv_hr(maps), SLOPE))
 
 
-class ResidualInResidual(nn.Module):
+class RRDB(nn.Module):
     """Three dense blocks, and the input added."""
 
     def __init__(self, width: int, growth: int) -> None:

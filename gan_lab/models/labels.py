@@ -22,16 +22,16 @@ class NoLabels:
     def encode(self, labels: Tensor | None) -> None:
         return None
 
-    def draw(self, count: int, device: torch.device, generator: torch.Generator) -> None:
+    def sample(self, count: int, device: torch.device, generator: torch.Generator) -> None:
         return None
 
-    def numbers(self, labels: Tensor | None) -> None:
+    def class_indices(self, labels: Tensor | None) -> None:
         return None
 
-    def drawable(self) -> list[str]:
+    def available_classes(self) -> list[str]:
         return []
 
-    def of(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
+    def for_classes(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
         raise ValueError("classes: this generator was trained without conditioning, so it can't be asked for one")
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Labels:
         self.multi_label = table.dim() == 2
 
     @classmethod
-    def of_data(cls, names: Sequence[str], labels: Tensor) -> Labels:
+    def from_dataset(cls, names: Sequence[str], labels: Tensor) -> Labels:
         """Those of a data set, or of a random part of a large one in which no label is missing that the data has."""
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         kept = order[:TABLE_SIZE]
@@ -69,20 +69,20 @@ class Labels:
             return labels.float()
         return torch.zeros(len(labels), len(self.names), device=labels.device).scatter_(1, labels[:, None], 1.0)
 
-    def draw(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
+    def sample(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
         """``[count, K]`` as frequent, and in such combinations, as in the data. ``generator`` is on the CPU."""
         return self.encode(self.table[torch.randint(len(self.table), (count,), generator=generator)]).to(device)
 
-    def numbers(self, labels: Tensor | None) -> Tensor | None:
+    def class_indices(self, labels: Tensor | None) -> Tensor | None:
         """Class numbers ``[N]`` of encoded labels; None for attributes, which are no classes."""
         return None if self.multi_label or labels is None else labels.argmax(1)
 
-    def drawable(self) -> list[str]:
+    def available_classes(self) -> list[str]:
         """Names of the classes or attributes that some image has."""
         present = self.table.any(0) if self.multi_label else torch.bincount(self.table, minlength=len(self.names)) > 0
         return [name for name, there in zip(self.names, present, strict=True) if there]
 
-    def of(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
+    def for_classes(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
         """``[len(names) * count, K]``: ``count`` in a row for each of some classes, given by name or by number.
 
         An attribute's rows are drawn from the data's combinations that have it, or with a minus sign before its name have not.
@@ -115,6 +115,6 @@ class Labels:
         return {"names": list(self.names), "table": self.table}
 
 
-def labels_from(state: dict[str, Any]) -> Labels | NoLabels:
+def labels_from_state(state: dict[str, Any]) -> Labels | NoLabels:
     """The source a checkpoint tells of."""
     return Labels(state["names"], state["table"]) if state else NoLabels()

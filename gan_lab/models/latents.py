@@ -18,7 +18,7 @@ class NormalLatents:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def draw(
+    def sample(
         self, count: int, device: torch.device, generator: torch.Generator | None = None, truncation: float | None = None
     ) -> Tensor:
         """Latents ``[count, size]``, float32.
@@ -45,7 +45,7 @@ class NoLatents:
 
     size = 0
 
-    def draw(
+    def sample(
         self, count: int, device: torch.device, generator: torch.Generator | None = None, truncation: float | None = None
     ) -> Tensor:
         """Raise ValueError: there is nothing to draw from."""

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 from torch.nn.utils import parametrize
 
-from gan_lab.utils.image_ops import doubled
+from gan_lab.utils.image_ops import upsample_nearest_2x
 
-SMALLEST_BASES = (4, 5, 6, 7)
+BASE_SIZES = (4, 5, 6, 7)
 
 
-def at_least_single(values: Tensor) -> Tensor:
+def to_at_least_float32(values: Tensor) -> Tensor:
     """float16 and bfloat16 to float32; float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
@@ -34,7 +34,7 @@ def normal_init(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def doubled_widths(width: int, doublings: int, largest: int) -> list[int]:
+def doubling_widths(width: int, doublings: int, largest: int) -> list[int]:
     """``width``, twice as many, ...: one for each doubling of the map, none above ``largest``."""
     return [min(width << n, max(width, largest)) for n in range(doublings)]
 
@@ -43,7 +43,7 @@ class Doubled(nn.Module):
     """:func:`doubled` as a layer."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        return doubled(maps)
+        return upsample_nearest_2x(maps)
 
 
 class Halved(nn.Module):
@@ -53,7 +53,7 @@ class Halved(nn.Module):
         return avg_pool2d(maps, 2)
 
 
-class InSingle(nn.Module):
+class Float32Norm(nn.Module):
     """A normalisation that computes in float32 where autocast hands it float16.
 
     Its second derivative, which penalties need, has powers of 1 / (standard deviation) far beyond float16's largest number.
@@ -63,20 +63,20 @@ class InSingle(nn.Module):
         return super().forward(maps.float() if maps.dtype == torch.float16 else maps)
 
 
-class MixesImages:
+class BatchDependent:
     """Marks a layer whose output for one image depends on the others of its batch."""
 
 
-class BatchNorm(MixesImages, InSingle, nn.BatchNorm2d):
-    """Batch normalisation, see :class:`InSingle`."""
+class BatchNorm(BatchDependent, Float32Norm, nn.BatchNorm2d):
+    """Batch normalisation, see :class:`Float32Norm`."""
 
 
-class LayerNorm(InSingle, nn.GroupNorm):
-    """Layer normalisation of maps: one group, see :class:`InSingle`."""
+class LayerNorm(Float32Norm, nn.GroupNorm):
+    """Layer normalisation of maps: one group, see :class:`Float32Norm`."""
 
 
-class InstanceNorm(InSingle, nn.InstanceNorm2d):
-    """Instance normalisation, see :class:`InSingle`."""
+class InstanceNorm(Float32Norm, nn.InstanceNorm2d):
+    """Instance normalisation, see :class:`Float32Norm`."""
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -126,7 +126,7 @@ class SpectralNorm(nn.Module):
             return weight / (u @ (matrix @ v))
 
 
-def spectrally_normalise(network: nn.Module) -> None:
+def add_spectral_norm(network: nn.Module) -> None:
     """Give every convolution and dense layer of ``network`` a :class:`SpectralNorm`, in place."""
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -142,11 +142,11 @@ def split_size(size: int, largest: int = 256, fewest: int = 2) -> tuple[int, int
     Raises:
         ValueError: no such factors, fewer than ``fewest`` doublings, or a size above ``largest``.
     """
-    for base in SMALLEST_BASES:
+    for base in BASE_SIZES:
         doublings = (size // base).bit_length() - 1
         if base << max(doublings, 0) == size and doublings >= fewest and size <= largest:
             return base, doublings
-    possible = sorted(base << n for n in range(fewest, 10) for base in SMALLEST_BASES if base << n <= largest)
+    possible = sorted(base << n for n in range(fewest, 10) for base in BASE_SIZES if base << n <= largest)
     raise ValueError(f"size={size}: this family builds {', '.join(map(str, possible))} pixels; set dataset.size to one of them")
 
 

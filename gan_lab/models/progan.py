@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
 
 from gan_lab.models import base
-from gan_lab.models.activation_checkpointing import Blocks
+from gan_lab.models.activation_checkpointing import CheckpointedBlocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import Doubled, Halved, MixesImages, at_least_single, check_positive, split_size
-from gan_lab.utils.image_ops import doubled
+from gan_lab.models.layers import BatchDependent, Doubled, Halved, check_positive, split_size, to_at_least_float32
+from gan_lab.utils.image_ops import upsample_nearest_2x
 
 LARGEST = 1024
 
 
-class Generator(base.Growing, base.Generator):
+class Generator(base.ProgressiveNetwork, base.Generator):
     """Latents ``[N, latent_size]`` to images ``[N, channels, s, s]`` of the size s at work, in about [-1, 1]: no tanh.
 
     Args:
@@ -34,40 +34,40 @@ class Generator(base.Growing, base.Generator):
         condition: how labels enter.
     """
 
-    normalises_latents = True
+    normalizes_latents = True
 
     def __init__(
         self,
         size: int,
         channels: int,
         width: int = 512,
-        capacity: int = 8192,
+        channel_base: int = 8192,
         latent_size: int = 512,
         condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
     ) -> None:
         super().__init__(condition)
         check_positive(channels=channels, latent_size=latent_size)
-        self.sizes = growing_sizes(size)
-        widths = [feature_maps(side, width, capacity) for side in self.sizes]
-        self.start = _start(self.sizes[0], latent_size + condition.num_inputs, widths[0], condition)
+        self.resolutions = progressive_resolutions(size)
+        widths = [num_channels(side, width, channel_base) for side in self.resolutions]
+        self.start = _start(self.resolutions[0], latent_size + condition.num_inputs, widths[0], condition)
         self.blocks = nn.ModuleList(
-            Blocks(Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
+            CheckpointedBlocks(Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
             for before, after in pairwise(widths)
         )
-        self.to_image = nn.ModuleList(EqualisedConv(maps, channels, 1, gain=1.0) for maps in widths)
-        self.grow(size, 1.0)
+        self.to_rgb = nn.ModuleList(EqualizedConv2d(maps, channels, 1, gain=1.0) for maps in widths)
+        self.set_resolution(size, 1.0)
 
-    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+    def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         maps = previous = self.start(inputs, labels)
         for block in self.blocks[: self.level]:
             previous, maps = maps, block(maps, labels)
-        images = self.to_image[self.level](maps)
+        images = self.to_rgb[self.level](maps)
         if self.alpha < 1.0:
-            images = torch.lerp(doubled(self.to_image[self.level - 1](previous)), images, self.alpha)
+            images = torch.lerp(upsample_nearest_2x(self.to_rgb[self.level - 1](previous)), images, self.alpha)
         return images
 
 
-class Discriminator(base.Growing, base.Discriminator):
+class Discriminator(base.ProgressiveNetwork, base.Discriminator):
     """Images ``[N, channels, s, s]`` of the size at work to logits ``[N]``.
 
     Args:
@@ -81,45 +81,47 @@ class Discriminator(base.Growing, base.Discriminator):
         size: int,
         channels: int,
         width: int = 512,
-        capacity: int = 8192,
+        channel_base: int = 8192,
         group: int = 4,
         condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
     ) -> None:
         check_positive(channels=channels, group=group)
-        self.sizes = growing_sizes(size)
-        smallest = self.sizes[0]
-        widths = [feature_maps(side, width, capacity) for side in self.sizes]
-        num_features = feature_maps(smallest // 2, width, capacity)
+        self.resolutions = progressive_resolutions(size)
+        smallest = self.resolutions[0]
+        widths = [num_channels(side, width, channel_base) for side in self.resolutions]
+        num_features = num_channels(smallest // 2, width, channel_base)
         super().__init__(condition, size, num_features)
-        self.from_image = nn.ModuleList(
-            Blocks(EqualisedConv(channels + condition.num_planes, maps, 1), _Activation()) for maps in widths
+        self.from_rgb = nn.ModuleList(
+            CheckpointedBlocks(EqualizedConv2d(channels + condition.num_planes, maps, 1), _Activation()) for maps in widths
         )
         self.blocks = nn.ModuleList(
-            Blocks(EqualisedConv(wide, wide, 3), _Activation(), EqualisedConv(wide, narrow, 3), _Activation(), Halved())
+            CheckpointedBlocks(
+                EqualizedConv2d(wide, wide, 3), _Activation(), EqualizedConv2d(wide, narrow, 3), _Activation(), Halved()
+            )
             for narrow, wide in pairwise(widths)
         )
-        self.end = Blocks(
-            MinibatchDeviation(group),
-            EqualisedConv(widths[0] + 1, widths[0], 3),
+        self.end = CheckpointedBlocks(
+            MinibatchStdDev(group),
+            EqualizedConv2d(widths[0] + 1, widths[0], 3),
             _Activation(),
             nn.Flatten(),
-            EqualisedLinear(widths[0] * smallest * smallest, num_features),
+            EqualizedLinear(widths[0] * smallest * smallest, num_features),
             _Activation(),
         )
-        self.logit = EqualisedLinear(num_features, 1, gain=1.0)
-        self.grow(size, 1.0)
+        self.logit = EqualizedLinear(num_features, 1, gain=1.0)
+        self.set_resolution(size, 1.0)
 
-    def body(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         level = self.level
-        maps = self.from_image[level](images)
+        maps = self.from_rgb[level](images)
         for n in reversed(range(level)):
             maps = self.blocks[n](maps)
             if n == level - 1 and self.alpha < 1.0:
-                maps = torch.lerp(self.from_image[n](avg_pool2d(images, 2)).to(maps.dtype), maps, self.alpha)
+                maps = torch.lerp(self.from_rgb[n](avg_pool2d(images, 2)).to(maps.dtype), maps, self.alpha)
         return self.end(maps)
 
 
-def growing_sizes(size: int) -> list[int]:
+def progressive_resolutions(size: int) -> list[int]:
     """The sides on the way to ``size``: 4, 8, 16, ... or from 5, 6 or 7 on.
 
     Raises:
@@ -129,13 +131,13 @@ def growing_sizes(size: int) -> list[int]:
     return [smallest << n for n in range(doublings + 1)]
 
 
-def feature_maps(side: int, width: int, capacity: int) -> int:
+def num_channels(side: int, width: int, channel_base: int) -> int:
     """Of a layer that works on ``side`` x ``side``."""
-    check_positive(width=width, capacity=capacity)
-    return max(1, min(2 * capacity // side, width))
+    check_positive(width=width, capacity=channel_base)
+    return max(1, min(2 * channel_base // side, width))
 
 
-class EqualisedConv(nn.Module):
+class EqualizedConv2d(nn.Module):
     """A convolution whose weights are N(0, 1) and scaled at run time by gain / sqrt(fan in) (section 4.1); biases are not."""
 
     def __init__(self, before: int, after: int, kernel: int, gain: float = math.sqrt(2)) -> None:
@@ -148,7 +150,7 @@ class EqualisedConv(nn.Module):
         return conv2d(maps, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
 
 
-class EqualisedLinear(nn.Module):
+class EqualizedLinear(nn.Module):
     """The same for a dense layer."""
 
     def __init__(self, before: int, after: int, gain: float = math.sqrt(2)) -> None:
@@ -165,11 +167,11 @@ class PixelNorm(nn.Module):
     """Each place's feature vector is divided by its root mean square (section 4.2), taken in float32."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        wide = at_least_single(maps)
+        wide = to_at_least_float32(maps)
         return (wide * (wide.square().mean(1, keepdim=True) + 1e-8).rsqrt()).to(maps.dtype)
 
 
-class MinibatchDeviation(MixesImages, nn.Module):
+class MinibatchStdDev(BatchDependent, nn.Module):
     """One more feature map: the standard deviation over a group of images, averaged over features and places (section 3).
 
     Groups are made of images ``M`` apart, with M groups in a batch; a batch that ``group`` does not divide has smaller ones.
@@ -182,7 +184,7 @@ class MinibatchDeviation(MixesImages, nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         count = len(maps)
         group = next(n for n in range(min(self.group, count), 0, -1) if count % n == 0)
-        variance = at_least_single(maps).unflatten(0, (group, -1)).var(0, unbiased=False)
+        variance = to_at_least_float32(maps).unflatten(0, (group, -1)).var(0, unbiased=False)
         deviation = (variance + 1e-8).sqrt().mean((1, 2, 3)).repeat(group).to(maps.dtype)
         return torch.cat([maps, deviation[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
 
@@ -193,18 +195,18 @@ class _Activation(nn.Module):
 
 
 def _conv_act(before: int, after: int, condition: GeneratorCondition) -> list[nn.Module]:
-    return [EqualisedConv(before, after, 3), _Activation(), _norm(condition, after)]
+    return [EqualizedConv2d(before, after, 3), _Activation(), _norm(condition, after)]
 
 
 def _norm(condition: GeneratorCondition, channels: int) -> nn.Module:
     return condition.norm(channels, lambda channels, affine=False: PixelNorm())
 
 
-def _start(smallest: int, inputs: int, channels: int, condition: GeneratorCondition) -> Blocks:
+def _start(smallest: int, inputs: int, channels: int, condition: GeneratorCondition) -> CheckpointedBlocks:
     """Latents, normalised, to the first map."""
-    return Blocks(
+    return CheckpointedBlocks(
         PixelNorm(),
-        EqualisedLinear(inputs, channels * smallest**2, gain=math.sqrt(2) / smallest),
+        EqualizedLinear(inputs, channels * smallest**2, gain=math.sqrt(2) / smallest),
         nn.Unflatten(1, (channels, smallest, smallest)),
         _Activation(),
         _norm(condition, channels),

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from gan_lab.models import base
-from gan_lab.models.activation_checkpointing import Blocks
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition, Labelled
-from gan_lab.models.layers import Halved, at_least_single, check_positive, doubled_widths, spectrally_normalise, split_size
-from gan_lab.utils.image_ops import doubled
+from gan_lab.models.activation_checkpointing import CheckpointedBlocks
+from gan_lab.models.conditioning import ConditionalModule, DiscriminatorCondition, GeneratorCondition
+from gan_lab.models.layers import Halved, add_spectral_norm, check_positive, doubling_widths, split_size, to_at_least_float32
+from gan_lab.utils.image_ops import upsample_nearest_2x
 
 
 class Generator(base.Generator):
@@ -47,19 +47,19 @@ class Generator(base.Generator):
         super().__init__(condition)
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
         smallest, doublings = split_size(size)
-        widths = doubled_widths(width, doublings + 1, max_width)[::-1]
+        widths = doubling_widths(width, doublings + 1, max_width)[::-1]
         start = _xavier(nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest))
         blocks: list[list[nn.Module]] = [[start, nn.Unflatten(1, (widths[0], smallest, smallest))]]
         sides = [smallest << n for n in range(1, doublings + 1)]
         for side, (wide, narrow) in zip(sides, pairwise(widths), strict=True):
             blocks += [[UpBlock(wide, narrow, condition), *_attention(attention, side, narrow)]]
         blocks += [[nn.BatchNorm2d(width), nn.ReLU(inplace=True), _xavier(nn.Conv2d(width, channels, 3, 1, 1)), nn.Tanh()]]
-        self.layers = Blocks.of(blocks)
+        self.layers = CheckpointedBlocks.from_blocks(blocks)
         _check_attention(attention, sides)
         if spectral_norm:
-            spectrally_normalise(self)
+            add_spectral_norm(self)
 
-    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+    def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         return self.layers(inputs, labels)
 
 
@@ -93,7 +93,7 @@ class Discriminator(base.Discriminator):
         halvings = doublings if halvings is None else halvings
         if not 1 <= halvings <= doublings + 1 or plain_blocks < 0:
             raise ValueError(f"{halvings=}, {plain_blocks=}: {size} pixels can be halved 1 to {doublings + 1} times")
-        widths = doubled_widths(width, halvings + plain_blocks, max_width)
+        widths = doubling_widths(width, halvings + plain_blocks, max_width)
         super().__init__(condition, size, widths[-1])
         sides = [size >> n for n in range(1, halvings + 1)] + [size >> halvings] * plain_blocks
         first = FirstBlock(channels + condition.num_planes, width)
@@ -102,17 +102,17 @@ class Discriminator(base.Discriminator):
             blocks += [[DownBlock(narrow, wide, halve=side < before)]]
             blocks[-1] += _attention(attention, side, wide) if side < before else []
         blocks[-1] += [nn.ReLU()]
-        self.layers = Blocks.of(blocks)
+        self.layers = CheckpointedBlocks.from_blocks(blocks)
         self.logit = nn.Sequential(_SumOverMap(), _xavier(nn.Linear(widths[-1], 1)))
         _check_attention(attention, sides)
         if spectral_norm:
-            spectrally_normalise(self)
+            add_spectral_norm(self)
 
-    def body(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
 
-class UpBlock(Labelled):
+class UpBlock(ConditionalModule):
     """Norm, ReLU, upsample, convolution, norm, ReLU, convolution; beside it an upsampled 1x1 convolution."""
 
     def __init__(self, before: int, after: int, condition: GeneratorCondition) -> None:
@@ -123,9 +123,9 @@ class UpBlock(Labelled):
         self.shortcut = _xavier(nn.Conv2d(before, after, 1))
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        residual = self.conv1(doubled(relu(_normalised(self.norm1, maps, labels))))
+        residual = self.conv1(upsample_nearest_2x(relu(_normalised(self.norm1, maps, labels))))
         residual = self.conv2(relu(_normalised(self.norm2, residual, labels)))
-        return residual + doubled(
+        return residual + upsample_nearest_2x(
             self.shortcut(maps)
         )  # a 1x1 convolution and nearest upsampling commute: this order is cheaper
 
@@ -176,7 +176,7 @@ class SelfAttention(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         query = self.query(maps).flatten(2)
         key, value = (max_pool2d(part(maps), 2).flatten(2) for part in (self.key, self.value))
-        attention = torch.softmax(at_least_single(query.transpose(1, 2) @ key), dim=-1).to(
+        attention = torch.softmax(to_at_least_float32(query.transpose(1, 2) @ key), dim=-1).to(
             value.dtype
         )  # [N, places, pooled places]
         seen = (value @ attention.transpose(1, 2)).unflatten(2, maps.shape[2:])
@@ -200,7 +200,7 @@ def _check_attention(at: int | None, sides: list[int]) -> None:
 
 
 def _normalised(norm: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
-    return norm(maps, labels) if isinstance(norm, Labelled) else norm(maps)
+    return norm(maps, labels) if isinstance(norm, ConditionalModule) else norm(maps)
 
 
 def _xavier(module: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pixel_shuffle
 
 from gan_lab.models import base
-from gan_lab.models.activation_checkpointing import Blocks
+from gan_lab.models.activation_checkpointing import CheckpointedBlocks
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import at_least_single, check_positive, make_norm, spectrally_normalise, split_size
+from gan_lab.models.layers import add_spectral_norm, check_positive, make_norm, split_size, to_at_least_float32
 from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
 
 SLOPE = 0.1
 """Of MSRResNet's leaky ReLU."""
 
 
-class Generator(Upscaler):
+class MSRResNet(Upscaler):
     """MSRResNet (Wang et al. 2018): residual blocks without normalisation, sub-pixel convolutions, and bilinear enlargement
     that the network's own is added to.
 
@@ -43,9 +43,9 @@ class Generator(Upscaler):
     ) -> None:
         super().__init__(scale, condition)
         check_positive(channels=channels, width=width, blocks=blocks)
-        self.reach = 2 * blocks + 4  # a pixel a convolution, those behind the enlargement count for less
+        self.receptive_radius = 2 * blocks + 4  # a pixel a convolution, those behind the enlargement count for less
         self.conv_first = nn.Conv2d(channels, width, 3, 1, 1)
-        self.body = Blocks.of([[ResidualBlock(width)] for _ in range(blocks)])
+        self.body = CheckpointedBlocks.from_blocks([[ResidualBlock(width)] for _ in range(blocks)])
         self._upconvs = [f"upconv{n + 1}" for n in range(len(FACTORS[scale]))]
         for name, factor in zip(self._upconvs, FACTORS[scale], strict=True):
             self.add_module(name, nn.Conv2d(width, width * factor**2, 3, 1, 1))
@@ -53,7 +53,7 @@ class Generator(Upscaler):
         self.conv_last = nn.Conv2d(width, channels, 3, 1, 1)
         scaled_init(module for module in self.modules() if isinstance(module, nn.Conv2d))
 
-    def enlarge(self, low: Tensor) -> Tensor:
+    def upscale(self, low: Tensor) -> Tensor:
         maps = self.body(leaky_relu(self.conv_first(low), SLOPE))
         for name, factor in zip(self._upconvs, FACTORS[self.scale], strict=True):
             maps = leaky_relu(pixel_shuffle(self.get_submodule(name)(maps), factor), SLOPE)
@@ -73,11 +73,11 @@ class ResidualBlock(nn.Module):
         return maps + self.conv2(self.conv1(maps).relu_())
 
 
-class NormalisedGenerator(Upscaler):
+class SRResNet(Upscaler):
     """SRResNet as published (Ledig et al. 2017, figure 4): batch normalisation, parametric ReLU, 9x9 convolutions at both ends.
 
     Args:
-        channels, scale, width, blocks, condition: as of :class:`Generator`.
+        channels, scale, width, blocks, condition: as of :class:`MSRResNet`.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class NormalisedGenerator(Upscaler):
     ) -> None:
         super().__init__(scale, condition)
         check_positive(channels=channels, width=width, blocks=blocks)
-        self.reach = 2 * blocks + 11
+        self.receptive_radius = 2 * blocks + 11
         self.first = nn.Sequential(nn.Conv2d(channels, width, 9, 1, 4), nn.PReLU())
-        self.body = Blocks.of([[NormalisedBlock(width)] for _ in range(blocks)])
+        self.body = CheckpointedBlocks.from_blocks([[BatchNormResidualBlock(width)] for _ in range(blocks)])
         self.middle = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), make_norm("batch", width))
         ups = [
             layer
@@ -101,12 +101,12 @@ class NormalisedGenerator(Upscaler):
         ]
         self.last = nn.Sequential(*ups, nn.Conv2d(width, channels, 9, 1, 4))
 
-    def enlarge(self, low: Tensor) -> Tensor:
+    def upscale(self, low: Tensor) -> Tensor:
         first = self.first(low)
         return self.last(first + self.middle(self.body(first)))
 
 
-class NormalisedBlock(nn.Module):
+class BatchNormResidualBlock(nn.Module):
     """Convolution, norm, PReLU, convolution, norm, and the input added."""
 
     def __init__(self, width: int) -> None:
@@ -123,7 +123,7 @@ class NormalisedBlock(nn.Module):
         return maps + self.layers(maps)
 
 
-class Discriminator(base.Discriminator):
+class VGGStyleDiscriminator(base.Discriminator):
     """The VGG-style one: two convolutions a size, each second one halving it, then two dense layers.
 
     At 128 pixels, 3 channels, width 64 the layers of BasicSR's ``VGGStyleDiscriminator``, 14,499,401 parameters.
@@ -157,12 +157,14 @@ class Discriminator(base.Discriminator):
                 blocks += [_normalised(nn.Conv2d(narrow, wide, 3, 1, 1, bias=False), norm, wide)]
             blocks += [_normalised(nn.Conv2d(wide, wide, 4, 2, 1, bias=False), norm, wide)]
         dense = nn.Linear(widths[-1] * smallest**2, 100)
-        self.layers = Blocks.of([blocks[0] + blocks[1], *blocks[2:], [nn.Flatten(), dense, nn.LeakyReLU(0.2)]])
+        self.layers = CheckpointedBlocks.from_blocks(
+            [blocks[0] + blocks[1], *blocks[2:], [nn.Flatten(), dense, nn.LeakyReLU(0.2)]]
+        )
         self.logit = nn.Linear(100, 1)
         if spectral_norm:
-            spectrally_normalise(self)
+            add_spectral_norm(self)
 
-    def body(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
 
@@ -170,14 +172,14 @@ def _normalised(convolution: nn.Conv2d, norm: str, channels: int) -> list[nn.Mod
     return [convolution, make_norm(norm, channels), nn.LeakyReLU(0.2, inplace=True)]
 
 
-class UNetDiscriminator(base.Discriminator):
+class UNetDiscriminatorSN(base.Discriminator):
     """A word on each pixel: a spectrally normalised U-Net (Schonfeld et al. 2020; as in Real-ESRGAN, Wang et al. 2021).
 
     At width 64, 3 channels the layers of BasicSR's ``UNetDiscriminatorSN``, 4,376,897 parameters. Its logits are ``[N, H, W]``.
 
     Args:
         size: of the images, a multiple of 8.
-        channels, width, condition: as of :class:`Discriminator`.
+        channels, width, condition: as of :class:`VGGStyleDiscriminator`.
     """
 
     def __init__(
@@ -196,10 +198,10 @@ class UNetDiscriminator(base.Discriminator):
         self.up = nn.ModuleList(nn.Conv2d(width << n + 1, width << n, 3, 1, 1, bias=False) for n in (2, 1, 0))
         self.last = nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1, bias=False) for _ in range(2))
         for part in (self.down, self.up, self.last):
-            spectrally_normalise(part)
+            add_spectral_norm(part)
         self.logit = nn.Conv2d(width, 1, 3, 1, 1)
 
-    def body(self, images: Tensor) -> Tensor:
+    def extract_features(self, images: Tensor) -> Tensor:
         maps = leaky_relu(self.first(images), 0.2)
         skips = []
         for layer in self.down:
@@ -212,6 +214,6 @@ class UNetDiscriminator(base.Discriminator):
             maps = leaky_relu(layer(maps), 0.2)
         return maps
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> base.Judgement:
-        maps = self.body(self.join(images, labels))
-        return base.Judgement(at_least_single(self.logit(maps)).squeeze(1), maps.flatten(1))
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> base.DiscriminatorOutput:
+        maps = self.extract_features(self.join(images, labels))
+        return base.DiscriminatorOutput(to_at_least_float32(self.logit(maps)).squeeze(1), maps.flatten(1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gan_lab.models.base import Generator
 
 
-def measure_statistics(
+def accumulate_standing_statistics(
     generator: Generator, draw: Callable[[int], tuple[Tensor, Tensor | None]], count: int, batch: int
 ) -> bool:
     """Replace the running statistics of every batch normalisation by the means over fresh batches.

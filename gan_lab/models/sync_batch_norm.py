@@ -10,13 +10,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gan_lab.models.layers import MixesImages, at_least_single
+from gan_lab.models.layers import BatchDependent, to_at_least_float32
 
 Total = Callable[[Tensor], Tensor]
 """A tensor to its sum over the processes, differentiable."""
 
 
-class SynchronisedBatchNorm(MixesImages, nn.BatchNorm2d):
+class DoubleBackwardSyncBatchNorm(BatchDependent, nn.BatchNorm2d):
     """In training the mean and the variance are those of the images of all processes, each with as many as the others.
 
     Args:
@@ -33,7 +33,7 @@ class SynchronisedBatchNorm(MixesImages, nn.BatchNorm2d):
     def forward(self, maps: Tensor) -> Tensor:
         if not self.training:
             return super().forward(maps)
-        values, shape = at_least_single(maps), (1, -1, 1, 1)
+        values, shape = to_at_least_float32(maps), (1, -1, 1, 1)
         count = values.numel() // values.shape[1] * self._count
         spread, centre = (moment.double() for moment in torch.var_mean(values, (0, 2, 3), correction=0))
         mean, square = (self._total(torch.stack([centre, spread + centre.square()])) / self._count).unbind()  # one message
@@ -53,9 +53,9 @@ class SynchronisedBatchNorm(MixesImages, nn.BatchNorm2d):
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
 
 
-def synchronise(network: nn.Module, total: Total, count: int) -> None:
+def convert_sync_batch_norm(network: nn.Module, total: Total, count: int) -> None:
     """Exchange every batch normalisation of ``network``, in place; names and parameters stay."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
-                setattr(parent, name, SynchronisedBatchNorm(child, total, count))
+                setattr(parent, name, DoubleBackwardSyncBatchNorm(child, total, count))

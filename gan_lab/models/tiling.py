@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.utils.image_ops import to_uint8, to_unit
+from gan_lab.utils.image_ops import normalize, to_uint8
 
 TILE = 192
 """Pixels of the small picture across that are enlarged at a time; a map of MSRResNet at scale 4 then takes some 300 MiB."""
 
-LARGEST_MARGIN = 48
+MAX_MARGIN = 48
 """Pixels looked at around a tile, at most. Deep networks (RRDB spans 350) reach further by their layers than what they learn
 depends on; of those tiles are nearly, not exactly, what the whole picture would be."""
 
@@ -21,7 +21,7 @@ Read = Callable[[int, int], Tensor]
 """Rows from the first to before the second of the small picture, uint8 ``[C, rows, w]``."""
 
 
-def strips(
+def upscale_strips(
     network: Upscaler, read: Read, height: int, width: int, device: torch.device, tile: int = TILE, margin: int | None = None
 ) -> Iterator[Tensor]:
     """The large picture from top to bottom, in strips as high as a tile, uint8 ``[C, scale * rows, scale * width]`` on the CPU.
@@ -35,9 +35,9 @@ def strips(
         height, width: of it.
         device: computed on.
         tile: pixels across.
-        margin: pixels around a tile; None: as far as the network reaches, at most :data:`LARGEST_MARGIN`.
+        margin: pixels around a tile; None: as far as the network reaches, at most :data:`MAX_MARGIN`.
     """
-    margin = min(network.reach, LARGEST_MARGIN) if margin is None else margin
+    margin = min(network.receptive_radius, MAX_MARGIN) if margin is None else margin
     for top in range(0, height, tile):
         bottom = min(top + tile, height)
         start = max(0, top - margin)
@@ -54,19 +54,19 @@ def strips(
         yield torch.cat(parts, 2)
 
 
-def enlarged_in_tiles(
+def upscale_tiled(
     network: Upscaler, picture: Tensor, device: torch.device, tile: int = TILE, margin: int | None = None
 ) -> Tensor:
-    """A whole uint8 picture ``[C, h, w]``, see :func:`strips`."""
+    """A whole uint8 picture ``[C, h, w]``, see :func:`upscale_strips`."""
     _, height, width = picture.shape
 
     def read(top: int, bottom: int) -> Tensor:
         return picture[:, top:bottom]
 
-    return torch.cat(list(strips(network, read, height, width, device, tile, margin)), 1)
+    return torch.cat(list(upscale_strips(network, read, height, width, device, tile, margin)), 1)
 
 
 @torch.no_grad()
 def _enlarged(network: Upscaler, picture: Tensor, device: torch.device) -> Tensor:
-    values = to_unit(picture[None].to(device)).contiguous(memory_format=torch.channels_last)  # 1.6 times as fast on a CPU
+    values = normalize(picture[None].to(device)).contiguous(memory_format=torch.channels_last)  # 1.6 times as fast on a CPU
     return to_uint8(network(values))[0].cpu()

@@ -35,7 +35,7 @@ class Upscaler(base.Generator):
         ValueError: another scale, or a conditioning.
     """
 
-    reach: int
+    receptive_radius: int
 
     def __init__(self, scale: int, condition: GeneratorCondition) -> None:
         super().__init__(condition)
@@ -48,11 +48,11 @@ class Upscaler(base.Generator):
         self.scale = scale
 
     @abstractmethod
-    def enlarge(self, low: Tensor) -> Tensor:
+    def upscale(self, low: Tensor) -> Tensor:
         """The same with values in about [0, 1]."""
 
-    def draw(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        return self.enlarge(inputs.add(1).div(2)).mul(2).sub(1)
+    def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        return self.upscale(inputs.add(1).div(2)).mul(2).sub(1)
 
 
 def scaled_init(layers: Iterable[nn.Conv2d]) -> None:

@@ -13,7 +13,7 @@ LONGEST = 120
 """Frames at most; of a longer run every n-th grid is taken, the first and the last always."""
 
 
-def film(previews: list[Path], path: Path, milliseconds: int = 250) -> None:
+def write_animation(previews: list[Path], path: Path, milliseconds: int = 250) -> None:
     """Write the grids, oldest first, as an animated WebP; the last one stays for two seconds.
 
     A grid that can't be read, or has another size than the last, is left out.

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gan_lab.reporting.run_records import Entry
+from gan_lab.reporting.run_records import RunRecord
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True)
-class Group:
+class Configuration:
     """Trainings of one configuration.
 
     Attributes:
@@ -25,11 +25,11 @@ class Group:
 
     label: str
     choices: dict[str, str]
-    entries: tuple[Entry, ...]
+    entries: tuple[RunRecord, ...]
 
     def values(self, name: str) -> dict[int, float]:
         """A figure of each seed that has it."""
-        found = {entry.seed: entry.figures.get(name) for entry in self.entries}
+        found = {entry.seed: entry.metrics.get(name) for entry in self.entries}
         return {seed: value for seed, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
 
     def mean(self, name: str) -> float | None:
@@ -49,18 +49,18 @@ class Group:
 
     @property
     def status(self) -> str:
-        return ", ".join(dict.fromkeys(str(entry.figures["status"]) for entry in self.entries))
+        return ", ".join(dict.fromkeys(str(entry.metrics["status"]) for entry in self.entries))
 
     @property
     def score_name(self) -> str | None:
-        return next((entry.figures["score_name"] for entry in self.entries if entry.figures["score_name"]), None)
+        return next((entry.metrics["score_name"] for entry in self.entries if entry.metrics["score_name"]), None)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every one of its runs has come to its end."""
-        return all(entry.figures["status"] == "finished" for entry in self.entries)
+        return all(entry.metrics["status"] == "finished" for entry in self.entries)
 
-    def told(self, name: str, error: str | None = None) -> str:
+    def format(self, name: str, error: str | None = None) -> str:
         """A figure in a table: the mean with its scatter over the seeds, or one run's with its own error."""
         value, spread = self.mean(name), self.spread(name)
         if value is None:
@@ -78,18 +78,18 @@ def with_spread(value: float, spread: float | None) -> str:
     return f"{value:.{decimals}f} ± {spread:.{decimals}f}"
 
 
-def group(entries: Sequence[Entry]) -> list[Group]:
+def group_by_configuration(entries: Sequence[RunRecord]) -> list[Configuration]:
     """Entries by configuration, in the order of their first; each trial of a sweep is one."""
     keys = dict.fromkeys(key for entry in entries for key in entry.overrides)
     differing = [key for key in keys if len({entry.overrides.get(key) for entry in entries}) > 1]
     names = {key: _suffix(key, differing) for key in differing}
-    groups: dict[tuple[Any, ...], list[Entry]] = {}
+    groups: dict[tuple[Any, ...], list[RunRecord]] = {}
     for entry in entries:
         groups.setdefault((entry.trial, *(entry.overrides.get(key) for key in differing)), []).append(entry)
     found = []
     for (trial, *values), members in groups.items():
         choices = {names[key]: _short(value) for key, value in zip(differing, values, strict=True) if value is not None}
-        found.append(Group(_label(choices) if trial is None else f"trial {trial}", choices, tuple(members)))
+        found.append(Configuration(_label(choices) if trial is None else f"trial {trial}", choices, tuple(members)))
     return found
 
 
@@ -113,7 +113,7 @@ def _short(value: str) -> str:
         return value
 
 
-def front(groups: Sequence[Group], first: str, second: str) -> list[Group]:
+def pareto_front(groups: Sequence[Configuration], first: str, second: str) -> list[Configuration]:
     """Those that no other beats in one figure without losing in the other; both are better lower. By the first."""
     points = [(x, y, g) for g in groups if (x := g.mean(first)) is not None and (y := g.mean(second)) is not None]
     unbeaten = [(x, y, g) for x, y, g in points if not any(u <= x and v <= y and (u, v) != (x, y) for u, v, _ in points)]

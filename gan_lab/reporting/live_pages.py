@@ -18,19 +18,19 @@ LARGEST_SHARE = 0.05
 """Of the time since the last page that writing the next may take."""
 
 
-def of_run(directory: RunDirectory) -> None:
+def write_run_page(directory: RunDirectory) -> None:
     from gan_lab.reporting.run_page import write_report  # brings matplotlib: not before it is needed
 
     write_report(directory)
 
 
-def of_study(folder: Path) -> None:
-    from gan_lab.reporting.study_page import Study, write_study
+def write_study_pages(folder: Path) -> None:
+    from gan_lab.reporting.study_page import StudyReport, write_study
 
-    write_study(Study.read(folder))
+    write_study(StudyReport.read(folder))
 
 
-class LiveReport(Generic[Place]):
+class LivePage(Generic[Place]):
     """Rewrites a page now and then; whatever goes wrong with a page never stops a training.
 
     Args:

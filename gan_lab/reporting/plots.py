@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gan_lab.utils.formatting import ERROR
+from gan_lab.utils.formatting import CI_SUFFIX
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -17,18 +17,18 @@ DISCRIMINATOR, GENERATOR = "#2563eb", "#ea580c"
 LIGHT = {DISCRIMINATOR: "#93c5fd", GENERATOR: "#fdba74"}
 
 
-def players(rows: Rows) -> Figure:
+def losses_and_accuracies(rows: Rows) -> Figure:
     """Loss (above) and accuracy (below) of both players over the epochs."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     losses, accuracies = figure.subplots(2, 1, sharex=True)
     _curve(losses, rows, "d/loss", "discriminator", DISCRIMINATOR)
     _curve(losses, rows, "g/loss", "generator", GENERATOR)
-    dress(losses, "loss")
+    style_axes(losses, "loss")
     _curve(accuracies, rows, "d/accuracy_real", "discriminator on reals", DISCRIMINATOR)
     _curve(accuracies, rows, "d/accuracy_fake", "discriminator on fakes", LIGHT[DISCRIMINATOR])
     _curve(accuracies, rows, "g/fool_rate", "generator: fakes taken for real", GENERATOR)
     accuracies.set_ylim(-0.03, 1.03)
-    dress(accuracies, "accuracy")
+    style_axes(accuracies, "accuracy")
     accuracies.set_xlabel("epoch")
     return figure
 
@@ -39,7 +39,7 @@ def score(rows: Rows, name: str) -> Figure:
     axes = figure.subplots()
     epochs, values = series(rows, name)
     axes.plot(epochs, values, color=DISCRIMINATOR, marker="o", markersize=3, linewidth=1.5, label=name)
-    errors = {row["epoch"]: row[f"{name}{ERROR}"] for row in rows if row.get(f"{name}{ERROR}") is not None}
+    errors = {row["epoch"]: row[f"{name}{CI_SUFFIX}"] for row in rows if row.get(f"{name}{CI_SUFFIX}") is not None}
     if errors:
         bars = [errors.get(epoch, 0.0) for epoch in epochs]
         lower = [max(value - bar, value / 10) for value, bar in zip(values, bars, strict=True)]  # stays on a logarithmic axis
@@ -50,30 +50,30 @@ def score(rows: Rows, name: str) -> Figure:
         axes.plot(epochs[best], values[best], "o", color=GENERATOR, label=f"best: {values[best]:.4g} at epoch {epochs[best]:g}")
         if min(values) > 0:
             axes.set_yscale("log")
-    dress(axes, name)
+    style_axes(axes, name)
     axes.set_xlabel("epoch")
     return figure
 
 
-def figures(rows: Rows, names: Sequence[str], label: str) -> Figure:
+def curves(rows: Rows, names: Sequence[str], label: str) -> Figure:
     """Any figures together over the epochs."""
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.subplots()
     for name, colour in zip(names, (DISCRIMINATOR, GENERATOR, "#16a34a", "#9333ea"), strict=False):
         _curve(axes, rows, name, name, colour)
-    dress(axes, label)
+    style_axes(axes, label)
     axes.set_xlabel("epoch")
     return figure
 
 
-def race(curves: Mapping[str, Sequence[tuple[float, float]]], score: str) -> Figure:
+def score_vs_time_plot(curves: Mapping[str, Sequence[tuple[float, float]]], score: str) -> Figure:
     """Scores of several trainings against the seconds each has trained, on a logarithmic scale."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for (name, curve), color in zip(curves.items(), (DISCRIMINATOR, GENERATOR), strict=False):
         axes.plot(*zip(*curve, strict=True), color=color, marker="o", markersize=3, linewidth=1.5, label=name)
     axes.set_yscale("log")
-    dress(axes, score)
+    style_axes(axes, score)
     axes.set_xlabel("seconds of training")
     return figure
 
@@ -116,7 +116,7 @@ def _smooth(values: list[float]) -> list[float]:
     return [sum(part) / len(part) for n in range(len(values)) for part in [values[max(0, n - half) : n + half + 1]]]
 
 
-def dress(axes: Axes, label: str) -> None:
+def style_axes(axes: Axes, label: str) -> None:
     """The look all plots share."""
     axes.set_ylabel(label)
     axes.grid(alpha=0.25, linewidth=0.5)

@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gan_lab.reporting import plots
-from gan_lab.reporting.animation import film
+from gan_lab.reporting.animation import write_animation
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.utils.formatting import ERROR, with_error
+from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci
 
 MIDDLE_GRIDS = 4
 """Grids shown between the untrained generator and the last one."""
@@ -46,14 +46,14 @@ SHARES = (("Fidelity and variety", ("precision", "recall", "density", "coverage"
 
 def is_distance(name: str) -> bool:
     """Whether a figure is a Frechet distance."""
-    return (name == "fid" or name.startswith("fd_")) and not name.endswith((ERROR, "_infinity"))
+    return (name == "fid" or name.startswith("fd_")) and not name.endswith((CI_SUFFIX, "_infinity"))
 
 
 def write_report(directory: RunDirectory) -> Path:
     """Write ``losses.png``, ``samples.webp`` and ``report.html`` anew from what the run directory holds."""
     rows, summary = directory.history(), directory.read_summary()
-    write_atomically(directory.losses, plots.png(plots.players(rows)))
-    film(directory.previews(), directory.film)
+    write_atomically(directory.losses, plots.png(plots.losses_and_accuracies(rows)))
+    write_animation(directory.sample_grids(), directory.animation)
     page = fill(
         "report.html.j2",
         title=summary.get("name", directory.path.name),
@@ -68,7 +68,7 @@ def write_report(directory: RunDirectory) -> Path:
         of_pictures=any(name.startswith(BICUBIC) for row in rows for name in row),
         grids=_grids(directory, rows),
         reals=embed(directory.reals),
-        film=embed(directory.film),
+        film=embed(directory.animation),
         curves=_curves(rows),
         config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
     )
@@ -108,13 +108,13 @@ def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "final": with_error(final, name),
-            "best": with_error(best, name),
+            "final": format_with_ci(final, name),
+            "best": format_with_ci(best, name),
             "best_images": best.get("images"),
-            "bicubic": with_error(final, f"{BICUBIC}{name}"),
+            "bicubic": format_with_ci(final, f"{BICUBIC}{name}"),
         }
         for name in names
-        if not name.endswith(ERROR) and not name.startswith(BICUBIC)
+        if not name.endswith(CI_SUFFIX) and not name.startswith(BICUBIC)
     ]
 
 
@@ -125,7 +125,7 @@ def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
             "title": f"{entry.get('checkpoint', '')} checkpoint, {entry.get('images', 0):,} images",
             "time": entry["time"],
             "protocol": result["protocol"],
-            "scores": {n: with_error(result["scores"], n) for n in result["scores"] if not n.endswith(ERROR)},
+            "scores": {n: format_with_ci(result["scores"], n) for n in result["scores"] if not n.endswith(CI_SUFFIX)},
         }
         for entry in reversed(directory.evaluations())
         for result in entry["results"].values()
@@ -146,7 +146,7 @@ def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, float]]]:
 
 def _grids(directory: RunDirectory, rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Untrained, a few on the way, the last: evenly spaced."""
-    previews = directory.previews()
+    previews = directory.sample_grids()
     count = min(len(previews), MIDDLE_GRIDS + 2)
     chosen = [previews[round(n * (len(previews) - 1) / max(1, count - 1))] for n in range(count)]
     return [{"picture": embed(path), "caption": _caption(path, rows)} for path in chosen]
@@ -163,14 +163,14 @@ def _caption(path: Path, rows: list[dict[str, Any]]) -> str:
 
 def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    curves = [("Losses and accuracies", plots.players(rows))]
+    curves = [("Losses and accuracies", plots.losses_and_accuracies(rows))]
     curves += [("Score", plots.score(rows, name)) for name in names if is_distance(name)]
     for title, prefixes, label in SHARES:
-        if present := [n for n in names if n.partition("_")[0] in prefixes and not n.endswith(ERROR)]:
-            curves.append((title, plots.figures(rows, present, label)))
+        if present := [n for n in names if n.partition("_")[0] in prefixes and not n.endswith(CI_SUFFIX)]:
+            curves.append((title, plots.curves(rows, present, label)))
     for title, wanted, label in FIGURES:
         if present := [name for name in wanted if name in names]:
-            curves.append((title, plots.figures(rows, present, label)))
+            curves.append((title, plots.curves(rows, present, label)))
     return [(title, Markup(plots.svg(figure))) for title, figure in curves]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_lab.storage.run_directory import PRUNED, STUDY, RunDirectory
-from gan_lab.utils.formatting import ERROR
+from gan_lab.utils.formatting import CI_SUFFIX
 
 AVERAGED = {
     "d_loss": "d/loss",
@@ -29,25 +29,25 @@ EARLY, LOST = "stopped early", "lost"
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunRecord:
     """One training.
 
     Attributes:
         overrides: what the command line said, by key, the seed left out.
         seed: of the training.
         trial: number of the sweep's trial it belongs to, or None.
-        figures: what :func:`figures_of` says.
+        figures: what :func:`run_metrics` says.
         directory: the run's, or None if it lies on another machine.
     """
 
     overrides: Mapping[str, str]
     seed: int
     trial: int | None
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     directory: RunDirectory | None = None
 
 
-def figures_of(directory: RunDirectory) -> dict[str, Any]:
+def run_metrics(directory: RunDirectory) -> dict[str, Any]:
     """What a table says of a run; what it has not come to yet is None."""
     summary, rows = directory.read_summary(), directory.history()
     final, score = summary.get("final", {}), summary.get("score")
@@ -62,7 +62,7 @@ def figures_of(directory: RunDirectory) -> dict[str, Any]:
         "epochs": summary.get("epochs"),
         "score_name": score,
         "score": final.get(score),
-        "score_error": final.get(f"{score}{ERROR}"),
+        "score_error": final.get(f"{score}{CI_SUFFIX}"),
         "best": summary.get("best", {}).get(score),
         "protocols": final.get("protocols", {}),
         **{name: summary.get(name) for name in ("epoch_seconds", "images_per_second", "seconds", "peak_memory_mib", "device")},
@@ -70,11 +70,11 @@ def figures_of(directory: RunDirectory) -> dict[str, Any]:
     }
 
 
-def entries_of(folder: Path) -> list[Entry]:
+def read_runs(folder: Path) -> list[RunRecord]:
     """The runs below a folder in the order they began, and those of its study that lie elsewhere."""
     directories = [RunDirectory(config.parent) for config in folder.rglob("config.yaml") if "wandb" not in config.parts]
     directories.sort(key=lambda directory: _in_order(directory.path.relative_to(folder).as_posix()))
-    entries = [_entry(figures_of(directory), directory) for directory in directories if directory.read_summary()]
+    entries = [_entry(run_metrics(directory), directory) for directory in directories if directory.read_summary()]
     trials = read_study(folder).get("trials", [])
     lost = {trial["number"] for trial in trials if trial["state"] == LOST}
     here = {(entry.trial, entry.seed) for entry in entries}
@@ -112,10 +112,10 @@ def split_overrides(name: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _entry(figures: Mapping[str, Any], directory: RunDirectory | None) -> Entry:
+def _entry(figures: Mapping[str, Any], directory: RunDirectory | None) -> RunRecord:
     overrides = split_overrides(figures["name"])
     overrides.pop("seed", None)
-    return Entry(overrides, figures["seed"], figures["trial"], figures, directory)
+    return RunRecord(overrides, figures["seed"], figures["trial"], figures, directory)
 
 
 def _number(directory: RunDirectory, key: str) -> int | None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from gan_lab.reporting.configurations import Group
+from gan_lab.reporting.configurations import Configuration
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Of a figure, another configuration's minus the baseline's, seed by seed.
 
     Attributes:
@@ -31,30 +31,30 @@ class Difference:
     seeds: int
 
     @property
-    def is_clear(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the interval leaves 0 out: the paired t-test at 5 %."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def paired(baseline: Sequence[float], other: Sequence[float]) -> Difference:
+def paired_t_interval(baseline: Sequence[float], other: Sequence[float]) -> PairedDifference:
     """The difference of two samples, pair by pair."""
     differences = [b - a for a, b in zip(baseline, other, strict=True)]
     mean, count = statistics.fmean(differences), len(differences)
     if count < 2:
-        return Difference(mean, None, None, count)
+        return PairedDifference(mean, None, None, count)
     error = statistics.stdev(differences) / math.sqrt(count)
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
-    return Difference(mean, mean - reach, mean + reach, count)
+    return PairedDifference(mean, mean - reach, mean + reach, count)
 
 
-def between(baseline: Group, other: Group, name: str) -> Difference | None:
+def between(baseline: Configuration, other: Configuration, name: str) -> PairedDifference | None:
     """Over the seeds both have; None if they share none."""
     first, second = baseline.values(name), other.values(name)
     seeds = sorted(first.keys() & second.keys())
-    return paired([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else None
+    return paired_t_interval([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else None
 
 
-def in_words(baseline: Group, other: Group) -> str:
+def describe_difference(baseline: Configuration, other: Configuration) -> str:
     """``rmsprop is slower by 11 % per epoch [9, 13] and worse by 7.2 fd_fashion [5.1, 9.4] (3 seeds)``."""
     parts = list(filter(None, [_pace(baseline, other), _score(baseline, other)]))
     if not parts:
@@ -63,33 +63,33 @@ def in_words(baseline: Group, other: Group) -> str:
     return f"{other.label} {' and '.join(parts)} ({'one seed each' if shared == 1 else f'{shared} seeds'})"
 
 
-def measured_alike(groups: Sequence[Group]) -> bool:
+def same_protocol(groups: Sequence[Configuration]) -> bool:
     """Whether all scores of a seed, which also chooses the images of ``dataset.limit``, were taken in the same way."""
     taken: dict[int, set[str]] = {}
-    for entry in (entry for g in groups for entry in g.entries if entry.figures["protocols"]):
-        taken.setdefault(entry.seed, set()).add(json.dumps(entry.figures["protocols"], sort_keys=True))
+    for entry in (entry for g in groups for entry in g.entries if entry.metrics["protocols"]):
+        taken.setdefault(entry.seed, set()).add(json.dumps(entry.metrics["protocols"], sort_keys=True))
     return all(len(ways) == 1 for ways in taken.values())
 
 
-def _pace(baseline: Group, other: Group) -> str:
+def _pace(baseline: Configuration, other: Configuration) -> str:
     """In percent of the baseline's time for an epoch."""
     reference = baseline.mean("epoch_seconds")
     found = between(baseline, other, "epoch_seconds")
     if found is None or not reference:
         return ""
     percent = 100 * found.mean / reference
-    if found.seeds > 1 and not found.is_clear:
+    if found.seeds > 1 and not found.is_significant:
         return f"is as fast per epoch within the scatter ({percent:+.0f} %{_interval(found, 100 / reference)})"
     pace = "slower" if percent > 0 else "faster"
     return f"is {pace} by {abs(percent):.0f} % per epoch{_interval(found, 100 / reference, percent < 0)}"
 
 
-def _score(baseline: Group, other: Group) -> str:
+def _score(baseline: Configuration, other: Configuration) -> str:
     found = between(baseline, other, "score")
     name = other.score_name
-    if found is None or name is None or not measured_alike([baseline, other]):
+    if found is None or name is None or not same_protocol([baseline, other]):
         return ""
-    if found.seeds > 1 and not found.is_clear:
+    if found.seeds > 1 and not found.is_significant:
         return f"not told apart by {name} ({found.mean:+.3g}{_interval(found, 1)})"
     error = ""
     if found.seeds == 1:
@@ -101,7 +101,7 @@ def _score(baseline: Group, other: Group) -> str:
     )
 
 
-def _interval(found: Difference, scale: float, turned: bool = False) -> str:
+def _interval(found: PairedDifference, scale: float, turned: bool = False) -> str:
     """Its ends, as absolute amounts of what is said to be better or faster."""
     if found.low is None or found.high is None:
         return ""

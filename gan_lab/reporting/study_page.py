@@ -12,10 +12,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gan_lab.reporting import plots, study_plots, study_table
-from gan_lab.reporting.configurations import Group, front, group
+from gan_lab.reporting.configurations import Configuration, group_by_configuration, pareto_front
 from gan_lab.reporting.run_page import duration, embed, fill
-from gan_lab.reporting.run_records import entries_of, read_study
-from gan_lab.reporting.significance import in_words, measured_alike
+from gan_lab.reporting.run_records import read_runs, read_study
+from gan_lab.reporting.significance import describe_difference, same_protocol
 from gan_lab.storage.files import write_atomically
 
 BEST = Path("experiment") / "best.yaml"
@@ -29,7 +29,7 @@ COMPARED = 12
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyReport:
     """What several runs have come to.
 
     Attributes:
@@ -40,12 +40,12 @@ class Study:
     """
 
     folder: Path
-    groups: list[Group]
+    groups: list[Configuration]
     record: Mapping[str, Any]
-    baseline: Group | None
+    baseline: Configuration | None
 
     @classmethod
-    def read(cls, folder: Path, baseline: str | None = None) -> Study:
+    def read(cls, folder: Path, baseline: str | None = None) -> StudyReport:
         """The study below a folder.
 
         Args:
@@ -55,7 +55,7 @@ class Study:
         Raises:
             ValueError: there is no run, or none of that label.
         """
-        groups = group(entries_of(folder))
+        groups = group_by_configuration(read_runs(folder))
         if not groups:
             raise ValueError(f"study={folder}: no run there; give the folder of a multirun, such as multirun/quality")
         record = read_study(folder)
@@ -73,23 +73,23 @@ class Study:
         return (named[0], named[1]) if len(named) > 1 else ("score", "epoch_seconds")
 
     @property
-    def whole(self) -> list[Group]:
+    def complete(self) -> list[Configuration]:
         """Those that have trained to their end, as the others' figures are of another age."""
-        return [g for g in self.groups if g.is_whole]
+        return [g for g in self.groups if g.is_complete]
 
     @property
-    def best(self) -> Group | None:
+    def best(self) -> Configuration | None:
         """By the first objective."""
         names = self.record.get("objective", [])
         figure = names[0] if names and names[0] in study_plots.AXES else "score"
-        known = [g for g in self.whole if g.mean(figure) is not None]
+        known = [g for g in self.complete if g.mean(figure) is not None]
         return min(known, key=lambda g: _low(g, figure), default=None)
 
-    def front(self) -> list[Group]:
-        return front(self.whole, *self.objective) if measured_alike(self.whole) else []
+    def pareto_front(self) -> list[Configuration]:
+        return pareto_front(self.complete, *self.objective) if same_protocol(self.complete) else []
 
 
-def write_study(study: Study) -> Path:
+def write_study(study: StudyReport) -> Path:
     """Write the page and the tables anew.
 
     Returns:
@@ -99,7 +99,7 @@ def write_study(study: Study) -> Path:
     titles, cells = study_table.rows(study.groups)
     write_atomically(folder / "study.csv", study_table.comma_separated(study.groups))
     write_atomically(
-        folder / "study.md", study_table.markdown(study.groups) + "\n" + "".join(f"- {line}\n" for line in words(study))
+        folder / "study.md", study_table.markdown(study.groups) + "\n" + "".join(f"- {line}\n" for line in conclusions(study))
     )
     shown = [g for g in sorted(study.groups, key=lambda g: _low(g, "score")) if _grid(g).exists()]
     experiment = folder / BEST
@@ -110,10 +110,10 @@ def write_study(study: Study) -> Path:
         running=any("running" in g.status for g in study.groups),
         facts=_facts(study),
         space=study.record.get("space", {}),
-        words=words(study),
+        words=conclusions(study),
         titles=titles,
         cells=cells,
-        on_front={g.label for g in study.front()},
+        on_front={g.label for g in study.pareto_front()},
         note=_note(study.groups),
         plots=[(title, Markup(plots.svg(figure))) for title, figure in _plots(study)],
         grids=[{"picture": embed(_grid(g)), "caption": _caption(g)} for g in shown[:LARGEST]],
@@ -125,51 +125,53 @@ def write_study(study: Study) -> Path:
     return folder / "study.html"
 
 
-def words(study: Study) -> list[str]:
+def conclusions(study: StudyReport) -> list[str]:
     """What the study says, sentence by sentence."""
     said = []
     if best := study.best:
-        fastest = min(study.whole, key=lambda g: _low(g, "epoch_seconds"))
-        if best.mean("score") is not None and measured_alike(study.whole):
-            said.append(f"{best.title} scores best: {best.score_name} {best.told('score', 'score_error')}")
+        fastest = min(study.complete, key=lambda g: _low(g, "epoch_seconds"))
+        if best.mean("score") is not None and same_protocol(study.complete):
+            said.append(f"{best.title} scores best: {best.score_name} {best.format('score', 'score_error')}")
         if fastest.mean("epoch_seconds") is not None:
-            said.append(f"{fastest.title} is fastest: {fastest.told('epoch_seconds')} s per epoch")
-    if not measured_alike(study.groups):
+            said.append(f"{fastest.title} is fastest: {fastest.format('epoch_seconds')} s per epoch")
+    if not same_protocol(study.groups):
         said.append(
             "the scores were not all taken in the same way and are not compared; gan_lab.evaluate measures runs anew, alike"
         )
-    if (baseline := study.baseline) is not None and baseline.is_whole:
-        others = study.front() if study.record else study.whole
+    if (baseline := study.baseline) is not None and baseline.is_complete:
+        others = study.pareto_front() if study.record else study.complete
         named = f"{baseline.label}, the configuration as it stands" if study.record else baseline.label
-        said += [f"beside {named}: {in_words(baseline, other)}" for other in others[:COMPARED] if other is not baseline]
+        said += [
+            f"beside {named}: {describe_difference(baseline, other)}" for other in others[:COMPARED] if other is not baseline
+        ]
     return said
 
 
-def _facts(study: Study) -> dict[str, str]:
+def _facts(study: StudyReport) -> dict[str, str]:
     entries = [entry for g in study.groups for entry in g.entries]
-    states = [trial["state"] for trial in study.record.get("trials", [])] or [entry.figures["status"] for entry in entries]
+    states = [trial["state"] for trial in study.record.get("trials", [])] or [entry.metrics["status"] for entry in entries]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    devices = dict.fromkeys(str(entry.figures["device"]) for entry in entries if entry.figures["device"])
+    devices = dict.fromkeys(str(entry.metrics["device"]) for entry in entries if entry.metrics["device"])
     facts = {
         "trials" if study.record else "runs": counted,
         "configurations": str(len(study.groups)),
         "minimised": ", ".join(study.record.get("objective", [])),
-        "training time": duration(sum(entry.figures["seconds"] or 0 for entry in entries)),
+        "training time": duration(sum(entry.metrics["seconds"] or 0 for entry in entries)),
         "devices": "; ".join(devices),
     }
     return {name: value for name, value in facts.items() if value}
 
 
-def _plots(study: Study) -> list[tuple[str, Figure]]:
+def _plots(study: StudyReport) -> list[tuple[str, Figure]]:
     up, across = study.objective
     found: list[tuple[str, Figure]] = []
-    if len([g for g in study.whole if g.mean(up) is not None and g.mean(across) is not None]) > 1 and measured_alike(
-        study.whole
+    if len([g for g in study.complete if g.mean(up) is not None and g.mean(across) is not None]) > 1 and same_protocol(
+        study.complete
     ):
         found.append(
             (
                 f"The front: {up.replace('_', ' ')} and {study_plots.AXES[across]}",
-                study_plots.frontier(study.whole, study.front(), across, up),
+                study_plots.pareto_plot(study.complete, study.pareto_front(), across, up),
             )
         )
     if any(g.score_name for g in study.groups):
@@ -182,7 +184,7 @@ def _plots(study: Study) -> list[tuple[str, Figure]]:
     return found
 
 
-def _note(groups: Sequence[Group]) -> str:
+def _note(groups: Sequence[Configuration]) -> str:
     repeated = any(len(g.entries) > 1 for g in groups)
     error = (
         "± is the standard deviation over the seeds"
@@ -192,18 +194,18 @@ def _note(groups: Sequence[Group]) -> str:
     return f"Final values; losses and accuracies are means over the last epoch. {error}."
 
 
-def _low(group: Group, name: str) -> float:
+def _low(group: Configuration, name: str) -> float:
     """A figure as it is sorted by: the lowest first, those without it last."""
     value = group.mean(name)
     return math.inf if value is None else value
 
 
-def _grid(group: Group) -> Path:
+def _grid(group: Configuration) -> Path:
     return next(
         (e.directory.final for e in group.entries if e.directory is not None and e.directory.final.exists()), Path("none")
     )
 
 
-def _caption(group: Group) -> str:
-    score = group.told("score", "score_error")
+def _caption(group: Configuration) -> str:
+    score = group.format("score", "score_error")
     return f"{group.title}{f': {group.score_name} {score}' if score else ''}"

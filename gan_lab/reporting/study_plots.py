@@ -10,8 +10,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gan_lab.reporting.configurations import Group
-from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, dress
+from gan_lab.reporting.configurations import Configuration
+from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, style_axes
 
 AXES = {"epoch_seconds": "seconds per epoch", "peak_memory_mib": "peak memory, MiB", "seconds": "seconds of training"}
 LOST = "#9ca3af"
@@ -22,7 +22,7 @@ FEW = 10
 """Points that are all named in a plot."""
 
 
-def frontier(groups: Sequence[Group], front: Sequence[Group], across: str, up: str) -> Figure:
+def pareto_plot(groups: Sequence[Configuration], front: Sequence[Configuration], across: str, up: str) -> Figure:
     """Every configuration as a point, the front as a line from point to point. Lower is better in both."""
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -44,12 +44,12 @@ def frontier(groups: Sequence[Group], front: Sequence[Group], across: str, up: s
             for x, y, g in known:
                 axes.annotate(g.label, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6.5, color="#374151")
     _logarithmic(axes, [g.mean(up) for g in groups])
-    dress(axes, next((g.score_name for g in groups if g.score_name), up) if up == "score" else AXES.get(up, up))
+    style_axes(axes, next((g.score_name for g in groups if g.score_name), up) if up == "score" else AXES.get(up, up))
     axes.set_xlabel(AXES.get(across, across))
     return figure
 
 
-def curves(groups: Sequence[Group], best: Group | None) -> Figure:
+def curves(groups: Sequence[Configuration], best: Configuration | None) -> Figure:
     """Scores over the seconds of training, of every run; the best group stands out."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
@@ -81,7 +81,7 @@ def curves(groups: Sequence[Group], best: Group | None) -> Figure:
             )
             label = None
     _logarithmic(axes, everything)
-    dress(axes, next((g.score_name for g in groups if g.score_name), "score"))
+    style_axes(axes, next((g.score_name for g in groups if g.score_name), "score"))
     axes.set_xlabel("seconds of training")
     return figure
 
@@ -96,7 +96,7 @@ def importances(shares: Mapping[str, Mapping[str, float]]) -> Figure:
         places = [place - n * height + 0.4 - height / 2 for place in range(len(names))]
         axes.barh(places, [share.get(name, 0.0) for name in names], height=height * 0.9, color=colour, label=objective)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    dress(axes, "")
+    style_axes(axes, "")
     axes.set_xlabel("share in telling trials apart (impurity in a random forest)")
     return figure
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from gan_lab.reporting.configurations import Group
+from gan_lab.reporting.configurations import Configuration
 
 COLUMNS = (
     ("score", "score", "score_error"),
@@ -22,7 +22,7 @@ COLUMNS = (
 """Title, figure, and the figure that is the error of a single run."""
 
 
-def rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+def rows(groups: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
     """Titles, and for each configuration what stands under them; columns nobody has anything in are left out."""
     names = list(dict.fromkeys(g.score_name for g in groups if g.score_name))
     sweep = any(entry.trial is not None for g in groups for entry in g.entries)
@@ -33,7 +33,7 @@ def rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     cells = [
         [
             *(g.label, str(len(g.entries)), g.status),
-            *(g.told(name, error) for _, name, error in COLUMNS),
+            *(g.format(name, error) for _, name, error in COLUMNS),
             *(g.choices.get(key, "") for key in chosen),
         ]
         for g in groups
@@ -46,21 +46,21 @@ def rows(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     return [titles[n] for n in kept], [[row[n] for n in kept] for row in cells]
 
 
-def markdown(groups: Sequence[Group]) -> str:
+def markdown(groups: Sequence[Configuration]) -> str:
     titles, cells = rows(groups)
     lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def comma_separated(groups: Sequence[Group]) -> str:
+def comma_separated(groups: Sequence[Configuration]) -> str:
     """One line for each run, with every choice and every figure in a column of its own."""
     keys = list(dict.fromkeys(key for g in groups for key in g.choices))
-    figures = list(dict.fromkeys(k for g in groups for e in g.entries for k in e.figures if k not in ("protocols", "name")))
+    figures = list(dict.fromkeys(k for g in groups for e in g.entries for k in e.metrics if k not in ("protocols", "name")))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["label", *keys, *figures])
     for g in groups:
         for e in g.entries:
-            values = [e.figures.get(name) for name in figures]
+            values = [e.metrics.get(name) for name in figures]
             writer.writerow([g.label, *(g.choices.get(key, "") for key in keys), *("" if v is None else v for v in values)])
     return buffer.getvalue()

@@ -12,16 +12,16 @@ from torch import Tensor
 from gan_lab.building.networks import build_generator
 from gan_lab.config import instantiate, read_config
 from gan_lab.models.base import Generator
-from gan_lab.models.labels import labels_from
+from gan_lab.models.labels import labels_from_state
 from gan_lab.models.latents import NoLatents, NormalLatents
-from gan_lab.models.standing_statistics import measure_statistics
-from gan_lab.models.tiling import TILE, enlarged_in_tiles
+from gan_lab.models.standing_statistics import accumulate_standing_statistics
+from gan_lab.models.tiling import TILE, upscale_tiled
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.runs.upscaling import Enlarger
+from gan_lab.runs.upscaling import TiledUpscaler
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.utils.image_ops import enlarged, to_uint8
+from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 
 CHECKPOINTS = ("last", "best", "pretrained")
 
@@ -46,7 +46,7 @@ class Run:
         self.images_seen: int = state["images"]
         latents = self.config.model.latents
         self.latents: NormalLatents | NoLatents = NoLatents() if latents is None else instantiate(latents, "model.latents")
-        self.labels = labels_from(state["labels"])
+        self.labels = labels_from_state(state["labels"])
         self.generator: Generator = build_generator(self.config)
         try:
             self.generator.load_state_dict(state["average"])
@@ -98,8 +98,8 @@ class Run:
             raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
         self._check_truncation(truncation)
         random = torch.Generator().manual_seed(seed)
-        latents = self.latents.draw(count * max(1, len(classes)), self.device, random, truncation)
-        labels = self.labels.of(classes, count, random) if classes else self.labels.draw(count, self.device, random)
+        latents = self.latents.sample(count * max(1, len(classes)), self.device, random, truncation)
+        labels = self.labels.for_classes(classes, count, random) if classes else self.labels.sample(count, self.device, random)
         with torch.no_grad():
             return torch.cat([to_uint8(self.generator(*part)).cpu() for part in self._parts(latents, labels, batch_size)])
 
@@ -114,29 +114,31 @@ class Run:
             raise ValueError(f"{self.directory.path} draws images from latents; it can't enlarge a picture")
         return self.generator
 
-    def enlarge(self, picture: Tensor) -> Tensor:
+    def upscale(self, picture: Tensor) -> Tensor:
         """A uint8 picture ``[C, h, w]`` of any size, ``upscaler.scale`` times as large, on the CPU."""
-        return enlarged_in_tiles(self.upscaler, picture, self.device)
+        return upscale_tiled(self.upscaler, picture, self.device)
 
-    def enlarger(self, tile: int = TILE) -> Enlarger:
+    def tiled_upscaler(self, tile: int = TILE) -> TiledUpscaler:
         """What enlarges Pillow's pictures of any mode: ``run.enlarger().picture(Image.open("photo.jpg"))``."""
         if tile < 1:
             raise ValueError(f"tile={tile}: must be at least 1 pixel")
-        return Enlarger(self.upscaler, self.config.dataset.channels, self.device, tile)
+        return TiledUpscaler(self.upscaler, self.config.dataset.channels, self.device, tile)
 
-    def draw(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def sample_for_evaluation(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Images as an evaluation wants them: on the run's device, at the data's size, from latents drawn with ``random``.
 
         Returns:
             uint8 ``[count, C, size, size]``, and their class numbers ``[count]`` int64, or None where there are no classes.
         """
-        latents = self.latents.draw(count, self.device, random)
-        labels = self.labels.draw(count, self.device, random)
+        latents = self.latents.sample(count, self.device, random)
+        labels = self.labels.sample(count, self.device, random)
         with torch.no_grad():
-            images = enlarged(to_uint8(self.generator(latents, labels)), self.config.dataset.size)
-        return images, self.labels.numbers(labels)
+            images = upsample_nearest(to_uint8(self.generator(latents, labels)), self.config.dataset.size)
+        return images, self.labels.class_indices(labels)
 
-    def measure_statistics(self, batches: int, batch_size: int = 64, seed: int = 0, truncation: float | None = None) -> bool:
+    def use_standing_statistics(
+        self, batches: int, batch_size: int = 64, seed: int = 0, truncation: float | None = None
+    ) -> bool:
         """Give batch normalisation standing statistics: see :mod:`gan_lab.models.standing_statistics`.
 
         Returns:
@@ -148,13 +150,13 @@ class Run:
         random = torch.Generator().manual_seed(seed)
 
         def draw(count: int) -> tuple[Tensor, Tensor | None]:
-            latents = self.latents.draw(count, self.device, random, truncation)
-            return latents, self.labels.draw(count, self.device, random)
+            latents = self.latents.sample(count, self.device, random, truncation)
+            return latents, self.labels.sample(count, self.device, random)
 
-        return measure_statistics(self.generator, draw, batches, batch_size)
+        return accumulate_standing_statistics(self.generator, draw, batches, batch_size)
 
     def _check_truncation(self, truncation: float | None) -> None:
-        if truncation is not None and self.generator.normalises_latents:
+        if truncation is not None and self.generator.normalizes_latents:
             raise ValueError(
                 "truncation: this generator takes the direction of its latents alone, which truncation leaves as it is"
             )

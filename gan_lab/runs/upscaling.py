@@ -13,11 +13,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gan_lab.data.degradation import enlarge
+from gan_lab.data.degradation import upscale_bicubic
 from gan_lab.data.image_decoding import MAX_PIXELS, layers_of
 from gan_lab.data.png_writer import PngWriter
 from gan_lab.data.raw_images import SUFFIXES
-from gan_lab.models.tiling import strips
+from gan_lab.models.tiling import upscale_strips
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.utils.progress import Progress
 
@@ -28,7 +28,7 @@ ENDING = ".png"
 
 
 @dataclass(frozen=True)
-class Enlarger:
+class TiledUpscaler:
     """A generator at work on pictures.
 
     Colour networks are given grey pictures as colour, and grey ones the luma of coloured pictures, whose colours are then
@@ -61,7 +61,7 @@ class Enlarger:
             return rows[:1] if wants_luma else rows.expand(self.channels, -1, -1)
 
         top = 0
-        for strip in strips(self.network, read, colour.height, colour.width, self.device, self.tile):
+        for strip in upscale_strips(self.network, read, colour.height, colour.width, self.device, self.tile):
             bottom = top + strip.shape[1] // self.network.scale
             if wants_luma:
                 strip = torch.cat([strip, self._interpolated(source, top, bottom)[1:]])
@@ -78,7 +78,7 @@ class Enlarger:
     def _interpolated(self, picture: Image.Image, top: int, bottom: int) -> Tensor:
         """Rows of a picture enlarged by interpolation, as if the whole had been."""
         start, scale = max(0, top - BESIDE), self.network.scale
-        large = enlarge(_part(picture, start, min(picture.height, bottom + BESIDE)), scale)
+        large = upscale_bicubic(_part(picture, start, min(picture.height, bottom + BESIDE)), scale)
         return large[:, scale * (top - start) : scale * (bottom - start)]
 
     def write(self, source: Path, target: Path, progress: Progress) -> tuple[int, int]:
@@ -111,14 +111,14 @@ class Enlarger:
                 unfinished.unlink()
         return width, height
 
-    def picture(self, picture: Image.Image) -> Image.Image:
+    def upscale(self, picture: Image.Image) -> Image.Image:
         """A picture of any mode, as large as it becomes; whole in memory."""
         colour, alpha = layers_of(ImageOps.exif_transpose(picture))
         rows = np.concatenate(list(self.rows(colour, alpha)))
         return Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows)
 
 
-def targets(given: Path, out: Path | None, scale: int) -> dict[Path, Path]:
+def output_paths(given: Path, out: Path | None, scale: int) -> dict[Path, Path]:
     """Each picture of a file or a folder to where its enlargement goes.
 
     That of ``photo.jpg`` is ``photo_x4.png`` beside it, those of the folder ``pictures`` are in ``pictures_x4`` beside that; or

@@ -24,10 +24,10 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device={name}: must be auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device={name}: must be auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and torchrun.started():
+    if device.type == "cuda" and torchrun.is_distributed():
         if device.index is not None:
             raise ValueError(f"device={name}: each process of torchrun takes a GPU of its own; say device=cuda")
-        device = torch.device("cuda", torchrun.local_place()[0])
+        device = torch.device("cuda", torchrun.local_rank_and_size()[0])
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={name}: this machine, or this build of PyTorch, has no CUDA; use device=cpu or device=auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -35,14 +35,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def settle_threads(threads: int | str) -> None:
+def set_num_threads(threads: int | str) -> None:
     """Threads of one operation on the CPU.
 
     Args:
         threads: how many; ``auto`` leaves the choice to PyTorch, which takes all cores or ``OMP_NUM_THREADS``, but shares the
             cores among the processes of ``torchrun``, which would give each a single thread.
     """
-    _, processes = torchrun.local_place()
+    _, processes = torchrun.local_rank_and_size()
     if threads != "auto":
         torch.set_num_threads(int(threads))
     elif processes > 1:

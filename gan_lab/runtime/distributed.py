@@ -17,81 +17,81 @@ import torch
 from torch import Tensor, distributed
 
 from gan_lab.runtime import torchrun
-from gan_lab.runtime.torchrun import Abandoned
+from gan_lab.runtime.torchrun import PeerProcessFailed
 
-PATIENCE = timedelta(hours=12)
+TIMEOUT = timedelta(hours=12)
 """A process may prepare a large data set while the others wait; one that ends is noticed at once all the same."""
 
 T = TypeVar("T")
 
 
-class Alone:
-    """One process: what :class:`Together` exchanges is already here.
+class SingleProcess:
+    """One process: what :class:`DistributedProcess` exchanges is already here.
 
     Attributes:
         rank: number of this process, from 0.
         count: of processes.
     """
 
-    rank, count = 0, 1
+    rank, world_size = 0, 1
 
-    def __deepcopy__(self, memo: object) -> Alone:
+    def __deepcopy__(self, memo: object) -> SingleProcess:
         """What holds it is copied; the processes are not."""
         return self
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
 
-    def part(self, whole: int) -> slice:
+    def shard(self, whole: int) -> slice:
         """Which of ``whole`` things are this process's, ``count`` dividing them."""
-        size = whole // self.count
+        size = whole // self.world_size
         return slice(self.rank * size, (self.rank + 1) * size)
 
-    def average_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over the processes."""
 
-    def lead_(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by the leader's."""
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Over the processes, differentiable any number of times."""
         return values
 
-    def gather(self, values: Tensor) -> Tensor:
+    def all_gather(self, values: Tensor) -> Tensor:
         """``[N, ...]`` of each process to ``[count * N, ...]``, in their order."""
         return values
 
-    def collect(self, thing: T) -> list[T]:
+    def all_gather_object(self, thing: T) -> list[T]:
         """Every process's ``thing``, in their order."""
         return [thing]
 
-    def share(self, thing: T) -> T:
+    def broadcast_object(self, thing: T) -> T:
         """The leader's ``thing``."""
         return thing
 
-    def of_leader(self, make: Callable[[], T]) -> T:
+    def on_main_process(self, make: Callable[[], T]) -> T:
         """What the leader, and it alone, makes."""
         return make()
 
-    def agree(self, flag: int) -> int:
+    def all_reduce_max_async(self, flag: int) -> int:
         """The largest flag of all processes, so that all act upon it in the same step."""
         return flag
 
     @contextmanager
-    def leader_first(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """The leader goes through alone, then the others: what it downloads and prepares they find."""
         yield
 
-    def leave(self) -> None:
+    def destroy(self) -> None:
         """The end of it."""
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()
 
 
-class Together(Alone):
+class DistributedProcess(SingleProcess):
     """One of the processes of ``torchrun``, which tells each its place in the environment.
 
     Args:
@@ -99,63 +99,63 @@ class Together(Alone):
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.rank, self.count = torchrun.rank(), torchrun.count()
+        self.rank, self.world_size = torchrun.rank(), torchrun.world_size()
         self._pending: tuple[Any, Tensor] | None = None
         if device.type == "cuda":
             torch.cuda.set_device(device)
         self._begin("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-        if not self.leads:
+        if not self.is_main_process:
             logging.disable(logging.WARNING)  # said once, by the leader
 
     def _begin(self, backend: str) -> None:
-        with self._others():
-            distributed.init_process_group(backend, timeout=PATIENCE)
+        with self._peer_failures():
+            distributed.init_process_group(backend, timeout=TIMEOUT)
 
     @torch.no_grad()
-    def average_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         if not tensors:
             return
-        flat = _flat(tensors)
-        with self._others():
+        flat = _flatten(tensors)
+        with self._peer_failures():
             distributed.all_reduce(flat)
-        _spread(flat / self.count, tensors)
+        _copy_back(flat / self.world_size, tensors)
 
     @torch.no_grad()
-    def lead_(self, tensors: Sequence[Tensor]) -> None:
-        flat = _flat(tensors)
-        with self._others():
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
+        flat = _flatten(tensors)
+        with self._peer_failures():
             distributed.broadcast(flat, 0)
-        _spread(flat, tensors)
+        _copy_back(flat, tensors)
 
-    def sum(self, values: Tensor) -> Tensor:
-        with self._others():
-            return _Sum.apply(values)
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        with self._peer_failures():
+            return _AllReduceSum.apply(values)
 
-    def gather(self, values: Tensor) -> Tensor:
-        parts = [torch.empty_like(values) for _ in range(self.count)]
-        with self._others():
+    def all_gather(self, values: Tensor) -> Tensor:
+        parts = [torch.empty_like(values) for _ in range(self.world_size)]
+        with self._peer_failures():
             distributed.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
-    def collect(self, thing: T) -> list[T]:
-        things: list[Any] = [None] * self.count
-        with self._others():
+    def all_gather_object(self, thing: T) -> list[T]:
+        things: list[Any] = [None] * self.world_size
+        with self._peer_failures():
             distributed.all_gather_object(things, thing)
         return things
 
-    def share(self, thing: T) -> T:
+    def broadcast_object(self, thing: T) -> T:
         shared = [thing]
-        with self._others():
+        with self._peer_failures():
             distributed.broadcast_object_list(shared, device=torch.device("cpu"))
         return shared[0]
 
-    def of_leader(self, make: Callable[[], T]) -> T:
-        return self.share(make() if self.leads else None)  # type: ignore[return-value]
+    def on_main_process(self, make: Callable[[], T]) -> T:
+        return self.broadcast_object(make() if self.is_main_process else None)  # type: ignore[return-value]
 
-    def agree(self, flag: int) -> int:
+    def all_reduce_max_async(self, flag: int) -> int:
         """As it was when last asked: the answer is under way during the step between, and nobody waits for it."""
         agreed = 0
-        with self._others():
+        with self._peer_failures():
             if self._pending is not None:
                 work, flags = self._pending
                 work.wait()
@@ -165,40 +165,42 @@ class Together(Alone):
         return agreed
 
     @contextmanager
-    def leader_first(self) -> Iterator[None]:
-        if not self.leads:
-            self._wait()
+    def main_process_first(self) -> Iterator[None]:
+        if not self.is_main_process:
+            self._barrier()
         yield
-        if self.leads:
-            self._wait()
+        if self.is_main_process:
+            self._barrier()
 
-    def _wait(self) -> None:
-        with self._others():
+    def _barrier(self) -> None:
+        with self._peer_failures():
             distributed.all_reduce(torch.zeros(1))  # Gloo, on the CPU; a barrier would choose a device of its own
 
     @contextmanager
-    def _others(self) -> Iterator[None]:
+    def _peer_failures(self) -> Iterator[None]:
         """A message in place of a back end's error, which tells of sockets."""
         try:
             yield
         except RuntimeError as error:
-            raise Abandoned("left alone: another process of this training has ended, whose own message says why") from error
+            raise PeerProcessFailed(
+                "left alone: another process of this training has ended, whose own message says why"
+            ) from error
 
-    def leave(self) -> None:
+    def destroy(self) -> None:
         distributed.destroy_process_group()
 
 
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
+def _flatten(tensors: Sequence[Tensor]) -> Tensor:
     """One message: a network's many small tensors would each wait for the others."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+def _copy_back(flat: Tensor, tensors: Sequence[Tensor]) -> None:
     parts = flat.split([tensor.numel() for tensor in tensors])
     torch._foreach_copy_(list(tensors), [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)])
 
 
-class _Sum(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """Every process's result depends on every process's values: the gradient is summed too."""
 
     @staticmethod
@@ -209,9 +211,9 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Sum.apply(gradient)
+        return _AllReduceSum.apply(gradient)
 
 
-def join(device: torch.device) -> Alone:
+def init_distributed(device: torch.device) -> SingleProcess:
     """Meet the other processes, if there are any."""
-    return Together(device) if torchrun.started() else Alone()
+    return DistributedProcess(device) if torchrun.is_distributed() else SingleProcess()

@@ -18,7 +18,7 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def pace(images: int, images_per_epoch: int, seconds: float) -> dict[str, Any]:
+def training_progress(images: int, images_per_epoch: int, seconds: float) -> dict[str, Any]:
     """How far a training has come, and how fast."""
     epochs = images / images_per_epoch
     return {
@@ -35,11 +35,11 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "versions": {"gan_lab": __version__, "python": platform.python_version(), "torch": torch.__version__},
         "git_commit": git_commit(),
-        "device": describe(device),
+        "device": describe_device(device),
     }
 
 
-def describe(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"

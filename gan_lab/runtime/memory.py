@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 import torch
 
-OF_MACHINE = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
+CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
 """What PyTorch's allocator for the CPU says on Linux and on Windows, and C++ itself."""
 
-OF_GPU = ("out of memory", "ALLOC_FAILED")
+GPU_MESSAGES = ("out of memory", "ALLOC_FAILED")
 """What CUDA and its libraries say where PyTorch has no error of its own for it."""
 
-LEANER = {"fp64": "fp32", "fp32": "bf16", "tf32": "bf16"}
+HALF_AS_LARGE = {"fp64": "fp32", "fp32": "bf16", "tf32": "bf16"}
 """Precisions whose activations take half the memory."""
 
 
 @dataclass(frozen=True)
-class Demand:
+class MemoryOptions:
     """What decides how much memory a step takes, by the keys of the configuration; ``processes`` share each batch."""
 
     batch_size: int
@@ -33,7 +33,7 @@ class Demand:
         recompute = str(self.recompute).lower()
         return f"batch_size={self.batch_size} accumulate={self.accumulate} precision={self.precision} recompute={recompute}"
 
-    def remedies(self) -> list[str]:
+    def suggestions(self) -> list[str]:
         """What there is to try; first what changes the training least."""
         images, part = self.batch_size // self.processes, self.processes * self.accumulate
         parts = next((n for n in range(self.accumulate + 1, images + 1) if images % n == 0), None)
@@ -42,13 +42,13 @@ class Demand:
             f"batch_size={self.batch_size} accumulate={parts}": parts is not None,
             "recompute=true": not self.recompute,
             f"batch_size={smaller}": smaller > 0,
-            f"precision={LEANER.get(self.precision)}": self.precision in LEANER,
+            f"precision={HALF_AS_LARGE.get(self.precision)}": self.precision in HALF_AS_LARGE,
         }
         return [remedy for remedy, possible in remedies.items() if possible]
 
 
 @contextmanager
-def explained(demand: Demand) -> Iterator[None]:
+def explain_out_of_memory(demand: MemoryOptions) -> Iterator[None]:
     """Within it an error for want of memory becomes a message.
 
     What the frames of the error hold is let go: a multirun keeps its jobs' errors, and would keep their activations with them.
@@ -64,13 +64,13 @@ def explained(demand: Demand) -> Iterator[None]:
             raise
         traceback.clear_frames(error.__traceback__)
         raise ValueError(
-            f"the memory of the {where} is full with {demand}; try {', '.join([*demand.remedies(), 'a smaller model.width'])} "
+            f"the memory of the {where} is full with {demand}; try {', '.join([*demand.suggestions(), 'a smaller model.width'])} "
             "(a resume may change accumulate and recompute; a score takes evaluation.batch_size images at a time)"
         ) from error
 
 
 def _exhausted(error: Exception) -> str | None:
     """Whose memory an error tells the end of: ``machine``, ``GPU``, or None, if it is another error."""
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OF_MACHINE):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in CPU_MESSAGES):
         return "machine"
-    return "GPU" if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OF_GPU) else None
+    return "GPU" if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in GPU_MESSAGES) else None

@@ -17,7 +17,7 @@ STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Linux tells the peak resident set in the one, and begins anew when 5 is written to the other (man 5 proc)."""
 
 
-class Stopwatch:
+class TrainingTimer:
     """Runs while steps are taken and rests while pictures, scores and checkpoints are made.
 
     Args:
@@ -47,7 +47,7 @@ class Stopwatch:
             self._stop()
 
     @contextmanager
-    def resting(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         self._stop()
         try:
             yield
@@ -60,7 +60,7 @@ class Stopwatch:
         self._earlier, self._since = self.seconds, None
 
 
-def forget_peak_memory(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Begin anew: what an earlier job of the same process needed is none of the next one's. On a CPU Linux alone can forget."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -32,7 +32,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
+def file_lock(path: Path, waiting: str) -> Iterator[None]:
     """Wait for any other process that holds the lock ``path``; a killed one lets go.
 
     The file stays when it is done: removed, it could be locked by two processes, each holding another one of that name. It is

@@ -103,7 +103,7 @@ class RunDirectory:
         return self.samples / "reals.png"
 
     @property
-    def film(self) -> Path:
+    def animation(self) -> Path:
         return self.path / "samples.webp"
 
     @property
@@ -118,10 +118,10 @@ class RunDirectory:
         """``which`` is ``last`` or ``best``."""
         return self.path / "checkpoints" / f"{which}.pt"
 
-    def preview(self, images: int) -> Path:
+    def sample_grid(self, images: int) -> Path:
         return self.samples / f"images-{images:09d}.png"
 
-    def previews(self) -> list[Path]:
+    def sample_grids(self) -> list[Path]:
         """The preview grids, oldest first."""
         return sorted(self.samples.glob("images-*.png"))
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from gan_lab.config import Job, Search, Several, as_experiment, instantiate, read_several
+from gan_lab.config import Job, MultirunSpec, SweepSpec, export_experiment, instantiate, read_multirun
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import PRUNED, RunDirectory
 from gan_lab.sweeps.objective import Objective
 
 if TYPE_CHECKING:
-    from gan_lab.sweeps.optuna_study import Study
-    from gan_lab.sweeps.optuna_trial import Trial
+    from gan_lab.sweeps.optuna_study import OptunaStudy
+    from gan_lab.sweeps.optuna_trial import OptunaTrial
 
 
 class Multirun:
@@ -28,8 +28,8 @@ class Multirun:
 
     def __init__(self, command: Callable[[], Any]) -> None:
         self._command = command
-        self._several: Several | None = None
-        self._study: Study | None = None
+        self._several: MultirunSpec | None = None
+        self._study: OptunaStudy | None = None
 
     def begin(self, arguments: Sequence[str]) -> list[str]:
         """The command line for Hydra, once all that can be known to be wrong is known not to be.
@@ -37,7 +37,7 @@ class Multirun:
         Raises:
             ValueError: what would fail at the first trial, or at each.
         """
-        self._several = read_several(arguments)
+        self._several = read_multirun(arguments)
         if self._several is None:
             return list(arguments)
         if (search := self._several.search) is None:
@@ -58,9 +58,9 @@ class Multirun:
             if self._study is None:
                 self._command()
             elif self._study.missing:
-                from gan_lab.sweeps.study_storage import Complete
+                from gan_lab.sweeps.study_storage import StudyComplete
 
-                with suppress(Complete), self._study.explained():  # another worker has brought the last trial
+                with suppress(StudyComplete), self._study.explain_errors():  # another worker has brought the last trial
                     self._command()
             else:
                 from gan_lab.utils.terminal import STDOUT
@@ -71,48 +71,48 @@ class Multirun:
 
     def _end(self, folder: Path) -> None:
         if self._study is not None:
-            with self._study.explained():
+            with self._study.explain_errors():
                 self._study.write(folder)
         with suppress(ValueError):  # no run has come so far
-            tell(folder)
+            write_study_outputs(folder)
 
 
-def tell(folder: Path, baseline: str | None = None) -> None:
+def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
     """Write a study's page, its tables and its best configuration; say on the console what came of it.
 
     Raises:
         ValueError: there is no run, or none of that name.
     """
-    from gan_lab.reporting.study_page import BEST, Study, words, write_study
+    from gan_lab.reporting.study_page import BEST, StudyReport, conclusions, write_study
     from gan_lab.reporting.study_table import rows
     from gan_lab.utils.terminal import show_table
 
-    study = Study.read(folder, baseline)
+    study = StudyReport.read(folder, baseline)
     best = study.best
     if best is not None and (directory := best.entries[0].directory) is not None:
-        about = f"{best.title}, the best of {folder}: {best.score_name} {best.told('score', 'score_error')}"
-        write_atomically(folder / BEST, as_experiment(directory, about))
+        about = f"{best.title}, the best of {folder}: {best.score_name} {best.format('score', 'score_error')}"
+        write_atomically(folder / BEST, export_experiment(directory, about))
     page = write_study(study)
-    show_table(*rows(study.groups), [*words(study), str(page)])
+    show_table(*rows(study.groups), [*conclusions(study), str(page)])
 
 
-def open_study(search: Search) -> Study:
+def open_study(search: SweepSpec) -> OptunaStudy:
     """Make or find the study of a sweep.
 
     Raises:
         ValueError: what is to be minimised is never logged, the storage can't be reached, or the study was begun otherwise.
     """
-    from gan_lab.building.trainer import score_of
-    from gan_lab.sweeps.optuna_study import Study, Terms
+    from gan_lab.building.trainer import primary_score_name
+    from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
 
     cfg = search.cfg
     objective = Objective(search.objective)
-    objective.check(score_of(cfg))
+    objective.check(primary_score_name(cfg))
     if prunes(cfg):
-        objective.check_watchable()
+        objective.check_prunable()
     instantiate(cfg.pruner, "pruner")
-    terms = Terms(search.objective, search.space, search.fixed)
-    return Study(cfg.study.name, cfg.study.storage, search.trials, cfg.study.heartbeat, terms, search.default)
+    terms = StudyDefinition(search.objective, search.space, search.fixed)
+    return OptunaStudy(cfg.study.name, cfg.study.storage, search.trials, cfg.study.heartbeat, terms, search.default)
 
 
 def prunes(cfg: DictConfig) -> bool:
@@ -124,11 +124,11 @@ class NoTrial:
 
     watch: Callable[[Any], None] | None = None
 
-    def keep(self, directories: Sequence[RunDirectory]) -> None:
+    def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
         """Nobody keeps anything."""
 
 
-class OfSweep:
+class SweepTrial:
     """A job's trial, as its runs meet it.
 
     Args:
@@ -136,24 +136,24 @@ class OfSweep:
         prunes: whether it may be ended.
     """
 
-    def __init__(self, trial: Trial, prunes: bool) -> None:
+    def __init__(self, trial: OptunaTrial, prunes: bool) -> None:
         self._trial = trial
         self.watch: Callable[[Any], None] | None = self._watch if prunes else None
 
     def _watch(self, trainer: Any) -> None:
-        from gan_lab.training.checks import Hopeless
+        from gan_lab.training.checks import PruningCheck
 
-        trainer.health.add(PRUNED, Hopeless(self._trial.is_hopeless, trainer.total_images))
+        trainer.health.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.total_images))
 
-    def keep(self, directories: Sequence[RunDirectory]) -> None:
+    def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
         """Tell the study of the runs, for whoever has no look into this machine's folders."""
-        from gan_lab.reporting.run_records import figures_of
+        from gan_lab.reporting.run_records import run_metrics
 
-        self._trial.keep([figures_of(directory) for directory in directories])
+        self._trial.save_run_metrics([run_metrics(directory) for directory in directories])
 
 
 @contextmanager
-def trial_of(job: Job) -> Iterator[NoTrial | OfSweep]:
+def trial_of(job: Job) -> Iterator[NoTrial | SweepTrial]:
     """The trial a job was made for; one that is interrupted may be tried again by others at once."""
     cfg = job.cfg
     if cfg.study.trial is None or job.resumed:
@@ -164,7 +164,7 @@ def trial_of(job: Job) -> Iterator[NoTrial | OfSweep]:
     pruner = instantiate(cfg.pruner, "pruner") if prunes(cfg) else None
     trial = open_trial(cfg.study.storage, cfg.study.name, cfg.study.trial, cfg.study.trials, cfg.study.heartbeat, pruner)
     try:
-        yield OfSweep(trial, pruner is not None)
+        yield SweepTrial(trial, pruner is not None)
     except (KeyboardInterrupt, SystemExit):
-        trial.lose()
+        trial.mark_lost()
         raise

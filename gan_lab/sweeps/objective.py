@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FIGURES = ("epoch_seconds", "seconds", "peak_memory_mib")
+SUMMARY_METRICS = ("epoch_seconds", "seconds", "peak_memory_mib")
 """Of a summary, what is worth minimising besides scores. On a CPU memory is the process's, with what earlier jobs left."""
 
 SCORE = "score"
@@ -18,7 +18,7 @@ class Objective:
     """Reads figures out of a summary; all are minimised.
 
     Args:
-        names: :data:`SCORE`, a score by its name (``fid``, ``fd_fashion``), or one of :data:`FIGURES`.
+        names: :data:`SCORE`, a score by its name (``fid``, ``fd_fashion``), or one of :data:`RUN_METRICS`.
 
     Raises:
         ValueError: not a name or a list of names.
@@ -35,12 +35,12 @@ class Objective:
         Raises:
             ValueError: no such figure will be there.
         """
-        known = [*FIGURES, *([SCORE, score_name] if score_name else [])]
+        known = [*SUMMARY_METRICS, *([SCORE, score_name] if score_name else [])]
         for name in self.names:
             if name not in known:
                 raise ValueError(f"objective={name}: this run will have no such figure; it will have {', '.join(known)}")
 
-    def check_watchable(self) -> None:
+    def check_prunable(self) -> None:
         """Say before a sweep that a pruner would have nothing to look at.
 
         Raises:
@@ -50,7 +50,7 @@ class Objective:
             raise ValueError(
                 f"pruner: ends trials of one objective, not of {len(self.names)}; pruner=none lets all train to their end"
             )
-        if self.names[0] in FIGURES:
+        if self.names[0] in SUMMARY_METRICS:
             raise ValueError(
                 f"pruner: ends trials by their scores on the way; objective={self.names[0]} has none, pruner=none goes with it"
             )

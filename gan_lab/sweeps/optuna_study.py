@@ -20,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import STUDY
-from gan_lab.sweeps.optuna_trial import FIGURES
-from gan_lab.sweeps.study_storage import DEFAULT, LOST, TRIAL, StudyStorage, exclusive, hidden
+from gan_lab.sweeps.optuna_trial import RUN_METRICS
+from gan_lab.sweeps.study_storage import DEFAULT, LOST, TRIAL, StudyStorage, hide_password, study_lock
 
 log = logging.getLogger(__name__)
 
-TERMS = "terms"
+DEFINITION = "terms"
 """The study's attribute: what all of its trials have in common."""
 
 WORKERS = "workers"
@@ -40,7 +40,7 @@ STATES = {
 
 
 @dataclass(frozen=True)
-class Terms:
+class StudyDefinition:
     """What may not change while a study goes on, or its trials would not compare.
 
     Attributes:
@@ -54,7 +54,7 @@ class Terms:
     fixed: dict[str, Any]
 
 
-class Study:
+class OptunaStudy:
     """A study, made if it isn't there.
 
     Args:
@@ -69,23 +69,25 @@ class Study:
         ValueError: its storage can't be reached, or it was begun under other terms.
     """
 
-    def __init__(self, name: str, url: str, trials: int, heartbeat: int, terms: Terms, default: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, url: str, trials: int, heartbeat: int, terms: StudyDefinition, default: dict[str, Any]
+    ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.name, self._trials = name, trials
         self.storage = StudyStorage(url, trials, heartbeat)
-        with exclusive(url, self.storage.engine):
+        with study_lock(url, self.storage.engine):
             self._study = optuna.create_study(
                 study_name=name,
                 storage=self.storage,
                 directions=["minimize"] * len(terms.objective),
                 load_if_exists=True,
             )
-            known = self._study.user_attrs.get(TERMS)
+            known = self._study.user_attrs.get(DEFINITION)
             if known is None:
                 if self._study.trials:
-                    raise ValueError(f"study.name={name}: the study of that name in {hidden(url)} is not one of gan_lab")
-                self._study.set_user_attr(TERMS, asdict(terms))
+                    raise ValueError(f"study.name={name}: the study of that name in {hide_password(url)} is not one of gan_lab")
+                self._study.set_user_attr(DEFINITION, asdict(terms))
                 self._study.set_user_attr(DEFAULT, default)
             elif changed := _differences(known, asdict(terms)):
                 raise ValueError(
@@ -106,12 +108,12 @@ class Study:
 
     def record(self) -> dict[str, Any]:
         """All there is to say of it, in plain values."""
-        objective = self._study.user_attrs[TERMS]["objective"]
+        objective = self._study.user_attrs[DEFINITION]["objective"]
         return {
             "name": self.name,
             "objective": objective,
             "has_default": bool(self._study.user_attrs.get(DEFAULT)),
-            "space": self._study.user_attrs[TERMS]["space"],
+            "space": self._study.user_attrs[DEFINITION]["space"],
             "trials": [_plain(trial) for trial in self._all()],
             "importance": {name: self._importance(n) for n, name in enumerate(objective)},
         }
@@ -128,7 +130,7 @@ class Study:
         )
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def explain_errors(self) -> Iterator[None]:
         """Around the sweep. At its end Hydra's sweeper asks for the best trial, also where there is none.
 
         Raises:
@@ -187,7 +189,7 @@ def _plain(trial: FrozenTrial) -> dict[str, Any]:
         "state": "lost" if LOST in trial.user_attrs else STATES.get(trial.state, "pruned"),
         "params": {name: value for name, value in trial.params.items() if name != TRIAL},
         "values": trial.values,
-        FIGURES: trial.user_attrs.get(FIGURES, []),
+        RUN_METRICS: trial.user_attrs.get(RUN_METRICS, []),
     }
 
 

@@ -17,11 +17,11 @@ from gan_lab.sweeps.study_storage import StudyStorage
 
 log = logging.getLogger(__name__)
 
-FIGURES = "figures"
+RUN_METRICS = "figures"
 """A trial's attribute: what is told of its run in a table."""
 
 
-class Trial:
+class OptunaTrial:
     """The trial this job was made for.
 
     Args:
@@ -39,24 +39,24 @@ class Trial:
         self._id = next(t._trial_id for t in self._study.get_trials(deepcopy=False) if t.number == number)
         self._trial = optuna.trial.Trial(self._study, self._id)
 
-    def is_hopeless(self, value: float, images: int) -> bool:
+    def should_prune(self, value: float, images: int) -> bool:
         """Tell the study a score on the way; whether the pruner would rather see the trial end."""
         if not math.isfinite(value):
             return False
         self._trial.report(value, images)
         return self._trial.should_prune()
 
-    def keep(self, figures: Sequence[Mapping[str, Any]]) -> None:
+    def save_run_metrics(self, figures: Sequence[Mapping[str, Any]]) -> None:
         """Leave with the study what a table says of the trial's runs."""
-        self._trial.set_user_attr(FIGURES, list(figures))
+        self._trial.set_user_attr(RUN_METRICS, list(figures))
 
-    def lose(self) -> None:
+    def mark_lost(self) -> None:
         """It was interrupted: another worker may try it again, at once."""
         with suppress(Exception):  # the process ends in any case, and its heartbeat with it
             if self._study.trials[self._trial.number].state == TrialState.RUNNING:
-                self._storage.lose(self._id)
+                self._storage.mark_lost(self._id)
 
 
-def open_trial(url: str, study: str, number: int, trials: int, heartbeat: int, pruner: BasePruner | None) -> Trial:
+def open_trial(url: str, study: str, number: int, trials: int, heartbeat: int, pruner: BasePruner | None) -> OptunaTrial:
     """The trial of that number in the study kept at ``url``."""
-    return Trial(StudyStorage(url, trials, heartbeat), study, number, pruner)
+    return OptunaTrial(StudyStorage(url, trials, heartbeat), study, number, pruner)

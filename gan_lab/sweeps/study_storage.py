@@ -23,7 +23,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from gan_lab.storage.files import locked
+from gan_lab.storage.files import file_lock
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +36,14 @@ LOST = "lost"
 DEFAULT = "default"
 """The study's attribute: what its first trial chooses."""
 
-MISSED = 4
+MISSED_HEARTBEATS = 4
 """Heartbeats after which a worker counts as gone."""
 
 GRID = "grid_id"
 """Optuna's mark on a trial of a grid: which point it is."""
 
 
-class Complete(Exception):
+class StudyComplete(Exception):
     """The study has all the trials it was to have."""
 
 
@@ -68,21 +68,21 @@ class StudyStorage(RDBStorage):
         try:
             if sqlite and (file := make_url(url).database):
                 Path(file).parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(url):  # two workers that begin together would both make the tables
+            with study_lock(url):  # two workers that begin together would both make the tables
                 super().__init__(
                     url,
                     engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
                     heartbeat_interval=heartbeat,
-                    grace_period=MISSED * heartbeat,
+                    grace_period=MISSED_HEARTBEATS * heartbeat,
                 )
         except ImportError as error:
             raise ValueError(
-                f"study.storage={hidden(url)}: its driver is missing ({error.__cause__ or error}); "
+                f"study.storage={hide_password(url)}: its driver is missing ({error.__cause__ or error}); "
                 "pip install 'gan_lab[postgresql]' brings PostgreSQL's"
             ) from error
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            raise ValueError(f"study.storage={hidden(url)} can't be reached: {reason}") from error
+            raise ValueError(f"study.storage={hide_password(url)} can't be reached: {reason}") from error
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """A trial, once there is one to be made; waits for those of other workers, which may have to be tried again.
@@ -92,14 +92,14 @@ class StudyStorage(RDBStorage):
         """
         told = False
         while True:
-            with exclusive(self.url, self.engine):
+            with study_lock(self.url, self.engine):
                 known = self._next_known(study_id)
                 states = [
                     trial.state for trial in self.get_all_trials(study_id, deepcopy=False) if LOST not in trial.user_attrs
                 ]
                 running = states.count(TrialState.RUNNING)
                 if len(states) - running >= self._trials:
-                    raise Complete
+                    raise StudyComplete
                 # of its own it may have some already: a batch for several processes is asked for as a whole
                 if len(states) < self._trials or self._busy():
                     trial = super()._create_new_trial(study_id, template_trial or known)
@@ -123,7 +123,7 @@ class StudyStorage(RDBStorage):
         """
         for trial_id in self._get_stale_trial_ids(study_id):
             if trial_id not in self._own:
-                self.lose(trial_id)
+                self.mark_lost(trial_id)
         trials = self.get_all_trials(study_id, deepcopy=False)
         if not trials:
             default = self.get_study_user_attrs(study_id).get(DEFAULT)
@@ -136,7 +136,7 @@ class StudyStorage(RDBStorage):
                 return _begun({"fixed_params": params}, {"again": trial.number})
         return None
 
-    def lose(self, trial_id: int) -> None:
+    def mark_lost(self, trial_id: int) -> None:
         """Its worker ends without a value for it. Of a grid its point is open again."""
         with suppress(RuntimeError):  # it has ended meanwhile
             self.set_trial_user_attr(trial_id, LOST, True)
@@ -164,11 +164,11 @@ class StudyStorage(RDBStorage):
 
 
 @contextmanager
-def exclusive(url: str, engine: Engine | None = None) -> Iterator[None]:
+def study_lock(url: str, engine: Engine | None = None) -> Iterator[None]:
     """No two workers at once: by a lock file beside SQLite's, by PostgreSQL's advisory lock; other databases have none here."""
     kind = make_url(url)
     if kind.get_backend_name() == "sqlite" and kind.database:
-        with locked(Path(f"{kind.database}.lock"), "another worker is at the study's tables"):
+        with file_lock(Path(f"{kind.database}.lock"), "another worker is at the study's tables"):
             yield
         return
     if kind.get_backend_name() != "postgresql":
@@ -194,13 +194,13 @@ def _begun(system: dict[str, Any], user: dict[str, Any]) -> FrozenTrial:
     return trial
 
 
-def hidden(url: str) -> str:
+def hide_password(url: str) -> str:
     """The URL without its password."""
     with suppress(Exception):
         return str(make_url(url).render_as_string(hide_password=True))
     return url
 
 
-def hand_out_number(config: Any, trial: Trial) -> None:
+def suggest_trial_number(config: Any, trial: Trial) -> None:
     """Hydra's sweeper calls this for each trial it has asked for: its job is to know which it is, as :data:`TRIAL`."""
     trial.suggest_int(TRIAL, trial.number, trial.number)

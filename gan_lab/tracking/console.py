@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.tracking.base import Row, RunInfo, Tracker
-from gan_lab.utils.formatting import ERROR, with_error
+from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci
 from gan_lab.utils.terminal import STDOUT, _progress
 
 log = logging.getLogger(__name__)
@@ -141,14 +141,14 @@ UNTOLD = ("precision", "recall", "density", "copies")
 
 def plain_line(row: Row) -> str:
     """``epoch 2.50  25.0k images  d/loss 0.693  ...``"""
-    figures = "  ".join(f"{IN_A_LINE.get(name, name)} {with_error(row, name)}" for name in row if _told(name))
+    figures = "  ".join(f"{IN_A_LINE.get(name, name)} {format_with_ci(row, name)}" for name in row if _told(name))
     return f"epoch {row['epoch']:.2f}  {row['images'] / 1000:.1f}k images  {figures}"
 
 
 def _told(name: str) -> bool:
     if "/" in name or name in ("images", "epoch", "seconds"):
         return name in IN_A_LINE
-    return not (name.endswith(ERROR) or name.partition("_")[0] in UNTOLD)
+    return not (name.endswith(CI_SUFFIX) or name.partition("_")[0] in UNTOLD)
 
 
 def _short(value: float) -> str:

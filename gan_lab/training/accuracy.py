@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from gan_lab.losses.adversarial import DiscriminatorTerm
-from gan_lab.losses.base import JudgementView, RoundView, Term
+from gan_lab.losses.adversarial import DiscriminatorLoss
+from gan_lab.losses.base import DiscriminatorOutputView, LossContext, LossTerm
 
 
 class Accuracy:
@@ -19,32 +19,32 @@ class Accuracy:
         boundary: the latest.
     """
 
-    def __init__(self, terms: Iterable[Term]) -> None:
-        self._term = next((term for term in terms if isinstance(term, DiscriminatorTerm)), None)
+    def __init__(self, terms: Iterable[LossTerm]) -> None:
+        self._term = next((term for term in terms if isinstance(term, DiscriminatorLoss)), None)
         if self._term is None:
             raise ValueError("loss.discriminator: its terms must have an adversarial one of the discriminator's")
-        self.boundary: Tensor | float = 0.0
+        self.decision_threshold: Tensor | float = 0.0
 
-    def of_discriminator(self, round: RoundView) -> dict[str, Tensor]:
+    def discriminator_metrics(self, round: LossContext) -> dict[str, Tensor]:
         """Shares of reals judged real and of fakes judged fake, and with a classifier of reals' labels told, in [0, 1]."""
         assert self._term is not None
-        self.boundary = self._term.boundary(round)
+        self.decision_threshold = self._term.decision_threshold(round)
         real, fake = round.real_logits, round.fake_logits
         return {
-            "accuracy_real": (real > self.boundary).float().mean(),
-            "accuracy_fake": (fake < self.boundary).float().mean(),
-            **_of_classifier(round, round.real_judgement, "class_accuracy_real"),
+            "accuracy_real": (real > self.decision_threshold).float().mean(),
+            "accuracy_fake": (fake < self.decision_threshold).float().mean(),
+            **_classifier_metrics(round, round.real_output, "class_accuracy_real"),
         }
 
-    def of_generator(self, round: RoundView) -> dict[str, Tensor]:
+    def generator_metrics(self, round: LossContext) -> dict[str, Tensor]:
         """Shares of fakes that the discriminator takes for real, and, with a classifier, for what they should be."""
         return {
-            "fool_rate": (round.fake_logits > self.boundary).float().mean(),
-            **_of_classifier(round, round.fake_judgement, "class_accuracy_fake"),
+            "fool_rate": (round.fake_logits > self.decision_threshold).float().mean(),
+            **_classifier_metrics(round, round.fake_output, "class_accuracy_fake"),
         }
 
 
-def _of_classifier(round: RoundView, judgement: JudgementView, name: str) -> dict[str, Tensor]:
+def _classifier_metrics(round: LossContext, judgement: DiscriminatorOutputView, name: str) -> dict[str, Tensor]:
     logits, labels = judgement.class_logits, round.labels
     if logits is None or labels is None:
         return {}

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
-class Cadence(ABC):
+class Trigger(ABC):
     """When something happens."""
 
     @abstractmethod
-    def between(self, before: int, after: int) -> bool:
+    def is_due(self, before: int, after: int) -> bool:
         """Whether an event falls into the images ``before < n <= after``."""
 
 
-class Every(Cadence):
+class IntervalTrigger(Trigger):
     """Every ``interval`` images."""
 
     def __init__(self, interval: float) -> None:
@@ -23,31 +23,31 @@ class Every(Cadence):
             raise ValueError(f"an interval of {interval} images: must be positive")
         self.interval = interval
 
-    def between(self, before: int, after: int) -> bool:
+    def is_due(self, before: int, after: int) -> bool:
         return after // self.interval > before // self.interval
 
 
-class At(Cadence):
+class MilestoneTrigger(Trigger):
     """At given numbers of images."""
 
     def __init__(self, points: Iterable[float]) -> None:
         self.points = tuple(points)
 
-    def between(self, before: int, after: int) -> bool:
+    def is_due(self, before: int, after: int) -> bool:
         return any(before < point <= after for point in self.points)
 
 
 @dataclass
-class Cadences:
+class Triggers:
     """When each kind of event happens."""
 
-    log: Cadence
-    evaluate: Cadence
-    sample: Cadence
-    checkpoint: Cadence
+    log: Trigger
+    evaluate: Trigger
+    sample: Trigger
+    checkpoint: Trigger
 
 
-class Events:
+class Callbacks:
     """Actions with their cadences, done in the order given. Each is also done at the end.
 
     Args:
@@ -55,7 +55,7 @@ class Events:
         end: images at which the training ends.
     """
 
-    def __init__(self, schedule: Iterable[tuple[Cadence, Callable[[], None]]], end: int) -> None:
+    def __init__(self, schedule: Iterable[tuple[Trigger, Callable[[], None]]], end: int) -> None:
         self._schedule = list(schedule)
         self._end = end
         self._latest: list[Callable[[], None]] = []
@@ -63,9 +63,9 @@ class Events:
     def due(self, before: int, after: int) -> list[Callable[[], None]]:
         """The actions that fall into the images ``before < n <= after``."""
         at_end = after >= self._end
-        self._latest = [action for cadence, action in self._schedule if at_end or cadence.between(before, after)]
+        self._latest = [action for cadence, action in self._schedule if at_end or cadence.is_due(before, after)]
         return self._latest
 
-    def left(self) -> list[Callable[[], None]]:
+    def remaining(self) -> list[Callable[[], None]]:
         """Those that were not due when it was last asked: what is to be done where the end comes earlier than expected."""
         return [action for _, action in self._schedule if action not in self._latest]

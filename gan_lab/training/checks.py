@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
-from gan_lab.utils.formatting import ERROR
+from gan_lab.utils.formatting import CI_SUFFIX
 
 Figures = Mapping[str, float]
 
-Verdict = str | None
+CheckResult = str | None
 """A sentence that says what is wrong; an empty one where all is well; None where the figures say nothing about it."""
 
 COVERAGE = "coverage_"
@@ -24,7 +24,7 @@ class Check(ABC):
     """Looks at figures as they come, those of a tick and those of an evaluation alike; its state is what it remembers."""
 
     @abstractmethod
-    def look(self, figures: Figures, score: str | None) -> Verdict:
+    def check(self, figures: Figures, score: str | None) -> CheckResult:
         """Figures just measured; ``score`` is the name of the one the run is judged by, if it has one."""
 
     @abstractmethod
@@ -34,7 +34,7 @@ class Check(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-class Collapse(Check):
+class CollapseCheck(Check):
     """The generator has lost much of the variety it had: a coverage (Naeem et al. 2020, eq. 4) far below its best.
 
     Args:
@@ -43,23 +43,23 @@ class Collapse(Check):
         patience: evaluations in a row.
     """
 
-    def __init__(self, share: float, floor: float, patience: int) -> None:
-        if not 0 < share < 1 or not 0 <= floor < 1:
-            raise ValueError(f"health.collapse: {share=} must lie within 0 and 1, {floor=} too or be 0")
-        self._share, self._floor, self._patience = share, floor, _patient("collapse", patience)
+    def __init__(self, fraction: float, floor: float, patience: int) -> None:
+        if not 0 < fraction < 1 or not 0 <= floor < 1:
+            raise ValueError(f"health.collapse: {fraction=} must lie within 0 and 1, {floor=} too or be 0")
+        self._fraction, self._floor, self._patience = fraction, floor, _check_patience("collapse", patience)
         self._best: dict[str, float] = {}
         self._low: dict[str, int] = {}
 
-    def look(self, figures: Figures, score: str | None) -> Verdict:
-        names = [name for name in figures if name.startswith(COVERAGE) and not name.endswith(ERROR)]
+    def check(self, figures: Figures, score: str | None) -> CheckResult:
+        names = [name for name in figures if name.startswith(COVERAGE) and not name.endswith(CI_SUFFIX)]
         return " and ".join(filter(None, [self._of_one(name, figures[name]) for name in names])) if names else None
 
     def _of_one(self, name: str, value: float) -> str:
         best = self._best[name] = max(value, self._best.get(name, 0.0))
-        low = best > self._floor and value < self._share * best
+        low = best > self._floor and value < self._fraction * best
         self._low[name] = self._low.get(name, 0) + 1 if low else 0
         wrong = self._low[name] >= self._patience
-        return f"{name} has fallen to {value:.3g}, below {self._share:g} of its best, {best:.3g}" if wrong else ""
+        return f"{name} has fallen to {value:.3g}, below {self._fraction:g} of its best, {best:.3g}" if wrong else ""
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": dict(self._best), "low": dict(self._low)}
@@ -68,7 +68,7 @@ class Collapse(Check):
         self._best, self._low = dict(state["best"]), dict(state["low"])
 
 
-class Divergence(Check):
+class DivergenceCheck(Check):
     """The run's score, lower being better, is far above its best.
 
     Args:
@@ -79,11 +79,11 @@ class Divergence(Check):
     def __init__(self, factor: float, patience: int) -> None:
         if not 0 < factor < math.inf:
             raise ValueError(f"health.divergence.factor={factor}: must be positive and finite")
-        self._factor, self._patience = factor, _patient("divergence", patience)
+        self._factor, self._patience = factor, _check_patience("divergence", patience)
         self._score: str | None = None
         self._best, self._high = math.inf, 0
 
-    def look(self, figures: Figures, score: str | None) -> Verdict:
+    def check(self, figures: Figures, score: str | None) -> CheckResult:
         if score is None or score not in figures:
             return None
         if score != self._score:  # a resume may be judged by another one
@@ -102,8 +102,8 @@ class Divergence(Check):
         self._score, self._best, self._high = state["score"], state["best"], state["high"]
 
 
-class Overfitting(Check):
-    """The discriminator knows its training images by heart: see :class:`gan_lab.training.overfitting.HeldOut`.
+class OverfittingCheck(Check):
+    """The discriminator knows its training images by heart: see :class:`gan_lab.training.overfitting.OverfittingEstimate`.
 
     Args:
         limit: of ``d/overfitting``, above which it does; 0 is none at all and 1 complete.
@@ -113,10 +113,10 @@ class Overfitting(Check):
     def __init__(self, limit: float, patience: int) -> None:
         if not 0 < limit < math.inf:
             raise ValueError(f"health.overfitting.limit={limit}: must be positive and finite")
-        self._limit, self._patience = limit, _patient("overfitting", patience)
+        self._limit, self._patience = limit, _check_patience("overfitting", patience)
         self._high = 0
 
-    def look(self, figures: Figures, score: str | None) -> Verdict:
+    def check(self, figures: Figures, score: str | None) -> CheckResult:
         if OVERFITTING not in figures:
             return None
         value = figures[OVERFITTING]
@@ -132,7 +132,7 @@ class Overfitting(Check):
         self._high = state["high"]
 
 
-class Gradients(Check):
+class GradientCheck(Check):
     """A player's gradient explodes or vanishes, beside what it usually was.
 
     Steps that loss scaling has skipped repeat the norm before them, and say nothing here.
@@ -152,7 +152,7 @@ class Gradients(Check):
         self._explosion, self._vanishing, self._window, self._warmup = explosion, vanishing, window, warmup
         self._norms: dict[str, list[float]] = {}
 
-    def look(self, figures: Figures, score: str | None) -> Verdict:
+    def check(self, figures: Figures, score: str | None) -> CheckResult:
         names = [name for name in figures if name.endswith(GRADIENT_NORM)]
         return " and ".join(filter(None, [self._of_one(name, figures[name]) for name in names])) if names else None
 
@@ -177,13 +177,13 @@ class Gradients(Check):
         self._norms = {name: list(norms)[-self._window :] for name, norms in state["norms"].items()}
 
 
-def _patient(check: str, patience: int) -> int:
+def _check_patience(check: str, patience: int) -> int:
     if patience < 1:
         raise ValueError(f"health.{check}.patience={patience}: must be at least 1 evaluation")
     return patience
 
 
-class Hopeless(Check):
+class PruningCheck(Check):
     """A trial of a sweep that does worse than others did at its age, whoever judges that.
 
     Args:
@@ -191,13 +191,13 @@ class Hopeless(Check):
         total_images: at which it ends in any case.
     """
 
-    def __init__(self, judge: Callable[[float, int], bool], total_images: int) -> None:
-        self._judge, self._total_images = judge, total_images
+    def __init__(self, should_prune: Callable[[float, int], bool], total_images: int) -> None:
+        self._should_prune, self._total_images = should_prune, total_images
 
-    def look(self, figures: Figures, score: str | None) -> Verdict:
+    def check(self, figures: Figures, score: str | None) -> CheckResult:
         if score is None or score not in figures or figures["images"] >= self._total_images:
             return None
-        worse = self._judge(figures[score], int(figures["images"]))
+        worse = self._should_prune(figures[score], int(figures["images"]))
         return f"{score} {figures[score]:.4g} is worse than other trials had it by now" if worse else ""
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 
-class NoAverage:
+class NoEMA:
     """The generator itself: sampled in evaluation mode and put back as it was.
 
     Attributes:
@@ -25,7 +25,7 @@ class NoAverage:
         """Nothing to average."""
 
     @contextmanager
-    def sampling(self) -> Iterator[nn.Module]:
+    def eval_mode(self) -> Iterator[nn.Module]:
         training = self.network.training
         self.network.eval()
         try:
@@ -42,7 +42,7 @@ class NoAverage:
         """Nothing of its own to load."""
 
 
-class HalfLife:
+class ExponentialMovingAverage:
     """Exponential moving average with a half-life counted in images (Karras et al. 2020, StyleGAN2-ADA's training loop).
 
     Floating-point buffers (BatchNorm's running statistics) are averaged like the weights, as in BigGAN, so that both
@@ -76,7 +76,7 @@ class HalfLife:
             copied.copy_(original)
 
     @contextmanager
-    def sampling(self) -> Iterator[nn.Module]:
+    def eval_mode(self) -> Iterator[nn.Module]:
         with torch.no_grad():
             yield self.network
 

@@ -10,21 +10,21 @@ from typing import Any
 
 import torch
 
-from gan_lab.metrics.pair_suite import BICUBIC, PairSuite
+from gan_lab.metrics.pair_suite import BICUBIC, FullReferenceSuite
 from gan_lab.metrics.protocol import differences
-from gan_lab.metrics.suite import Suite
-from gan_lab.runtime.distributed import Alone
-from gan_lab.training.image_sampler import Sampler
-from gan_lab.utils.formatting import with_error
+from gan_lab.metrics.suite import MetricSuite
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.training.image_sampler import ImageSampler
+from gan_lab.utils.formatting import format_with_ci
 from gan_lab.utils.progress import Progress
 
 log = logging.getLogger(__name__)
 
-LONG = 60.0
+SLOW_SECONDS = 60.0
 """Seconds a score may take before it is said how it could take fewer."""
 
 
-class Scorekeeper:
+class TrainingEvaluator:
     """Measures the sampling generator, and remembers.
 
     Args:
@@ -37,14 +37,16 @@ class Scorekeeper:
         outdated: images of a best checkpoint whose score, since a resume, compares with none any more; else None.
     """
 
-    def __init__(self, suite: Suite | PairSuite, max_share: float | None, ranks: Alone | None = None) -> None:
-        if max_share is not None and not 0 < max_share <= 1:
-            raise ValueError(f"evaluation.max_share={max_share}: a share of the training time, above 0 and at most 1")
+    def __init__(
+        self, suite: MetricSuite | FullReferenceSuite, max_time_fraction: float | None, ranks: SingleProcess | None = None
+    ) -> None:
+        if max_time_fraction is not None and not 0 < max_time_fraction <= 1:
+            raise ValueError(f"evaluation.max_share={max_time_fraction}: a share of the training time, above 0 and at most 1")
         self.suite = suite
-        self._ranks = ranks or Alone()
+        self._ranks = ranks or SingleProcess()
         self.latest: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
-        self._max_share = max_share
+        self._max_share = max_time_fraction
         self._seconds = self._last = 0.0
         self._warned = False
         self.outdated: int | None = None
@@ -55,23 +57,23 @@ class Scorekeeper:
         return self.suite.score_name
 
     def prepare(self, device: torch.device, progress: Progress) -> None:
-        self.suite.prepare(device, progress, reals=self._ranks.leads)
+        self.suite.prepare(device, progress, reals=self._ranks.is_main_process)
 
-    def affords(self, training_seconds: float) -> bool:
+    def within_time_budget(self, training_seconds: float) -> bool:
         """Whether another measurement, taking as long as the last, stays within the share."""
         return self._max_share is None or self._seconds + self._last <= self._max_share * training_seconds
 
-    def measure(self, sampler: Sampler, images: int, progress: Progress) -> dict[str, float]:
+    def evaluate(self, sampler: ImageSampler, images: int, progress: Progress) -> dict[str, float]:
         """Scores by name, with the time they took; nothing if nothing is measured."""
-        if not self.suite.measures:
+        if not self.suite.evaluations:
             return {}
         start = time.perf_counter()
-        results = self.suite.of(sampler, progress, self._ranks)
+        results = self.suite.evaluate(sampler, progress, self._ranks)
         protocols = {result.name: result.protocol for result in results}
         took = time.perf_counter() - start
-        scores, protocols, self._last = self._ranks.share((self.suite.flat(results), protocols, took))
+        scores, protocols, self._last = self._ranks.broadcast_object((self.suite.flatten(results), protocols, took))
         self._seconds += self._last
-        if self._last > LONG and self._max_share is None and not self._warned:
+        if self._last > SLOW_SECONDS and self._max_share is None and not self._warned:
             self._warned = True
             log.warning(
                 "a score took %.0f s; fewer evaluation.num_fakes, evaluation.features=domain or random, or "
@@ -81,7 +83,7 @@ class Scorekeeper:
         self.latest = {**scores, "images": images, "protocols": protocols}
         return {**scores, "time/evaluation": self._last}
 
-    def improve(self) -> bool:
+    def update_best(self) -> bool:
         """Whether the latest score is the best yet; it is then."""
         if self.name is None or not self.latest or not math.isfinite(self.latest[self.name]):
             return False
@@ -90,17 +92,17 @@ class Scorekeeper:
         self.best = self.latest
         return True
 
-    def told(self) -> str:
+    def format_summary(self) -> str:
         """The latest score in words, and the best where that is another: ``fd_fashion 12.3 ± 0.3``; empty without one."""
         if self.name is None or not self.latest:
             return ""
-        told = f"{self.name} {with_error(self.latest, self.name)}"
+        told = f"{self.name} {format_with_ci(self.latest, self.name)}"
         for name in ("psnr_y", "ssim_y"):
             if f"{BICUBIC}{name}" in self.latest:
                 told += f", {name} {self.latest[name]:.4g} (bicubic {self.latest[f'{BICUBIC}{name}']:.4g})"
         if not self.best or self.best["images"] == self.latest["images"]:
             return told
-        return f"{told}, best {with_error(self.best, self.name)} at {self.best['images']:,} images"
+        return f"{told}, best {format_with_ci(self.best, self.name)} at {self.best['images']:,} images"
 
     def state_dict(self) -> dict[str, Any]:
         return {"latest": self.latest, "best": self.best, "seconds": self._seconds, "last": self._last}

@@ -67,7 +67,7 @@ PRODUCTS: frozenset[Callable[..., Any]] = frozenset(
 )
 """What is rounded, by every name it can be called by from Python."""
 
-SMALLEST = -126
+MIN_EXPONENT = -126
 """Exponent of the smallest scale: float32's smallest normal number. What is smaller still becomes 0."""
 
 
@@ -109,12 +109,12 @@ class FixedPoint:
             torch.set_autocast_enabled(device.type, before[0])
             torch.set_autocast_dtype(device.type, before[1])
 
-    def nearest(self, values: Tensor) -> Tensor:
+    def round_nearest(self, values: Tensor) -> Tensor:
         """To the nearest integer of the scale, ties to the even one."""
         scaled, scale = self._scaled(values)
         return scaled.round_().mul_(scale)
 
-    def stochastic(self, values: Tensor) -> Tensor:
+    def round_stochastic(self, values: Tensor) -> Tensor:
         """Up or down, with the probabilities that make the mean right."""
         scaled, scale = self._scaled(values)
         random = torch.rand(values.shape, generator=self._random, device=values.device, dtype=values.dtype)
@@ -130,7 +130,7 @@ class FixedPoint:
         largest = torch.linalg.vector_norm(values, torch.inf) if values.numel() else values.new_zeros(())
         mantissa, exponent = torch.frexp(largest)  # largest = mantissa * 2^exponent, mantissa in [1/2, 1)
         beyond = mantissa > 1.0 - 2.0 ** (1 - self._bits)
-        exponent = (exponent - (self._bits - 1) + beyond).clamp(min=SMALLEST)
+        exponent = (exponent - (self._bits - 1) + beyond).clamp(min=MIN_EXPONENT)
         one = torch.ones_like(largest)
         scale = torch.where(largest.isfinite(), torch.ldexp(one, exponent), torch.nan)
         return values * torch.ldexp(one, -exponent), scale
@@ -144,17 +144,17 @@ class FixedPoint:
             self._random.set_state(state["random"])
 
 
-class Rounded(torch.autograd.Function):
+class StraightThroughRound(torch.autograd.Function):
     """Rounding that gradients pass through, rounded stochastically, as often as it is differentiated."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, fixed: FixedPoint, stochastic: bool) -> Tensor:
         ctx.fixed = fixed
-        return fixed.stochastic(values) if stochastic else fixed.nearest(values)
+        return fixed.round_stochastic(values) if stochastic else fixed.round_nearest(values)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return Rounded.apply(gradient, ctx.fixed, True), None, None
+        return StraightThroughRound.apply(gradient, ctx.fixed, True), None, None
 
 
 class _Rounding(TorchFunctionMode):
@@ -174,7 +174,7 @@ class _Rounding(TorchFunctionMode):
 
     def _round(self, value: Any) -> Any:
         if isinstance(value, Tensor) and value.is_floating_point():
-            return Rounded.apply(value, self._fixed, False)
+            return StraightThroughRound.apply(value, self._fixed, False)
         if isinstance(value, list | tuple):
             return type(value)(self._round(each) for each in value)
         return value

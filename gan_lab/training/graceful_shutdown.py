@@ -10,11 +10,11 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-ECHO = 1.0
+DUPLICATE_SECONDS = 1.0
 """Seconds in which a second signal is the same one: a terminal sends Ctrl-C to every process, and ``torchrun`` passes it on."""
 
 
-class Interruption:
+class GracefulShutdown:
     """A context in which the first SIGINT or SIGTERM only sets ``signal``; a second one interrupts at once."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Interruption:
         self._since = 0.0
         self._previous: dict[signal.Signals, object] = {}
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> GracefulShutdown:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
@@ -33,7 +33,7 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and time.monotonic() - self._since < ECHO:
+        if self.signal is not None and time.monotonic() - self._since < DUPLICATE_SECONDS:
             return
         if self.signal is not None:
             raise KeyboardInterrupt

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from gan_lab.data.augmentation import Augmentation, Augmentations
 from gan_lab.data.loader import Batch
-from gan_lab.models.base import Judgement
+from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
-from gan_lab.models.layers import at_least_single
-from gan_lab.runtime.distributed import Alone
+from gan_lab.models.layers import to_at_least_float32
+from gan_lab.runtime.distributed import SingleProcess
 
 
 @dataclass(frozen=True)
-class Game:
+class GAN:
     """The two players, the sources of the generator's input, and what the discriminator sees in place of images.
 
     Attributes:
@@ -38,18 +38,18 @@ class Game:
     latents: NormalLatents | NoLatents
     labels: Labels | NoLabels = field(default_factory=NoLabels)
     augment: Augmentation = field(default_factory=lambda: Augmentations({}))
-    random: torch.Generator = field(default_factory=torch.Generator)
-    ranks: Alone = field(default_factory=Alone)
-    joint_passes: bool = False
-    reuses_fakes: bool = False
+    rng: torch.Generator = field(default_factory=torch.Generator)
+    processes: SingleProcess = field(default_factory=SingleProcess)
+    joint_pass: bool = False
+    reuse_fakes: bool = False
     compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
-    def play(self, player: str) -> Callable[..., Any]:
+    def forward_function(self, player: str) -> Callable[..., Any]:
         """``generator`` or ``discriminator``, compiled if it is."""
         return self.compiled.get(player, getattr(self, player))
 
 
-class Draws:
+class BatchNoise:
     """Random numbers of one update for the whole batch, of which each process and each part takes its rows.
 
     Args:
@@ -58,38 +58,38 @@ class Draws:
         device: where they go.
     """
 
-    def __init__(self, game: Game, count: int, device: torch.device) -> None:
+    def __init__(self, game: GAN, count: int, device: torch.device) -> None:
         self._game, self._count, self._device = game, count, device
 
     @cached_property
     def latents(self) -> Tensor:
         """``[count, latent_size]``."""
-        return self._game.latents.draw(self._count, self._device, self._game.random)
+        return self._game.latents.sample(self._count, self._device, self._game.rng)
 
-    def inputs(self, batch: Batch, part: slice, rows: slice) -> Tensor:
+    def generator_inputs(self, batch: Batch, part: slice, rows: slice) -> Tensor:
         """The generator's: small images of a ``part`` of the batch where there are any, or ``rows`` of the latents."""
-        return self.latents[rows] if batch.low is None else batch.low[part]
+        return self.latents[rows] if batch.low_resolution is None else batch.low_resolution[part]
 
     @cached_property
-    def uniform(self) -> Tensor:
+    def interpolation_weight(self) -> Tensor:
         """``[count]`` in [0, 1)."""
-        random = self._game.random
+        random = self._game.rng
         return torch.rand(self._count, generator=random, device=random.device).to(self._device)
 
 
 @dataclass
-class Handed:
+class SharedFakes:
     """Fakes on their way from the discriminator's turn to the generator's of the same iteration, with the generator's graph."""
 
     latents: Tensor | None = None
     fake: Tensor | None = None
 
 
-LARGEST_SCALE = 2.0**15
+MAX_INPUT_GRADIENT_SCALE = 2.0**15
 """Of a gradient with respect to images: with a scaler's first scale, 2**16, it would begin above float16's largest number."""
 
 
-class Round:
+class StepContext:
     """What one player's update may look at; each tensor is computed when first asked for, and at most once.
 
     A hinge generator never asks for ``real_logits``, so nothing is paid for them; a relativistic one does.
@@ -110,28 +110,28 @@ class Round:
 
     def __init__(
         self,
-        game: Game,
+        gan: GAN,
         real: Tensor,
         latents: Tensor,
         labels: Tensor | None = None,
         *,
-        generator_turn: bool,
+        generator_step: bool,
         needs_gradient_of: frozenset[str] = frozenset(),
         scale: Tensor | None = None,
-        joint: bool = False,
-        handed: Handed | None = None,
-        uniform: Callable[[], Tensor] | None = None,
+        joint_pass: bool = False,
+        shared_fakes: SharedFakes | None = None,
+        interpolation_weight: Callable[[], Tensor] | None = None,
     ) -> None:
-        self.game = game
+        self.gan = gan
         self.latents = latents
         self.labels = labels
-        self.generator_turn = generator_turn
+        self.generator_step = generator_step
         self.needs_gradient_of = needs_gradient_of
         self._real = real
-        self._joint = joint
-        self._handed = handed
-        self._uniform = uniform or (lambda: torch.rand(len(real), device=real.device))
-        self._scale = None if scale is None else scale.clamp(max=LARGEST_SCALE)
+        self._joint = joint_pass
+        self._shared_fakes = shared_fakes
+        self._make_interpolation_weight = interpolation_weight or (lambda: torch.rand(len(real), device=real.device))
+        self._scale = None if scale is None else scale.clamp(max=MAX_INPUT_GRADIENT_SCALE)
 
     @cached_property
     def real(self) -> Tensor:
@@ -139,59 +139,59 @@ class Round:
 
     @cached_property
     def fake(self) -> Tensor:
-        handed = self._handed
-        if self.generator_turn and handed is not None and handed.fake is not None:
+        handed = self._shared_fakes
+        if self.generator_step and handed is not None and handed.fake is not None:
             return handed.fake
-        with torch.set_grad_enabled(self.generator_turn or handed is not None):
-            images = self.game.play("generator")(self.latents, self.labels)
-        if self.generator_turn:
+        with torch.set_grad_enabled(self.generator_step or handed is not None):
+            images = self.gan.forward_function("generator")(self.latents, self.labels)
+        if self.generator_step:
             return images
         if handed is not None:
             handed.latents, handed.fake = self.latents, images
         return self._leaf("fake", images.detach())
 
     @cached_property
-    def real_judgement(self) -> Judgement:
+    def real_output(self) -> DiscriminatorOutput:
         if self._joint:
-            return self._both[0]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.generator_turn):
-            return self._judge(self.real, self.labels)
+            return self._joint_output[0]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.generator_step):
+            return self._discriminate(self.real, self.labels)
 
     @cached_property
-    def fake_judgement(self) -> Judgement:
-        return self._both[1] if self._joint else self._judge(self.fake, self.labels)
+    def fake_output(self) -> DiscriminatorOutput:
+        return self._joint_output[1] if self._joint else self._discriminate(self.fake, self.labels)
 
     @cached_property
-    def _both(self) -> tuple[Judgement, Judgement]:
+    def _joint_output(self) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
         labels = None if self.labels is None else self.labels.repeat(2, 1)
-        both = self._judge(torch.cat([self.real, self.fake.to(self.real.dtype)]), labels)
-        return both.rows(slice(None, len(self.real))), both.rows(slice(len(self.real), None))
+        both = self._discriminate(torch.cat([self.real, self.fake.to(self.real.dtype)]), labels)
+        return both.select(slice(None, len(self.real))), both.select(slice(len(self.real), None))
 
     @property
     def real_logits(self) -> Tensor:
-        return self.real_judgement.logits
+        return self.real_output.logits
 
     @property
     def fake_logits(self) -> Tensor:
-        return self.fake_judgement.logits
+        return self.fake_output.logits
 
     @property
     def multi_label(self) -> bool:
-        return self.game.labels.multi_label
+        return self.gan.labels.multi_label
 
     @cached_property
-    def uniform(self) -> Tensor:
-        return self._uniform().to(self._real.dtype)
+    def interpolation_weight(self) -> Tensor:
+        return self._make_interpolation_weight().to(self._real.dtype)
 
-    def judge(self, images: Tensor) -> Judgement:
+    def discriminate(self, images: Tensor) -> DiscriminatorOutput:
         """The discriminator's word on ``images`` as it sees them, that is augmented; may be differentiated twice."""
-        return self.game.discriminator(self.game.augment(images), self.labels)
+        return self.gan.discriminator(self.gan.augment(images), self.labels)
 
-    def _judge(self, images: Tensor, labels: Tensor | None) -> Judgement:
-        judge = self.game.discriminator if self.needs_gradient_of else self.game.play("discriminator")
-        return judge(self.game.augment(images), labels)
+    def _discriminate(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+        judge = self.gan.discriminator if self.needs_gradient_of else self.gan.forward_function("discriminator")
+        return judge(self.gan.augment(images), labels)
 
-    def gradient(self, values: Tensor, images: Tensor) -> Tensor:
+    def input_gradient(self, values: Tensor, images: Tensor) -> Tensor:
         """d ``values`` / d ``images`` for each image, ``[N, C, H, W]`` at least float32, itself differentiable.
 
         Of several values of an image, one for each pixel, their mean is differentiated.
@@ -202,7 +202,7 @@ class Round:
         total = values.flatten(1).mean(1).sum() if values.dim() > 1 else values.sum()
         scaled = total if self._scale is None else total * self._scale
         (gradient,) = torch.autograd.grad(scaled, images, create_graph=True)
-        gradient = at_least_single(gradient)
+        gradient = to_at_least_float32(gradient)
         return gradient if self._scale is None else gradient / self._scale
 
     def _leaf(self, name: str, images: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_lab.runtime.distributed import Alone
+from gan_lab.runtime.distributed import SingleProcess
 
 
-class Meter:
+class MetricAverager:
     """Adds tensors as they come and waits for the device only when read."""
 
     def __init__(self) -> None:
@@ -23,12 +23,12 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def read(self, ranks: Alone) -> dict[str, float]:
+    def read(self, ranks: SingleProcess) -> dict[str, float]:
         """The means since the last reading, over all processes, in one transfer; starts anew."""
         if not self._sums:
             return {}
         sums = torch.stack([value.float() for value in self._sums.values()])
-        ranks.average_([sums])
+        ranks.all_reduce_mean_([sums])
         means = {name: total / self._counts[name] for name, total in zip(self._sums, sums.tolist(), strict=True)}
         self._sums, self._counts = {}, {}
         return means

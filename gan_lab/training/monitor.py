@@ -11,7 +11,7 @@ from gan_lab.training.checks import Check
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[str, str, int], None]
+AlarmListener = Callable[[str, str, int], None]
 """``(name, text, images)`` of an alarm to whom it concerns."""
 
 
@@ -32,7 +32,7 @@ class Alarm:
     over: int | None = None
 
 
-class Health:
+class TrainingMonitor:
     """The checks of a run and the alarms they have raised; an alarm that lasts is not raised again.
 
     Args:
@@ -51,7 +51,7 @@ class Health:
     """
 
     def __init__(
-        self, checks: Mapping[str, Check], score: str | None, stop_at: Sequence[str], roll_back: bool, tell: Tell
+        self, checks: Mapping[str, Check], score: str | None, stop_at: Sequence[str], roll_back: bool, notify: AlarmListener
     ) -> None:
         if unknown := [name for name in stop_at if name not in checks]:
             known = f"must be among {', '.join(checks)}" if checks else "nothing raises an alarm; health=watch does"
@@ -61,7 +61,7 @@ class Health:
                 "health.roll_back=true: without a score (evaluation=none) there is no best checkpoint to go back to"
             )
         self._checks, self._score, self._stop_at, self._roll_back = dict(checks), score, frozenset(stop_at), roll_back
-        self._tell = tell
+        self._notify = notify
         self.alarms: list[Alarm] = []
         self.ended_by: Alarm | None = None
 
@@ -75,7 +75,7 @@ class Health:
         """Whether an alarm has ended the training and wants it back at its best checkpoint."""
         return self._roll_back and self.ended_by is not None
 
-    def look(self, figures: Mapping[str, float], images: int) -> dict[str, float]:
+    def check(self, figures: Mapping[str, float], images: int) -> dict[str, float]:
         """Figures just measured, after ``images`` images.
 
         Returns:
@@ -83,7 +83,7 @@ class Health:
         """
         changes: dict[str, float] = {}
         for name, check in self._checks.items():
-            verdict = check.look(figures, self._score)
+            verdict = check.check(figures, self._score)
             lasting = next((alarm for alarm in self.alarms if alarm.alarm == name and alarm.over is None), None)
             if verdict and lasting is None:
                 self._raise(Alarm(name, images, verdict))
@@ -97,7 +97,7 @@ class Health:
     def _raise(self, alarm: Alarm) -> None:
         self.alarms.append(alarm)
         log.warning("ALARM %s at %s images: %s", alarm.alarm, f"{alarm.images:,}", alarm.text)
-        self._tell(alarm.alarm, alarm.text, alarm.images)
+        self._notify(alarm.alarm, alarm.text, alarm.images)
         if alarm.alarm in self._stop_at and self.ended_by is None:
             self.ended_by = alarm
 

@@ -9,21 +9,21 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
-from gan_lab.training.growth import Stage
-from gan_lab.training.loss_context import Game
-from gan_lab.utils.image_ops import to_unit
+from gan_lab.training.growth import GrowthState
+from gan_lab.training.loss_context import GAN
+from gan_lab.utils.image_ops import normalize
 
 
-class NothingHeldOut:
+class NoOverfittingEstimate:
     """No such images: nothing is told."""
 
-    def __call__(self, stage: Stage) -> dict[str, float]:
+    def __call__(self, stage: GrowthState) -> dict[str, float]:
         return {}
 
 
-class HeldOut:
+class OverfittingEstimate:
     """``r_v`` of Karras et al. 2020 (StyleGAN2-ADA), eq. 1.
 
     ``(E[D(train)] - E[D(held out)]) / (E[D(train)] - E[D(fake)])``: 0 where held-out images are judged like those trained on,
@@ -41,22 +41,22 @@ class HeldOut:
     """
 
     def __init__(
-        self, game: Game, train: ImageSet, held_out: ImageSet, batch_size: int, seed: int, device: torch.device
+        self, game: GAN, train: ImageDataset, held_out: ImageDataset, batch_size: int, seed: int, device: torch.device
     ) -> None:
         assert len(train) == len(held_out) > 0
         self._game, self._train, self._held_out = game, train, held_out
         self._batch_size, self._seed, self._device = batch_size, seed, device
 
     @torch.no_grad()
-    def __call__(self, stage: Stage) -> dict[str, float]:
+    def __call__(self, stage: GrowthState) -> dict[str, float]:
         """``d/overfitting`` of networks at ``stage``, or nothing."""
-        with evaluating(self._game.generator), evaluating(self._game.discriminator):
+        with eval_mode(self._game.generator), eval_mode(self._game.discriminator):
             train = self._mean_of_reals(self._train, stage)
             gap = train - self._mean_of_fakes()
             ratio = (train - self._mean_of_reals(self._held_out, stage)) / gap if gap > 0 else math.nan
         return {"d/overfitting": ratio} if math.isfinite(ratio) else {}
 
-    def _mean_of_reals(self, data: ImageSet, stage: Stage) -> float:
+    def _mean_of_reals(self, data: ImageDataset, stage: GrowthState) -> float:
         return _mean([self._judge(self._reals(data, part, stage), self._labels(data, part)) for part in self._parts()])
 
     def _mean_of_fakes(self) -> float:
@@ -64,7 +64,7 @@ class HeldOut:
         logits = []
         for part in self._parts():
             labels = self._labels(self._train, part)
-            latents = self._game.latents.draw(part.stop - part.start, self._device, random)
+            latents = self._game.latents.sample(part.stop - part.start, self._device, random)
             logits.append(self._judge(self._game.generator(latents, labels), labels))
         return _mean(logits)
 
@@ -72,11 +72,11 @@ class HeldOut:
         logits: Tensor = self._game.discriminator(images, labels).logits
         return logits
 
-    def _reals(self, data: ImageSet, part: slice, stage: Stage) -> Tensor:
+    def _reals(self, data: ImageDataset, part: slice, stage: GrowthState) -> Tensor:
         dtype = next(self._game.discriminator.parameters()).dtype
-        return stage.show(Batch(to_unit(data.images(part).to(self._device), dtype), None)).real
+        return stage.match_resolution(Batch(normalize(data.images(part).to(self._device), dtype), None)).real
 
-    def _labels(self, data: ImageSet, part: slice) -> Tensor | None:
+    def _labels(self, data: ImageDataset, part: slice) -> Tensor | None:
         labels = data.labels_of(part)
         return self._game.labels.encode(None if labels is None else labels.to(self._device))
 
@@ -86,7 +86,7 @@ class HeldOut:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def eval_mode(network: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; then each module is again in the mode it was in."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

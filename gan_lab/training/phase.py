@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from gan_lab.data.loader import Batch
-from gan_lab.losses.base import RoundView, Term
-from gan_lab.training.loss_context import Draws, Game, Handed, Round
+from gan_lab.losses.base import LossContext, LossTerm
+from gan_lab.training.loss_context import GAN, BatchNoise, SharedFakes, StepContext
 from gan_lab.training.precision import Precision
 
-Observer = Callable[[RoundView], dict[str, Tensor]]
+MetricHook = Callable[[LossContext], dict[str, Tensor]]
 """Looks at a round after its backward pass, without gradient, and may have figures to log."""
 
-MEMORY_FACTORS = ("alpha", "momentum")
+DECAY_KEYS = ("alpha", "momentum")
 """How RMSprop and SGD call the share of the past that Adam calls ``betas``."""
 
 
@@ -47,72 +47,72 @@ class Phase:
     def __init__(
         self,
         name: str,
-        player: nn.Module,
-        idle: nn.Module,
+        network: nn.Module,
+        opponent: nn.Module,
         optimizer: torch.optim.Optimizer,
-        terms: Mapping[str, Term],
-        observers: Sequence[Observer],
+        terms: Mapping[str, LossTerm],
+        metric_hooks: Sequence[MetricHook],
         precision: Precision,
         *,
-        every: int = 1,
-        accumulate: int = 1,
-        gradient_clip: float | None = None,
+        update_interval: int = 1,
+        num_micro_batches: int = 1,
+        max_grad_norm: float | None = None,
     ) -> None:
         self.name = name
-        self.player = player
-        self.idle = idle
+        self.network = network
+        self.opponent = opponent
         self.optimizer = optimizer
         self.terms = dict(terms)
-        self.observers = observers
+        self.metric_hooks = metric_hooks
         self.precision = precision
-        self.scaler = precision.scaler()
-        self.every = every
-        self.accumulate = accumulate
-        self.gradient_clip = gradient_clip
+        self.scaler = precision.make_scaler()
+        self.update_interval = update_interval
+        self.num_micro_batches = num_micro_batches
+        self.max_grad_norm = max_grad_norm
         self.steps = 0
-        self.intervals = sorted({1} | {term.every for term in terms.values()})
-        self._latest: dict[int, dict[str, Tensor]] = {}
+        self.intervals = sorted({1} | {term.interval for term in terms.values()})
+        self._last_finite: dict[int, dict[str, Tensor]] = {}
         _correct_for_lazy_updates(optimizer, [n for n in self.intervals if n > 1])
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
 
     def due(self, iteration: int) -> bool:
         """Whether the player moves in this iteration, counted from 0: with ``every=5`` in the 5th, the 10th, ..."""
-        return (iteration + 1) % self.every == 0
+        return (iteration + 1) % self.update_interval == 0
 
-    def step(self, game: Game, batch: Batch, handed: Handed | None = None) -> dict[str, Tensor]:
+    def step(self, gan: GAN, batch: Batch, shared_fakes: SharedFakes | None = None) -> dict[str, Tensor]:
         """One update and the lazy ones due. Its figures stay on the device, unread, so that nothing waits for them."""
-        hands_over = handed is not None and self.player is game.discriminator
-        self.idle.requires_grad_(hands_over)  # fakes for the generator's turn carry its graph
-        self.player.requires_grad_(True)
+        hands_over = shared_fakes is not None and self.network is gan.discriminator
+        self.opponent.requires_grad_(hands_over)  # fakes for the generator's turn carry its graph
+        self.network.requires_grad_(True)
         figures: dict[str, Tensor] = {}
         for interval in self.intervals:
             if self.steps % interval == 0:  # loss and norm are those of the first, the main update
-                figures = self._update(game, batch, interval, handed if interval == 1 else None) | figures
+                figures = self._update(gan, batch, interval, shared_fakes if interval == 1 else None) | figures
         self.steps += 1
         return {f"{self.name}/{name}": value for name, value in figures.items()}
 
-    def with_terms(self, chosen: Callable[[Term], bool]) -> Phase:
+    def with_terms(self, chosen: Callable[[LossTerm], bool]) -> Phase:
         """The same phase with some of its terms, to see what they cost."""
         phase = copy.copy(self)
         phase.terms = {name: term for name, term in self.terms.items() if chosen(term)}
-        phase.intervals = sorted({term.every for term in phase.terms.values()})
+        phase.intervals = sorted({term.interval for term in phase.terms.values()})
         return phase
 
-    def forget(self) -> None:
+    def reset_optimizer_state(self) -> None:
         """Begin with a fresh optimizer state."""
         self.optimizer.state.clear()
 
-    def set_rate(self, factor: float) -> None:
+    def set_lr_factor(self, factor: float) -> None:
         """Learning rate := configured rate x ``factor``."""
         for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = rate * factor
 
-    def settings(self) -> dict[str, float]:
+    def optimizer_metrics(self) -> dict[str, float]:
         """What the player's steps are made with at the moment; waits for the device under loss scaling."""
         settings = {f"{self.name}/learning_rate": float(self.optimizer.param_groups[0]["lr"])}
         return settings | ({f"{self.name}/loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {})
 
-    def is_broken(self, figures: Mapping[str, float]) -> bool:
+    def has_diverged(self, figures: Mapping[str, float]) -> bool:
         """Whether figures read from the meter tell of a loss that is no longer finite, or that no scale helps any more."""
         loss, skipped = figures.get(f"{self.name}/loss", 0.0), figures.get(f"{self.name}/skipped", 0.0)
         return not math.isfinite(loss) or (skipped == 1.0 and self.scaler.get_scale() < 1.0)
@@ -123,7 +123,7 @@ class Phase:
             "scaler": self.scaler.state_dict(),
             "precision": self.precision.state_dict(),
             "steps": self.steps,
-            "latest": self._latest,
+            "latest": self._last_finite,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -135,71 +135,79 @@ class Phase:
         self.precision.load_state_dict(state["precision"])
         self.steps = state["steps"]
         device = self.precision.device
-        self._latest = {n: {name: value.to(device) for name, value in latest.items()} for n, latest in state["latest"].items()}
+        self._last_finite = {
+            n: {name: value.to(device) for name, value in latest.items()} for n, latest in state["latest"].items()
+        }
 
-    def _update(self, game: Game, batch: Batch, interval: int, handed: Handed | None) -> dict[str, Tensor]:
+    def _update(self, gan: GAN, batch: Batch, interval: int, shared_fakes: SharedFakes | None) -> dict[str, Tensor]:
         """By the terms computed every ``interval`` steps."""
-        terms = {name: term for name, term in self.terms.items() if term.every == interval}
-        observers = self.observers if interval == 1 else ()
+        terms = {name: term for name, term in self.terms.items() if term.interval == interval}
+        observers = self.metric_hooks if interval == 1 else ()
         self.optimizer.zero_grad(set_to_none=True)
-        parts = [self._backward(round, terms, observers) for round in self._rounds(game, batch, terms, handed)]
+        parts = [self._backward(round, terms, observers) for round in self._contexts(gan, batch, terms, shared_fakes)]
         names = dict.fromkeys(name for part in parts for name in part)
         figures = {name: torch.stack([part[name] for part in parts if name in part]).mean() for name in names}
-        game.ranks.average_([p.grad for p in self.player.parameters() if p.grad is not None])
-        figures["gradient_norm"] = self._clip()
+        gan.processes.all_reduce_mean_([p.grad for p in self.network.parameters() if p.grad is not None])
+        figures["gradient_norm"] = self._clip_gradient()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         for term in self.terms.values():
-            term.after_step(self.player)
-        return self._without_overflow(figures, interval) if self.scaler.is_enabled() else figures
+            term.after_step(self.network)
+        return self._keep_finite(figures, interval) if self.scaler.is_enabled() else figures
 
-    def _rounds(self, game: Game, batch: Batch, terms: Mapping[str, Term], handed: Handed | None) -> Iterator[Round]:
+    def _contexts(
+        self, gan: GAN, batch: Batch, terms: Mapping[str, LossTerm], shared_fakes: SharedFakes | None
+    ) -> Iterator[StepContext]:
         """The batch in ``accumulate`` parts, with what is random drawn whole, so that parts and whole see the same."""
         needs = frozenset().union(*(term.needs_gradient_of for term in terms.values()))
-        generator_turn, lazy = self.player is game.generator, all(term.every > 1 for term in terms.values())
-        real, labels = batch.real, game.labels.encode(batch.labels)
-        whole = len(real) * game.ranks.count
-        draws, first = Draws(game, whole, real.device), game.ranks.part(whole).start
+        generator_turn, lazy = self.network is gan.generator, all(term.interval > 1 for term in terms.values())
+        real, labels = batch.real, gan.labels.encode(batch.labels)
+        whole = len(real) * gan.processes.world_size
+        draws, first = BatchNoise(gan, whole, real.device), gan.processes.shard(whole).start
         scale = self.scaler.scale(torch.ones((), device=real.device)) if self.scaler.is_enabled() else None
-        size = len(real) // self.accumulate
+        size = len(real) // self.num_micro_batches
         for start in range(0, len(real), size):
             part, rows = slice(start, start + size), slice(first + start, first + start + size)
-            yield Round(
-                game,
+            yield StepContext(
+                gan,
                 real[part],
-                draws.inputs(batch, part, rows) if handed is None or handed.latents is None else handed.latents,
+                draws.generator_inputs(batch, part, rows)
+                if shared_fakes is None or shared_fakes.latents is None
+                else shared_fakes.latents,
                 None if labels is None else labels[part],
-                generator_turn=generator_turn,
+                generator_step=generator_turn,
                 needs_gradient_of=needs,
                 scale=scale,
-                joint=game.joint_passes and not (generator_turn or needs or lazy),
-                handed=handed,
-                uniform=lambda rows=rows: draws.uniform[rows],  # type: ignore[misc]
+                joint_pass=gan.joint_pass and not (generator_turn or needs or lazy),
+                shared_fakes=shared_fakes,
+                interpolation_weight=lambda rows=rows: draws.interpolation_weight[rows],  # type: ignore[misc]
             )
 
-    def _backward(self, round: Round, terms: Mapping[str, Term], observers: Sequence[Observer]) -> dict[str, Tensor]:
+    def _backward(
+        self, round: StepContext, terms: Mapping[str, LossTerm], observers: Sequence[MetricHook]
+    ) -> dict[str, Tensor]:
         with self.precision.autocast():
             values = {name: term(round) for name, term in terms.items()}
-            loss = torch.stack([term.weight * term.every * values[name] for name, term in terms.items()]).sum()
-        self.scaler.scale(loss / self.accumulate).backward()
+            loss = torch.stack([term.weight * term.interval * values[name] for name, term in terms.items()]).sum()
+        self.scaler.scale(loss / self.num_micro_batches).backward()
         with torch.no_grad():
             figures = {"loss": loss, **values}
             for observer in observers:
                 figures |= observer(round)
         return {name: value.detach() for name, value in figures.items()}
 
-    def _clip(self) -> Tensor:
+    def _clip_gradient(self) -> Tensor:
         """Clip the player's gradient; its norm before that."""
         self.scaler.unscale_(self.optimizer)
-        norm = get_total_norm([p.grad for p in self.player.parameters() if p.grad is not None])
-        if self.gradient_clip is not None:
-            clip_grads_with_norm_(self.player.parameters(), self.gradient_clip, norm)
+        norm = get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        if self.max_grad_norm is not None:
+            clip_grads_with_norm_(self.network.parameters(), self.max_grad_norm, norm)
         return norm
 
-    def _without_overflow(self, figures: dict[str, Tensor], interval: int) -> dict[str, Tensor]:
+    def _keep_finite(self, figures: dict[str, Tensor], interval: int) -> dict[str, Tensor]:
         """A step that the scaler has skipped repeats the last figures: an overflow is no measurement."""
         finite = figures["gradient_norm"].isfinite()
-        latest = self._latest.setdefault(interval, {})
+        latest = self._last_finite.setdefault(interval, {})
         figures = {n: torch.where(finite, value, latest.get(n, torch.zeros_like(value))) for n, value in figures.items()}
         latest |= figures
         return {**figures, "skipped": 1.0 - finite.float()}
@@ -212,6 +220,6 @@ def _correct_for_lazy_updates(optimizer: torch.optim.Optimizer, intervals: Seque
         group["lr"] *= share
         if "betas" in group:
             group["betas"] = tuple(beta**share for beta in group["betas"])
-        for key in MEMORY_FACTORS:
+        for key in DECAY_KEYS:
             if key in group:
                 group[key] = group[key] ** share

@@ -15,12 +15,12 @@ from gan_lab.training.fixed_point import FixedPoint
 log = logging.getLogger(__name__)
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-WEIGHTS = {"float32": torch.float32, "float64": torch.float64}
+PARAM_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
-SLOWER = 1.2
+SLOWER_FACTOR = 1.2
 """Times a float32 product, from which on a format is called slower: beyond the noise of the trial."""
 
-PATIENCE = 0.1
+SLOW_TRIAL_SECONDS = 0.1
 """Seconds: a format that takes more for one try is tried once; where nothing but emulation supports it that is plain enough."""
 
 
@@ -52,18 +52,18 @@ class Precision:
         autocast: str | None = None,
         loss_scaling: bool = False,
         tf32: bool = False,
-        weights: str = "float32",
+        param_dtype: str = "float32",
         rounding: FixedPoint | None = None,
     ) -> None:
         if autocast is not None and autocast not in AUTOCAST:
             raise ValueError(f"autocast={autocast}: must be one of {', '.join(AUTOCAST)} or null")
-        if weights not in WEIGHTS:
-            raise ValueError(f"weights={weights}: must be one of {', '.join(WEIGHTS)}")
-        if autocast is not None and (rounding is not None or weights != "float32"):
+        if param_dtype not in PARAM_DTYPES:
+            raise ValueError(f"weights={param_dtype}: must be one of {', '.join(PARAM_DTYPES)}")
+        if autocast is not None and (rounding is not None or param_dtype != "float32"):
             raise ValueError("precision: autocast goes with weights=float32 and without rounding")
         self.device = device
         self.dtype = AUTOCAST[autocast] if autocast else None
-        self.weights = WEIGHTS[weights]
+        self.param_dtype = PARAM_DTYPES[param_dtype]
         self.rounding = rounding
         self.loss_scaling = loss_scaling
         if rounding is not None:
@@ -77,7 +77,7 @@ class Precision:
             torch.backends.cudnn.allow_tf32 = tf32  # true by default: fp32 would not be what it says
 
     @property
-    def emulates(self) -> bool:
+    def is_emulated(self) -> bool:
         """Whether its format is one the device does not compute in."""
         return self.rounding is not None
 
@@ -87,7 +87,7 @@ class Precision:
             return self.rounding(self.device)
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
-    def scaler(self) -> torch.amp.GradScaler:
+    def make_scaler(self) -> torch.amp.GradScaler:
         """A new scaler, one for each player; without loss scaling it passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.loss_scaling)
 
@@ -99,13 +99,13 @@ class Precision:
         if self.rounding is not None and state:
             self.rounding.load_state_dict(state)
 
-    def warn(self) -> None:
+    def warn_if_slow(self) -> None:
         """Say what it costs, where it costs more than float32."""
-        if self.emulates:
+        if self.is_emulated:
             log.warning("precision: an emulation, slower than fp32; it shows what the format does to a training, not its speed")
-        elif self.weights is torch.float64:
+        elif self.param_dtype is torch.float64:
             log.warning("precision: double precision is a reference for others, several times slower than fp32")
-        elif self.dtype is not None and (slower := _times_single(self.device, self.dtype)) > SLOWER:
+        elif self.dtype is not None and (slower := _time_relative_to_float32(self.device, self.dtype)) > SLOWER_FACTOR:
             name = str(self.dtype).removeprefix("torch.")
             log.warning("precision: %s takes %.1f times as long as fp32 here, as a trial has shown", name, slower)
 
@@ -129,7 +129,7 @@ def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
         raise ValueError(f"precision: {device} can't train in {name} ({error}); use precision=fp32") from error
 
 
-def _times_single(device: torch.device, dtype: torch.dtype) -> float:
+def _time_relative_to_float32(device: torch.device, dtype: torch.dtype) -> float:
     """Time of a convolution and its gradients in ``dtype`` over that in float32: the best of some, as others may be busy."""
     count, channels = (64, 128) if device.type == "cuda" else (16, 32)  # for less work a GPU's time is that of starting it
     images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
@@ -144,5 +144,5 @@ def _times_single(device: torch.device, dtype: torch.dtype) -> float:
         return time.perf_counter() - begun
 
     first = (seconds(True), seconds(False))  # in which algorithms are chosen
-    trials = [(seconds(True), seconds(False)) for _ in range(1 if sum(first) > PATIENCE else 5)]
+    trials = [(seconds(True), seconds(False)) for _ in range(1 if sum(first) > SLOW_TRIAL_SECONDS else 5)]
     return min(low for low, _ in trials) / min(single for _, single in trials)

@@ -20,7 +20,7 @@ class Pretraining:
     phases: Sequence[Phase] = ()
     end: int = 0
 
-    def going_on(self, images: int) -> bool:
+    def is_active(self, images: int) -> bool:
         """Whether the step that begins after ``images`` images belongs to it."""
         return images < self.end
 
@@ -30,4 +30,4 @@ class Pretraining:
 
     def progress(self, images: int, total: int) -> float:
         """Share of the present stage, in [0, 1): learning rates begin anew with the game."""
-        return images / self.end if self.going_on(images) else (images - self.end) / max(1, total - self.end)
+        return images / self.end if self.is_active(images) else (images - self.end) / max(1, total - self.end)

@@ -14,7 +14,7 @@ CHANGES = {"diverged": " optimizer.lr=...", "stopped early": " 'health.stop_at=[
 """What a resume is given besides, for it might end in the same way."""
 
 
-def tell_how_to_go_on(directory: RunDirectory, status: str, ended_by: Alarm | None) -> None:
+def log_resume_hint(directory: RunDirectory, status: str, ended_by: Alarm | None) -> None:
     """After a training that has ended with ``status``, by an alarm or not."""
     if ended_by is not None and status in COMPLETED:
         log.info("the alarm was %s at %s images: %s", ended_by.alarm, f"{ended_by.images:,}", ended_by.text)

@@ -12,44 +12,44 @@ from typing import Any
 import torch
 from torch import nn
 
-from gan_lab.data.loader import Batch, Stream
-from gan_lab.runtime.distributed import Alone
-from gan_lab.runtime.environment import count_parameters, environment, pace
-from gan_lab.runtime.timer import Stopwatch, forget_peak_memory, peak_memory
+from gan_lab.data.loader import Batch, BatchLoader
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.runtime.environment import count_parameters, environment, training_progress
+from gan_lab.runtime.timer import TrainingTimer, peak_memory, reset_peak_memory
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
-from gan_lab.training.callbacks import Cadence, Cadences, Events
-from gan_lab.training.checkpointer import restore, state_of
-from gan_lab.training.evaluator import Scorekeeper
-from gan_lab.training.graceful_shutdown import Interruption
-from gan_lab.training.growth import Growth, Stage
-from gan_lab.training.image_sampler import Sampler
-from gan_lab.training.loss_context import Game, Handed
-from gan_lab.training.metric_averager import Meter
-from gan_lab.training.monitor import Health
-from gan_lab.training.overfitting import HeldOut, NothingHeldOut
+from gan_lab.training.callbacks import Callbacks, Trigger, Triggers
+from gan_lab.training.checkpointer import restore, training_state
+from gan_lab.training.evaluator import TrainingEvaluator
+from gan_lab.training.graceful_shutdown import GracefulShutdown
+from gan_lab.training.growth import Growth, GrowthState
+from gan_lab.training.image_sampler import ImageSampler
+from gan_lab.training.loss_context import GAN, SharedFakes
+from gan_lab.training.metric_averager import MetricAverager
+from gan_lab.training.monitor import TrainingMonitor
+from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.phase import Phase
 from gan_lab.training.pretraining import Pretraining
-from gan_lab.training.resume_hint import tell_how_to_go_on
-from gan_lab.training.sample_grid import Preview
+from gan_lab.training.resume_hint import log_resume_hint
+from gan_lab.training.sample_grid import SampleGrid
 from gan_lab.training.schedule import Schedule
 from gan_lab.utils.image_ops import NotFinite
 
 log = logging.getLogger(__name__)
 
 
-class Diverged(RuntimeError):
+class TrainingDiverged(RuntimeError):
     """A loss or a weight is no longer a finite number."""
 
 
-def by_the_leader(method: Callable[..., None]) -> Callable[..., None]:
+def rank_zero_only(method: Callable[..., None]) -> Callable[..., None]:
     """Of the processes that train together one alone writes and speaks."""
 
     @functools.wraps(method)
     def wrapped(self: Trainer, *arguments: Any) -> None:
-        if self.ranks.leads:
+        if self.processes.is_main_process:
             method(self, *arguments)
 
     return wrapped
@@ -62,45 +62,45 @@ class Trainer:
     ``images``, the number of real images drawn from the stream, is the only clock.
     """
 
-    game: Game
+    gan: GAN
     phases: Sequence[Phase]
-    stream: Stream
-    sampler: Sampler
+    loader: BatchLoader
+    sampler: ImageSampler
     growth: Growth
     schedule: Schedule
-    scores: Scorekeeper
-    health: Health
-    held_out: HeldOut | NothingHeldOut
-    preview: Preview
+    evaluator: TrainingEvaluator
+    monitor: TrainingMonitor
+    overfitting: OverfittingEstimate | NoOverfittingEstimate
+    sample_grid: SampleGrid
     tracker: Tracker
     report: Callable[..., None]
     info: RunInfo
     directory: RunDirectory
     device: torch.device
-    cadences: Cadences
+    triggers: Triggers
     total_images: int
     pretraining: Pretraining = field(default_factory=Pretraining)
-    ranks: Alone = field(default_factory=Alone)
+    processes: SingleProcess = field(default_factory=SingleProcess)
     images: int = 0
     iteration: int = 0
-    meter: Meter = field(default_factory=Meter)
+    averager: MetricAverager = field(default_factory=MetricAverager)
 
     def __post_init__(self) -> None:
-        self.stopwatch = Stopwatch(self.device)
-        self.average = self.sampler.average
-        self.stage = self.growth.at(self.images)
-        self.growth.apply(self.stage, self._networks())
-        forget_peak_memory(self.device)
+        self.timer = TrainingTimer(self.device)
+        self.ema = self.sampler.ema
+        self.growth_state = self.growth.state_at(self.images)
+        self.growth.apply(self.growth_state, self._networks())
+        reset_peak_memory(self.device)
         self._logged = (0, 0.0)
-        self._untrained: Sampler | None = None
-        self.actions: dict[str, tuple[Cadence, Callable[[], None]]] = {
-            "logging": (self.cadences.log, self.log_figures),
-            "evaluation": (self.cadences.evaluate, self._evaluate),
-            "sampling": (self.cadences.sample, self._sample),
-            "checkpoint": (self.cadences.checkpoint, self._checkpoint),
-            "page": (self.cadences.sample, self._report),
+        self._untrained: ImageSampler | None = None
+        self.actions: dict[str, tuple[Trigger, Callable[[], None]]] = {
+            "logging": (self.triggers.log, self.log_metrics),
+            "evaluation": (self.triggers.evaluate, self._evaluate),
+            "sampling": (self.triggers.sample, self._sample),
+            "checkpoint": (self.triggers.checkpoint, self._checkpoint),
+            "page": (self.triggers.sample, self._report),
         }
-        self.events = Events(self.actions.values(), end=self.total_images)
+        self.events = Callbacks(self.actions.values(), end=self.total_images)
 
     def train(self) -> dict[str, Any]:
         """Train to ``total_images``.
@@ -115,195 +115,199 @@ class Trainer:
         """
         status = "failed"
         self.tracker.start(self.info)
-        with Interruption() as interruption:
+        with GracefulShutdown() as interruption:
             try:
-                self.scores.prepare(self.device, self._telling("reals"))
+                self.evaluator.prepare(self.device, self._telling("reals"))
                 self._start_together()
                 self._begin()
-                with self.stopwatch.running():
+                with self.timer.running():
                     status = self._loop(interruption)
                 if status == "stopped":
                     self._checkpoint()
                 elif status == "stopped early":
                     self._end_early()
-            except (Diverged, NotFinite) as error:
+            except (TrainingDiverged, NotFinite) as error:
                 status = "diverged"
-                raise Diverged(str(error)) from error
+                raise TrainingDiverged(str(error)) from error
             finally:
                 self._end(status)
         if interruption.signal is not None and status == "stopped":
             raise KeyboardInterrupt if interruption.signal is signal.SIGINT else SystemExit(128 + interruption.signal)
         return self.summary(status)
 
-    def _loop(self, interruption: Interruption) -> str:
-        for batch in self.stream.batches(self.images, lambda images: self.growth.at(images).batch_size):
+    def _loop(self, interruption: GracefulShutdown) -> str:
+        for batch in self.loader.batches(self.images, lambda images: self.growth.state_at(images).batch_size):
             if self.images >= self.total_images:
                 break
-            if stop := self.ranks.agree(interruption.signal or 0):
+            if stop := self.processes.all_reduce_max_async(interruption.signal or 0):
                 interruption.signal = signal.Signals(stop)
                 return "stopped"
-            if self.health.ended_by is not None:
+            if self.monitor.ended_by is not None:
                 return "stopped early"
             self.step(batch)
-        return "stopped early" if self.health.rolls_back else "finished"
+        return "stopped early" if self.monitor.rolls_back else "finished"
 
     def step(self, batch: Batch) -> None:
         """The networks grow; each player whose turn it is moves once; the average follows; what falls due is done."""
         progress = self.pretraining.progress(self.images, self.total_images)
-        stage = self.enter(self.growth.at(self.images))
-        batch = stage.show(batch)
-        self.game.augment.set_progress(progress)
-        phases = self.pretraining.phases if self.pretraining.going_on(self.images) else self.phases
+        stage = self.grow_to(self.growth.state_at(self.images))
+        batch = stage.match_resolution(batch)
+        self.gan.augment.set_progress(progress)
+        phases = self.pretraining.phases if self.pretraining.is_active(self.images) else self.phases
         due = [phase for phase in phases if phase.due(self.iteration)]
-        handed = Handed() if self.game.reuses_fakes and len(due) == len(self.phases) else None
+        handed = SharedFakes() if self.gan.reuse_fakes and len(due) == len(self.phases) else None
         for phase in due:
-            phase.set_rate(self.schedule(progress) * stage.rate)
-            self.meter.add(phase.step(self.game, batch, handed))
-        before, self.images = self.images, self.images + len(batch.real) * self.ranks.count
+            phase.set_lr_factor(self.schedule(progress) * stage.lr_factor)
+            self.averager.add(phase.step(self.gan, batch, handed))
+        before, self.images = self.images, self.images + len(batch.real) * self.processes.world_size
         self.iteration += 1
-        self.average.update(self.images, self.images - before)
+        self.ema.update(self.images, self.images - before)
         self.tracker.progress(self.images)
         if self.pretraining.ends_between(before, self.images):
-            with self.stopwatch.resting():
+            with self.timer.paused():
                 self._save("pretrained")
         if actions := self.events.due(before, self.images):
-            with self.stopwatch.resting():
+            with self.timer.paused():
                 for action in actions:
                     action()
 
-    def enter(self, stage: Stage) -> Stage:
+    def grow_to(self, stage: GrowthState) -> GrowthState:
         """Bring everything to a stage; new layers come with fresh optimizers (Karras et al. 2018, appendix A.1)."""
-        if stage == self.stage:
+        if stage == self.growth_state:
             return stage
         self.growth.apply(stage, self._networks())
-        if self.growth.reset_optimizer and stage.layers != self.stage.layers:
+        if self.growth.reset_optimizer and stage.layers != self.growth_state.layers:
             for phase in self.phases:
-                phase.forget()
-        self.stage = stage
+                phase.reset_optimizer_state()
+        self.growth_state = stage
         return stage
 
     @property
-    def every_phase(self) -> list[Phase]:
+    def all_phases(self) -> list[Phase]:
         """Those of both stages."""
         return [*self.pretraining.phases, *self.phases]
 
     def _networks(self) -> tuple[nn.Module, ...]:
-        return self.game.generator, self.game.discriminator, self.average.network
+        return self.gan.generator, self.gan.discriminator, self.ema.network
 
     # -- events ----------------------------------------------------------------------------------------------------------
 
     def _start_together(self) -> None:
         """With the same weights, whatever another machine makes of a seed, and with random numbers of each process's own."""
         for network in self._networks():
-            self.ranks.lead_([*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())])
-        if self.images == 0 and not self.ranks.leads:
-            torch.manual_seed(torch.initial_seed() + self.ranks.rank)  # of dropout and augmentation, not of latents
+            self.processes.broadcast_([*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())])
+        if self.images == 0 and not self.processes.is_main_process:
+            torch.manual_seed(torch.initial_seed() + self.processes.rank)  # of dropout and augmentation, not of latents
 
     def _begin(self) -> None:
-        self._logged = (self.images, self.stopwatch.seconds)
+        self._logged = (self.images, self.timer.seconds)
         self._put_in_order()
         if self.images == 0:
-            self._untrained = self.sampler.as_it_is()
+            self._untrained = self.sampler.snapshot()
             self._sample()
             self._checkpoint()  # so that from here on there is always something to go on from
 
-    @by_the_leader
+    @rank_zero_only
     def _put_in_order(self) -> None:
         """The directory, before the first step: nothing of a future that this training will not have."""
         self._write_summary("running")
-        self.preview.drop_after(self.images)
-        if self.scores.outdated is not None and (best := self.directory.checkpoint("best")).exists():
-            best.replace(self.directory.checkpoint(f"best-{self.scores.outdated}"))  # nothing is lost that was the best once
+        self.sample_grid.discard_after(self.images)
+        if self.evaluator.outdated is not None and (best := self.directory.checkpoint("best")).exists():
+            best.replace(self.directory.checkpoint(f"best-{self.evaluator.outdated}"))  # nothing is lost that was the best once
         if self.images == 0:
-            self.tracker.picture("reals", self.preview.save_reals(self.stream), 0)
+            self.tracker.picture("reals", self.sample_grid.save_reals(self.loader), 0)
 
-    def log_figures(self) -> None:
+    def log_metrics(self) -> None:
         """Read the meter, tell the trackers, and see whether all is still finite."""
         self._score_untrained()
-        figures = self.meter.read(self.ranks)
-        images, seconds = self.images - self._logged[0], self.stopwatch.seconds - self._logged[1]
-        self._logged = (self.images, self.stopwatch.seconds)
-        for phase in self.pretraining.phases if self.pretraining.going_on(self.images - 1) else self.phases:
-            figures |= phase.settings()
-        figures |= self.growth.figures(self.stage)
+        figures = self.averager.read(self.processes)
+        images, seconds = self.images - self._logged[0], self.timer.seconds - self._logged[1]
+        self._logged = (self.images, self.timer.seconds)
+        for phase in self.pretraining.phases if self.pretraining.is_active(self.images - 1) else self.phases:
+            figures |= phase.optimizer_metrics()
+        figures |= self.growth.metrics(self.growth_state)
         if images and seconds:
             figures["time/images_per_second"] = images / seconds
-            figures["time/epoch"] = seconds / images * self.stream.images_per_epoch
+            figures["time/epoch"] = seconds / images * self.loader.images_per_epoch
         figures["memory/peak_mib"] = peak_memory(self.device)
         self._record(figures)
-        if broken := [phase.name for phase in self.every_phase if phase.is_broken(figures)]:
-            raise Diverged(f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images")
+        if broken := [phase.name for phase in self.all_phases if phase.has_diverged(figures)]:
+            raise TrainingDiverged(
+                f"{' and '.join(f'{name}/loss' for name in broken)} no longer finite at {self.images} images"
+            )
 
     def _score_untrained(self) -> None:
         """The first point of the curve, before the next: nobody who starts a run wants to wait for it."""
         if self._untrained is not None:
-            if scores := self.scores.measure(self._untrained, 0, self._telling("score")):
+            if scores := self.evaluator.evaluate(self._untrained, 0, self._telling("score")):
                 row = {"images": 0, "epoch": 0.0, "seconds": 0.0, **scores}
-                self.tracker.metrics({**row, **self.health.look(row, 0)})
+                self.tracker.metrics({**row, **self.monitor.check(row, 0)})
             self._untrained = None
 
     def _evaluate(self) -> None:
         self._score_untrained()
-        at_end = self.images >= self.total_images or self.health.ended_by is not None
-        if not at_end and not self.ranks.share(self.scores.affords(self.stopwatch.seconds)):
+        at_end = self.images >= self.total_images or self.monitor.ended_by is not None
+        if not at_end and not self.processes.broadcast_object(self.evaluator.within_time_budget(self.timer.seconds)):
             return
         self._average_statistics()
-        scores = self.scores.measure(self.sampler, self.images, self._telling("score"))
-        overfitting = self.ranks.of_leader(lambda: self.held_out(self.stage)) if self.images else {}  # untrained, it has none
+        scores = self.evaluator.evaluate(self.sampler, self.images, self._telling("score"))
+        overfitting = (
+            self.processes.on_main_process(lambda: self.overfitting(self.growth_state)) if self.images else {}
+        )  # untrained, it has none
         if figures := scores | overfitting:
             self._record(figures)
-        if scores and self.scores.improve():
+        if scores and self.evaluator.update_best():
             self._save("best")
 
     def _average_statistics(self) -> None:
         """Running statistics, which each process takes of its own part of the batches."""
         for network in self._networks():
-            self.ranks.average_([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+            self.processes.all_reduce_mean_([buffer for buffer in network.buffers() if buffer.is_floating_point()])
 
-    @by_the_leader
+    @rank_zero_only
     def _sample(self) -> None:
-        images = self.sampler.generate(self.preview.latents, self.preview.labels)
-        path = self.preview.save_samples(images, self.images)
+        images = self.sampler.generate(self.sample_grid.latents, self.sample_grid.labels)
+        path = self.sample_grid.save_samples(images, self.images)
         self.tracker.picture("samples", path, self.images)
 
     def _checkpoint(self) -> None:
         self._save("last")
         self._write_summary("running")
 
-    @by_the_leader
+    @rank_zero_only
     def _write_summary(self, status: str) -> None:
         write_summary(self.directory, self.summary(status))
 
-    @by_the_leader
+    @rank_zero_only
     def _report(self) -> None:
         self.report(self.directory)
 
     def _end_early(self) -> None:
         """An alarm ends the training: with all that belongs to an end, or as its best checkpoint."""
-        if not self.health.rolls_back:
-            for action in self.events.left():
+        if not self.monitor.rolls_back:
+            for action in self.events.remaining():
                 action()
             return
         best = self.directory.checkpoint("best")
-        restore(self, {**checkpoint.load(best), "health": self.health.state_dict()})  # the alarms are still to be told
+        restore(self, {**checkpoint.load(best), "health": self.monitor.state_dict()})  # the alarms are still to be told
         self._save("last")
         self._forget_the_future()
         self._sample()
         log.info("back at the best checkpoint, of %s images", f"{self.images:,}")
 
-    @by_the_leader
+    @rank_zero_only
     def _forget_the_future(self) -> None:
-        self.preview.drop_after(self.images)
+        self.sample_grid.discard_after(self.images)
         self.tracker.roll_back(self.images)
 
-    @by_the_leader
+    @rank_zero_only
     def _end(self, status: str) -> None:
         self.tracker.finish(self.summary(status))
         self.report(self.directory, final=True)
-        log.info("%s at %s images after %.0f s of training", status, f"{self.images:,}", self.stopwatch.seconds)
-        if score := self.scores.told():
+        log.info("%s at %s images after %.0f s of training", status, f"{self.images:,}", self.timer.seconds)
+        if score := self.evaluator.format_summary():
             log.info("score: %s", score)
-        tell_how_to_go_on(self.directory, status, self.health.ended_by)
+        log_resume_hint(self.directory, status, self.monitor.ended_by)
 
     # -- what events are made of -----------------------------------------------------------------------------------------
 
@@ -311,16 +315,16 @@ class Trainer:
         return lambda done, total: self.tracker.activity(what, done, total)
 
     def _record(self, figures: Mapping[str, float]) -> None:
-        clock = {"images": self.images, "epoch": self.images / self.stream.images_per_epoch, "seconds": self.stopwatch.seconds}
-        self.tracker.metrics({**clock, **figures, **self.health.look({**clock, **figures}, self.images)})
+        clock = {"images": self.images, "epoch": self.images / self.loader.images_per_epoch, "seconds": self.timer.seconds}
+        self.tracker.metrics({**clock, **figures, **self.monitor.check({**clock, **figures}, self.images)})
 
     def _save(self, which: str) -> None:
-        if not checkpoint.is_finite(self.game.generator, self.game.discriminator):
-            raise Diverged(f"a weight is no longer finite at {self.images} images")
+        if not checkpoint.is_finite(self.gan.generator, self.gan.discriminator):
+            raise TrainingDiverged(f"a weight is no longer finite at {self.images} images")
         self._average_statistics()
-        self._write(which, state_of(self))
+        self._write(which, training_state(self))
 
-    @by_the_leader
+    @rank_zero_only
     def _write(self, which: str, state: dict[str, Any]) -> None:
         checkpoint.save(self.directory.checkpoint(which), state)
 
@@ -328,12 +332,12 @@ class Trainer:
         return {
             "status": status,
             "name": self.info.name,
-            **pace(self.images, self.stream.images_per_epoch, self.stopwatch.seconds),
-            "score": self.scores.name,
-            "final": self.scores.latest,
-            "best": self.scores.best,
-            "alarms": self.health.summary(),
-            "parameters": {name: count_parameters(getattr(self.game, name)) for name in ("generator", "discriminator")},
+            **training_progress(self.images, self.loader.images_per_epoch, self.timer.seconds),
+            "score": self.evaluator.name,
+            "final": self.evaluator.latest,
+            "best": self.evaluator.best,
+            "alarms": self.monitor.summary(),
+            "parameters": {name: count_parameters(getattr(self.gan, name)) for name in ("generator", "discriminator")},
             "peak_memory_mib": peak_memory(self.device),
             **environment(self.device),
         }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ERROR = "_error"
+CI_SUFFIX = "_error"
 """What ends the name of a score's error bar, the half-width of its interval."""
 
 
-def with_error(figures: Mapping[str, Any], name: str) -> str:
+def format_with_ci(figures: Mapping[str, Any], name: str) -> str:
     """A figure with its error bar, if it has one: ``5.31 ± 0.12``; empty where there is none."""
     if figures.get(name) is None:
         return ""
-    error = figures.get(f"{name}{ERROR}")
+    error = figures.get(f"{name}{CI_SUFFIX}")
     return f"{figures[name]:.4g}" + ("" if error is None else f" ± {error:.2g}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 
-def to_unit(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def normalize(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 [0, 255] to [-1, 1], float32 or another type."""
     return images.to(dtype).div_(127.5).sub_(1.0)
 
@@ -31,19 +31,19 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def to_picture(image: Tensor) -> Image.Image:
+def to_pil(image: Tensor) -> Image.Image:
     """One uint8 image ``[C, H, W]`` (1 or 3 channels) as a Pillow picture."""
     array = image.cpu().permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def grid(
+def image_grid(
     images: Tensor,
     columns: int | None = None,
     scale: int = 1,
     gap: int = 2,
-    rows: Sequence[str] = (),
-    columns_named: Sequence[str] = (),
+    row_names: Sequence[str] = (),
+    column_names: Sequence[str] = (),
 ) -> Image.Image:
     """uint8 images ``[N, C, H, W]`` as one picture, row by row.
 
@@ -62,10 +62,10 @@ def grid(
     for n, image in enumerate(images.cpu()):
         top, left = n // columns * (height + gap), n % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
-    picture = to_picture(sheet)
+    picture = to_pil(sheet)
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-    picture = _with_heads(picture, columns_named, scale * (width + gap)) if columns_named else picture
-    return _with_names(picture, rows, scale * (height + gap)) if rows else picture
+    picture = _with_heads(picture, column_names, scale * (width + gap)) if column_names else picture
+    return _with_names(picture, row_names, scale * (height + gap)) if row_names else picture
 
 
 def _with_names(picture: Image.Image, names: Sequence[str], pitch: int) -> Image.Image:
@@ -92,7 +92,7 @@ def _with_heads(picture: Image.Image, names: Sequence[str], pitch: int) -> Image
     return sheet
 
 
-def enlarged(images: Tensor, size: int) -> Tensor:
+def upsample_nearest(images: Tensor, size: int) -> Tensor:
     """Nearest-neighbour enlargement to ``size``, a multiple of theirs; pixels of any type."""
     factor = size // images.shape[-1]
     if factor == 1:
@@ -102,6 +102,6 @@ def enlarged(images: Tensor, size: int) -> Tensor:
     return images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
-def doubled(maps: Tensor) -> Tensor:
+def upsample_nearest_2x(maps: Tensor) -> Tensor:
     """Nearest-neighbour upsampling by 2."""
     return interpolate(maps, scale_factor=2, mode="nearest")

@@ -57,7 +57,7 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], below: Sequ
 
 
 @contextmanager
-def progress_of(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """A function ``(done, total)`` that shows a bar with rate and time to go, or, when piped, a line every ten seconds."""
     bar = _progress(
         BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("eta")

@@ -20,15 +20,15 @@ from torchvision import transforms
 
 from gan_lab.benchmarks import tuning
 from gan_lab.benchmarks.bare_step import bare_step, cycle
-from gan_lab.benchmarks.quality import BOOK, OURS, QualityResult, in_slices
+from gan_lab.benchmarks.quality import OURS, TUTORIAL, QualityResult, in_slices
 from gan_lab.benchmarks.step_report import StepResult, affordable, clock, happenings
 from gan_lab.benchmarks.tuning import Trial, TuneResult
-from gan_lab.benchmarks.tutorial import Loop, Pictures, Tutorial, picture_folder, tutorial
+from gan_lab.benchmarks.tutorial import FolderImages, Loop, Tutorial, picture_folder, tutorial
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR, Job, instantiate
 from gan_lab.config.help import help_of
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import At, Events, Every
+from gan_lab.training.callbacks import Callbacks, IntervalTrigger, MilestoneTrigger
 
 ONCE = ["kind.rounds=1", "kind.steps=1", "kind.warmup=1"]
 
@@ -116,14 +116,14 @@ def test_the_bare_step_learns_what_the_loop_learns(tmp_path: Path, chosen: list[
     weights = []
     for bare in (True, False):
         trainer = build_trainer(make(tmp_path, *chosen))
-        batch = next(trainer.stream.batches())
+        batch = next(trainer.loader.batches())
         step = bare_step(trainer, batch) if bare else lambda trainer=trainer, batch=batch: trainer.step(batch)
-        trainer.events = Events([], end=2**62)
+        trainer.events = Callbacks([], end=2**62)
         torch.manual_seed(1)
         for _ in range(2 * cycle(trainer)):
             step()
         weights.append(
-            [w for player in ("discriminator", "generator") for w in getattr(trainer.game, player).state_dict().values()]
+            [w for player in ("discriminator", "generator") for w in getattr(trainer.gan, player).state_dict().values()]
         )
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
@@ -136,9 +136,18 @@ def test_a_grown_and_conditional_step_can_be_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cadence", "expected"), [(Every(100), 10), (Every(300), 4), (Every(5000), 1), (At([100, 250, 1000]), 3), (At([]), 1)]
+    ("cadence", "expected"),
+    [
+        (IntervalTrigger(100), 10),
+        (IntervalTrigger(300), 4),
+        (IntervalTrigger(5000), 1),
+        (MilestoneTrigger([100, 250, 1000]), 3),
+        (MilestoneTrigger([]), 1),
+    ],
 )
-def test_events_happen_as_often_as_their_cadence_says_and_at_the_end(cadence: Every | At, expected: int) -> None:
+def test_events_happen_as_often_as_their_cadence_says_and_at_the_end(
+    cadence: IntervalTrigger | MilestoneTrigger, expected: int
+) -> None:
     assert happenings(cadence, end=1000, batch_size=50) == expected
 
 
@@ -149,7 +158,7 @@ def test_durations_are_told_as_clocks() -> None:
 def test_the_tutorials_process_trains_and_ends_whatever_happens(tmp_path: Path) -> None:
     job = make(tmp_path / "job")
     trainer = build_trainer(job)
-    before = {name: value.clone() for name, value in trainer.game.generator.state_dict().items()}
+    before = {name: value.clone() for name, value in trainer.gan.generator.state_dict().items()}
     with pytest.raises(RuntimeError, match="something else"), tutorial(job.cfg, trainer, 8, tmp_path) as book:
         assert book.steps(2) > 0
         after = book.generator()
@@ -159,7 +168,7 @@ def test_the_tutorials_process_trains_and_ends_whatever_happens(tmp_path: Path) 
     assert book._process.poll() == 0
     with pytest.raises(ValueError, match="closed file"):
         book.steps(1)
-    assert all(torch.equal(value, before[name]) for name, value in trainer.game.generator.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in trainer.gan.generator.state_dict().items())
 
 
 def test_a_tutorial_that_can_not_go_on_is_told_of(tmp_path: Path) -> None:
@@ -186,18 +195,18 @@ def test_the_tutorial_reads_files_where_torchvision_finds_the_same(tmp_path: Pat
 def test_the_tutorials_step_is_its_own_arithmetic(tmp_path: Path) -> None:
     """Against the step written down once more, without loader: two backward passes, the same fakes, Adam as it comes."""
     trainer = build_trainer(make(tmp_path))
-    players = [copy.deepcopy(getattr(trainer.game, name)) for name in ("generator", "discriminator")]
-    data = Pictures(
-        trainer.stream.data.images(slice(8)), transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
+    players = [copy.deepcopy(getattr(trainer.gan, name)) for name in ("generator", "discriminator")]
+    data = FolderImages(
+        trainer.loader.data.images(slice(8)), transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
     )
-    loop = Loop(*players, data, 8, trainer.game.latents.size, torch.device("cpu"))
+    loop = Loop(*players, data, 8, trainer.gan.latents.size, torch.device("cpu"))
     real = torch.stack([data[n][0] for n in range(8)])
     loop._batches = iter([(real, None)])
     g, d = (copy.deepcopy(player) for player in players)
     torch.manual_seed(3)
     loop.step()
     torch.manual_seed(3)
-    fake = g(torch.randn(8, trainer.game.latents.size))
+    fake = g(torch.randn(8, trainer.gan.latents.size))
     adam = [torch.optim.Adam(player.parameters(), lr=2e-4, betas=(0.5, 0.999)) for player in (g, d)]
     loss = softplus(-d(real).logits).mean() + softplus(d(fake.detach()).logits).mean()
     loss.backward()
@@ -242,9 +251,9 @@ def test_curves_are_trained_in_turn_and_compared_at_the_tutorials_end(tmp_path: 
 
         return train, lambda: next(values)
 
-    curves = in_slices({OURS: slices("a", 3, [100, 50, 20, 10]), BOOK: slices("b", 2, [100, 60, 30])})
+    curves = in_slices({OURS: slices("a", 3, [100, 50, 20, 10]), TUTORIAL: slices("b", 2, [100, 60, 30])})
     assert calls == ["a", "b", "a", "b", "a", "b", "a"]
-    assert curves == {OURS: [(0, 100), (2, 50), (4, 20), (6, 10)], BOOK: [(0, 100), (2, 60), (4, 30)]}
+    assert curves == {OURS: [(0, 100), (2, 50), (4, 20), (6, 10)], TUTORIAL: [(0, 100), (2, 60), (4, 30)]}
     result = QualityResult("fd", curves, 2, tmp_path)
     assert result.reached() == 4 and "is there after 4 s, 1/1.0 of the time" in result.sentence()
     worse = QualityResult("fd", {**curves, OURS: curves[OURS][:2]}, 2, tmp_path)
@@ -256,7 +265,7 @@ def test_curves_are_trained_in_turn_and_compared_at_the_tutorials_end(tmp_path: 
 def test_quality_trains_both(tmp_path: Path) -> None:
     result = measure(tmp_path, "kind=quality", "kind.epochs=1", "kind.batch_size=32", "epochs=0.5")
     assert [len(curve) for curve in result.curves.values()] == [2, 2]
-    assert result.curves[OURS][0][1] == pytest.approx(result.curves[BOOK][0][1], rel=1e-6)  # the same untrained generator
+    assert result.curves[OURS][0][1] == pytest.approx(result.curves[TUTORIAL][0][1], rel=1e-6)  # the same untrained generator
 
 
 def tuned(path: Path, recipe: bool, *overrides: str) -> TuneResult:

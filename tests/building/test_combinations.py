@@ -15,14 +15,14 @@ import pytest
 import torch
 from helpers import make_job
 
-from gan_lab.building.tasks import task_of
-from gan_lab.building.trainer import build_game, build_phases
+from gan_lab.building.tasks import build_task
+from gan_lab.building.trainer import build_gan, build_phases
 from gan_lab.config import instantiate
-from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
-from gan_lab.models.base import Growing
-from gan_lab.runtime.distributed import Alone
-from gan_lab.utils.image_ops import to_unit
+from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.utils.image_ops import normalize
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -79,25 +79,25 @@ def play(path: Path, combination: Combination) -> None:
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (8, 16, 16, channels), dtype=torch.uint8, generator=random)
     labels = torch.randint(0, 2, (8, 3), generator=random, dtype=torch.uint8) if attributes else torch.arange(8) % 3
-    data = ImageSet.whole(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
+    data = ImageDataset.from_arrays(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
     torch.manual_seed(0)
     precision = instantiate(job.cfg.precision, "precision", device=CPU)
-    game = build_game(job.cfg, data, precision, Alone(), task_of(job.cfg).latents())
+    game = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
     if (chosen["model"], chosen["penalty"]) in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[chosen["model"], chosen["penalty"]]):
             build_phases(job.cfg, game, precision)
         return
     phases = build_phases(job.cfg, game, precision)
-    batch = Batch(to_unit(data.images(slice(None)), precision.weights), data.labels_of(np.arange(8)))
+    batch = Batch(normalize(data.images(slice(None)), precision.weights), data.labels_of(np.arange(8)))
     for network in (game.generator, game.discriminator):
-        if isinstance(network, Growing):
-            network.grow(16, 0.5)
+        if isinstance(network, ProgressiveNetwork):
+            network.set_resolution(16, 0.5)
     made = dict.fromkeys((phase.name for phase in phases), 0)
     for phase in phases * MOST:  # a scaler begins with a scale that overflows, and skips steps until it has halved it enough
-        before = [parameter.clone() for parameter in phase.player.parameters()]
+        before = [parameter.clone() for parameter in phase.network.parameters()]
         figures = phase.step(game, batch)
         assert all(value.isfinite() for value in figures.values()), figures
-        after = list(phase.player.parameters())
+        after = list(phase.network.parameters())
         assert all(parameter.isfinite().all() for parameter in after)
         if not figures.get(f"{phase.name}/skipped", 0):
             assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), f"a player stood still: {figures}"

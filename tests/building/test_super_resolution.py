@@ -16,18 +16,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_lab import Run
-from gan_lab.building.tasks.super_resolution import Pictures
+from gan_lab.building.tasks.super_resolution import DegradedImages
 from gan_lab.building.trainer import build_trainer
-from gan_lab.data.degradation import Bicubic, Degradation, enlarge
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.losses.content import Charbonnier, Perceptual, PixelL1, PixelL2
+from gan_lab.data.degradation import Bicubic, Degradation, upscale_bicubic
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.losses.content import CharbonnierLoss, PerceptualLoss, PixelL1Loss, PixelL2Loss
 from gan_lab.metrics import perceptual_networks
-from gan_lab.metrics.full_reference import Psnr, Ssim
-from gan_lab.metrics.lpips import Perceptual as PerceptualScore
-from gan_lab.metrics.pair_suite import PairSuite
+from gan_lab.metrics.full_reference import PSNR, SSIM
+from gan_lab.metrics.lpips import PerceptualNetworkDistance as PerceptualScore
+from gan_lab.metrics.pair_suite import FullReferenceSuite
 from gan_lab.models import esrgan, srgan
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.runtime.distributed import Alone
+from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.runtime.environment import count_parameters
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
@@ -42,11 +42,11 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("network", "count"),
     [
-        (lambda: srgan.Generator(3, 4), 1_517_571),
-        (lambda: srgan.NormalisedGenerator(3, 4), 1_549_462),
-        (lambda: esrgan.Generator(3, 4), 16_697_987),
-        (lambda: srgan.Discriminator(128, 3), 14_499_401),
-        (lambda: srgan.UNetDiscriminator(128, 3), 4_376_897),
+        (lambda: srgan.MSRResNet(3, 4), 1_517_571),
+        (lambda: srgan.SRResNet(3, 4), 1_549_462),
+        (lambda: esrgan.RRDBNet(3, 4), 16_697_987),
+        (lambda: srgan.VGGStyleDiscriminator(128, 3), 14_499_401),
+        (lambda: srgan.UNetDiscriminatorSN(128, 3), 4_376_897),
     ],
     ids=["msrresnet", "srresnet", "rrdb", "vgg", "unet"],
 )
@@ -56,7 +56,7 @@ def test_networks_have_the_published_number_of_parameters(network: Any, count: i
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("family", [srgan.Generator, srgan.NormalisedGenerator, esrgan.Generator])
+@pytest.mark.parametrize("family", [srgan.MSRResNet, srgan.SRResNet, esrgan.RRDBNet])
 def test_pictures_of_any_size_become_larger(family: Any, channels: int, scale: int) -> None:
     network: Upscaler = family(channels, scale, 4, 1)
     assert network(torch.randn(2, channels, 5, 9)).shape == (2, channels, 5 * scale, 9 * scale)
@@ -66,14 +66,14 @@ def test_an_untrained_msrresnet_is_bilinear_interpolation_but_for_a_little() -> 
     torch.manual_seed(0)
     low = torch.rand(1, 3, 8, 10) * 2 - 1
     bilinear = nn.functional.interpolate(low, scale_factor=4, mode="bilinear")
-    assert (srgan.Generator(3, 4)(low) - bilinear).abs().max() < 0.05
+    assert (srgan.MSRResNet(3, 4)(low) - bilinear).abs().max() < 0.05
 
 
 def test_a_unet_judges_every_pixel_and_a_vgg_every_image() -> None:
     images = torch.randn(2, 3, 32, 32)
-    judgement = srgan.UNetDiscriminator(32, 3, 4)(images)
+    judgement = srgan.UNetDiscriminatorSN(32, 3, 4)(images)
     assert judgement.logits.shape == (2, 32, 32) and judgement.rows(slice(1, None)).logits.shape == (1, 32, 32)
-    assert srgan.Discriminator(32, 3, 4)(images).logits.shape == (2,)
+    assert srgan.VGGStyleDiscriminator(32, 3, 4)(images).logits.shape == (2,)
 
 
 # -- terms ---------------------------------------------------------------------------------------------------------------
@@ -82,12 +82,12 @@ def test_a_unet_judges_every_pixel_and_a_vgg_every_image() -> None:
 def test_pixels_are_compared_in_0_to_1() -> None:
     real = torch.zeros(2, 3, 4, 4)
     fake = real + torch.tensor([0.2, -0.4]).view(2, 1, 1, 1)  # 0.1 and 0.2 of values in [0, 1]
-    assert PixelL1().distance(fake, real).item() == pytest.approx(0.15)
-    assert PixelL2().distance(fake, real).item() == pytest.approx((0.01 + 0.04) / 2)
+    assert PixelL1Loss().distance(fake, real).item() == pytest.approx(0.15)
+    assert PixelL2Loss().distance(fake, real).item() == pytest.approx((0.01 + 0.04) / 2)
     expected = np.mean([np.sqrt(e**2 + 0.1**2) for e in (0.1, 0.2)])
-    assert Charbonnier(0.1).distance(fake, real).item() == pytest.approx(expected)
+    assert CharbonnierLoss(0.1).distance(fake, real).item() == pytest.approx(expected)
     with pytest.raises(ValueError, match="eps=0 must be positive"):
-        Charbonnier(0)
+        CharbonnierLoss(0)
 
 
 class Halves(nn.Module):
@@ -99,15 +99,15 @@ class Halves(nn.Module):
 
 def test_a_perceptual_loss_sums_the_layers_mean_differences() -> None:
     fake, real = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, 3, 4, 4)
-    assert Perceptual(Halves()).distance(fake, real).item() == pytest.approx(0.5 + 0.25)
+    assert PerceptualLoss(Halves()).distance(fake, real).item() == pytest.approx(0.5 + 0.25)
 
 
 def networks() -> list[Any]:
     lite = pytest.importorskip("efficientnet_lite_pytorch") and [
-        perceptual_networks.ImageNet("lite0", 7),
-        perceptual_networks.ImageNet("lite1"),
+        perceptual_networks.ImageNetPerceptual("lite0", 7),
+        perceptual_networks.ImageNetPerceptual("lite1"),
     ]
-    return [perceptual_networks.Random(4, 0), *lite]
+    return [perceptual_networks.RandomPerceptual(4, 0), *lite]
 
 
 def test_perception_lets_gradients_through_and_stays_as_it_is() -> None:
@@ -115,7 +115,7 @@ def test_perception_lets_gradients_through_and_stays_as_it_is() -> None:
         before = {name: value.clone() for name, value in network.state_dict().items()}
         fake = (torch.rand(2, 3, 64, 48) * 2 - 1).requires_grad_()
         real = (torch.rand(2, 3, 64, 48) * 2 - 1).requires_grad_()
-        term = Perceptual(network)
+        term = PerceptualLoss(network)
         term.distance(fake, real).backward()
         assert fake.grad is not None and fake.grad.isfinite().all() and fake.grad.abs().sum() > 0 and real.grad is None
         assert term.distance(real.detach(), real.detach()).item() == 0, "both are shifted alike"
@@ -140,18 +140,18 @@ def test_vgg19_is_torchvisions_and_looks_before_the_relu(tmp_path: Path, monkeyp
     )
     checksum = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()[:8]
     (tmp_path / "weights.pth").rename(tmp_path / f"vgg19-{checksum}.pth")
-    monkeypatch.setattr(perceptual_networks.Vgg19, "FILE", f"vgg19-{checksum}.pth")
+    monkeypatch.setattr(perceptual_networks.VGG19, "FILE", f"vgg19-{checksum}.pth")
     images = torch.rand(2, 3, 40, 33)
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     expected = theirs.features[:35]((images - mean) / deviation)
-    (found,) = perceptual_networks.Vgg19(str(tmp_path), ["conv5_4"])(images * 2 - 1)
+    (found,) = perceptual_networks.VGG19(str(tmp_path), ["conv5_4"])(images * 2 - 1)
     torch.testing.assert_close(found, expected)
     assert found.min() < 0, "a ReLU would have cut that off"
-    first, second = perceptual_networks.Vgg19(str(tmp_path), ["conv1_2", "conv3_1"])(images * 2 - 1)
+    first, second = perceptual_networks.VGG19(str(tmp_path), ["conv1_2", "conv3_1"])(images * 2 - 1)
     torch.testing.assert_close(first, theirs.features[:3]((images - mean) / deviation))
     assert second.shape == (2, 8, 10, 8)
     with pytest.raises(ValueError, match=r"no layer conv1_3; it has conv1_1, conv1_2, conv2_1"):
-        perceptual_networks.Vgg19(str(tmp_path), ["conv1_3"])
+        perceptual_networks.VGG19(str(tmp_path), ["conv1_3"])
 
 
 def test_weights_that_can_not_be_had_are_named_with_what_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,35 +168,35 @@ def test_weights_that_can_not_be_had_are_named_with_what_goes_without(tmp_path: 
 # -- scores --------------------------------------------------------------------------------------------------------------
 
 
-def pictures(*sizes: tuple[int, int]) -> Pictures:
-    data = ImageSet.whole(np.stack([photograph(*size, n).permute(1, 2, 0).numpy() for n, size in enumerate(sizes)]))
+def pictures(*sizes: tuple[int, int]) -> DegradedImages:
+    data = ImageDataset.from_arrays(np.stack([photograph(*size, n).permute(1, 2, 0).numpy() for n, size in enumerate(sizes)]))
     names = [f"picture {n}" for n in range(len(sizes))]
-    return Pictures(data, Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), names, "made pictures")
+    return DegradedImages(data, Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), names, "made pictures")
 
 
 def test_scores_are_means_over_pictures_and_bicubic_stands_beside_them() -> None:
     made = pictures((50, 62), (50, 62))
-    suite = PairSuite(
-        made, made.names, {"psnr": Psnr(4), "ssim": Ssim(4)}, None, {"reals": "2 pictures", "degradation": "bicubic"}
+    suite = FullReferenceSuite(
+        made, made.names, {"psnr": PSNR(4), "ssim": SSIM(4)}, None, {"reals": "2 pictures", "degradation": "bicubic"}
     )
     suite.prepare(CPU)
-    (result,) = suite(lambda low: enlarge(low, 4), details=True)
+    (result,) = suite(lambda low: upscale_bicubic(low, 4), details=True)
     scores = result.scores
     assert all(scores[name] == scores[f"bicubic/{name}"] for name in ("psnr", "psnr_y", "rmse_y", "ssim", "ssim_y"))
     high = [photograph(50, 62, n)[:, :48, :60] for n in range(2)]
-    by_hand = [Psnr(4)(enlarge(Bicubic(4, "mirrored")(h, torch.Generator()), 4)[None], h[None])["psnr_y"] for h in high]
+    by_hand = [PSNR(4)(upscale_bicubic(Bicubic(4, "mirrored")(h, torch.Generator()), 4)[None], h[None])["psnr_y"] for h in high]
     assert scores["psnr_y"] == pytest.approx(np.mean(by_hand)) and suite.score_name == "rmse_y"
     assert result.details["picture 1"]["psnr_y"] == pytest.approx(by_hand[1])
-    (perfect,) = suite(lambda low: high[0] if torch.equal(low, made[0].low) else high[1])
+    (perfect,) = suite(lambda low: high[0] if torch.equal(low, made[0].low_resolution) else high[1])
     assert perfect.scores["ssim"] == pytest.approx(1) and perfect.scores["bicubic/ssim"] == scores["ssim"]
     with pytest.raises(ValueError, match=r"evaluation\.score=psnr: must be one of rmse_y, which are lower if better"):
-        PairSuite(made, made.names, {"psnr": Psnr(4)}, "psnr", {})
+        FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, "psnr", {})
 
 
-class Two(Alone):
+class Two(SingleProcess):
     """One of two processes; what the other has is handed in."""
 
-    count = 2
+    world_size = 2
 
     def __init__(self, rank: int, other: Any) -> None:
         self.rank, self._other = rank, other
@@ -205,18 +205,18 @@ class Two(Alone):
     def leads(self) -> bool:
         return self.rank == 0
 
-    def collect(self, thing: Any) -> list[Any]:
+    def all_gather_object(self, thing: Any) -> list[Any]:
         self.given = thing
         return [thing, self._other]
 
 
 def test_processes_share_the_pictures_among_them() -> None:
     made = pictures((40, 40), (40, 40), (40, 40))
-    suites = [PairSuite(made, made.names, {"psnr": Psnr(4)}, None, {"reals": "", "degradation": ""}) for _ in range(2)]
+    suites = [FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, None, {"reals": "", "degradation": ""}) for _ in range(2)]
     suites[0].prepare(CPU)
     follower = Two(1, {})
-    assert suites[1](lambda low: enlarge(low, 4), ranks=follower) == [] and list(follower.given) == [1]
-    (result,) = suites[0](lambda low: enlarge(low, 4), ranks=Two(0, follower.given))
+    assert suites[1](lambda low: upscale_bicubic(low, 4), ranks=follower) == [] and list(follower.given) == [1]
+    (result,) = suites[0](lambda low: upscale_bicubic(low, 4), ranks=Two(0, follower.given))
     assert result.scores["psnr"] == result.scores["bicubic/psnr"]
 
 
@@ -264,7 +264,7 @@ def test_its_pages_and_grids_stand_beside_bicubic_and_the_original(upscaling: Ru
 def test_stages_begin_their_schedules_anew() -> None:
     stages = Pretraining((), 100)
     assert [stages.progress(n, 300) for n in (0, 50, 100, 200)] == [0, 0.5, 0, 0.5]
-    assert [stages.going_on(n) for n in (0, 99, 100)] == [True, True, False]
+    assert [stages.is_active(n) for n in (0, 99, 100)] == [True, True, False]
     assert [stages.ends_between(*span) for span in ((80, 96), (96, 112), (112, 128))] == [False, True, False]
     assert Pretraining().progress(30, 120) == 0.25 and not Pretraining().ends_between(0, 16)
 
@@ -294,20 +294,20 @@ def build(path: Path, *overrides: str) -> Trainer:
 
 def test_pixels_can_be_all_there_is_to_learn(tmp_path: Path) -> None:
     trainer = build(tmp_path, "pretraining.share=1", "epochs=0.5")
-    before = {name: value.clone() for name, value in trainer.game.discriminator.state_dict().items()}
+    before = {name: value.clone() for name, value in trainer.gan.discriminator.state_dict().items()}
     assert trainer.train()["status"] == "finished" and trainer.pretraining.end == trainer.total_images == 20
-    torch.testing.assert_close(trainer.game.discriminator.state_dict(), before, rtol=0, atol=0)
+    torch.testing.assert_close(trainer.gan.discriminator.state_dict(), before, rtol=0, atol=0)
     assert trainer.directory.checkpoint("pretrained").exists() and not rows_of(trainer.directory, "d/loss")
 
 
 def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory, tmp_path: Path) -> None:
     own = checkpoint.load(upscaling.checkpoint("pretrained"))
     trainer = build(tmp_path, "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.checkpoint=pretrained")
-    for network in (trainer.game.generator, trainer.average.network):
+    for network in (trainer.gan.generator, trainer.ema.network):
         torch.testing.assert_close(dict(network.state_dict()), dict(own["average"]), rtol=0, atol=0)
     both = build(tmp_path / "b", "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.discriminator=true")
     last = checkpoint.load(upscaling.checkpoint("last"))
-    torch.testing.assert_close(dict(both.game.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
+    torch.testing.assert_close(dict(both.gan.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"holds another network than model=\.\.\. describes"):
         build(tmp_path / "c", "pretraining=run", f"pretraining.run={upscaling.path}", "model.blocks=2")
     with pytest.raises(ValueError, match=r"pretraining\.checkpoint=first: must be one of last, best, pretrained"):
@@ -316,10 +316,10 @@ def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory
 
 def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    theirs = srgan.Generator(3, 4, 8, 1).state_dict()  # has BasicSR's names
+    theirs = srgan.MSRResNet(3, 4, 8, 1).state_dict()  # has BasicSR's names
     torch.save({"params_ema": theirs}, tmp_path / "net_g.pth")
     trainer = build(tmp_path, "pretraining=run", f"pretraining.run={tmp_path / 'net_g.pth'}")
-    torch.testing.assert_close(dict(trainer.average.network.state_dict()), dict(theirs), rtol=0, atol=0)
+    torch.testing.assert_close(dict(trainer.ema.network.state_dict()), dict(theirs), rtol=0, atol=0)
     (tmp_path / "net_g.pth").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="is neither a run nor a file of weights"):
         build(tmp_path, "pretraining=run", f"pretraining.run={tmp_path / 'net_g.pth'}")
@@ -329,12 +329,12 @@ def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
 
 
 def test_what_is_measured_was_never_trained_on(tmp_path: Path) -> None:
-    task = build(tmp_path).stream.data
-    assert len(task) == 10 and len(task.left_out) == 2
+    task = build(tmp_path).loader.data
+    assert len(task) == 10 and len(task.excluded_index) == 2
     limited = build(tmp_path / "b", "dataset.limit=7", "evaluation.num_reals=3")
-    assert len(limited.stream.data) == 7
+    assert len(limited.loader.data) == 7
     given = build(tmp_path / "c", f"evaluation.reals={tmp_path / 'pictures'}")
-    assert len(given.stream.data) == 12 and "12 pictures of" in given.scores.suite.record()["reals"]
+    assert len(given.loader.data) == 12 and "12 pictures of" in given.evaluator.suite.record()["reals"]
     with pytest.raises(ValueError, match="of 4 pictures none can be kept back"):
         build(tmp_path / "d", f"dataset.path={few(tmp_path)}")
 
@@ -351,10 +351,10 @@ def test_any_data_set_will_do(tmp_path: Path) -> None:
     """Grey garments of 28x28, for which a network of photographs is too large, and squares cropped out of pictures."""
     job = make_job(tmp_path / "a", "model=srgan", "model.blocks=1", "degradation.patch=16", "perception=random", "epochs=0.05")
     trainer = build_trainer(job)
-    assert trainer.train()["status"] == "finished" and "psnr_y" in trainer.scores.latest
-    assert not any(name.startswith("perceptual") for name in trainer.scores.latest)
+    assert trainer.train()["status"] == "finished" and "psnr_y" in trainer.evaluator.latest
+    assert not any(name.startswith("perceptual") for name in trainer.evaluator.latest)
     cropped = build(tmp_path / "b", "dataset.fit=crop", "dataset.size=40")
-    assert cropped.stream.data.shape == (3, 40, 40) and next(cropped.stream.batches()).real.shape == (4, 3, 32, 32)
+    assert cropped.loader.data.shape == (3, 40, 40) and next(cropped.loader.batches()).real.shape == (4, 3, 32, 32)
 
 
 # -- commands ------------------------------------------------------------------------------------------------------------
@@ -377,9 +377,9 @@ def test_a_run_is_measured_on_pictures_of_ones_own(upscaling: RunDirectory, phot
     made = [photograph(48 + n, 70 - n, n) for n in range(12)]
     degradation = Degradation({"bicubic": Bicubic(4, "mirrored")}, 4)
     by_hand = []
-    for picture in map(degradation.fitting, made):
+    for picture in map(degradation.crop_to_multiple, made):
         fake = run.enlarge(degradation(picture, torch.Generator()))
-        by_hand.append(Psnr(4)(fake[None], picture[None])["psnr_y"])
+        by_hand.append(PSNR(4)(fake[None], picture[None])["psnr_y"])
     assert scores["psnr_y"] == pytest.approx(np.mean(by_hand), abs=1e-4)
     other = run_module(
         "evaluate", "device=cpu", f"run={upscaling.path}", "degradation=[bicubic,jpeg]", "checkpoints=last", cwd=tmp_path

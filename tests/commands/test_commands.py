@@ -18,10 +18,10 @@ from PIL import Image
 
 import gan_lab
 from gan_lab.building.trainer import build_trainer
-from gan_lab.runtime.distributed import Alone
+from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Events
+from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.checkpointer import restore
 
 # -- what a run leaves -------------------------------------------------------------------------------------------------
@@ -83,7 +83,11 @@ def test_a_piped_console_is_one_line_a_tick(finished: RunDirectory) -> None:
 
 
 def test_pictures_are_pictures(finished: RunDirectory) -> None:
-    with Image.open(finished.final) as final, Image.open(finished.preview(128)) as last, Image.open(finished.reals) as reals:
+    with (
+        Image.open(finished.final) as final,
+        Image.open(finished.sample_grid(128)) as last,
+        Image.open(finished.reals) as reals,
+    ):
         assert final.size == last.size == reals.size == (2 * (2 * 32 + 2),) * 2
         assert final.tobytes() == last.tobytes() != reals.tobytes()
 
@@ -318,7 +322,7 @@ def test_a_resume_from_the_best_checkpoint_is_for_once_and_drops_what_came_after
     early = checkpoint.load(run.checkpoint("last")) | {"images": 64}
     checkpoint.save(run.checkpoint("best"), {k: v for k, v in early.items() if k != "format"})
     assert run_module("train", "resume=run", "epochs=2", "resume_from=best", cwd=tmp_path).returncode == 0
-    assert [path.name for path in run.previews()] == [f"images-{n:09d}.png" for n in (0, 64, 128)]
+    assert [path.name for path in run.sample_grids()] == [f"images-{n:09d}.png" for n in (0, 64, 128)]
     assert run_module("train", "resume=run", "epochs=4", cwd=tmp_path).returncode == 0
     resumed = [json.loads(line)["images"] for line in run.metrics.read_text().splitlines() if "resumed" in line]
     assert resumed == [64, 128], "the second resume goes on from the last checkpoint"
@@ -384,11 +388,11 @@ def test_a_run_killed_before_its_first_epoch_can_be_resumed(tmp_path: Path) -> N
 
 def test_a_skipped_first_step_does_not_poison_sgds_momentum(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, "optimizer=sgd", "precision=fp16", "loss.generator.hinge.weight=1e6"))
-    trainer.events = Events([], end=10**9)
-    for batch, _ in zip(trainer.stream.batches(), range(40), strict=False):
+    trainer.events = Callbacks([], end=10**9)
+    for batch, _ in zip(trainer.loader.batches(), range(40), strict=False):
         trainer.step(batch)
     momenta = [state["momentum_buffer"] for phase in trainer.phases for state in phase.optimizer.state.values()]
-    assert trainer.meter.read(Alone())["g/skipped"] > 0
+    assert trainer.averager.read(SingleProcess())["g/skipped"] > 0
     assert momenta and all(buffer.isfinite().all() and buffer.abs().max() < 1e8 for buffer in momenta)
 
 
@@ -419,7 +423,7 @@ def test_records_with_damage_are_read_as_far_as_they_go(finished: RunDirectory, 
     shutil.copytree(finished.path, run.path)
     with run.metrics.open("ab") as handle:
         handle.write(b"[1, 2]\n3\n\xff\xfe\n")
-    run.preview(64).write_bytes(run.preview(64).read_bytes()[:100])
+    run.sample_grid(64).write_bytes(run.sample_grid(64).read_bytes()[:100])
     done = run_module("report", "run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run.summary.write_text("{bad")

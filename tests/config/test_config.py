@@ -17,7 +17,7 @@ from gan_lab.config import CONF_DIR
 from gan_lab.config.command import expand_home
 from gan_lab.config.schema import Config, check
 from gan_lab.runtime.device import choose_device
-from gan_lab.runtime.distributed import Alone
+from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.training.trainer import Trainer
 
 OPTIONS = sorted(
@@ -98,9 +98,9 @@ def test_every_option_becomes_an_object_that_trains(
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_models_losses_and_precisions_combine(loss: str, model: str, precision: str, tmp_path: Path) -> None:
     trainer = build(tmp_path, f"loss={loss}", f"model={model}", f"precision={precision}", "dataset.channels=3")
-    for batch, _ in zip(trainer.stream.batches(), range(2), strict=False):
+    for batch, _ in zip(trainer.loader.batches(), range(2), strict=False):
         trainer.step(batch)
-    figures = trainer.meter.read(Alone())
+    figures = trainer.averager.read(SingleProcess())
     assert {"d/loss", "g/loss", f"d/{loss}", f"g/{loss}", "d/accuracy_real", "d/accuracy_fake"} <= set(figures)
     assert all(value == value and abs(value) < 1e6 for value in figures.values()), figures
 
@@ -157,7 +157,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("tracker=wandb tracker.wandb.mode=sometimes", "must be offline, online or disabled"),
         ("schedule=linear schedule.end=-1", "end=-1"),
         ("~loss.generator.hinge", "loss.generator: nothing to minimise in every step"),
-        ("+loss.generator.hinge.every=2", "every: gan_lab.losses.adversarial.LinearGenerator takes weight"),
+        ("+loss.generator.hinge.every=2", "every: gan_lab.losses.adversarial.WassersteinGeneratorLoss takes weight"),
         ("model.latents._target_=gan_lab.runtime.device.os.system", "belongs to"),
         ("ema.kimg=0", "must be positive"),
         ("loss=feature_matching", "loss.discriminator: nothing to minimise in every step; feature_matching goes beside"),

@@ -30,7 +30,7 @@ from PIL import Image
 import gan_lab.data.packing as prepare_module
 from gan_lab.config import instantiate
 from gan_lab.data import downloads as fetch_module
-from gan_lab.data.datasets import Source
+from gan_lab.data.datasets import DatasetBuilder
 from gan_lab.data.datasets.celeba import CelebA
 from gan_lab.data.datasets.cifar import KINDS, Cifar
 from gan_lab.data.datasets.embedded import EmbeddedFashionMnist
@@ -40,8 +40,8 @@ from gan_lab.data.datasets.idx import Idx
 from gan_lab.data.datasets.stacked_mnist import StackedMnist
 from gan_lab.data.idx_format import read_idx
 from gan_lab.data.image_decoding import MAX_PIXELS, decode
-from gan_lab.data.packed_file import Packed
-from gan_lab.data.raw_images import FilePictures
+from gan_lab.data.packed_file import PackedDataset
+from gan_lab.data.raw_images import FileImages
 
 RNG = np.random.default_rng(0)
 
@@ -251,7 +251,7 @@ def test_a_pickle_is_read_without_executing_it_and_its_damage_named(
 
 @pytest.mark.parametrize(("kind", "make"), [("MNIST", Idx), ("CIFAR10", Cifar)])
 def test_what_is_neither_there_nor_to_be_had_says_where_to_put_it(
-    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kind: str, make: type[Source]
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kind: str, make: type[DatasetBuilder]
 ) -> None:
     monkeypatch.setattr(fetch_module, "download_url", offline)
     with pytest.raises(ValueError, match=r"dataset=test needs .*data.*no route to host.*MD5 [0-9a-f]{32}.*paths\.data"):
@@ -487,8 +487,8 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(
         source.packed(interrupt)
     assert not source.packed_path().exists()
     opened: list[int] = []
-    first = FilePictures.open
-    monkeypatch.setattr(FilePictures, "open", lambda self, number: opened.append(number) or first(self, number))
+    first = FileImages.open
+    monkeypatch.setattr(FileImages, "open", lambda self, number: opened.append(number) or first(self, number))
     packed = source.packed()
     assert opened == list(range(128, 200)), "only what was missing is decoded"
     assert np.array_equal(packed.pixels, whole.pixels) and packed.manifest["crc32"] == whole.manifest["crc32"]
@@ -623,7 +623,7 @@ def test_a_damaged_packed_file_is_named(folder: Path, shared: dict[str, Any]) ->
         with pytest.raises(ValueError, match=r"\.pack is (no packed file|damaged).*remove it"):
             own(folder, shared).load()
     path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    assert Packed.open(path).checksum() != Packed.open(path).manifest["crc32"]
+    assert PackedDataset.open(path).checksum() != PackedDataset.open(path).manifest["crc32"]
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -650,7 +650,7 @@ def test_every_data_set_of_the_configuration_names_a_source(tmp_path: Path) -> N
     for path in sorted((Path(__file__).parents[2] / "conf" / "dataset").glob("*.yaml")):
         extra = ["dataset.path=x"] if path.stem in ("folder", "huggingface") else []
         source = instantiate(compose_config(f"dataset={path.stem}", f"paths.data={tmp_path}", *extra).dataset, "dataset")
-        assert isinstance(source, Source) and source.name == path.stem
+        assert isinstance(source, DatasetBuilder) and source.name == path.stem
 
 
 def test_torchvisions_own_readers_give_arrays_and_their_trouble_is_told(

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from gan_lab.data import packing as preparing
-from gan_lab.data.datasets.folder import Folder, whole_pictures
-from gan_lab.data.degradation import Bicubic, BlurDownsample, Degradation, Jpeg, Noise, enlarge, mirrored
-from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.datasets.folder import Folder, load_whole_images
+from gan_lab.data.degradation import Bicubic, BlurDownsample, Degradation, Jpeg, Noise, reflect_pad, upscale_bicubic
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.inspection import Inspection
-from gan_lab.data.packed_file import Packed, WholePixels
-from gan_lab.data.patch_loader import PatchStream, turned
+from gan_lab.data.packed_file import PackedDataset, VariableSizePixels
+from gan_lab.data.patch_loader import PatchLoader, dihedral_transform
 
 CPU = torch.device("cpu")
 
@@ -74,10 +74,12 @@ def test_bicubic_is_pillows_and_matlabs_within_a_level(scale: int) -> None:
 def test_bicubic_enlargement_is_the_one_papers_compare_with() -> None:
     picture = photograph(20, 30)
     theirs = np.asarray(as_pillow(picture).resize((120, 80), Image.Resampling.BICUBIC)).transpose(2, 0, 1).astype(int)
-    ours = enlarge(picture, 4).numpy().astype(int)
+    ours = upscale_bicubic(picture, 4).numpy().astype(int)
     assert ours.shape == (3, 80, 120) and np.abs(ours - theirs)[..., 8:-8, 8:-8].max() <= 1
-    batch = enlarge(torch.stack([picture, picture.flip(2)]), 4)
-    assert torch.equal(batch[0], enlarge(picture, 4)) and torch.equal(batch[1], enlarge(picture, 4).flip(2)), "no shift"
+    batch = upscale_bicubic(torch.stack([picture, picture.flip(2)]), 4)
+    assert torch.equal(batch[0], upscale_bicubic(picture, 4)) and torch.equal(batch[1], upscale_bicubic(picture, 4).flip(2)), (
+        "no shift"
+    )
 
 
 def test_blur_is_a_gaussian_about_the_middle_of_each_block() -> None:
@@ -156,14 +158,14 @@ def test_pictures_of_differing_sizes_are_packed_whole(pictures: Path) -> None:
     assert [tuple(size) for size in data.sizes] == [SIZES[n] for n in order]
     for place, number in enumerate(order):
         assert torch.equal(data.image(place), photograph(*SIZES[number], number))
-    assert data.spell_size() == "3x9x50 to 3x41x27" and data.channels == 3 and data.counts() == {"a": 3, "b": 2}
+    assert data.format_size() == "3x9x50 to 3x41x27" and data.channels == 3 and data.counts() == {"a": 3, "b": 2}
     packed = source(pictures).packed()
-    assert isinstance(packed.pixels, WholePixels) and packed.checksum() == packed.manifest["crc32"]
+    assert isinstance(packed.pixels, VariableSizePixels) and packed.checksum() == packed.manifest["crc32"]
     assert len(list((pictures.parent / "data" / "packed").glob("*.pack"))) == 1
     source(pictures, size=48).load()  # whole pictures have no size to be packed in anew for
     assert len(list((pictures.parent / "data" / "packed").glob("*.pack"))) == 1
     some = source(pictures, limit=2).load()
-    assert len(some) == 2 and len(some.others()) == 3 and some.fingerprint() != data.fingerprint()
+    assert len(some) == 2 and len(some.excluded()) == 3 and some.fingerprint() != data.fingerprint()
 
 
 def test_a_preparation_of_whole_pictures_is_gone_on_with(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +179,7 @@ def test_a_preparation_of_whole_pictures_is_gone_on_with(pictures: Path, monkeyp
     data = source(pictures, max_bad=0.3).load()
     assert [tuple(size) for size in data.sizes] == [SIZES[n] for n in (0, 2, 4, 3)], "the unreadable one is left out"
     assert torch.equal(data.image(3), photograph(*SIZES[3], 3)) and data.counts() == {"a": 3, "b": 1}
-    assert preparing.Journal.read(part, "another attempt").following == 0
+    assert preparing.PackingProgress.read(part, "another attempt").following == 0
 
 
 def test_a_shortened_file_of_whole_pictures_is_noticed(pictures: Path) -> None:
@@ -185,7 +187,7 @@ def test_a_shortened_file_of_whole_pictures_is_noticed(pictures: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:50] + content[51:])
     with pytest.raises(ValueError, match="is damaged: its parts don't have the sizes"):
-        Packed.open(path)
+        PackedDataset.open(path)
 
 
 def test_whole_pictures_can_be_looked_at(pictures: Path, tmp_path: Path) -> None:
@@ -197,19 +199,19 @@ def test_whole_pictures_can_be_looked_at(pictures: Path, tmp_path: Path) -> None
 
 
 def test_pictures_to_be_measured_on_are_read_without_keeping_anything(pictures: Path) -> None:
-    data, names = whole_pictures("reals", str(pictures), 1)
+    data, names = load_whole_images("reals", str(pictures), 1)
     assert names == ["a/0", "a/2", "a/4", "b/1", "b/3"] and data.channels == 1 and len(data) == 5
     assert not (pictures.parent / "data").exists()
     with pytest.raises(ValueError, match=r"reals=.*there is no such folder"):
-        whole_pictures("reals", str(pictures / "nowhere"), 3)
+        load_whole_images("reals", str(pictures / "nowhere"), 3)
 
 
 # -- patches -------------------------------------------------------------------------------------------------------------
 
 
-def stream_of(data: ImageSet, part: object = None, **changed: object) -> PatchStream:
+def stream_of(data: ImageDataset, part: object = None, **changed: object) -> PatchLoader:
     given = {"degradation": Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), "size": 16, "per_picture": 3, "turns": False}
-    return PatchStream(data, batch_size=4, seed=0, device=CPU, part=part, **{**given, **changed})  # type: ignore[arg-type]
+    return PatchLoader(data, batch_size=4, seed=0, device=CPU, part=part, **{**given, **changed})  # type: ignore[arg-type]
 
 
 def levels(values: Tensor) -> Tensor:
@@ -229,10 +231,14 @@ def test_a_patch_is_one_of_the_picture_and_its_small_one_of_the_small_picture(pi
     assert stream.images_per_epoch == 12
     places = set()
     for batch, _ in zip(stream.batches(), range(12), strict=False):
-        assert batch.low is not None and batch.real.shape == (4, 3, 16, 16) and batch.low.shape == (4, 3, 4, 4)
-        for high, low in zip(levels(batch.real), levels(batch.low), strict=True):
+        assert (
+            batch.low_resolution is not None
+            and batch.real.shape == (4, 3, 16, 16)
+            and batch.low_resolution.shape == (4, 3, 4, 4)
+        )
+        for high, low in zip(levels(batch.real), levels(batch.low_resolution), strict=True):
             for number in range(len(data)):
-                picture = stream.degradation.fitting(data.image(number))
+                picture = stream.degradation.crop_to_multiple(data.image(number))
                 if min(picture.shape[1:]) >= 16 and (place := found_in(picture, high)) is not None:
                     top, left = place
                     small = stream.degradation(picture, drawn())
@@ -243,11 +249,11 @@ def test_a_patch_is_one_of_the_picture_and_its_small_one_of_the_small_picture(pi
 
 
 def test_a_picture_smaller_than_a_patch_is_mirrored(pictures: Path) -> None:
-    data = source(pictures).load().only(np.array([4]))  # 9 x 50
+    data = source(pictures).load().subset(np.array([4]))  # 9 x 50
     batch = next(stream_of(data, per_picture=8).batches())
-    picture = mirrored(data.image(0)[:, :8, :48], 0, 8, 0, 0)
+    picture = reflect_pad(data.image(0)[:, :8, :48], 0, 8, 0, 0)
     assert all(found_in(picture, high) is not None for high in levels(batch.real))
-    tiny = ImageSet.whole(WholePixels(np.zeros(3 * 9 * 3, np.uint8), np.array([[3, 9]]), 3), origin="made")
+    tiny = ImageDataset.from_arrays(VariableSizePixels(np.zeros(3 * 9 * 3, np.uint8), np.array([[3, 9]]), 3), origin="made")
     with pytest.raises(ValueError, match="a picture has only 3 pixels on one side"):
         stream_of(tiny, per_picture=8)
 
@@ -257,19 +263,19 @@ def test_which_patches_come_next_follows_from_seed_and_images(pictures: Path) ->
     noisy = Degradation({"bicubic": Bicubic(4, "mirrored"), "noise": Noise([5, 20])}, 4)
     whole = [batch for batch, _ in zip(stream_of(data, degradation=noisy, turns=True).batches(), range(7), strict=False)]
     later = next(stream_of(data, degradation=noisy, turns=True).batches(images=20))
-    assert torch.equal(later.real, whole[5].real) and torch.equal(later.low, whole[5].low)
+    assert torch.equal(later.real, whole[5].real) and torch.equal(later.low_resolution, whole[5].low_resolution)
     assert torch.equal(later.labels, whole[5].labels)
     halves = [
         stream_of(data, lambda n, r=rank: slice(r * n // 2, (r + 1) * n // 2), degradation=noisy, turns=True) for rank in (0, 1)
     ]
     parts = [next(half.batches(images=20)) for half in halves]
-    assert torch.equal(torch.cat([part.low for part in parts]), whole[5].low)
+    assert torch.equal(torch.cat([part.low_resolution for part in parts]), whole[5].low_resolution)
     assert not any(torch.equal(whole[0].real, batch.real) for batch in whole[1:])
 
 
 def test_a_patch_has_eight_positions() -> None:
     picture = torch.arange(2 * 4 * 4, dtype=torch.uint8).view(2, 4, 4)
-    positions = [turned(picture, n) for n in range(8)]
+    positions = [dihedral_transform(picture, n) for n in range(8)]
     assert torch.equal(positions[0], picture) and torch.equal(positions[1], picture.flip(2))
     assert all(not torch.equal(a, b) for n, a in enumerate(positions) for b in positions[:n])
 

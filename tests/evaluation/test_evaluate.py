@@ -25,7 +25,7 @@ from gan_lab.evaluation.pairs import pairing
 from gan_lab.runs.run import Run
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.trainer import Diverged, Trainer
+from gan_lab.training.trainer import Trainer, TrainingDiverged
 from gan_lab.utils.image_ops import NotFinite, to_uint8
 
 
@@ -287,7 +287,7 @@ def test_training_with_scores_is_bit_identical_to_training_without(model: str, t
     for player in ("generator", "discriminator"):
         assert all(torch.equal(value, b[player][name]) for name, value in a[player].items())
     assert torch.equal(a["random"][0]["torch"], b["random"][0]["torch"])
-    assert with_scores.game.generator.training and with_scores.game.discriminator.training
+    assert with_scores.gan.generator.training and with_scores.gan.discriminator.training
 
 
 def test_scores_wait_when_their_share_of_the_time_is_used_up(tmp_path: Path) -> None:
@@ -329,8 +329,8 @@ def test_standing_statistics_are_not_for_training(tmp_path: Path) -> None:
 def test_images_that_are_no_numbers_end_the_run_as_diverged(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path / "run", "ema=none"))
     with torch.no_grad():
-        next(trainer.game.generator.parameters()).fill_(float("nan"))
-    with pytest.raises(Diverged, match="not finite: it has diverged"):
+        next(trainer.gan.generator.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingDiverged, match="not finite: it has diverged"):
         trainer.train()
     assert RunDirectory(tmp_path / "run").read_summary()["status"] == "diverged"
     with pytest.raises(NotFinite):
@@ -346,5 +346,5 @@ def test_classes_are_scored_one_by_one_when_the_generator_knows_them(tmp_path: P
 
 
 def test_a_run_draws_as_evaluations_want_it(run: Path) -> None:
-    images, labels = Run.open(run).draw(5, torch.Generator().manual_seed(0))
+    images, labels = Run.open(run).sample_for_evaluation(5, torch.Generator().manual_seed(0))
     assert images.shape == (5, 1, 32, 32) and images.dtype == torch.uint8 and labels is None

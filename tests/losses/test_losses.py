@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.losses import adversarial, penalties
-from gan_lab.losses.adversarial import DiscriminatorTerm
-from gan_lab.losses.base import Term
-from gan_lab.losses.content import FeatureMatching, LabelsOfFakes, LabelsOfReals
+from gan_lab.losses.adversarial import DiscriminatorLoss
+from gan_lab.losses.base import LossTerm
+from gan_lab.losses.content import AuxiliaryClassifierFakeLoss, AuxiliaryClassifierRealLoss, FeatureMatchingLoss
 from gan_lab.losses.penalties import WeightClipping
 from gan_lab.models import dcgan
-from gan_lab.models.base import Judgement
+from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training.loss_context import Game, Round
+from gan_lab.training.loss_context import GAN, StepContext
 
 torch.manual_seed(0)
 REAL, FAKE = (3 * torch.randn(64, dtype=torch.float64) for _ in range(2))
@@ -54,7 +54,7 @@ def test_value_is_the_closed_form(name: str) -> None:
 
 
 def test_every_adversarial_term_has_a_closed_form_here() -> None:
-    terms = {n for n, t in vars(adversarial).items() if isinstance(t, type) and issubclass(t, Term)}
+    terms = {n for n, t in vars(adversarial).items() if isinstance(t, type) and issubclass(t, LossTerm)}
     assert terms - {"Term", "AdversarialTerm", "DiscriminatorTerm", "CriticTerm"} == set(CLOSED_FORMS)
 
 
@@ -71,26 +71,26 @@ def test_one_sided_label_smoothing_is_cross_entropy_with_a_softer_real_label(smo
     target = torch.full_like(REAL, 1 - smoothing)
     bce = nn.functional.binary_cross_entropy_with_logits
     expected = bce(REAL, target) + bce(FAKE, torch.zeros_like(FAKE))
-    torch.testing.assert_close(adversarial.LogisticDiscriminator(smoothing)(played()), expected)
+    torch.testing.assert_close(adversarial.BCEDiscriminatorLoss(smoothing)(played()), expected)
     squares = 0.5 * ((REAL - (1 - smoothing)) ** 2).mean() + 0.5 * (FAKE**2).mean()
-    torch.testing.assert_close(adversarial.LeastSquaresDiscriminator(smoothing)(played()), squares)
+    torch.testing.assert_close(adversarial.LeastSquaresDiscriminatorLoss(smoothing)(played()), squares)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 0.5, 1.0])
 def test_nonsense_smoothing_is_refused(smoothing: float) -> None:
     with pytest.raises(ValueError, match="label_smoothing"):
-        adversarial.LogisticDiscriminator(smoothing)
+        adversarial.BCEDiscriminatorLoss(smoothing)
 
 
-def boundary(term: DiscriminatorTerm) -> float:
-    return float(term.boundary(played()))
+def boundary(term: DiscriminatorLoss) -> float:
+    return float(term.decision_threshold(played()))
 
 
 def test_boundaries_lie_where_the_loss_can_not_tell_real_from_fake() -> None:
-    assert boundary(adversarial.LogisticDiscriminator()) == boundary(adversarial.HingeDiscriminator()) == 0
-    assert boundary(adversarial.LeastSquaresDiscriminator()) == 0.5
-    assert boundary(adversarial.LeastSquaresDiscriminator(0.2)) == pytest.approx(0.4)
-    assert boundary(adversarial.WassersteinDiscriminator()) == pytest.approx(float(REAL.mean() + FAKE.mean()) / 2)
+    assert boundary(adversarial.BCEDiscriminatorLoss()) == boundary(adversarial.HingeDiscriminatorLoss()) == 0
+    assert boundary(adversarial.LeastSquaresDiscriminatorLoss()) == 0.5
+    assert boundary(adversarial.LeastSquaresDiscriminatorLoss(0.2)) == pytest.approx(0.4)
+    assert boundary(adversarial.WassersteinDiscriminatorLoss()) == pytest.approx(float(REAL.mean() + FAKE.mean()) / 2)
 
 
 # -- penalties, on discriminators whose slope is known ----------------------------------------------------------------------
@@ -103,9 +103,9 @@ class Known(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         flat = images.flatten(1)
-        return Judgement(self.function(flat), flat)
+        return DiscriminatorOutput(self.function(flat), flat)
 
 
 class Fixed(nn.Module):
@@ -123,11 +123,11 @@ SLOPE = torch.linspace(-1, 2, 16, dtype=torch.float64)
 REALS, FAKES = (torch.randn(6, 1, 4, 4, dtype=torch.float64) for _ in range(2))
 
 
-def round_of(function: Callable[[Tensor], Tensor], term: Term | None = None, **more: object) -> Round:
+def round_of(function: Callable[[Tensor], Tensor], term: LossTerm | None = None, **more: object) -> StepContext:
     needs = term.needs_gradient_of if term else frozenset()
-    game = Game(Fixed(FAKES), Known(function), NormalLatents(1))
+    game = GAN(Fixed(FAKES), Known(function), NormalLatents(1))
     more.setdefault("generator_turn", False)
-    return Round(game, REALS, torch.zeros(6, 1), needs_gradient_of=needs, **more)  # type: ignore[arg-type]
+    return StepContext(game, REALS, torch.zeros(6, 1), needs_gradient_of=needs, **more)  # type: ignore[arg-type]
 
 
 def linear(flat: Tensor) -> Tensor:
@@ -143,28 +143,28 @@ def square(flat: Tensor) -> Tensor:
     [
         (penalties.GradientPenalty(), (SLOPE.norm() - 1) ** 2),
         (penalties.GradientPenalty(target=0.0), SLOPE.norm() ** 2),
-        (penalties.Dragan(target=2.0), (SLOPE.norm() - 2) ** 2),
-        (penalties.R1(), SLOPE.norm() ** 2 / 2),
-        (penalties.R2(), SLOPE.norm() ** 2 / 2),
+        (penalties.DRAGANPenalty(target=2.0), (SLOPE.norm() - 2) ** 2),
+        (penalties.R1Penalty(), SLOPE.norm() ** 2 / 2),
+        (penalties.R2Penalty(), SLOPE.norm() ** 2 / 2),
     ],
 )
-def test_a_linear_discriminator_has_its_weights_as_slope(term: Term, expected: Tensor) -> None:
+def test_a_linear_discriminator_has_its_weights_as_slope(term: LossTerm, expected: Tensor) -> None:
     torch.testing.assert_close(term(round_of(linear, term)).double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_r1_and_r2_look_at_reals_and_at_fakes() -> None:
-    for term, images in ((penalties.R1(), REALS), (penalties.R2(), FAKES)):
+    for term, images in ((penalties.R1Penalty(), REALS), (penalties.R2Penalty(), FAKES)):
         expected = (2 * images).flatten(1).square().sum(1).mean() / 2
         torch.testing.assert_close(term(round_of(square, term)).double(), expected, rtol=1e-6, atol=1e-6)
-    assert penalties.R1().weight == 1.0, "gamma stands in the configuration"
+    assert penalties.R1Penalty().weight == 1.0, "gamma stands in the configuration"
 
 
 def test_the_gradient_penalty_looks_between_a_real_and_its_fake_and_dragan_near_the_real() -> None:
-    between = penalties.GradientPenalty().images(round_of(square))
+    between = penalties.GradientPenalty().points(round_of(square))
     share = ((between - REALS) / (FAKES - REALS)).flatten(1)
     torch.testing.assert_close(share, share[:, :1].expand_as(share))
     assert share.min() >= 0 and share.max() <= 1 and share[:, 0].std() > 0.05
-    near = (penalties.Dragan(spread=0.5).images(round_of(square)) - REALS) / REALS.std()
+    near = (penalties.DRAGANPenalty(spread=0.5).points(round_of(square)) - REALS) / REALS.std()
     assert near.min() >= 0 and near.max() <= 0.5 and near.std() > 0.02
 
 
@@ -180,12 +180,14 @@ def test_a_penalty_pulls_the_slope_towards_its_target() -> None:
 
 
 def test_drift_is_the_mean_square_of_real_logits() -> None:
-    torch.testing.assert_close(penalties.Drift()(round_of(linear)), linear(REALS.flatten(1)).square().mean())
+    torch.testing.assert_close(penalties.DriftPenalty()(round_of(linear)), linear(REALS.flatten(1)).square().mean())
 
 
-@pytest.mark.parametrize("term", [penalties.GradientPenalty(), penalties.Dragan(), penalties.R1(), penalties.R2()])
+@pytest.mark.parametrize(
+    "term", [penalties.GradientPenalty(), penalties.DRAGANPenalty(), penalties.R1Penalty(), penalties.R2Penalty()]
+)
 @pytest.mark.parametrize(("dtype", "scale"), [("bfloat16", None), ("float16", 2.0**16)])
-def test_penalties_in_half_precision_agree_with_float64(term: Term, dtype: str, scale: float | None) -> None:
+def test_penalties_in_half_precision_agree_with_float64(term: LossTerm, dtype: str, scale: float | None) -> None:
     """Slopes of about 1e-4: float16's smallest normal number is 6e-5, so without the scale they would be coarse or gone."""
     torch.manual_seed(4)
     network = nn.Sequential(nn.Linear(16, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
@@ -195,13 +197,13 @@ def test_penalties_in_half_precision_agree_with_float64(term: Term, dtype: str, 
     wanted = term(round_of(lambda flat: exact(flat).flatten(), term)).double()
     torch.manual_seed(5)
     tensor = None if scale is None else torch.tensor(scale)
-    single = Game(Fixed(FAKES.float()), Known(lambda flat: network(flat).flatten().float()), NormalLatents(1))
+    single = GAN(Fixed(FAKES.float()), Known(lambda flat: network(flat).flatten().float()), NormalLatents(1))
     with torch.autocast("cpu", getattr(torch, dtype)):
-        round = Round(
+        round = StepContext(
             single,
             REALS.float(),
             torch.zeros(6, 1),
-            generator_turn=False,
+            generator_step=False,
             needs_gradient_of=term.needs_gradient_of,
             scale=tensor,
         )
@@ -223,16 +225,16 @@ def test_penalties_survive_float16_whatever_a_discriminator_normalises_with(norm
     values = []
     for network, dtype, scale in ((discriminator, torch.float16, torch.tensor(1024.0)), (exact, torch.float64, None)):
         inputs = images.to(torch.float32 if dtype == torch.float16 else dtype)
-        round = Round(
-            Game(Fixed(inputs), network, NormalLatents(1)),
+        round = StepContext(
+            GAN(Fixed(inputs), network, NormalLatents(1)),
             inputs,
             torch.zeros(8, 1),
-            generator_turn=False,
+            generator_step=False,
             needs_gradient_of=frozenset({"real"}),
             scale=scale,
         )
         with torch.autocast("cpu", torch.float16, enabled=dtype == torch.float16):
-            value = penalties.R1()(round)
+            value = penalties.R1Penalty()(round)
         value.backward()
         values.append(value.detach().double())
         assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
@@ -244,11 +246,11 @@ def test_penalties_survive_float16_whatever_a_discriminator_normalises_with(norm
 
 def test_feature_matching_is_the_distance_of_mean_features_and_reaches_the_generator() -> None:
     round = round_of(linear, generator_turn=True)
-    value = FeatureMatching()(round)
+    value = FeatureMatchingLoss()(round)
     expected = (REALS.flatten(1).mean(0) - FAKES.flatten(1).mean(0)).square().mean()
     torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
     value.backward()
-    assert round.game.generator.images.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
+    assert round.gan.generator.images.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
 
 
 def test_the_classifiers_loss_is_cross_entropy_of_classes_or_of_each_attribute() -> None:
@@ -257,10 +259,10 @@ def test_the_classifiers_loss_is_cross_entropy_of_classes_or_of_each_attribute()
     judged = SimpleNamespace(class_logits=logits)
     round = SimpleNamespace(real_judgement=judged, fake_judgement=judged, labels=labels, multi_label=False)
     expected = -(labels * (logits - logits.logsumexp(1, keepdim=True))).sum(1).mean()
-    torch.testing.assert_close(LabelsOfReals()(round), expected)
+    torch.testing.assert_close(AuxiliaryClassifierRealLoss()(round), expected)
     round.multi_label = True
     expected = -(labels * p(logits).log() + (1 - labels) * (1 - p(logits)).log()).mean()
-    torch.testing.assert_close(LabelsOfFakes()(round), expected)
+    torch.testing.assert_close(AuxiliaryClassifierFakeLoss()(round), expected)
 
 
 def test_weight_clipping_boxes_every_parameter_and_costs_no_loss() -> None:

@@ -11,18 +11,18 @@ from helpers import compose_config, run_module
 
 from gan_lab.building.metrics import choose_features, load_features
 from gan_lab.data.datasets.embedded import EmbeddedFashionMnist
-from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.metrics.frechet import frechet_distance
-from gan_lab.metrics.mean_covariance import Statistics
-from gan_lab.metrics.networks import Domain
-from gan_lab.metrics.networks.classifier import SHIPPED, Classifier, OfDomain, StackedClassifier
+from gan_lab.metrics.mean_covariance import MeanCovariance
+from gan_lab.metrics.networks import FeatureDomain
+from gan_lab.metrics.networks.classifier import SHIPPED, Classifier, DatasetClassifier, StackedClassifier
 from gan_lab.metrics.networks.fit import Recipe, accuracy, fit
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(width=4, epochs=12, batch_size=16, lr=0.01, weight_decay=0.0, shift=1, mirror=False)
 
 
-def stripes(count: int, seed: int, attributes: bool = False) -> ImageSet:
+def stripes(count: int, seed: int, attributes: bool = False) -> ImageDataset:
     """Bright above or below, which is the class; as attributes: bright above, bright on the left."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, (count, 2))
@@ -31,8 +31,8 @@ def stripes(count: int, seed: int, attributes: bool = False) -> ImageSet:
         image[:8] += 120 * np.uint8(first)
         image[:, :8] += 70 * np.uint8(second)
     if attributes:
-        return ImageSet.whole(pixels, labels.astype(np.uint8), ["above", "left"])
-    return ImageSet.whole(pixels, labels[:, 0].astype(np.int64), ["dark", "bright"])
+        return ImageDataset.from_arrays(pixels, labels.astype(np.uint8), ["above", "left"])
+    return ImageDataset.from_arrays(pixels, labels[:, 0].astype(np.int64), ["dark", "bright"])
 
 
 def fitted(**changes: object) -> Classifier:
@@ -61,13 +61,13 @@ def test_it_learns_says_how_well_and_leaves_random_numbers_alone(network: Classi
     again = fitted()
     assert torch.equal(torch.get_rng_state(), before)
     assert again.fingerprint == network.fingerprint  # the seed decides
-    assert network.knowledge.accuracy > 0.95 and "of 64 others" in network.description
-    assert network.knowledge.accuracy == accuracy(network, stripes(64, 1), 7)
+    assert network.metadata.accuracy > 0.95 and "of 64 others" in network.description
+    assert network.metadata.accuracy == accuracy(network, stripes(64, 1), 7)
 
 
 def test_attributes_can_be_learnt_but_are_no_classes_to_count() -> None:
     network = fitted(train=stripes(256, 0, attributes=True), held_out=stripes(64, 1, attributes=True))
-    assert network.knowledge.accuracy > 0.9 and network.num_classes == 0
+    assert network.metadata.accuracy > 0.9 and network.num_classes == 0
     assert network(stripes(3, 2).images(slice(None))).logits is None
 
 
@@ -75,7 +75,7 @@ def test_kept_in_half_precision_it_still_tells_the_same(network: Classifier, tmp
     network.save(tmp_path / "kept.pt")
     again = Classifier.load(tmp_path / "kept.pt")
     images = stripes(64, 3).images(slice(None))
-    assert again.knowledge == network.knowledge
+    assert again.metadata == network.metadata
     torch.testing.assert_close(again(images).features, network(images).features, rtol=0.01, atol=0.01)
     assert again(images).features.shape == (64, 16) and again.score("fd") == "fd_stripes"
 
@@ -90,11 +90,11 @@ def test_a_damaged_file_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "classifier.pt"
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"classifier\.pt is damaged or no classifier of gan_lab"):
-        OfDomain(str(tmp_path), file=str(path)).load(Domain("x", 1, 16))
+        DatasetClassifier(str(tmp_path), file=str(path)).load(FeatureDomain("x", 1, 16))
 
 
 def test_without_labels_there_is_nothing_to_learn() -> None:
-    bare = ImageSet.whole(stripes(9, 0).pixels)
+    bare = ImageDataset.from_arrays(stripes(9, 0).pixels)
     with pytest.raises(ValueError, match="no classes to learn"):
         fitted(train=bare)
 
@@ -105,7 +105,7 @@ def test_without_labels_there_is_nothing_to_learn() -> None:
 def test_they_are_small_and_say_what_they_know() -> None:
     files = list(SHIPPED.glob("*.pt"))
     assert {path.stem for path in files} == {"fashion", "mnist"} and sum(path.stat().st_size for path in files) < 2 * 2**20
-    fashion, mnist = (Classifier.load(SHIPPED / f"{name}.pt").knowledge for name in ("fashion", "mnist"))
+    fashion, mnist = (Classifier.load(SHIPPED / f"{name}.pt").metadata for name in ("fashion", "mnist"))
     assert fashion.accuracy > 0.92 and fashion.held_out == "10,000 test images" and fashion.images == 60_000
     assert mnist.accuracy > 0.985 and mnist.held_out == "10,000 test images"
 
@@ -120,14 +120,14 @@ def test_the_accuracy_it_claims_is_the_one_it_has() -> None:
     """The embedded garments are the test images its accuracy was measured on; with float16 weights, so within 0.3 %."""
     source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, fit="pad", limit=3000)
     network = Classifier.load(SHIPPED / "fashion.pt")
-    assert accuracy(network, source.load(), 250) == pytest.approx(network.knowledge.accuracy, abs=0.01)
+    assert accuracy(network, source.load(), 250) == pytest.approx(network.metadata.accuracy, abs=0.01)
 
 
 def test_real_against_real_noise_and_blur(garments: torch.Tensor) -> None:
     network = Classifier.load(SHIPPED / "fashion.pt")
 
-    def statistics(images: torch.Tensor) -> Statistics:
-        return Statistics.of(torch.cat([network(part).features for part in images.split(250)]))
+    def statistics(images: torch.Tensor) -> MeanCovariance:
+        return MeanCovariance.of(torch.cat([network(part).features for part in images.split(250)]))
 
     first, second = statistics(garments[:2000]), statistics(garments[2000:])
     blurred = torch.nn.functional.avg_pool2d(garments[:1000].float(), 3, 1, 1).to(torch.uint8)
@@ -137,7 +137,7 @@ def test_real_against_real_noise_and_blur(garments: torch.Tensor) -> None:
 
 
 def test_stacked_digits_are_told_colour_by_colour() -> None:
-    stacked = OfDomain("nowhere").load(Domain("stacked_mnist", 3, 32))
+    stacked = DatasetClassifier("nowhere").load(FeatureDomain("stacked_mnist", 3, 32))
     assert isinstance(stacked, StackedClassifier) and stacked.num_classes == 1000 and stacked.num_features == 3 * 128
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     features, logits = stacked(images)
@@ -151,22 +151,22 @@ def test_stacked_digits_are_told_colour_by_colour() -> None:
 
 def test_auto_takes_what_is_there(tmp_path: Path) -> None:
     cfg = compose_config(f"paths.weights={tmp_path}")
-    assert choose_features(cfg, Domain("fashion_mnist_10k", 1, 32)) == "domain"
-    assert choose_features(cfg, Domain("fashion_mnist", 1, 64)) == "domain"
-    assert choose_features(cfg, Domain("fashion_mnist", 3, 32)) != "domain"  # it knows grey garments
-    assert choose_features(cfg, Domain("pictures-1234", 1, 32)) == "random"
+    assert choose_features(cfg, FeatureDomain("fashion_mnist_10k", 1, 32)) == "domain"
+    assert choose_features(cfg, FeatureDomain("fashion_mnist", 1, 64)) == "domain"
+    assert choose_features(cfg, FeatureDomain("fashion_mnist", 3, 32)) != "domain"  # it knows grey garments
+    assert choose_features(cfg, FeatureDomain("pictures-1234", 1, 32)) == "random"
     (tmp_path / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"")
-    assert choose_features(cfg, Domain("fashion_mnist_10k", 1, 32)) == "inception"
+    assert choose_features(cfg, FeatureDomain("fashion_mnist_10k", 1, 32)) == "inception"
 
 
 def test_a_name_that_is_none_is_refused() -> None:
     cfg = compose_config()
     with pytest.raises(ValueError, match=r"evaluation\.features=inceptoin: must be auto or one of inception, domain"):
-        load_features(cfg, "inceptoin", Domain("", 1, 32), {})
+        load_features(cfg, "inceptoin", FeatureDomain("", 1, 32), {})
     with pytest.raises(ValueError, match=r"no classifier has learnt these pictures in grey.*fashion, mnist are in the"):
-        load_features(cfg, "domain", Domain("", 1, 32), {})
+        load_features(cfg, "domain", FeatureDomain("", 1, 32), {})
     cfg = compose_config("features.domain.file=mnist")
-    assert load_features(cfg, "domain", Domain("", 1, 32), {}).name == "mnist"
+    assert load_features(cfg, "domain", FeatureDomain("", 1, 32), {}).name == "mnist"
 
 
 def test_the_command_fits_and_the_next_training_finds_it(tmp_path: Path) -> None:

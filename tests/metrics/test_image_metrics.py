@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from gan_lab.metrics import diversity, full_reference, sliced_wasserstein
-from gan_lab.metrics.base import Sample
+from gan_lab.metrics.base import FeatureStats
 from gan_lab.metrics.diversity import MultiScaleSimilarity
-from gan_lab.metrics.full_reference import Psnr, Ssim
-from gan_lab.metrics.lpips import KINDS, Lpips, PerceptualDistance
-from gan_lab.metrics.mean_covariance import Statistics
+from gan_lab.metrics.full_reference import PSNR, SSIM
+from gan_lab.metrics.lpips import KINDS, LPIPS, LPIPSNetwork
+from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.random import RandomConvolutions
 from gan_lab.metrics.sliced_wasserstein import SlicedWasserstein, laplacian_pyramid, level_sizes
@@ -46,8 +46,8 @@ def disturbed(images: Tensor, strength: float, seed: int = 9) -> Tensor:
     return (images + strength * torch.randn(images.shape, generator=generator)).round().clamp(0, 255).to(torch.uint8)
 
 
-def sample(pixels: Tensor, labels: Tensor | None = None, classes: tuple[str, ...] = ()) -> Sample:
-    return Sample(Statistics(1), pixels=pixels, labels=labels, classes=classes)
+def sample(pixels: Tensor, labels: Tensor | None = None, classes: tuple[str, ...] = ()) -> FeatureStats:
+    return FeatureStats(MeanCovariance(1), pixels=pixels, labels=labels, classes=classes)
 
 
 def luma(images: Tensor) -> np.ndarray:
@@ -193,7 +193,7 @@ def test_the_pyramid_is_scipys_and_can_be_undone() -> None:
         np.testing.assert_allclose(band, expected, atol=1e-10)
     whole = bands[-1]
     for band in bands[-2::-1]:
-        whole = band + sliced_wasserstein.doubled(whole)
+        whole = band + sliced_wasserstein.pyramid_up(whole)
     np.testing.assert_allclose(whole, images, atol=1e-10)
     sizes = {16: [16], 28: [28], 48: [48, 24], 64: [64, 32, 16], 100: [100, 50, 25], 12: [12], 8: [8]}
     assert {size: level_sizes(size, size) for size in sizes} == sizes
@@ -294,7 +294,7 @@ def test_pairs_are_measured_as_scikit_image_and_an_independent_luma_have_it(chan
         "ssim_y": np.mean([metrics.structural_similarity(x, y, **settings) for x, y in zip(*grey, strict=True)]),
         "rmse_y": np.mean([np.sqrt(metrics.mean_squared_error(x, y)) for x, y in zip(*grey, strict=True)]),
     }
-    assert Psnr(border)(fakes, reals) | Ssim(border)(fakes, reals) == pytest.approx(expected, abs=1e-6)
+    assert PSNR(border)(fakes, reals) | SSIM(border)(fakes, reals) == pytest.approx(expected, abs=1e-6)
 
 
 def test_luma_spans_16_to_235() -> None:
@@ -305,25 +305,25 @@ def test_luma_spans_16_to_235() -> None:
 
 def test_identical_images_have_a_finite_psnr_above_all_others() -> None:
     images = noise(2, 1, 32)
-    assert Psnr(0)(images, images)["psnr"] == pytest.approx(78.2, abs=0.05)
+    assert PSNR(0)(images, images)["psnr"] == pytest.approx(78.2, abs=0.05)
     nearly = images.clone()
     nearly[:, 0, 0, 0] ^= 1  # by one level in one place: as large an error as identical images are said to have
     nearly[:, 0, 0, 1] ^= 1
-    assert Psnr(0)(nearly, images)["psnr"] == pytest.approx(78.2 - 10 * np.log10(2), abs=0.05)
-    assert Ssim(0)(images, images) == pytest.approx({"ssim": 1, "ssim_y": 1})
+    assert PSNR(0)(nearly, images)["psnr"] == pytest.approx(78.2 - 10 * np.log10(2), abs=0.05)
+    assert SSIM(0)(images, images) == pytest.approx({"ssim": 1, "ssim_y": 1})
 
 
 def test_pairs_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="2 fakes of 1x16x16 and 3 reals of 1x16x16"):
-        Psnr(0)(noise(2, 1, 16), noise(3, 1, 16))
+        PSNR(0)(noise(2, 1, 16), noise(3, 1, 16))
     with pytest.raises(ValueError, match="2 fakes of 3x16x16 and 2 reals of 3x16x20"):
-        Ssim(0)(noise(2, 3, 16), noise(2, 3, 16, 20))
+        SSIM(0)(noise(2, 3, 16), noise(2, 3, 16, 20))
     with pytest.raises(ValueError, match="border=8 leaves nothing of images of 16x20"):
-        Psnr(8)(noise(1, 1, 16, 20), noise(1, 1, 16, 20))
+        PSNR(8)(noise(1, 1, 16, 20), noise(1, 1, 16, 20))
     with pytest.raises(ValueError, match="border=-1"):
-        Ssim(-1)
+        SSIM(-1)
     with pytest.raises(ValueError, match="0 fakes"):
-        Psnr(0)(noise(0, 1, 16), noise(0, 1, 16))
+        PSNR(0)(noise(0, 1, 16), noise(0, 1, 16))
 
 
 @pytest.mark.parametrize(("network", "size"), [("alex", 64), ("vgg", 32)])
@@ -338,7 +338,7 @@ def test_lpips_is_the_authors_with_the_weights_of_their_heads(network: str, size
     state = reference.net.state_dict()
     backbone = {f"features.{name.partition('.')[2]}": tensor for name, tensor in state.items()}
     before = torch.get_rng_state()
-    ours = PerceptualDistance(KINDS[network], backbone, weights.load_state(heads))
+    ours = LPIPSNetwork(KINDS[network], backbone, weights.load_state(heads))
     assert torch.equal(torch.get_rng_state(), before)
     a = smooth(2, 3, size)
     b = disturbed(a, 40)
@@ -354,9 +354,9 @@ def test_lpips_says_which_files_to_put_where_and_takes_no_others(tmp_path: Path,
     with pytest.raises(
         ValueError, match=r"in .* put there \S+/alexnet-owt-7be5be79.pth as .* and \S+/v0.1/alex.pth as lpips-alex.pth"
     ):
-        Lpips(tmp_path, "alex", "cpu")
+        LPIPS(tmp_path, "alex", "cpu")
     with pytest.raises(ValueError, match="network='squeeze': must be alex or vgg"):
-        Lpips(tmp_path, "squeeze", "cpu")
+        LPIPS(tmp_path, "squeeze", "cpu")
     random = torch.Generator().manual_seed(0)
     channels = (64, 192, 384, 256, 256)
     heads = {f"lin{n}.model.1.weight": torch.rand(1, width, 1, 1, generator=random) for n, width in enumerate(channels)}
@@ -367,10 +367,10 @@ def test_lpips_says_which_files_to_put_where_and_takes_no_others(tmp_path: Path,
     torch.save(backbone, alexnet)
     torch.save(heads, lin)
     with pytest.raises(ValueError, match=r"alexnet-owt-7be5be79.pth .the one there has another SHA-256 sum than 7be5be79"):
-        Lpips(str(tmp_path), "alex", "cpu")
+        LPIPS(str(tmp_path), "alex", "cpu")
 
     monkeypatch.setattr(weights, "sha256", lambda path: {alexnet: "7be5be791159", lin: "df73285e35b2"}[path])
-    metric = Lpips(tmp_path, "alex", "cpu")
+    metric = LPIPS(tmp_path, "alex", "cpu")
     a = smooth(5, 3, 32)
     b = disturbed(a, 40)
     scores = metric(a, b)

@@ -11,21 +11,21 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.metrics.base import Metric, Sample
-from gan_lab.metrics.classifier_score import ClassifierScore, Modes
-from gan_lab.metrics.frechet import Frechet, IntraFrechet, frechet_distance
-from gan_lab.metrics.kernel_distance import Kernel
-from gan_lab.metrics.mean_covariance import Statistics
-from gan_lab.metrics.networks import Domain
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.metrics.base import FeatureStats, Metric
+from gan_lab.metrics.classifier_score import ClassifierScore, ModeCoverage
+from gan_lab.metrics.frechet import FrechetDistance, IntraClassFrechetDistance, frechet_distance
+from gan_lab.metrics.kernel_distance import KernelDistance
+from gan_lab.metrics.mean_covariance import MeanCovariance
+from gan_lab.metrics.networks import FeatureDomain
 from gan_lab.metrics.networks.random import RandomConvolutions
-from gan_lab.metrics.prdc import Neighbours, nearest
+from gan_lab.metrics.prdc import PrecisionRecallDensityCoverage, nearest
 from gan_lab.metrics.protocol import Protocol, differences
-from gan_lab.metrics.reference_stats import References
-from gan_lab.metrics.suite import Measure, Suite
+from gan_lab.metrics.reference_stats import ReferenceStatsCache
+from gan_lab.metrics.suite import MetricSuite, ProtocolEvaluation
 
 CPU = torch.device("cpu")
-GREY = Domain("", 1, 16)
+GREY = FeatureDomain("", 1, 16)
 NETWORK = RandomConvolutions(1, 4, seed=0)
 
 
@@ -33,16 +33,16 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def image_set(images: Tensor, labels: list[int] | None = None, classes: tuple[str, ...] = ()) -> ImageSet:
-    return ImageSet.whole(images.permute(0, 2, 3, 1).numpy(), None if labels is None else np.array(labels), classes)
+def image_set(images: Tensor, labels: list[int] | None = None, classes: tuple[str, ...] = ()) -> ImageDataset:
+    return ImageDataset.from_arrays(images.permute(0, 2, 3, 1).numpy(), None if labels is None else np.array(labels), classes)
 
 
 def noise(count: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=generator(seed))
 
 
-def statistics(features: Tensor, batch: int = 37, ddof: int = 1) -> Statistics:
-    result = Statistics(features.shape[1], ddof)
+def statistics(features: Tensor, batch: int = 37, ddof: int = 1) -> MeanCovariance:
+    result = MeanCovariance(features.shape[1], ddof)
     for part in features.split(batch):
         result.add(part)
     return result
@@ -53,8 +53,8 @@ def features(count: int, size: int, seed: int, offset: float = 0.0) -> Tensor:
     return torch.randn(count, size, generator=random) @ torch.randn(size, size, generator=random) + offset
 
 
-def sample(values: Tensor, **more: object) -> Sample:
-    return Sample(Statistics.of(values), features=values.float(), **more)  # type: ignore[arg-type]
+def sample(values: Tensor, **more: object) -> FeatureStats:
+    return FeatureStats(MeanCovariance.of(values), features=values.float(), **more)  # type: ignore[arg-type]
 
 
 # -- Frechet -------------------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_streaming_statistics_are_numpys_even_far_from_zero(ddof: int) -> None:
     streamed = statistics(data, ddof=ddof)
     np.testing.assert_allclose(streamed.mean, data.double().numpy().mean(0), rtol=1e-12)
     np.testing.assert_allclose(streamed.covariance, np.cov(data.double().numpy(), rowvar=False, ddof=ddof), rtol=1e-9)
-    again = Statistics.from_state(streamed.state_dict(), ddof)
+    again = MeanCovariance.from_state(streamed.state_dict(), ddof)
     assert torch.equal(again.covariance, streamed.covariance) and again.count == 500
 
 
@@ -97,20 +97,20 @@ def normal_fakes(count: int, seed: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def normal_reals() -> Sample:
+def normal_reals() -> FeatureStats:
     return sample(torch.randn(200_000, 8, generator=generator(99)))
 
 
-def test_the_limit_is_nearer_to_the_true_distance_than_the_score(normal_reals: Sample) -> None:
-    metric = Frechet(bootstrap=0, points=15, seed=0)
+def test_the_limit_is_nearer_to_the_true_distance_than_the_score(normal_reals: FeatureStats) -> None:
+    metric = FrechetDistance(bootstrap=0, points=15, seed=0)
     scores = [metric(sample(normal_fakes(400, seed)), normal_reals, NETWORK) for seed in range(30)]
     finite, limit = (np.mean([s[name] for s in scores]) - TRUE_DISTANCE for name in ("fd_random", "fd_random_infinity"))
     assert finite > 0.02  # a distance from 400 images is too large
     assert abs(limit) < 0.5 * finite
 
 
-def test_the_error_bar_is_how_far_other_draws_move_the_score(normal_reals: Sample) -> None:
-    metric = Frechet(bootstrap=200, points=0, seed=0)
+def test_the_error_bar_is_how_far_other_draws_move_the_score(normal_reals: FeatureStats) -> None:
+    metric = FrechetDistance(bootstrap=200, points=0, seed=0)
     scores = [metric(sample(normal_fakes(400, seed)), normal_reals, NETWORK) for seed in range(60)]
     deviation = np.std([s["fd_random"] for s in scores], ddof=1)
     errors = np.mean([s["fd_random_error"] for s in scores])
@@ -118,16 +118,16 @@ def test_the_error_bar_is_how_far_other_draws_move_the_score(normal_reals: Sampl
 
 
 def test_without_error_bars_no_features_are_kept() -> None:
-    assert Frechet(bootstrap=0, points=0, seed=0).needs == frozenset()
+    assert FrechetDistance(bootstrap=0, points=0, seed=0).needs == frozenset()
     with pytest.raises(ValueError, match="bootstrap=1"):
-        Frechet(bootstrap=1, points=0, seed=0)
+        FrechetDistance(bootstrap=1, points=0, seed=0)
 
 
 def test_the_distance_within_classes() -> None:
     a, b = features(60, 4, seed=1), features(60, 4, seed=2)
     fakes, reals = torch.cat([a, b]), torch.cat([b, a])  # the right ones, but under each other's labels
     labels = torch.arange(2).repeat_interleave(60)
-    metric = IntraFrechet()
+    metric = IntraClassFrechetDistance()
     right = metric(sample(fakes, labels=labels), sample(reals, labels=1 - labels, classes=("a", "b")), NETWORK)
     wrong = metric(sample(fakes, labels=labels), sample(reals, labels=labels, classes=("a", "b")), NETWORK)
     assert right["intra_fd_random"] == pytest.approx(0, abs=1e-6)
@@ -154,13 +154,13 @@ def test_the_kernel_distance_is_torch_fidelitys(both: tuple[Tensor, Tensor]) -> 
     reference = pytest.importorskip("torch_fidelity.metric_kid")
     fakes, reals = both
     expected = reference.kid_features_to_metric(*both, kid_subsets=20, kid_subset_size=100, rng_seed=2020, verbose=False)
-    found = Kernel(subsets=20, subset_size=100, seed=2020)(sample(fakes), sample(reals), NETWORK)
+    found = KernelDistance(subsets=20, subset_size=100, seed=2020)(sample(fakes), sample(reals), NETWORK)
     assert found["kd_random"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
     assert found["kd_random_std"] == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-4)
 
 
 def test_the_kernel_distances_error_bar_is_how_far_other_draws_move_it() -> None:
-    metric = Kernel(subsets=50, subset_size=100, seed=0)
+    metric = KernelDistance(subsets=50, subset_size=100, seed=0)
     pairs = [
         (torch.randn(400, 8, generator=generator(s)) + 0.3, torch.randn(400, 8, generator=generator(s + 999)))
         for s in range(40)
@@ -172,7 +172,7 @@ def test_the_kernel_distances_error_bar_is_how_far_other_draws_move_it() -> None
 
 def test_a_kernel_distance_of_the_whole_sets_has_no_error_bar() -> None:
     a, b = sample(features(80, 4, 1)), sample(features(90, 4, 2))
-    assert set(Kernel(5, 100, 0)(a, b, NETWORK)) == {"kd_random", "kd_random_std"}
+    assert set(KernelDistance(5, 100, 0)(a, b, NETWORK)) == {"kd_random", "kd_random_std"}
 
 
 def test_the_classifier_score_is_torch_fidelitys() -> None:
@@ -188,7 +188,7 @@ def test_precision_and_recall_are_torch_fidelitys(both: tuple[Tensor, Tensor], m
     reference = pytest.importorskip("torch_fidelity.metric_prc")
     monkeypatch.setattr("gan_lab.metrics.prdc.BLOCK_BYTES", 4 * 250 * 64)  # several blocks, the last one smaller
     expected = reference.prc_features_to_metric(*both, prc_neighborhood=3, verbose=False)
-    found = Neighbours(3, 5, 0.01)(sample(both[0]), sample(both[1]), NETWORK)
+    found = PrecisionRecallDensityCoverage(3, 5, 0.01)(sample(both[0]), sample(both[1]), NETWORK)
     assert found["precision_random"] == pytest.approx(expected["precision"])
     assert found["recall_random"] == pytest.approx(expected["recall"])
 
@@ -198,7 +198,7 @@ def test_density_and_coverage_follow_their_equations(both: tuple[Tensor, Tensor]
     table = np.linalg.norm(reals[:, None] - fakes[None], axis=2)
     own = np.linalg.norm(reals[:, None] - reals[None], axis=2)
     radius = np.sort(own, axis=1)[:, 5]  # the 5th neighbour, after the image itself
-    found = Neighbours(3, 5, 0.01)(sample(both[0]), sample(both[1]), NETWORK)
+    found = PrecisionRecallDensityCoverage(3, 5, 0.01)(sample(both[0]), sample(both[1]), NETWORK)
     assert found["density_random"] == pytest.approx((table <= radius[:, None]).sum() / (5 * len(fakes)))
     assert found["coverage_random"] == pytest.approx((table.min(1) <= radius).mean())
 
@@ -207,7 +207,7 @@ def test_training_images_learnt_by_heart_are_counted() -> None:
     everything = features(3000, 8, seed=7)
     reals, fresh = everything[:2000], everything[2000:]
     copied = torch.cat([fresh[:600], reals[:400] + 1e-3])
-    metric = Neighbours(3, 5, copies_quantile=0.02)
+    metric = PrecisionRecallDensityCoverage(3, 5, copies_quantile=0.02)
     assert metric(sample(fresh), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.02, abs=0.015)
     assert metric(sample(copied), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.4 + 0.6 * 0.02, abs=0.02)
     doubled = torch.cat([reals[:1000], reals[:1000]])  # a double of each real leaves no distance to compare with
@@ -223,16 +223,16 @@ def test_modes_and_their_divergence() -> None:
     told = torch.tensor([0] * 50 + [1] * 50)
     fakes = sample(torch.zeros(100, 2), logits=torch.eye(4)[told] * 9)
     reals = sample(torch.zeros(4000, 2), labels=torch.arange(4).repeat(1000), classes=network.classes)
-    scores = Modes()(fakes, reals, network)
+    scores = ModeCoverage()(fakes, reals, network)
     assert scores == {"modes_random": 2.0, "mode_kl_random": pytest.approx(math.log(2), rel=1e-3)}
-    assert Modes().details(fakes, reals, network)["share of fakes by class, told by random"] == {
+    assert ModeCoverage().details(fakes, reals, network)["share of fakes by class, told by random"] == {
         "a": 0.5,
         "b": 0.5,
         "c": 0,
         "d": 0,
     }
     reals.classes = ("a", "b", "d", "c")  # the same names in another order are other classes
-    assert Modes()(fakes, reals, network) == {}
+    assert ModeCoverage()(fakes, reals, network) == {}
 
 
 # -- features ------------------------------------------------------------------------------------------------------------
@@ -282,7 +282,11 @@ def protocol(**changes: object) -> Protocol:
     return Protocol(**(plain | changes))  # type: ignore[arg-type]
 
 
-METRICS: dict[str, Metric] = {"frechet": Frechet(10, 3, 0), "kernel": Kernel(5, 20, 0), "neighbours": Neighbours(3, 5, 0.01)}
+METRICS: dict[str, Metric] = {
+    "frechet": FrechetDistance(10, 3, 0),
+    "kernel": KernelDistance(5, 20, 0),
+    "neighbours": PrecisionRecallDensityCoverage(3, 5, 0.01),
+}
 
 
 class Counting(RandomConvolutions):
@@ -297,10 +301,10 @@ class Counting(RandomConvolutions):
 
 def suite_of(
     folder: Path, reals: Tensor, protocols: list[Protocol], network: RandomConvolutions | None = None, batch_size: int = 20
-) -> Suite:
+) -> MetricSuite:
     network = network or RandomConvolutions(1, 4, seed=0)
-    measures = [Measure(f"p{n}", p, network, METRICS, GREY, image_set(reals), 0) for n, p in enumerate(protocols)]
-    suite = Suite(measures, References(folder), batch_size, seed=3)
+    measures = [ProtocolEvaluation(f"p{n}", p, network, METRICS, GREY, image_set(reals), 0) for n, p in enumerate(protocols)]
+    suite = MetricSuite(measures, ReferenceStatsCache(folder), batch_size, seed=3)
     suite.prepare(CPU)
     return suite
 
@@ -334,9 +338,9 @@ def test_images_are_generated_once_and_networks_shared(tmp_path: Path) -> None:
 
     both = suite(generate)
     assert drawn == [20, 20, 10] and network.shown == 50
-    alone = [suite_of(tmp_path, noise(60), [m.protocol])(from_latents)[0] for m in suite.measures]
+    alone = [suite_of(tmp_path, noise(60), [m.protocol])(from_latents)[0] for m in suite.evaluations]
     assert [r.scores for r in both] == [r.scores for r in alone]
-    flat = suite.flat(both)
+    flat = suite.flatten(both)
     assert flat["fd_random"] == both[0].scores["fd_random"] and flat["p1/fd_random"] == both[1].scores["fd_random"]
 
 
@@ -347,16 +351,16 @@ def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatc
     class Pixels(Metric):
         needs = frozenset(["pixels", "labels"])
 
-        def __call__(self, fakes: Sample, reals: Sample, network: object) -> dict[str, float]:
-            assert fakes.pixels is not None and reals.pixels is not None and reals.places is not None
+        def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: object) -> dict[str, float]:
+            assert fakes.pixels is not None and reals.pixels is not None and reals.pixel_index is not None
             assert len(fakes.pixels) == 40 and len(fakes) == 50  # whole batches of 20
-            assert len(reals.pixels) == 30 and reals.places[-1] == 59  # from all of the set
-            assert reals.labels_of_pixels is not None and torch.equal(reals.labels_of_pixels, reals.places % 7)
+            assert len(reals.pixels) == 30 and reals.pixel_index[-1] == 59  # from all of the set
+            assert reals.pixel_labels is not None and torch.equal(reals.pixel_labels, reals.pixel_index % 7)
             return {"seen": 1.0}
 
     data = image_set(noise(60), [n % 7 for n in range(60)], tuple("abcdefg"))
-    measure = Measure("p", protocol(), NETWORK, {"pixels": Pixels()}, GREY, data, 0)
-    suite = Suite([measure], References(tmp_path), 20, seed=3)
+    measure = ProtocolEvaluation("p", protocol(), NETWORK, {"pixels": Pixels()}, GREY, data, 0)
+    suite = MetricSuite([measure], ReferenceStatsCache(tmp_path), 20, seed=3)
     suite.prepare(CPU)
     assert suite(from_latents)[0].scores == {"seen": 1.0} and suite.score_name is None
 
@@ -395,8 +399,8 @@ def test_reals_are_measured_once_and_kept(tmp_path: Path, caplog: pytest.LogCapt
 
 def test_what_was_kept_without_features_is_measured_anew_for_metrics_that_need_them(tmp_path: Path) -> None:
     network = Counting(1, 4, seed=0)
-    lean = Measure("lean", protocol(), network, {"frechet": Frechet(0, 0, 0)}, GREY, image_set(noise(60)), 0)
-    lean.prepare(References(tmp_path), CPU, 20, lambda done, total: None)
+    lean = ProtocolEvaluation("lean", protocol(), network, {"frechet": FrechetDistance(0, 0, 0)}, GREY, image_set(noise(60)), 0)
+    lean.prepare(ReferenceStatsCache(tmp_path), CPU, 20, lambda done, total: None)
     assert lean.reals is not None and lean.reals.features is None
     suite_of(tmp_path, noise(60), [protocol()], network)
     assert network.shown == 120
@@ -436,7 +440,9 @@ def test_scores_without_two_reals_are_refused(tmp_path: Path) -> None:
 def test_protocols_are_told_apart_by_the_numbers_of_their_metrics_too(tmp_path: Path) -> None:
     data = image_set(noise(60))
     taken = [
-        Measure("p", protocol(), NETWORK, {"neighbours": Neighbours(reach, 5, 0.01)}, GREY, data, 0).record(50, 20, 3)
+        ProtocolEvaluation(
+            "p", protocol(), NETWORK, {"neighbours": PrecisionRecallDensityCoverage(reach, 5, 0.01)}, GREY, data, 0
+        ).record(50, 20, 3)
         for reach in (3, 4)
     ]
     assert differences(taken) == {"metric neighbours": [f"reach={n}, density_reach=5, quantile=0.01" for n in (3, 4)]}

@@ -23,7 +23,7 @@ from torch import nn
 
 from gan_lab.config import CONF_DIR, instantiate
 from gan_lab.data.datasets.embedded import EmbeddedFashionMnist
-from gan_lab.utils.image_ops import to_picture
+from gan_lab.utils.image_ops import to_pil
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 
@@ -52,7 +52,7 @@ def write_pictures(folder: Path, first: int, count: int) -> Path:
     else:
         source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, fit="pad")
         for n, image in enumerate(source.load().images(slice(first, first + count))):
-            to_picture(image).convert("RGB").save(folder / f"{n:03d}.png")
+            to_pil(image).convert("RGB").save(folder / f"{n:03d}.png")
     return folder
 
 

@@ -17,46 +17,46 @@ from torch.nn.functional import avg_pool2d
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gan_lab.building.tasks import task_of
-from gan_lab.building.trainer import build_game, build_phases
+from gan_lab.building.tasks import build_task
+from gan_lab.building.trainer import build_gan, build_phases
 from gan_lab.config import CONF_DIR, instantiate
-from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
 from gan_lab.models import dcgan, dcgan_cifar, progan, sngan, srgan
-from gan_lab.models.activation_checkpointing import FAMILIES, Blocks, recompute
-from gan_lab.models.base import Growing
-from gan_lab.models.conditioning import Layers
+from gan_lab.models.activation_checkpointing import FAMILIES, CheckpointedBlocks, enable_activation_checkpointing
+from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.models.conditioning import ConditionalSequential
 from gan_lab.models.latents import NoLatents
-from gan_lab.models.sync_batch_norm import synchronise
-from gan_lab.runtime.distributed import Alone
-from gan_lab.training.loss_context import Game, Handed
+from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.training.loss_context import GAN, SharedFakes
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
-from gan_lab.utils.image_ops import to_unit
+from gan_lab.utils.image_ops import normalize
 
 CPU = torch.device("cpu")
 
 
-def play(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tuple[Game, tuple[Phase, ...], Batch]:
+def play(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tuple[GAN, tuple[Phase, ...], Batch]:
     """A game about to begin, half faded in if it grows, and one batch of made images."""
     job = make_job(path, f"dataset.size={size}", "dataset.channels=3", "n_critic=1", *overrides)
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=random)
-    data = ImageSet.whole(pixels.numpy(), np.arange(count) % 3, ("a", "b", "c"))
+    data = ImageDataset.from_arrays(pixels.numpy(), np.arange(count) % 3, ("a", "b", "c"))
     torch.manual_seed(0)
     precision: Precision = instantiate(job.cfg.precision, "precision", device=CPU)
-    game = build_game(job.cfg, data, precision, Alone(), task_of(job.cfg).latents())
+    game = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
     for network in (game.generator, game.discriminator):
-        if isinstance(network, Growing):
-            network.grow(size, 0.5)
-    real = to_unit(data.images(slice(None)), precision.weights)
+        if isinstance(network, ProgressiveNetwork):
+            network.set_resolution(size, 0.5)
+    real = normalize(data.images(slice(None)), precision.param_dtype)
     low = avg_pool2d(real, 4) if isinstance(game.latents, NoLatents) else None
     batch = Batch(real, data.labels_of(np.arange(count)), low)
     return game, build_phases(job.cfg, game, precision), batch
 
 
-def iterate(game: Game, phases: tuple[Phase, ...], batch: Batch) -> list[dict[str, Tensor]]:
-    handed = Handed() if game.reuses_fakes else None
+def iterate(game: GAN, phases: tuple[Phase, ...], batch: Batch) -> list[dict[str, Tensor]]:
+    handed = SharedFakes() if game.reuse_fakes else None
     return [phase.step(game, batch, handed) for phase in phases]
 
 
@@ -154,7 +154,7 @@ NETWORKS = {
     "dcgan_cifar": lambda: dcgan_cifar.Discriminator(16, 3, width=4),
     "sngan": lambda: sngan.Discriminator(16, 3, width=4, attention=8),
     "progan": lambda: progan.Discriminator(16, 3, width=4),
-    "srgan": lambda: srgan.Discriminator(16, 3, width=4),
+    "srgan": lambda: srgan.VGGStyleDiscriminator(16, 3, width=4),
 }
 
 
@@ -164,12 +164,12 @@ def test_a_copy_computes_again_what_the_network_keeps(family: str, training: boo
     torch.manual_seed(0)
     network = NETWORKS[family]()
     source = copy.deepcopy(network)
-    recompute(source)
+    enable_activation_checkpointing(source)
     again = copy.deepcopy(source)
     for parameter in source.parameters():
         parameter.data.fill_(torch.nan)  # whoever still looked at the weights it was copied from would show it
     assert list(again.state_dict()) == list(network.state_dict())
-    assert all(block.recompute for block in again.modules() if isinstance(block, Blocks))
+    assert all(block.checkpoint_activations for block in again.modules() if isinstance(block, CheckpointedBlocks))
     images, results = torch.randn(4, 3, 16, 16), []
     for player in (network, again):
         torch.manual_seed(1)
@@ -180,23 +180,23 @@ def test_a_copy_computes_again_what_the_network_keeps(family: str, training: boo
 def test_statistics_of_several_processes_are_taken_once() -> None:
     network = dcgan.Discriminator(16, 3, width=4)
     networks = [network, copy.deepcopy(network)]
-    recompute(networks[1])
+    enable_activation_checkpointing(networks[1])
     for player in networks:
-        synchronise(player, lambda values: 2 * values, 2)  # another process with the same images
+        convert_sync_batch_norm(player, lambda values: 2 * values, 2)  # another process with the same images
     images = torch.randn(4, 3, 16, 16)
     torch.testing.assert_close(*(differentiate(player, images) for player in networks), rtol=0, atol=0)
 
 
 def test_blocks_are_numbered_as_one_row_of_layers() -> None:
     layers = [nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)]
-    blocks = Blocks.of([layers[:2], layers[2:4], layers[4:]])
-    assert list(blocks.state_dict()) == list(Layers(*layers).state_dict())
-    assert isinstance(blocks[:3], Blocks) and len(blocks[:3]) == 3
+    blocks = CheckpointedBlocks.from_blocks([layers[:2], layers[2:4], layers[4:]])
+    assert list(blocks.state_dict()) == list(ConditionalSequential(*layers).state_dict())
+    assert isinstance(blocks[:3], CheckpointedBlocks) and len(blocks[:3]) == 3
     values, kept = torch.randn(6, 3), []
-    blocks.recompute = True
+    blocks.checkpoint_activations = True
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape) or tensor, lambda tensor: tensor):
         result = blocks(values)
-    torch.testing.assert_close(result, Layers(*layers)(values), rtol=0, atol=0)
+    torch.testing.assert_close(result, ConditionalSequential(*layers)(values), rtol=0, atol=0)
     assert sorted(kept) == [(6, 3), (6, 4), (6, 5)], "what goes into each block, and nothing else"
 
 
@@ -208,6 +208,6 @@ def test_every_family_can() -> None:
 
 def test_what_cannot_be_computed_again_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Linear has no blocks to compute again; .* dcgan, dcgan_cifar, sngan, progan"):
-        recompute(nn.Linear(2, 2))
+        enable_activation_checkpointing(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="would escape the rounding of an emulated precision"):
         play(tmp_path, "model=dcgan", "precision=int16", "recompute=true")

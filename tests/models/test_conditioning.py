@@ -12,12 +12,12 @@ from helpers import assert_same, make_job, run_module, train, write_celeba
 from PIL import Image
 
 from gan_lab.building.trainer import build_trainer
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.models.labels import Labels, NoLabels, labels_from
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.models.labels import Labels, NoLabels, labels_from_state
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.loss_context import Game, Round
-from gan_lab.utils.image_ops import grid
+from gan_lab.training.loss_context import GAN, StepContext
+from gan_lab.utils.image_ops import image_grid
 
 CPU = torch.device("cpu")
 
@@ -30,53 +30,55 @@ def random(seed: int = 0) -> torch.Generator:
 
 
 def test_classes_become_one_hot_and_are_drawn_as_often_as_they_occur() -> None:
-    labels = Labels.of_data(["a", "b", "c"], torch.tensor([0, 2, 2, 2] * 500))
+    labels = Labels.from_dataset(["a", "b", "c"], torch.tensor([0, 2, 2, 2] * 500))
     assert torch.equal(labels.encode(torch.tensor([2, 0])), torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
-    shares = labels.draw(4000, CPU, random()).mean(0)
+    shares = labels.sample(4000, CPU, random()).mean(0)
     torch.testing.assert_close(shares, torch.tensor([0.25, 0.0, 0.75]), atol=0.03, rtol=0)
 
 
 def test_of_many_labels_an_even_part_is_kept() -> None:
     many = torch.arange(100_000) % 10
     many[77_777] = 10
-    labels = Labels.of_data([str(n) for n in range(12)], many)
-    assert len(labels.table) <= 16_385 and labels.drawable() == [str(n) for n in range(11)], "a rare one too, an absent one not"
-    assert labels.draw(5000, CPU, random()).mean(0)[:10].min() > 0.05
+    labels = Labels.from_dataset([str(n) for n in range(12)], many)
+    assert len(labels.table) <= 16_385 and labels.available_classes() == [str(n) for n in range(11)], (
+        "a rare one too, an absent one not"
+    )
+    assert labels.sample(5000, CPU, random()).mean(0)[:10].min() > 0.05
     rare = torch.zeros(100_000, 2, dtype=torch.uint8)
     rare[:, 0], rare[31_415, 1] = 1, 1
-    assert Labels.of_data(["often", "rare"], rare).of(["rare"], 1, random()).tolist() == [[1, 1]]
+    assert Labels.from_dataset(["often", "rare"], rare).for_classes(["rare"], 1, random()).tolist() == [[1, 1]]
 
 
 def test_classes_are_asked_for_by_name_or_number() -> None:
-    labels = Labels.of_data(["rose", "tank"], torch.tensor([0, 1]))
-    assert labels.of(["tank", "rose"], 2, random()).argmax(1).tolist() == [1, 1, 0, 0]
-    assert labels.of([1], 2, random()).argmax(1).tolist() == [1, 1]
+    labels = Labels.from_dataset(["rose", "tank"], torch.tensor([0, 1]))
+    assert labels.for_classes(["tank", "rose"], 2, random()).argmax(1).tolist() == [1, 1, 0, 0]
+    assert labels.for_classes([1], 2, random()).argmax(1).tolist() == [1, 1]
     with pytest.raises(ValueError, match="one is named twice"):
-        labels.of(["tank", "tank"], 1, random())
+        labels.for_classes(["tank", "tank"], 1, random())
     with pytest.raises(ValueError, match="there is no rosa; did you mean rose"):
-        labels.of(["rosa"], 1, random())
+        labels.for_classes(["rosa"], 1, random())
     with pytest.raises(ValueError, match="trained without conditioning"):
-        NoLabels().of(["rose"], 1, random())
+        NoLabels().for_classes(["rose"], 1, random())
 
 
 def test_attributes_are_drawn_in_combinations_the_data_has() -> None:
     rows = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 1, 0]], dtype=torch.uint8)
-    labels = Labels.of_data(["Smiling", "Hat", "Young"], rows)
-    drawn = {tuple(row) for row in labels.draw(200, CPU, random()).tolist()}
+    labels = Labels.from_dataset(["Smiling", "Hat", "Young"], rows)
+    drawn = {tuple(row) for row in labels.sample(200, CPU, random()).tolist()}
     assert drawn == {tuple(map(float, row)) for row in rows.tolist()}
-    assert {tuple(r) for r in labels.of(["Hat"], 50, random()).tolist()} == {(0, 1, 1), (0, 1, 0)}
-    assert {tuple(r) for r in labels.of(["-Young"], 50, random()).tolist()} == {(0, 1, 0)}
-    none = Labels.of_data(["Bald", "Hat"], rows[:, 1:] * torch.tensor([0, 1], dtype=torch.uint8))
-    assert none.drawable() == ["Hat"]
+    assert {tuple(r) for r in labels.for_classes(["Hat"], 50, random()).tolist()} == {(0, 1, 1), (0, 1, 0)}
+    assert {tuple(r) for r in labels.for_classes(["-Young"], 50, random()).tolist()} == {(0, 1, 0)}
+    none = Labels.from_dataset(["Bald", "Hat"], rows[:, 1:] * torch.tensor([0, 1], dtype=torch.uint8))
+    assert none.available_classes() == ["Hat"]
     with pytest.raises(ValueError, match="none of the training images had Bald"):
-        none.of(["Bald"], 1, random())
+        none.for_classes(["Bald"], 1, random())
 
 
 def test_a_checkpoint_tells_where_labels_come_from() -> None:
-    labels = Labels.of_data(["a", "b"], torch.tensor([0, 1, 1]))
-    again = labels_from(labels.state_dict())
+    labels = Labels.from_dataset(["a", "b"], torch.tensor([0, 1, 1]))
+    again = labels_from_state(labels.state_dict())
     assert again.names == ("a", "b") and torch.equal(again.table, labels.table)  # type: ignore[union-attr]
-    assert isinstance(labels_from(NoLabels().state_dict()), NoLabels)
+    assert isinstance(labels_from_state(NoLabels().state_dict()), NoLabels)
 
 
 # -- in a game -------------------------------------------------------------------------------------------------------------
@@ -84,12 +86,12 @@ def test_a_checkpoint_tells_where_labels_come_from() -> None:
 
 def test_fakes_are_made_and_judged_under_the_labels_of_the_reals(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, "conditioning=projection"))
-    batch = next(trainer.stream.batches())
+    batch = next(trainer.loader.batches())
     given: list[torch.Tensor] = []
-    for network in (trainer.game.generator, trainer.game.discriminator):
+    for network in (trainer.gan.generator, trainer.gan.discriminator):
         network.register_forward_hook(lambda module, arguments, output: given.append(arguments[1]))
     for phase in trainer.phases:
-        phase.step(trainer.game, batch)
+        phase.step(trainer.gan, batch)
     assert batch.labels is not None and len(given) == 2 + 3  # turns of D: G, D, D; of G: G, D
     assert all(torch.equal(labels.argmax(1), batch.labels) for labels in given)
 
@@ -133,8 +135,8 @@ def test_a_conditional_game_learns_which_class_is_which(tmp_path: Path) -> None:
         )
     )
     trainer.train()
-    labels = trainer.game.labels.of(["bright", "dark"], 8, random())
-    images = trainer.sampler.generate(trainer.game.latents.draw(16, CPU, random()), labels).float()
+    labels = trainer.gan.labels.for_classes(["bright", "dark"], 8, random())
+    images = trainer.sampler.generate(trainer.gan.latents.sample(16, CPU, random()), labels).float()
     assert images[:8].mean() > images[8:].mean() + 60
 
 
@@ -199,7 +201,7 @@ def test_truncation_and_standing_statistics_change_the_images(conditional: Path)
     run = Run.open(conditional / "run")
     plain, truncated = run.sample(8), run.sample(8, truncation=0.5)
     assert not torch.equal(plain, truncated)
-    assert run.measure_statistics(4, 16)
+    assert run.use_standing_statistics(4, 16)
     assert not torch.equal(run.sample(8), plain)
     done = run_module("sample", "run=run", "truncation=0.5", "standing_statistics=4", "count=4", cwd=conditional)
     assert done.returncode == 0 and "truncation-0.5-standing-4" in done.stdout, done.stderr
@@ -228,8 +230,8 @@ def test_attributes_condition_as_classes_do(tmp_path: Path) -> None:
     done = train(*common, "conditioning=auxiliary_classifier", "batch_size=2", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     labels = Run.open(tmp_path / "run").labels
-    names = labels.drawable()
-    assert labels.multi_label and names and labels.of(names[:1], 3, random())[:, labels.names.index(names[0])].all()  # type: ignore[union-attr]
+    names = labels.available_classes()
+    assert labels.multi_label and names and labels.for_classes(names[:1], 3, random())[:, labels.names.index(names[0])].all()  # type: ignore[union-attr]
     done = run_module("sample", "run=run", f"classes=[{names[0]}]", "count=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -238,16 +240,16 @@ def test_attributes_condition_as_classes_do(tmp_path: Path) -> None:
 
 def test_grids_without_names_are_as_before() -> None:
     images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
-    plain, named = grid(images, 2), grid(images, 2, rows=["x", "y"])
+    plain, named = image_grid(images, 2), image_grid(images, 2, row_names=["x", "y"])
     assert plain.size == (18, 18) and named.height == 18
     assert named.crop((named.width - 18, 0, named.width, 18)).tobytes() == plain.tobytes()
 
 
 def test_a_round_without_conditioning_gives_no_labels(tmp_path: Path) -> None:
-    game: Game = build_trainer(make_job(tmp_path)).game
-    round = Round(game, torch.zeros(2, 1, 32, 32), torch.zeros(2, 100), generator_turn=False)
+    game: GAN = build_trainer(make_job(tmp_path)).gan
+    round = StepContext(game, torch.zeros(2, 1, 32, 32), torch.zeros(2, 100), generator_step=False)
     assert round.labels is None and not round.multi_label
-    assert ImageSet.whole(np.zeros((2, 4, 4, 1), np.uint8)).labels is None
+    assert ImageDataset.from_arrays(np.zeros((2, 4, 4, 1), np.uint8)).labels is None
 
 
 @pytest.mark.parametrize(

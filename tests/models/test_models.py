@@ -19,8 +19,8 @@ from gan_lab.models.conditioning import (
     Projection,
 )
 from gan_lab.models.latents import NormalLatents
-from gan_lab.models.layers import SpectralNorm, spectrally_normalise, split_size
-from gan_lab.models.standing_statistics import measure_statistics
+from gan_lab.models.layers import SpectralNorm, add_spectral_norm, split_size
+from gan_lab.models.standing_statistics import accumulate_standing_statistics
 from gan_lab.runtime.environment import count_parameters
 
 
@@ -127,18 +127,18 @@ def test_other_nonsense_is_refused() -> None:
 
 def test_latents_are_normal_and_follow_their_generator() -> None:
     source, cpu = NormalLatents(50), torch.device("cpu")
-    a, b = (source.draw(200, cpu, torch.Generator().manual_seed(3)) for _ in range(2))
+    a, b = (source.sample(200, cpu, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(a, b) and a.shape == (200, 50)
-    assert source.draw(400, cpu).std().item() == pytest.approx(1.0, abs=0.03)
+    assert source.sample(400, cpu).std().item() == pytest.approx(1.0, abs=0.03)
 
 
 def test_truncated_latents_follow_the_truncated_normal_distribution() -> None:
-    latents = NormalLatents(100).draw(4000, torch.device("cpu"), torch.Generator().manual_seed(0), truncation=0.7)
+    latents = NormalLatents(100).sample(4000, torch.device("cpu"), torch.Generator().manual_seed(0), truncation=0.7)
     assert latents.abs().max() <= 0.7
     values = latents.flatten()[:20_000].double().numpy()
     assert scipy.stats.kstest(values, scipy.stats.truncnorm(-0.7, 0.7).cdf).pvalue > 0.01
     with pytest.raises(ValueError, match="truncation=0"):
-        NormalLatents(3).draw(1, torch.device("cpu"), truncation=0.0)
+        NormalLatents(3).sample(1, torch.device("cpu"), truncation=0.0)
 
 
 # -- SNGAN -----------------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_spectral_norm_finds_the_largest_singular_value(shape: tuple[int, ...]) 
     torch.manual_seed(0)
     layer = nn.Linear(7, 12) if len(shape) == 2 else nn.Conv2d(7, 12, 3)
     raw = layer.weight.detach().clone()
-    spectrally_normalise(layer)
+    add_spectral_norm(layer)
     for _ in range(2000):
         layer.weight  # noqa: B018 - every use is a power iteration
     expected = raw / torch.linalg.matrix_norm(raw.flatten(1), 2)
@@ -186,7 +186,7 @@ def test_the_gradient_of_a_spectral_norm_is_pytorchs() -> None:
     torch.manual_seed(0)
     ours, theirs = nn.Linear(7, 12), nn.Linear(7, 12)
     theirs.load_state_dict(ours.state_dict())
-    spectrally_normalise(ours)
+    add_spectral_norm(ours)
     torch.nn.utils.parametrizations.spectral_norm(theirs, n_power_iterations=1)
     for layer in (ours, theirs):
         for _ in range(200):
@@ -246,23 +246,23 @@ def small_progan(network: str, condition: object = None) -> progan.Generator | p
     torch.manual_seed(0)
     more = {} if condition is None else {"condition": condition}
     if network == "generator":
-        return progan.Generator(32, 3, width=16, capacity=128, latent_size=8, **more)  # type: ignore[arg-type]
-    return progan.Discriminator(32, 3, width=16, capacity=128, **more)  # type: ignore[arg-type]
+        return progan.Generator(32, 3, width=16, channel_base=128, latent_size=8, **more)  # type: ignore[arg-type]
+    return progan.Discriminator(32, 3, width=16, channel_base=128, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
 def test_a_grown_generator_starts_as_the_old_one_upsampled_and_ends_as_the_new_path_alone(size: int) -> None:
     generator, latents = small_progan("generator"), torch.randn(5, 8)
-    generator.grow(size // 2, 1.0)
+    generator.set_resolution(size // 2, 1.0)
     old = nn.functional.interpolate(generator(latents), scale_factor=2, mode="nearest")
-    generator.grow(size, 0.0)
+    generator.set_resolution(size, 0.0)
     torch.testing.assert_close(generator(latents), old, rtol=0, atol=1e-6)
-    generator.grow(size, 1.0)
+    generator.set_resolution(size, 1.0)
     new = generator(latents)
     assert (new - old).abs().max() > 0.01
-    generator.grow(size, 1.0 - 1e-9)
+    generator.set_resolution(size, 1.0 - 1e-9)
     torch.testing.assert_close(generator(latents), new, rtol=0, atol=1e-6)
-    generator.grow(size, 0.25)
+    generator.set_resolution(size, 0.25)
     torch.testing.assert_close(generator(latents), 0.75 * old + 0.25 * new, rtol=0, atol=1e-5)
 
 
@@ -270,21 +270,21 @@ def test_a_grown_generator_starts_as_the_old_one_upsampled_and_ends_as_the_new_p
 def test_a_grown_discriminator_starts_as_the_old_one_on_halved_images(size: int) -> None:
     discriminator, images = small_progan("discriminator"), torch.randn(8, 3, size, size)
     halved = nn.functional.avg_pool2d(images, 2)
-    discriminator.grow(size // 2, 1.0)
+    discriminator.set_resolution(size // 2, 1.0)
     old = discriminator(halved).logits
-    discriminator.grow(size, 0.0)
+    discriminator.set_resolution(size, 0.0)
     torch.testing.assert_close(discriminator(images).logits, old, rtol=0, atol=1e-6)
-    discriminator.grow(size, 1.0)
+    discriminator.set_resolution(size, 1.0)
     new = discriminator(images).logits
     assert (new - old).abs().max() > 0.001
-    discriminator.grow(size, 1.0 - 1e-9)
+    discriminator.set_resolution(size, 1.0 - 1e-9)
     torch.testing.assert_close(discriminator(images).logits, new, rtol=0, atol=1e-6)
 
 
 def test_resting_layers_get_no_gradient() -> None:
     generator, discriminator = small_progan("generator"), small_progan("discriminator")
     for network in (generator, discriminator):
-        network.grow(8, 0.5)
+        network.set_resolution(8, 0.5)
     discriminator(generator(torch.randn(4, 8))).logits.sum().backward()
     at_work = {
         name.split(".")[1] for name, p in generator.named_parameters() if name.startswith("to_image") and p.grad is not None
@@ -298,18 +298,18 @@ def test_resting_layers_get_no_gradient() -> None:
 
 def test_a_grown_network_remembers_its_size_with_its_weights() -> None:
     generator = small_progan("generator")
-    generator.grow(16, 0.5)
+    generator.set_resolution(16, 0.5)
     other = small_progan("generator")
     other.load_state_dict(generator.state_dict())
-    assert (other.size, other.alpha) == (16, 0.5) and other(torch.randn(2, 8)).shape == (2, 3, 16, 16)
+    assert (other.resolution, other.alpha) == (16, 0.5) and other(torch.randn(2, 8)).shape == (2, 3, 16, 16)
 
 
 def test_equalised_layers_keep_unit_variance_and_unscaled_biases() -> None:
     torch.manual_seed(0)
-    layer = progan.EqualisedConv(64, 64, 3, gain=1.0)
+    layer = progan.EqualizedConv2d(64, 64, 3, gain=1.0)
     assert layer(torch.randn(8, 64, 16, 16))[:, :, 1:-1, 1:-1].std().item() == pytest.approx(1.0, abs=0.05)
     assert layer.weight.std().item() == pytest.approx(1.0, abs=0.02) and (layer.bias == 0).all()
-    dense = progan.EqualisedLinear(256, 10)
+    dense = progan.EqualizedLinear(256, 10)
     images = torch.randn(3, 256)
     torch.testing.assert_close(dense(images), images @ dense.weight.T * (2 / 256) ** 0.5, rtol=1e-4, atol=1e-4)
 
@@ -323,7 +323,7 @@ def test_pixel_norm_makes_the_mean_square_one() -> None:
 def test_the_minibatch_deviation_is_that_of_groups(count: int, group: int) -> None:
     """Group m is made of the images m, m + M, m + 2M, ... as in the authors' code."""
     maps = torch.randn(count, 7, 4, 4, dtype=torch.float64)
-    out = progan.MinibatchDeviation(4)(maps)
+    out = progan.MinibatchStdDev(4)(maps)
     assert out.shape == (count, 8, 4, 4) and torch.equal(out[:, :7], maps)
     groups = count // group
     for n in range(count):
@@ -370,7 +370,7 @@ def test_projection_adds_the_inner_product_of_embedding_and_features() -> None:
     torch.manual_seed(0)
     discriminator = sngan.Discriminator(32, 1, width=4, max_width=4, condition=Projection(3)).eval()
     images = torch.randn(4, 1, 32, 32)
-    features = discriminator.body(images)
+    features = discriminator.extract_features(images)
     embedding = discriminator.head.embedding.weight.T  # [K, F]
     expected = discriminator.logit(features).flatten() + (embedding[LABELS.argmax(1)] * features.sum((2, 3))).sum(1)
     torch.testing.assert_close(discriminator(images, LABELS).logits, expected)
@@ -411,16 +411,16 @@ def test_standing_statistics_are_those_of_the_images_drawn() -> None:
     torch.manual_seed(0)
     generator = dcgan.Generator(32, 1, width=4, latent_size=5)
     source, random = NormalLatents(5), torch.Generator().manual_seed(1)
-    generator(source.draw(64, torch.device("cpu")))
+    generator(source.sample(64, torch.device("cpu")))
     generator.eval()
     drawn: list[Tensor] = []
 
     def draw(count: int) -> tuple[Tensor, None]:
-        drawn.append(source.draw(count, torch.device("cpu"), random, truncation=0.5))
+        drawn.append(source.sample(count, torch.device("cpu"), random, truncation=0.5))
         return drawn[-1], None
 
-    assert measure_statistics(generator, draw, 4, 32)
+    assert accumulate_standing_statistics(generator, draw, 4, 32)
     first = generator.layers[:1](torch.cat(drawn)[:, :, None, None])
     torch.testing.assert_close(generator.layers[1].running_mean, first.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     assert not generator.training and generator.layers[1].momentum == 0.1
-    assert not measure_statistics(small_progan("generator").eval(), lambda n: (torch.randn(n, 8), None), 2, 4)
+    assert not accumulate_standing_statistics(small_progan("generator").eval(), lambda n: (torch.randn(n, 8), None), 2, 4)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from gan_lab.reporting import live_pages, plots
-from gan_lab.reporting.animation import LONGEST, film
-from gan_lab.reporting.live_pages import LiveReport, of_run
+from gan_lab.reporting.animation import LONGEST, write_animation
+from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.reporting.run_page import _scores, write_report
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
@@ -24,7 +24,7 @@ def test_a_film_goes_from_the_first_grid_to_the_last(tmp_path: Path, count: int)
     levels = np.random.default_rng(0).integers(0, 256, (count, 4, 4), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     for frame, path in zip(levels, previews, strict=True):
         Image.fromarray(frame).save(path)
-    film(previews, tmp_path / "film.webp")
+    write_animation(previews, tmp_path / "film.webp")
     with Image.open(tmp_path / "film.webp") as made:
         frames = made.n_frames  # type: ignore[attr-defined]
         assert frames == (count if count <= LONGEST else count // 2 + 1)
@@ -34,7 +34,7 @@ def test_a_film_goes_from_the_first_grid_to_the_last(tmp_path: Path, count: int)
 
 
 def test_one_grid_makes_no_film(tmp_path: Path) -> None:
-    film([tmp_path / "images-000000000.png"], tmp_path / "film.webp")
+    write_animation([tmp_path / "images-000000000.png"], tmp_path / "film.webp")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,10 +78,10 @@ def test_a_page_tells_the_size_of_a_growing_network_and_shows_scores_alone_as_sc
 def test_curves_leave_out_what_is_not_finite_and_smooth_only_long_ones() -> None:
     rows = [{"epoch": float(n), "d/loss": None if n == 2 else n * 1.0} for n in range(4)]
     assert plots.series(rows, "d/loss") == ([0, 1, 3], [0, 1, 3])
-    (line,) = plots.players(rows).axes[0].lines
+    (line,) = plots.losses_and_accuracies(rows).axes[0].lines
     assert list(line.get_ydata()) == [0, 1, 3]
     many = [{"epoch": float(n), "d/loss": float(n % 2)} for n in range(1000)]
-    raw, smooth = plots.players(many).axes[0].lines
+    raw, smooth = plots.losses_and_accuracies(many).axes[0].lines
     assert max(raw.get_ydata()) == 1 and max(smooth.get_ydata()[20:-20]) < 0.6
 
 
@@ -95,7 +95,7 @@ def test_a_live_report_is_rationed_and_never_stops_a_training(
         time.sleep(0.05)
 
     monkeypatch.setattr("gan_lab.reporting.run_page.write_report", write)
-    report = LiveReport(of_run)
+    report = LivePage(write_run_page)
     for _ in range(5):
         report(RunDirectory(tmp_path))
     assert len(written) == 1, "0.05 s of work earn a pause of a second"

@@ -11,13 +11,13 @@ from helpers import SMALL, run_module
 from scipy import stats
 
 from gan_lab.reporting import study_table
-from gan_lab.reporting.configurations import front, group, with_spread
-from gan_lab.reporting.run_records import Entry, figures_of, split_overrides
-from gan_lab.reporting.significance import between, in_words, measured_alike, paired
+from gan_lab.reporting.configurations import group_by_configuration, pareto_front, with_spread
+from gan_lab.reporting.run_records import RunRecord, run_metrics, split_overrides
+from gan_lab.reporting.significance import between, describe_difference, paired_t_interval, same_protocol
 from gan_lab.storage.run_directory import RunDirectory
 
 
-def entry(name: str, seed: int = 0, trial: int | None = None, **figures: Any) -> Entry:
+def entry(name: str, seed: int = 0, trial: int | None = None, **figures: Any) -> RunRecord:
     known = {
         "status": "finished",
         "score_name": "fd_x",
@@ -25,7 +25,7 @@ def entry(name: str, seed: int = 0, trial: int | None = None, **figures: Any) ->
         "protocols": {"lab": {"fakes": 10}},
         "epoch_seconds": 1.0,
     }
-    return Entry(split_overrides(name), seed, trial, {"name": name, "seed": seed, **known, **figures})
+    return RunRecord(split_overrides(name), seed, trial, {"name": name, "seed": seed, **known, **figures})
 
 
 def test_a_name_is_taken_apart_outside_of_brackets_and_quotes() -> None:
@@ -41,48 +41,50 @@ def test_a_name_is_taken_apart_outside_of_brackets_and_quotes() -> None:
 
 
 def test_runs_are_called_by_what_sets_them_apart() -> None:
-    found = group([entry(f"debug=tiny,experiment={name}", seed) for name in ("a", "b") for seed in (0, 1)])
+    found = group_by_configuration([entry(f"debug=tiny,experiment={name}", seed) for name in ("a", "b") for seed in (0, 1)])
     assert [(g.label, len(g.entries)) for g in found] == [("a", 2), ("b", 2)]
-    rates = group(
+    rates = group_by_configuration(
         [
             entry(f"optimizer.generator.lr={g},optimizer.discriminator.lr=1,loss={o}")
             for g, o in ((0.000123456, "bce"), (2, "x"))
         ]
     )
     assert [g.label for g in rates] == ["lr=0.000123, loss=bce", "lr=2, loss=x"]
-    both = group([entry(f"optimizer.generator.lr={n},optimizer.discriminator.lr={n}", trial=n) for n in (1, 2)])
+    both = group_by_configuration(
+        [entry(f"optimizer.generator.lr={n},optimizer.discriminator.lr={n}", trial=n) for n in (1, 2)]
+    )
     assert [(g.label, g.title) for g in both] == [
         ("trial 1", "trial 1 (generator.lr=1, discriminator.lr=1)"),
         ("trial 2", "trial 2 (generator.lr=2, discriminator.lr=2)"),
     ]
-    assert [g.label for g in group([entry("optimizer=adam")])] == ["default"]
-    twice = group([entry("a=1,a.b=1"), entry("a=2,a.b=2")])
+    assert [g.label for g in group_by_configuration([entry("optimizer=adam")])] == ["default"]
+    twice = group_by_configuration([entry("a=1,a.b=1"), entry("a=2,a.b=2")])
     assert [g.choices for g in twice] == [{"a": "1", "b": "1"}, {"a": "2", "b": "2"}]
 
 
 def test_the_paired_difference_is_students() -> None:
     before, after = [10.0, 12.0, 9.0, 11.0], [11.0, 13.5, 9.5, 13.0]
-    found = paired(before, after)
+    found = paired_t_interval(before, after)
     reference = stats.ttest_rel(after, before)
     low, high = reference.confidence_interval(0.95)
-    assert math.isclose(found.mean, 1.25) and found.seeds == 4 and found.is_clear
+    assert math.isclose(found.mean, 1.25) and found.seeds == 4 and found.is_significant
     assert found.low is not None and found.high is not None
     assert math.isclose(found.low, low) and math.isclose(found.high, high)
-    assert found.is_clear == (reference.pvalue < 0.05)
-    assert not paired([1.0, 2.0, 3.0], [2.0, 1.0, 3.1]).is_clear
-    single = paired([1.0], [3.0])
-    assert (single.mean, single.low, single.is_clear) == (2.0, None, False)
-    same = paired([1.0, 2.0], [2.0, 3.0])
+    assert found.is_significant == (reference.pvalue < 0.05)
+    assert not paired_t_interval([1.0, 2.0, 3.0], [2.0, 1.0, 3.1]).is_significant
+    single = paired_t_interval([1.0], [3.0])
+    assert (single.mean, single.low, single.is_significant) == (2.0, None, False)
+    same = paired_t_interval([1.0, 2.0], [2.0, 3.0])
     assert same.low == same.high == 1.0
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
-    one, other = group(
+    one, other = group_by_configuration(
         [*(entry("o=a", s, score=float(s)) for s in (0, 1, 2)), *(entry("o=b", s, score=s + 1.5) for s in (1, 2, 3))]
     )
     found = between(one, other, "score")
     assert found is not None and found.seeds == 2 and found.mean == 1.5
-    assert between(one, group([entry("o=c", 9), entry("o=d", 0)])[0], "score") is None
+    assert between(one, group_by_configuration([entry("o=c", 9), entry("o=d", 0)])[0], "score") is None
 
 
 def test_what_is_said_of_a_difference() -> None:
@@ -92,41 +94,45 @@ def test_what_is_said_of_a_difference() -> None:
         for name, (seconds_, scores_) in (("adam", seconds), ("rmsprop", scores))
         for seed in range(3)
     ]
-    adam, rmsprop = group(runs)
-    assert in_words(adam, rmsprop) == (
+    adam, rmsprop = group_by_configuration(runs)
+    assert describe_difference(adam, rmsprop) == (
         "optimizer=rmsprop is slower by 11 % per epoch [8.38, 13.3] and worse by 7.17 fd_x [6.45, 7.88] (3 seeds)"
     )
-    assert in_words(rmsprop, adam) == (
+    assert describe_difference(rmsprop, adam) == (
         "optimizer=adam is faster by 10 % per epoch [7.56, 12] and better by 7.17 fd_x [6.45, 7.88] (3 seeds)"
     )
 
 
 def test_what_is_said_of_no_difference_and_of_one_seed() -> None:
-    even, odd = group(
+    even, odd = group_by_configuration(
         [entry(f"o={n}", s, score=1.0 + n * (s - 1), epoch_seconds=1.0 + 0.1 * n * (s - 1)) for n in (0, 1) for s in range(3)]
     )
-    told = in_words(even, odd)
+    told = describe_difference(even, odd)
     assert "is as fast per epoch within the scatter (+0 % [" in told and "not told apart by fd_x (+0 [" in told
-    one, other = group([entry("o=a", score=5.0, score_error=0.3), entry("o=b", score=4.0, score_error=0.4, epoch_seconds=2.0)])
-    assert in_words(one, other) == (
+    one, other = group_by_configuration(
+        [entry("o=a", score=5.0, score_error=0.3), entry("o=b", score=4.0, score_error=0.4, epoch_seconds=2.0)]
+    )
+    assert describe_difference(one, other) == (
         "o=b is slower by 100 % per epoch and better by 1 fd_x ± 0.5 by the choice of latents (one seed each)"
     )
 
 
 def test_scores_that_were_taken_otherwise_are_not_compared() -> None:
     runs = [entry("o=a", 0), entry("o=b", 0, protocols={"lab": {"fakes": 20}}, score=9.0)]
-    one, other = group(runs)
-    assert not measured_alike([one, other])
-    assert "fd_x" not in in_words(one, other)
+    one, other = group_by_configuration(runs)
+    assert not same_protocol([one, other])
+    assert "fd_x" not in describe_difference(one, other)
     by_seed = [entry(f"o={o}", s, protocols={"lab": {"reals_hash": s}}) for o in "ab" for s in (0, 1)]
-    assert measured_alike(group(by_seed)), "dataset.limit takes other images for each seed, the same ones for both"
+    assert same_protocol(group_by_configuration(by_seed)), (
+        "dataset.limit takes other images for each seed, the same ones for both"
+    )
 
 
 def test_the_front_is_what_nothing_beats() -> None:
     points = {"a": (1.0, 9.0), "b": (2.0, 5.0), "c": (2.0, 6.0), "d": (5.0, 1.0), "e": (6.0, 1.0), "f": (2.0, 5.0)}
-    groups = group([entry(f"o={name}", score=x, epoch_seconds=y) for name, (x, y) in points.items()])
-    groups += group([entry("o=g", score=None, epoch_seconds=0.1), entry("o=h", score=math.nan)])
-    assert [g.label for g in front(groups, "score", "epoch_seconds")] == ["o=a", "o=b", "o=f", "o=d"]
+    groups = group_by_configuration([entry(f"o={name}", score=x, epoch_seconds=y) for name, (x, y) in points.items()])
+    groups += group_by_configuration([entry("o=g", score=None, epoch_seconds=0.1), entry("o=h", score=math.nan)])
+    assert [g.label for g in pareto_front(groups, "score", "epoch_seconds")] == ["o=a", "o=b", "o=f", "o=d"]
 
 
 @pytest.mark.parametrize(
@@ -144,15 +150,15 @@ def test_a_figure_has_as_many_digits_as_it_is_worth(value: float, spread: float 
 
 
 def test_a_table_has_the_columns_that_say_something() -> None:
-    titles, cells = study_table.rows(group([entry("o=a", d_loss=1.25), entry("o=b", d_loss=2.0)]))
+    titles, cells = study_table.rows(group_by_configuration([entry("o=a", d_loss=1.25), entry("o=b", d_loss=2.0)]))
     assert titles == ["run", "fd_x", "s/epoch", "D loss"] and cells == [["o=a", "1", "1", "1.25"], ["o=b", "1", "1", "2"]]
-    titles, cells = study_table.rows(group([entry("o=a|b", trial=0, status="pruned"), entry("o=c", trial=1)]))
+    titles, cells = study_table.rows(group_by_configuration([entry("o=a|b", trial=0, status="pruned"), entry("o=c", trial=1)]))
     assert titles == ["run", "status", "fd_x", "s/epoch", "o"] and [row[1] for row in cells] == ["pruned", "finished"]
-    assert "a\\|b" in study_table.markdown(group([entry("o=a|b", trial=0), entry("o=c", trial=1)]))
+    assert "a\\|b" in study_table.markdown(group_by_configuration([entry("o=a|b", trial=0), entry("o=c", trial=1)]))
 
 
 def test_figures_of_a_run_are_those_of_its_records(finished: RunDirectory) -> None:
-    figures, summary = figures_of(finished), finished.read_summary()
+    figures, summary = run_metrics(finished), finished.read_summary()
     assert figures["score"] == summary["final"]["fd_fashion"] and figures["score_name"] == "fd_fashion"
     assert figures["status"] == "finished" and figures["seed"] == 0 and figures["trial"] is None
     last = [row["d/loss"] for row in finished.history() if row["epoch"] > 1.0 and row.get("d/loss") is not None]

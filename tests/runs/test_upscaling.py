@@ -14,12 +14,12 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from gan_lab import Run
-from gan_lab.data.degradation import enlarge
+from gan_lab.data.degradation import upscale_bicubic
 from gan_lab.data.png_writer import PngWriter
 from gan_lab.models import esrgan, srgan
-from gan_lab.models.tiling import enlarged_in_tiles, strips
+from gan_lab.models.tiling import upscale_strips, upscale_tiled
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.runs.upscaling import Enlarger, targets
+from gan_lab.runs.upscaling import TiledUpscaler, output_paths
 from gan_lab.storage.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
@@ -37,51 +37,51 @@ def lively(network: Upscaler) -> Upscaler:
 
 
 @pytest.mark.parametrize("scale", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 8))])
-@pytest.mark.parametrize("family", [srgan.Generator, srgan.NormalisedGenerator])
+@pytest.mark.parametrize("family", [srgan.MSRResNet, srgan.SRResNet])
 def test_tiles_leave_no_seams(family: type[Upscaler], scale: int) -> None:
     network = lively(family(3, scale, 8, 2))  # type: ignore[call-arg]
     picture = photograph(37, 53)
-    whole = enlarged_in_tiles(network, picture, CPU, tile=64)
+    whole = upscale_tiled(network, picture, CPU, tile=64)
     assert whole.float().std() > 20 and whole.shape == (3, 37 * scale, 53 * scale)
     for tile in (7, 16, 40):
-        tiled = enlarged_in_tiles(network, picture, CPU, tile=tile)
+        tiled = upscale_tiled(network, picture, CPU, tile=tile)
         assert (tiled.int() - whole.int()).abs().max() <= 1, tile
-    without = enlarged_in_tiles(network, picture, CPU, tile=16, margin=0)
+    without = upscale_tiled(network, picture, CPU, tile=16, margin=0)
     assert (without.int() - whole.int()).abs().max() > 8, "seams there would be without a margin"
 
 
 @pytest.mark.parametrize(
     "network",
     [
-        srgan.Generator(1, 4, 4, 3),
-        srgan.NormalisedGenerator(1, 4, 4, 3),
-        esrgan.Generator(1, 4, 4, 1, 4),
-        srgan.Generator(1, 2, 4, 1),
+        srgan.MSRResNet(1, 4, 4, 3),
+        srgan.SRResNet(1, 4, 4, 3),
+        esrgan.RRDBNet(1, 4, 4, 1, 4),
+        srgan.MSRResNet(1, 2, 4, 1),
     ],
     ids=["srgan", "srgan_bn", "esrgan", "twice"],
 )
 def test_a_network_reaches_no_further_than_it_says(network: Upscaler) -> None:
     network = lively(network).double()
-    low = torch.zeros(1, 1, 1, 2 * network.reach + 9, dtype=torch.double)
-    low = low.expand(1, 1, 2 * network.reach + 9, -1).clone().requires_grad_()
+    low = torch.zeros(1, 1, 1, 2 * network.receptive_radius + 9, dtype=torch.double)
+    low = low.expand(1, 1, 2 * network.receptive_radius + 9, -1).clone().requires_grad_()
     middle = low.shape[-1] // 2
     network(low)[0, 0, middle * network.scale : (middle + 1) * network.scale].sum(0)[
         middle * network.scale : (middle + 1) * network.scale
     ].sum().backward()
     rows = low.grad.abs().sum((0, 1, 3)).nonzero()[:, 0]
     reached = max(middle - int(rows.min()), int(rows.max()) - middle)
-    assert network.reach - 3 <= reached <= network.reach
+    assert network.receptive_radius - 3 <= reached <= network.receptive_radius
 
 
 def test_rows_are_read_a_strip_at_a_time() -> None:
-    network, asked = lively(srgan.Generator(1, 2, 4, 1)), []
+    network, asked = lively(srgan.MSRResNet(1, 2, 4, 1)), []
 
     def read(top: int, bottom: int) -> Tensor:
         asked.append((top, bottom))
         return torch.zeros(1, bottom - top, 10, dtype=torch.uint8)
 
-    heights = [strip.shape[1] for strip in strips(network, read, 100, 10, CPU, tile=32)]
-    assert heights == [64, 64, 64, 8] and network.reach == 6
+    heights = [strip.shape[1] for strip in upscale_strips(network, read, 100, 10, CPU, tile=32)]
+    assert heights == [64, 64, 64, 8] and network.receptive_radius == 6
     assert asked == [(0, 38), (26, 70), (58, 100), (90, 100)]
 
 
@@ -121,15 +121,15 @@ class Repeating(Upscaler):
 
     def __init__(self, scale: int = 2) -> None:
         super().__init__(scale, esrgan.GeneratorCondition())
-        self.reach = 0
+        self.receptive_radius = 0
         self.weight = torch.nn.Parameter(torch.ones(()))
 
-    def enlarge(self, low: Tensor) -> Tensor:
+    def upscale(self, low: Tensor) -> Tensor:
         return low.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
 
 
-def enlarger(channels: int = 3, tile: int = 5) -> Enlarger:
-    return Enlarger(Repeating().eval(), channels, CPU, tile)
+def enlarger(channels: int = 3, tile: int = 5) -> TiledUpscaler:
+    return TiledUpscaler(Repeating().eval(), channels, CPU, tile)
 
 
 def repeated(picture: Image.Image) -> np.ndarray:
@@ -159,25 +159,25 @@ def with_alpha(picture: Image.Image) -> Image.Image:
     ids=["colour", "grey", "cmyk", "palette", "black-and-white", "16-bit"],
 )
 def test_pictures_of_any_mode_are_enlarged(picture: Image.Image, mode: str, expected: Image.Image) -> None:
-    large = enlarger().picture(picture)
+    large = enlarger().upscale(picture)
     assert large.mode == mode and large.size == (18, 26)
     assert np.abs(np.asarray(large).astype(int) - repeated(expected)).max() <= 1
 
 
 @pytest.mark.parametrize("picture", [COLOUR, GREY], ids=["colour", "grey"])
 def test_transparency_is_interpolated_and_colours_are_as_without(picture: Image.Image) -> None:
-    large = enlarger(tile=4).picture(with_alpha(picture))
+    large = enlarger(tile=4).upscale(with_alpha(picture))
     assert large.mode == picture.mode + "A"
-    assert np.array_equal(np.asarray(large)[..., :-1].squeeze(), np.asarray(enlarger().picture(picture)))
-    alpha = enlarge(torch.from_numpy(np.array(ALPHA))[None], 2)[0].numpy()
+    assert np.array_equal(np.asarray(large)[..., :-1].squeeze(), np.asarray(enlarger().upscale(picture)))
+    alpha = upscale_bicubic(torch.from_numpy(np.array(ALPHA))[None], 2)[0].numpy()
     assert np.array_equal(np.asarray(large)[..., -1], alpha), "the same in strips"
 
 
 def test_a_grey_network_enlarges_the_luma_of_colours() -> None:
-    large = enlarger(channels=1).picture(COLOUR)
+    large = enlarger(channels=1).upscale(COLOUR)
     luma, wanted = (np.asarray(p.convert("YCbCr"))[..., 0].astype(int) for p in (large, Image.fromarray(repeated(COLOUR))))
     assert large.mode == "RGB" and np.median(np.abs(luma - wanted)) <= 1  # clipped where a colour's range ends
-    assert np.array_equal(np.asarray(enlarger(channels=1).picture(GREY)), repeated(GREY))
+    assert np.array_equal(np.asarray(enlarger(channels=1).upscale(GREY)), repeated(GREY))
 
 
 def test_a_turned_photograph_comes_out_upright(tmp_path: Path) -> None:
@@ -204,11 +204,11 @@ def test_what_can_not_be_enlarged_leaves_nothing(tmp_path: Path, monkeypatch: py
     with pytest.raises(ValueError, match=r"c\.png/d\.png can't be written \(.*\); choose another out="):
         enlarger().write(tmp_path / "c.png", tmp_path / "c.png" / "d.png", lambda done, total: None)
 
-    def broken(self: Enlarger, *layers: object) -> Iterator[np.ndarray]:
+    def broken(self: TiledUpscaler, *layers: object) -> Iterator[np.ndarray]:
         yield np.zeros((2, 18, 3), np.uint8)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Enlarger, "rows", broken)
+    monkeypatch.setattr(TiledUpscaler, "rows", broken)
     with pytest.raises(KeyboardInterrupt):
         enlarger().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "c.png"]
@@ -219,20 +219,20 @@ def test_where_pictures_go(tmp_path: Path) -> None:
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).touch()
     folder, out = tmp_path / "in", tmp_path / "in" / "large"
-    assert targets(folder / "a.jpg", None, 4) == {folder / "a.jpg": folder / "a_x4.png"}
-    assert targets(folder / "a.jpg", out, 2) == {folder / "a.jpg": out / "a_x2.png"}
+    assert output_paths(folder / "a.jpg", None, 4) == {folder / "a.jpg": folder / "a_x4.png"}
+    assert output_paths(folder / "a.jpg", out, 2) == {folder / "a.jpg": out / "a_x2.png"}
     beside = {folder / "a.jpg": tmp_path / "in_x4" / "a.png", folder / "b" / "c.png": tmp_path / "in_x4" / "b" / "c.png"}
-    assert targets(folder, None, 4) == beside
+    assert output_paths(folder, None, 4) == beside
     out.mkdir()
     (out / "a.png").touch()  # of an earlier time
-    assert list(targets(folder, out, 4)) == list(beside), "what was enlarged is not enlarged again"
+    assert list(output_paths(folder, out, 4)) == list(beside), "what was enlarged is not enlarged again"
     with pytest.raises(ValueError, match="no such file or folder"):
-        targets(tmp_path / "nowhere", None, 4)
+        output_paths(tmp_path / "nowhere", None, 4)
     with pytest.raises(ValueError, match="no picture in it"):
-        targets(folder, folder, 4)
+        output_paths(folder, folder, 4)
     (folder / "a.webp").touch()
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.webp would both become"):
-        targets(folder, None, 4)
+        output_paths(folder, None, 4)
 
 
 # -- the command ---------------------------------------------------------------------------------------------------------

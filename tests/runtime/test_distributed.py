@@ -18,39 +18,39 @@ from torch import Tensor, nn
 from toy_gan import TERMS, batch, make_phase, networks, weights
 
 from gan_lab.data.loader import Batch
-from gan_lab.metrics.mean_covariance import Statistics
+from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.models.layers import BatchNorm
-from gan_lab.models.sync_batch_norm import synchronise
+from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
 from gan_lab.runtime import torchrun
-from gan_lab.runtime.device import available_cores, choose_device, settle_threads
-from gan_lab.runtime.distributed import Alone
-from gan_lab.runtime.torchrun import Abandoned
-from gan_lab.training.metric_averager import Meter
+from gan_lab.runtime.device import available_cores, choose_device, set_num_threads
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.runtime.torchrun import PeerProcessFailed
+from gan_lab.training.metric_averager import MetricAverager
 
 SEEDED = threading.Lock()
 """Threads share torch's random numbers."""
 
 
-class Threaded(Alone):
+class Threaded(SingleProcess):
     """A rank that is a thread: exchanges over a table in this process, by the same rules."""
 
     def __init__(self, rank: int, count: int, table: list[Any], barrier: threading.Barrier) -> None:
-        self.rank, self.count, self._table, self._barrier = rank, count, table, barrier
+        self.rank, self.world_size, self._table, self._barrier = rank, count, table, barrier
 
-    def collect(self, thing: Any) -> list[Any]:
+    def all_gather_object(self, thing: Any) -> list[Any]:
         self._table[self.rank] = thing
         self._barrier.wait()
         found = list(self._table)
         self._barrier.wait()
         return found
 
-    def average_(self, tensors: Any) -> None:
-        copies = self.collect([tensor.detach().clone() for tensor in tensors])
+    def all_reduce_mean_(self, tensors: Any) -> None:
+        copies = self.all_gather_object([tensor.detach().clone() for tensor in tensors])
         with torch.no_grad():
             for n, tensor in enumerate(tensors):
                 tensor.copy_(torch.stack([copy[n] for copy in copies]).mean(0))
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         return Total.apply(values, self)
 
 
@@ -60,14 +60,14 @@ class Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, ranks: Threaded) -> Tensor:
         ctx.ranks = ranks
-        return torch.stack(ranks.collect(values.detach().clone())).sum(0)
+        return torch.stack(ranks.all_gather_object(values.detach().clone())).sum(0)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return Total.apply(gradient, ctx.ranks), None
 
 
-def together(work: Callable[[Alone], Any], count: int = 2) -> list[Any]:
+def together(work: Callable[[SingleProcess], Any], count: int = 2) -> list[Any]:
     """What ``work`` gives in each of ``count`` ranks."""
     table, barrier, results = [None] * count, threading.Barrier(count, timeout=30), [None] * count
 
@@ -92,17 +92,17 @@ def together(work: Callable[[Alone], Any], count: int = 2) -> list[Any]:
 @pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_each_rank_makes_the_step_of_the_whole_batch(name: str, accumulate: int) -> None:
-    def step(ranks: Alone) -> tuple[Tensor, dict[str, float]]:
+    def step(ranks: SingleProcess) -> tuple[Tensor, dict[str, float]]:
         with SEEDED:
             game = networks()
         object.__setattr__(game, "ranks", ranks)
         phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], accumulate=accumulate)
-        whole, meter = batch(), Meter()
+        whole, meter = batch(), MetricAverager()
         for _ in range(3):
-            meter.add(phase.step(game, Batch(whole.real[ranks.part(len(whole.real))], None)))
-        return weights(phase.player), meter.read(ranks)
+            meter.add(phase.step(game, Batch(whole.real[ranks.shard(len(whole.real))], None)))
+        return weights(phase.network), meter.read(ranks)
 
-    alone, figures = step(Alone())
+    alone, figures = step(SingleProcess())
     for moved, told in together(step):
         torch.testing.assert_close(moved, alone)
         assert told == pytest.approx(figures, rel=1e-5)
@@ -111,18 +111,18 @@ def test_each_rank_makes_the_step_of_the_whole_batch(name: str, accumulate: int)
 def test_a_synchronised_norm_is_the_norm_of_the_whole_batch_in_every_derivative() -> None:
     images = torch.randn(8, 3, 4, 4, dtype=torch.float64)
 
-    def play(ranks: Alone) -> tuple[Tensor, ...]:
+    def play(ranks: SingleProcess) -> tuple[Tensor, ...]:
         network = nn.Sequential(BatchNorm(3)).double()
         nn.init.constant_(network[0].weight, 0.5)
-        if ranks.count > 1:
-            synchronise(network, ranks.sum, ranks.count)
-        own = images[ranks.part(len(images))].clone().requires_grad_()
+        if ranks.world_size > 1:
+            convert_sync_batch_norm(network, ranks.all_reduce_sum, ranks.world_size)
+        own = images[ranks.shard(len(images))].clone().requires_grad_()
         out = network(own).tanh()
         (slope,) = torch.autograd.grad(out.sum(), own, create_graph=True)
         (out.square().sum() + slope.square().sum()).backward()
         return out.detach(), own.grad, network[0].running_mean, network[0].running_var
 
-    out, gradient, mean, variance = play(Alone())
+    out, gradient, mean, variance = play(SingleProcess())
     first, second = together(play)
     torch.testing.assert_close(torch.cat([first[0], second[0]]), out)
     torch.testing.assert_close(torch.cat([first[1], second[1]]), gradient)
@@ -133,26 +133,26 @@ def test_a_synchronised_norm_is_the_norm_of_the_whole_batch_in_every_derivative(
 
 def test_merged_statistics_are_those_of_all_features() -> None:
     features = torch.randn(50, 4, dtype=torch.float64) * 3 + 100
-    merged = Statistics(4)
+    merged = MeanCovariance(4)
     for part in (features[:7], features[7:20], features[20:]):
-        merged.merge(Statistics.of(part))
+        merged.merge(MeanCovariance.of(part))
     torch.testing.assert_close(merged.mean, features.mean(0))
     torch.testing.assert_close(merged.covariance, features.T.cov())
     assert merged.count == 50
 
 
 def test_a_process_reads_its_place_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not torchrun.started() and torchrun.as_one_of_several(["-m", "seed=1,2"]) == ["-m", "seed=1,2"]
+    assert not torchrun.is_distributed() and torchrun.add_rank_overrides(["-m", "seed=1,2"]) == ["-m", "seed=1,2"]
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))
-    assert torchrun.as_one_of_several(["epochs=1"])[0] == "epochs=1"
+    assert torchrun.add_rank_overrides(["epochs=1"])[0] == "epochs=1"
     with pytest.raises(ValueError, match="multirun"):
-        torchrun.as_one_of_several(["-m", "seed=1,2"])
+        torchrun.add_rank_overrides(["-m", "seed=1,2"])
     before = torch.get_num_threads()
     try:
-        settle_threads("auto")
+        set_num_threads("auto")
         assert torch.get_num_threads() == max(1, available_cores() // 2)
-        settle_threads(3)
+        set_num_threads(3)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -174,12 +174,12 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 def test_who_is_left_alone_speaks_last(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(torchrun.time, "sleep", slept.append)
-    assert torchrun.spoken_by(ValueError()) == ""
+    assert torchrun.rank_prefix(ValueError()) == ""
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        assert torchrun.spoken_by(ValueError()) == f"process {rank} of 2: "
-    torchrun.spoken_by(Abandoned())
+        assert torchrun.rank_prefix(ValueError()) == f"process {rank} of 2: "
+    torchrun.rank_prefix(PeerProcessFailed())
     leader, follower, abandoned = slept
     assert leader == 0.0 < follower < abandoned
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from helpers import SMALL
 
-from gan_lab.runtime.memory import Demand, explained
+from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 
-DEMAND = Demand(batch_size=64, accumulate=1, precision="fp32", recompute=False)
+DEMAND = MemoryOptions(batch_size=64, accumulate=1, precision="fp32", recompute=False)
 
 
 def too_much() -> None:
@@ -37,7 +37,7 @@ def too_much() -> None:
     ids=["allocator", "python", "windows", "c++", "cuda", "cublas"],
 )
 def test_an_error_for_want_of_memory_becomes_advice(error: Exception | None, where: str) -> None:
-    with pytest.raises(ValueError, match="memory") as told, explained(DEMAND):
+    with pytest.raises(ValueError, match="memory") as told, explain_out_of_memory(DEMAND):
         if error is None:
             too_much()
         else:
@@ -50,7 +50,7 @@ def test_an_error_for_want_of_memory_becomes_advice(error: Exception | None, whe
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("memory"), KeyError("out of memory")])
 def test_another_error_stays_what_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, explained(DEMAND):
+    with pytest.raises(type(error)) as raised, explain_out_of_memory(DEMAND):
         raise error
     assert raised.value is error
 
@@ -58,14 +58,14 @@ def test_another_error_stays_what_it_is(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("demand", "remedies"),
     [
-        (Demand(6, 2, "bf16", False), ["batch_size=6 accumulate=3", "recompute=true", "batch_size=2"]),
-        (Demand(64, 1, "tf32", True, processes=4), ["batch_size=64 accumulate=2", "batch_size=32", "precision=bf16"]),
-        (Demand(8, 1, "fp64", True, processes=8), ["precision=fp32"]),
-        (Demand(1, 1, "fp16", True), []),
+        (MemoryOptions(6, 2, "bf16", False), ["batch_size=6 accumulate=3", "recompute=true", "batch_size=2"]),
+        (MemoryOptions(64, 1, "tf32", True, processes=4), ["batch_size=64 accumulate=2", "batch_size=32", "precision=bf16"]),
+        (MemoryOptions(8, 1, "fp64", True, processes=8), ["precision=fp32"]),
+        (MemoryOptions(1, 1, "fp16", True), []),
     ],
 )
-def test_only_what_can_be_given_is_advised(demand: Demand, remedies: list[str]) -> None:
-    assert demand.remedies() == remedies
+def test_only_what_can_be_given_is_advised(demand: MemoryOptions, remedies: list[str]) -> None:
+    assert demand.suggestions() == remedies
     for batch_size, accumulate in re.findall(r"batch_size=(\d+)(?: accumulate=(\d+))?", " ".join(remedies)):
         assert int(batch_size) % (demand.processes * int(accumulate or demand.accumulate)) == 0
 
@@ -78,7 +78,7 @@ def test_what_was_computed_is_let_go_while_the_error_is_kept() -> None:
         seen.append(weakref.ref(activation))
         too_much()
 
-    with pytest.raises(ValueError, match="memory") as kept, explained(DEMAND):
+    with pytest.raises(ValueError, match="memory") as kept, explain_out_of_memory(DEMAND):
         step()
     assert kept.value.__cause__ is not None and seen[0]() is None
 

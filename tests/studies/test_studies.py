@@ -28,8 +28,8 @@ from optuna.trial import TrialState
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.studies.multirun import Multirun
 from gan_lab.sweeps.objective import Objective
-from gan_lab.sweeps.optuna_study import Study, Terms
-from gan_lab.sweeps.study_storage import LOST, TRIAL, Complete, StudyStorage, hand_out_number
+from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
+from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, suggest_trial_number
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::DeprecationWarning")
 
@@ -242,18 +242,18 @@ def test_objectives_are_final_values_and_of_several_runs_the_mean() -> None:
 
 # -- workers -------------------------------------------------------------------------------------------------------------
 
-TERMS = Terms(["score"], {"x": "interval(0,1)"}, {})
+TERMS = StudyDefinition(["score"], {"x": "interval(0,1)"}, {})
 
 
-def open_study(url: str, trials: int = 4, heartbeat: int = 60) -> Study:
-    return Study("s", url, trials, heartbeat, TERMS, {})
+def open_study(url: str, trials: int = 4, heartbeat: int = 60) -> OptunaStudy:
+    return OptunaStudy("s", url, trials, heartbeat, TERMS, {})
 
 
 def ask(study: optuna.Study) -> optuna.trial.Trial:
     """As Hydra's sweeper does."""
     trial = study.ask()
     trial.suggest_float("x", 0, 1)
-    hand_out_number(None, trial)
+    suggest_trial_number(None, trial)
     return trial
 
 
@@ -269,7 +269,7 @@ def test_there_are_as_many_trials_as_wanted_and_not_one_more(tmp_path: Path) -> 
         worker = (one, other)[n % 2]
         worker.tell(ask(worker), float(n))
     for worker in (one, other):
-        with pytest.raises(Complete):
+        with pytest.raises(StudyComplete):
             worker.ask()
     assert [trial.number for trial in one.trials] == [0, 1, 2, 3]
 
@@ -281,7 +281,7 @@ def test_a_batch_for_several_processes_is_had_as_a_whole(tmp_path: Path) -> None
     batch = [ask(worker) for _ in range(3)]  # it must not wait for itself
     for trial in batch:
         worker.tell(trial, 0.0)
-    with pytest.raises(Complete):
+    with pytest.raises(StudyComplete):
         worker.ask()
 
 
@@ -303,7 +303,7 @@ def test_a_trial_whose_worker_is_gone_is_tried_again_once(tmp_path: Path) -> Non
     assert again.params["x"] == lost.params["x"] != other.params["x"]
     for trial in (again, other):
         here.tell(trial, 1.0)
-    with pytest.raises(Complete):
+    with pytest.raises(StudyComplete):
         here.ask()
     states = {trial.number: (trial.state, LOST in trial.user_attrs) for trial in here.trials}
     assert states == {0: (TrialState.FAIL, True), 1: (TrialState.COMPLETE, False), 2: (TrialState.COMPLETE, False)}

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import instantiate
-from gan_lab.losses.penalties import R1
-from gan_lab.training.fixed_point import FixedPoint, Rounded
-from gan_lab.training.loss_context import Round
+from gan_lab.losses.penalties import R1Penalty
+from gan_lab.training.fixed_point import FixedPoint, StraightThroughRound
+from gan_lab.training.loss_context import StepContext
 
 CPU = torch.device("cpu")
 
@@ -48,21 +48,21 @@ def reference(values: np.ndarray, bits: int = 16) -> np.ndarray:
 @pytest.mark.parametrize("bits", [16, 8])
 def test_rounding_is_the_definitions(values: np.ndarray, bits: int) -> None:
     given = values.astype(np.float32)
-    rounded = FixedPoint(bits, 0).nearest(torch.from_numpy(given))
+    rounded = FixedPoint(bits, 0).round_nearest(torch.from_numpy(given))
     assert rounded.dtype == torch.float32
     np.testing.assert_array_equal(rounded.double().numpy(), reference(given, bits).astype(np.float32).astype(np.float64))
 
 
 def test_what_is_not_finite_stays_for_all_to_see() -> None:
     for odd in (float("inf"), float("nan")):
-        for rounded in (FixedPoint(16, 0).nearest, FixedPoint(16, 0).stochastic):
+        for rounded in (FixedPoint(16, 0).round_nearest, FixedPoint(16, 0).round_stochastic):
             assert not rounded(torch.tensor([1.0, odd]))[1].isfinite()
 
 
 def test_nothing_is_made_of_nothing() -> None:
     for shape in ((), (0, 3), (2, 3)):
         zeros = torch.zeros(shape)
-        for rounded in (FixedPoint(16, 0).nearest(zeros), FixedPoint(16, 0).stochastic(zeros)):
+        for rounded in (FixedPoint(16, 0).round_nearest(zeros), FixedPoint(16, 0).round_stochastic(zeros)):
             assert torch.equal(rounded, zeros)
 
 
@@ -75,10 +75,10 @@ def test_stochastic_rounding_loses_nothing_on_average(bits: int, share: float, p
     values = torch.full((200_000,), (most - 1 if place == "top" else 3.0) + share)
     values[0] = most  # so that the scale is 1
     fixed = FixedPoint(bits, 0)
-    rounded, wanted = fixed.stochastic(values)[1:].double(), float(values[1])
+    rounded, wanted = fixed.round_stochastic(values)[1:].double(), float(values[1])
     assert set(rounded.tolist()) <= {np.floor(wanted), np.ceil(wanted)}
     assert abs(float(rounded.mean()) - wanted) <= 5 * 0.5 / len(rounded) ** 0.5  # five standard errors at most
-    assert wanted == round(wanted) or not torch.equal(fixed.stochastic(values)[1:].double(), rounded)
+    assert wanted == round(wanted) or not torch.equal(fixed.round_stochastic(values)[1:].double(), rounded)
 
 
 PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -155,18 +155,18 @@ def test_gradients_pass_rounded_and_can_be_differentiated_again() -> None:
     assert (slope.detach().double() - exact.detach()).norm() < 1e-3 * exact.norm()
     assert weight.grad is not None
     assert (weight.grad.double() - by_hand.grad).norm() < 1e-3 * by_hand.grad.norm()
-    assert Rounded.apply(weight, fixed, False).dtype == torch.float32
+    assert StraightThroughRound.apply(weight, fixed, False).dtype == torch.float32
 
 
 def test_a_penalty_in_double_precision_is_exact(tmp_path: Path) -> None:
     """R1's gradient with respect to a weight against a finite difference."""
     trainer = build_trainer(make_job(tmp_path, "precision=fp64", "dataset.size=16", "batch_size=4", "model.norm=none"))
-    game, batch = trainer.game, next(trainer.stream.batches())
+    game, batch = trainer.gan, next(trainer.loader.batches())
     weight = next(game.discriminator.parameters())
 
     def penalty() -> Tensor:
-        round = Round(game, batch.real, torch.zeros(4, 1), generator_turn=False, needs_gradient_of=frozenset({"real"}))
-        return R1()(round)
+        round = StepContext(game, batch.real, torch.zeros(4, 1), generator_step=False, needs_gradient_of=frozenset({"real"}))
+        return R1Penalty()(round)
 
     weight.requires_grad_(True)
     (gradient,) = torch.autograd.grad(penalty(), weight)
@@ -200,6 +200,6 @@ def test_what_can_not_be_combined_is_refused() -> None:
     with pytest.raises(ValueError, match="bits=30: must be 2 to 24"):
         FixedPoint(30, 0)
     with pytest.raises(ValueError, match="weights=float8"):
-        Precision(CPU, weights="float8")
+        Precision(CPU, param_dtype="float8")
     with pytest.raises(ValueError, match="autocast goes with"):
         Precision(CPU, autocast="bfloat16", rounding=FixedPoint(16, 0))

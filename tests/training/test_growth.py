@@ -15,9 +15,9 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.data.loader import Batch
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Events
-from gan_lab.training.growth import NoGrowth, Progressive, Stage
-from gan_lab.utils.image_ops import enlarged
+from gan_lab.training.callbacks import Callbacks
+from gan_lab.training.growth import FixedResolution, GrowthState, ProgressiveGrowing
+from gan_lab.utils.image_ops import upsample_nearest
 
 PUBLISHED = {"total_images": 12_000_000, "fade_kimg": 600, "stable_kimg": 600}
 SIZES = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
@@ -41,32 +41,32 @@ SIZES = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
 )
 def test_the_published_schedule(kimg: int, size: int, alpha: float) -> None:
     """Level of detail as ``TrainingSchedule`` of the authors' ``train.py`` has it: stable for 600 kimg, then a fade of 600."""
-    stage = Progressive(SIZES, 4, **PUBLISHED).at(kimg * 1000)  # type: ignore[arg-type]
-    assert stage.size == size and stage.alpha == pytest.approx(alpha)
+    stage = ProgressiveGrowing(SIZES, 4, **PUBLISHED).state_at(kimg * 1000)  # type: ignore[arg-type]
+    assert stage.resolution == size and stage.alpha == pytest.approx(alpha)
 
 
 def test_batches_grow_as_images_shrink_as_in_the_published_one_gpu_preset() -> None:
     published = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4}
-    growth = Progressive(SIZES[:-1], 4, **PUBLISHED)  # type: ignore[arg-type]
-    found = {stage.size: stage.batch_size for stage in (growth.at(kimg * 1000) for kimg in range(0, 12_000, 100))}
+    growth = ProgressiveGrowing(SIZES[:-1], 4, **PUBLISHED)  # type: ignore[arg-type]
+    found = {stage.resolution: stage.batch_size for stage in (growth.state_at(kimg * 1000) for kimg in range(0, 12_000, 100))}
     assert found == published
 
 
 def test_larger_batches_are_multiples_so_that_their_parts_stay_equal() -> None:
-    growth = Progressive([4, 8, 16], 12, 100_000, largest_batch=50)
-    assert {growth.at(n).batch_size for n in range(0, 100_000, 500)} == {12, 24, 48}
+    growth = ProgressiveGrowing([4, 8, 16], 12, 100_000, max_batch_size=50)
+    assert {growth.state_at(n).batch_size for n in range(0, 100_000, 500)} == {12, 24, 48}
 
 
 def test_rates_rise_from_given_sizes_on() -> None:
-    growth = Progressive(SIZES, 4, **PUBLISHED, rates=[[512, 2.0], [128, 1.5]])  # type: ignore[arg-type]
-    rates = {stage.size: stage.rate for stage in (growth.at(kimg * 1000) for kimg in range(0, 12_000, 100))}
+    growth = ProgressiveGrowing(SIZES, 4, **PUBLISHED, lr_factors=[[512, 2.0], [128, 1.5]])  # type: ignore[arg-type]
+    rates = {stage.resolution: stage.lr_factor for stage in (growth.state_at(kimg * 1000) for kimg in range(0, 12_000, 100))}
     assert rates == {4: 1, 8: 1, 16: 1, 32: 1, 64: 1, 128: 1.5, 256: 1.5, 512: 2, 1024: 2}
 
 
 def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> None:
-    growth = Progressive([4, 8, 16, 32], 32, 240_000, grown_at=0.6)
+    growth = ProgressiveGrowing([4, 8, 16, 32], 32, 240_000, grown_at=0.6)
     assert growth.fade_kimg == growth.stable_kimg == pytest.approx(24)
-    assert growth.at(143_999).alpha < 1.0 and growth.at(144_001) == Stage(32, 1.0, 32, 1.0)
+    assert growth.state_at(143_999).alpha < 1.0 and growth.state_at(144_001) == GrowthState(32, 1.0, 32, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -83,42 +83,42 @@ def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> Non
 )
 def test_nonsense_is_refused(more: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Progressive([4, 8, 16], 8, 1000, **more)  # type: ignore[arg-type]
+        ProgressiveGrowing([4, 8, 16], 8, 1000, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("fade", "stable"), [(2.048, 1.28), (1.024, 0.128), (4.352, 2.432), (0.6, 0.6), (24.0, 24.0)])
 def test_sizes_never_shrink_and_stages_begin_and_end_exactly(fade: float, stable: float) -> None:
-    growth = Progressive([4, 8, 16, 32], 32, 1, fade_kimg=fade, stable_kimg=stable)
+    growth = ProgressiveGrowing([4, 8, 16, 32], 32, 1, fade_kimg=fade, stable_kimg=stable)
     period = round(1000 * fade) + round(1000 * stable)
-    sizes = [growth.at(n).size for n in range(0, 4 * period, 32)]
+    sizes = [growth.state_at(n).resolution for n in range(0, 4 * period, 32)]
     assert sizes == sorted(sizes)
     for level, size in ((1, 8), (2, 16), (3, 32)):
-        before, after = growth.at(level * period - 1), growth.at(level * period)
-        assert before.size == size and before.alpha < 1 and (after.size, after.alpha) == (size, 1.0)
-        assert growth.at(level * period - round(1000 * fade)).alpha == 0
+        before, after = growth.state_at(level * period - 1), growth.state_at(level * period)
+        assert before.resolution == size and before.alpha < 1 and (after.resolution, after.alpha) == (size, 1.0)
+        assert growth.state_at(level * period - round(1000 * fade)).alpha == 0
 
 
 def test_a_fade_of_no_length_jumps() -> None:
-    growth = Progressive([4, 8], 8, 1000, fade_kimg=0, stable_kimg=0.5)
-    assert [growth.at(n).size for n in (0, 499, 500, 900)] == [4, 4, 8, 8]
-    assert all(growth.at(n).alpha == 1.0 for n in range(0, 1000, 50))
+    growth = ProgressiveGrowing([4, 8], 8, 1000, fade_kimg=0, stable_kimg=0.5)
+    assert [growth.state_at(n).resolution for n in (0, 499, 500, 900)] == [4, 4, 8, 8]
+    assert all(growth.state_at(n).alpha == 1.0 for n in range(0, 1000, 50))
 
 
 def test_reals_fade_with_the_networks() -> None:
     """Box down, nearest up, mixed: the authors' ``process_reals``."""
     real = torch.randn(3, 2, 16, 16)
     lowered = real.unflatten(3, (4, 4)).unflatten(2, (4, 4)).mean((3, 5))  # 16 -> 4
-    assert torch.allclose(Stage(4, 1.0, 3, 1.0).show(Batch(real, None)).real, lowered, atol=1e-6)
+    assert torch.allclose(GrowthState(4, 1.0, 3, 1.0).match_resolution(Batch(real, None)).real, lowered, atol=1e-6)
     eight = real.unflatten(3, (8, 2)).unflatten(2, (8, 2)).mean((3, 5))
     expected = 0.3 * eight + 0.7 * lowered.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.allclose(Stage(8, 0.3, 3, 1.0).show(Batch(real, None)).real, expected, atol=1e-6)
-    assert torch.equal(NoGrowth(16, 3).at(0).show(Batch(real, None)).real, real)
+    assert torch.allclose(GrowthState(8, 0.3, 3, 1.0).match_resolution(Batch(real, None)).real, expected, atol=1e-6)
+    assert torch.equal(FixedResolution(16, 3).state_at(0).match_resolution(Batch(real, None)).real, real)
 
 
 def test_pixels_of_any_type_are_enlarged() -> None:
     images = torch.arange(8, dtype=torch.uint8).view(1, 2, 2, 2)
-    assert torch.equal(enlarged(images, 4).float(), enlarged(images.float(), 4))
-    assert enlarged(images, 2) is images
+    assert torch.equal(upsample_nearest(images, 4).float(), upsample_nearest(images.float(), 4))
+    assert upsample_nearest(images, 2) is images
 
 
 # -- in a training ---------------------------------------------------------------------------------------------------------
@@ -128,33 +128,33 @@ TINY = ["model=progan_small", "model.capacity=16", "epochs=8", "batch_size=8", "
 
 def test_everything_grows_together(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, *TINY))
-    trainer.events = Events([], end=sys.maxsize)
+    trainer.events = Callbacks([], end=sys.maxsize)
     seen: list[tuple[int, int, int, int]] = []
     fresh: dict[int, int] = {}
-    for batch in trainer.stream.batches(0, lambda images: trainer.growth.at(images).batch_size):
+    for batch in trainer.loader.batches(0, lambda images: trainer.growth.state_at(images).batch_size):
         if trainer.images >= trainer.total_images:
             break
-        before = trainer.stage.layers
+        before = trainer.growth_state.layers
         trainer.step(batch)
-        networks = (trainer.game.generator, trainer.game.discriminator, trainer.average.network)
-        assert {(n.size, n.alpha) for n in networks} == {(trainer.stage.size, trainer.stage.alpha)}
+        networks = (trainer.gan.generator, trainer.gan.discriminator, trainer.ema.network)
+        assert {(n.size, n.alpha) for n in networks} == {(trainer.growth_state.resolution, trainer.growth_state.alpha)}
         state = trainer.phases[0].optimizer.state
         steps = {int(s["step"]) for s in state.values()}
-        if trainer.stage.layers != before:
+        if trainer.growth_state.layers != before:
             assert steps == {1}, "fresh optimizers with new layers"
-            fresh[trainer.images] = trainer.stage.size
-        seen.append((trainer.stage.size, len(batch.real), trainer.images, max(steps)))
+            fresh[trainer.images] = trainer.growth_state.resolution
+        seen.append((trainer.growth_state.resolution, len(batch.real), trainer.images, max(steps)))
     assert [size for size, *_ in seen] == sorted(size for size, *_ in seen) and {size for size, *_ in seen} == {4, 8, 16, 32}
     assert {size: count for size, count, *_ in seen} == {4: 16, 8: 16, 16: 16, 32: 8}
     assert len(fresh) == 6, "three sizes come, and are then faded in"
-    assert (trainer.stage.size, trainer.stage.alpha) == (32, 1.0)
+    assert (trainer.growth_state.resolution, trainer.growth_state.alpha) == (32, 1.0)
 
 
 def test_samples_and_scores_are_of_the_datas_size_from_the_start(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, *TINY))
-    images = trainer.sampler.generate(trainer.preview.latents, None)
-    assert trainer.stage.size == 4 and images.shape == (4, 1, 32, 32)
-    assert torch.equal(images, enlarged(images[:, :, ::8, ::8], 32))
+    images = trainer.sampler.generate(trainer.sample_grid.latents, None)
+    assert trainer.growth_state.resolution == 4 and images.shape == (4, 1, 32, 32)
+    assert torch.equal(images, upsample_nearest(images[:, :, ::8, ::8], 32))
 
 
 @pytest.mark.slow

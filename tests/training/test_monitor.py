@@ -13,20 +13,20 @@ from helpers import assert_same, make_job, run_module, train
 from torch import Tensor, nn
 
 import gan_lab.building.monitoring
-from gan_lab.building.datasets import build_source
+from gan_lab.building.datasets import build_dataset
 from gan_lab.building.trainer import build_trainer
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.models.base import Judgement
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NormalLatents
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking import Tracker, Trackers
-from gan_lab.training.checks import Check, Collapse, Divergence, Gradients, Overfitting
-from gan_lab.training.growth import Stage
-from gan_lab.training.loss_context import Game
-from gan_lab.training.monitor import Health
-from gan_lab.training.overfitting import HeldOut, NothingHeldOut
+from gan_lab.training.checks import Check, CollapseCheck, DivergenceCheck, GradientCheck, OverfittingCheck
+from gan_lab.training.growth import GrowthState
+from gan_lab.training.loss_context import GAN
+from gan_lab.training.monitor import TrainingMonitor
+from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.trainer import Trainer
 
 # -- checks on made-up figures -------------------------------------------------------------------------------------------
@@ -34,13 +34,13 @@ from gan_lab.training.trainer import Trainer
 
 def verdicts(check: Check, name: str, values: list[float], score: str | None = None) -> list[bool | None]:
     """Whether something was wrong at each value; None where the check had nothing to say."""
-    found = [check.look({name: value, "other": 1.0}, score) for value in values]
+    found = [check.check({name: value, "other": 1.0}, score) for value in values]
     return [None if text is None else bool(text) for text in found]
 
 
 def test_a_collapse_is_a_fall_from_a_coverage_that_was_there_for_as_long_as_patience_lasts() -> None:
-    def fresh() -> Collapse:
-        return Collapse(share=0.5, floor=0.1, patience=2)
+    def fresh() -> CollapseCheck:
+        return CollapseCheck(fraction=0.5, floor=0.1, patience=2)
 
     assert verdicts(fresh(), "coverage_x", [0.6, 0.29, 0.31, 0.29, 0.2, 0.1, 0.3]) == [False] * 4 + [True, True, False]
     assert verdicts(fresh(), "coverage_x", [0.09, 0.01, 0.0, 0.0]) == [False] * 4, "never above the floor"
@@ -48,13 +48,13 @@ def test_a_collapse_is_a_fall_from_a_coverage_that_was_there_for_as_long_as_pati
     assert verdicts(fresh(), "recall_x", [0.9, 0.0, 0.0]) == [None] * 3
     both = fresh()
     for value in (0.8, 0.1, 0.1):
-        text = both.look({"coverage_x": value, "coverage_y": 0.8}, None)
+        text = both.check({"coverage_x": value, "coverage_y": 0.8}, None)
     assert text == "coverage_x has fallen to 0.1, below 0.5 of its best, 0.8"
 
 
 def test_a_divergence_is_a_score_far_above_its_best() -> None:
-    def fresh() -> Divergence:
-        return Divergence(factor=2.0, patience=2)
+    def fresh() -> DivergenceCheck:
+        return DivergenceCheck(factor=2.0, patience=2)
 
     values = [100.0, 10.0, 21.0, 20.0, 21.0, 30.0, math.nan, 19.0]
     assert verdicts(fresh(), "fd_x", values, "fd_x") == [False] * 5 + [True, True, False]
@@ -68,16 +68,16 @@ def test_a_divergence_is_a_score_far_above_its_best() -> None:
 
 
 def test_overfitting_is_a_discriminator_that_takes_held_out_images_for_fakes() -> None:
-    assert verdicts(Overfitting(limit=0.5, patience=2), "d/overfitting", [0.6, 0.4, 0.6, 0.7, 0.5]) == [
+    assert verdicts(OverfittingCheck(limit=0.5, patience=2), "d/overfitting", [0.6, 0.4, 0.6, 0.7, 0.5]) == [
         *(False, False, False),
         *(True, False),
     ]
-    assert verdicts(Overfitting(limit=0.5, patience=1), "d/loss", [0.6]) == [None]
+    assert verdicts(OverfittingCheck(limit=0.5, patience=1), "d/loss", [0.6]) == [None]
 
 
 def test_gradients_are_held_against_their_median_once_warm() -> None:
-    def fresh() -> Gradients:
-        return Gradients(explosion=100.0, vanishing=0.001, window=5, warmup=3)
+    def fresh() -> GradientCheck:
+        return GradientCheck(explosion=100.0, vanishing=0.001, window=5, warmup=3)
 
     name = "d/gradient_norm"
     assert verdicts(fresh(), name, [1.0, 1.0, 500.0, 1.0, 99.0, 101.0, 1.0]) == [False] * 5 + [True, False]
@@ -88,17 +88,17 @@ def test_gradients_are_held_against_their_median_once_warm() -> None:
     assert long == [False] * 5 + [True, True, True] + [False] * 2, "a lasting change becomes the usual"
     check = fresh()
     for _ in range(4):
-        check.look({name: 1.0, "g/gradient_norm": 1.0}, None)
-    assert check.look({name: 1.0, "g/gradient_norm": 1e3}, None) == (
+        check.check({name: 1.0, "g/gradient_norm": 1.0}, None)
+    assert check.check({name: 1.0, "g/gradient_norm": 1e3}, None) == (
         "g/gradient_norm has exploded: 1e+03, while its median over 4 ticks was 1"
     )
 
 
 STORIES: list[tuple[Check, Check, str, list[float]]] = [
-    (Collapse(0.5, 0.1, 2), Collapse(0.5, 0.1, 2), "coverage_x", [0.6, 0.2, 0.2, 0.6, 0.1, 0.1, 0.1]),
-    (Divergence(2.0, 2), Divergence(2.0, 2), "fd_x", [10.0, 30.0, 30.0, 9.0, 19.0, 18.5, 18.1]),
-    (Overfitting(0.5, 3), Overfitting(0.5, 3), "d/overfitting", [0.6, 0.6, 0.6, 0.1, 0.7, 0.7, 0.7]),
-    (Gradients(9.0, 0.1, 4, 2), Gradients(9.0, 0.1, 4, 2), "d/gradient_norm", [1.0, 1.0, 9.5, 1.0, 1.0, 0.01, 50.0]),
+    (CollapseCheck(0.5, 0.1, 2), CollapseCheck(0.5, 0.1, 2), "coverage_x", [0.6, 0.2, 0.2, 0.6, 0.1, 0.1, 0.1]),
+    (DivergenceCheck(2.0, 2), DivergenceCheck(2.0, 2), "fd_x", [10.0, 30.0, 30.0, 9.0, 19.0, 18.5, 18.1]),
+    (OverfittingCheck(0.5, 3), OverfittingCheck(0.5, 3), "d/overfitting", [0.6, 0.6, 0.6, 0.1, 0.7, 0.7, 0.7]),
+    (GradientCheck(9.0, 0.1, 4, 2), GradientCheck(9.0, 0.1, 4, 2), "d/gradient_norm", [1.0, 1.0, 9.5, 1.0, 1.0, 0.01, 50.0]),
 ]
 
 
@@ -130,10 +130,12 @@ class Told(Tracker):
         self.alarms.append((name, text, images))
 
 
-def health(told: Told, **more: object) -> Health:
+def health(told: Told, **more: object) -> TrainingMonitor:
     arguments = {"score": "fd_x", "stop_at": [], "roll_back": False} | more
-    return Health(
-        {"divergence": Divergence(2.0, 1), "overfitting": Overfitting(0.5, 1)}, tell=Trackers({"t": told}).alarm, **arguments
+    return TrainingMonitor(
+        {"divergence": DivergenceCheck(2.0, 1), "overfitting": OverfittingCheck(0.5, 1)},
+        notify=Trackers({"t": told}).alarm,
+        **arguments,
     )  # type: ignore[arg-type]
 
 
@@ -141,7 +143,7 @@ def test_an_alarm_is_raised_once_and_cleared_when_it_is_over(caplog: pytest.LogC
     told = Told()
     watch = health(told)
     rows: list[dict[str, float]] = [{"fd_x": v} for v in (10.0, 30.0, 40.0, 11.0, 50.0)] + [{"d/loss": 1.0}]
-    changes = [watch.look(row, 100 * n) for n, row in enumerate(rows)]
+    changes = [watch.check(row, 100 * n) for n, row in enumerate(rows)]
     assert changes == [{}, {"health/divergence": 1.0}, {}, {"health/divergence": 0.0}, {"health/divergence": 1.0}, {}]
     text = "fd_x has risen to 30, above 2 times its best, 10"
     assert told.alarms == [("divergence", text, 100), ("divergence", text.replace("30", "50"), 400)]
@@ -158,20 +160,20 @@ def test_a_resumed_watch_neither_repeats_an_alarm_nor_forgets_to_clear_it() -> N
     told = Told()
     watch, resumed = health(told), health(told)
     for n, value in enumerate((10.0, 30.0)):
-        watch.look({"fd_x": value}, n)
+        watch.check({"fd_x": value}, n)
     resumed.load_state_dict(json.loads(json.dumps(watch.state_dict())))
-    assert resumed.look({"fd_x": 35.0}, 2) == {} and len(told.alarms) == 1
-    assert resumed.look({"fd_x": 5.0}, 3) == {"health/divergence": 0.0}
+    assert resumed.check({"fd_x": 35.0}, 2) == {} and len(told.alarms) == 1
+    assert resumed.check({"fd_x": 5.0}, 3) == {"health/divergence": 0.0}
     assert [alarm["over"] for alarm in resumed.summary()] == [3]
 
 
 def test_a_resumed_training_that_is_to_end_at_an_alarm_ends_at_one_that_lasts() -> None:
     watch, resumed = health(Told()), health(Told(), stop_at=["divergence"])
     for n, value in enumerate((10.0, 30.0)):
-        watch.look({"fd_x": value}, n)
+        watch.check({"fd_x": value}, n)
     resumed.load_state_dict(json.loads(json.dumps(watch.state_dict())))
     assert resumed.ended_by is None
-    assert resumed.look({"fd_x": 35.0}, 2) == {"health/divergence": 1.0} and resumed.ended_by == resumed.alarms[-1]
+    assert resumed.check({"fd_x": 35.0}, 2) == {"health/divergence": 1.0} and resumed.ended_by == resumed.alarms[-1]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_a_resumed_training_that_is_to_end_at_an_alarm_ends_at_one_that_lasts() 
         (["health.overfitting.limit=-1"], "health.overfitting.limit=-1"),
         (["health.gradients.explosion=1"], "explosion=1"),
         (["health.gradients.warmup=51"], "warmup=51 must be 1 to window=50"),
-        (["+health.gradients.patience=1"], "health.gradients.patience: gan_lab.training.checks.Gradients takes explosion"),
+        (["+health.gradients.patience=1"], "health.gradients.patience: gan_lab.training.checks.GradientCheck takes explosion"),
     ],
 )
 def test_what_can_not_be_watched_is_refused(tmp_path: Path, overrides: list[str], message: str) -> None:
@@ -215,12 +217,12 @@ class Mean(nn.Module):
         super().__init__()
         self.norm, self.dropout, self.seen = nn.BatchNorm2d(1), nn.Dropout(0.5), []
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         assert not self.training and not torch.is_grad_enabled()
         self.seen.append((images.shape[-1], len(images)))
         told = 0.0 if labels is None else labels.argmax(1) / 10
         logits = self.dropout(self.norm(images)).mean((1, 2, 3)) + told
-        return Judgement(logits, images.flatten(1), None)
+        return DiscriminatorOutput(logits, images.flatten(1), None)
 
 
 class Black(nn.Module):
@@ -233,19 +235,19 @@ class Black(nn.Module):
         return torch.full((len(latents), 1, self.size, self.size), -1.0)
 
 
-def grey(levels: list[int], labels: list[int] | None = None) -> ImageSet:
+def grey(levels: list[int], labels: list[int] | None = None) -> ImageDataset:
     pixels = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 4, 4, 1).contiguous().numpy()
-    return ImageSet.whole(pixels, None if labels is None else torch.tensor(labels).numpy(), ("a", "b"))
+    return ImageDataset.from_arrays(pixels, None if labels is None else torch.tensor(labels).numpy(), ("a", "b"))
 
 
-def held_out(train: ImageSet, others: ImageSet, labels: Labels | NoLabels) -> tuple[HeldOut, Mean, Black]:
+def held_out(train: ImageDataset, others: ImageDataset, labels: Labels | NoLabels) -> tuple[OverfittingEstimate, Mean, Black]:
     discriminator, generator = Mean(), Black()
     discriminator.norm.train(False)
-    game = Game(generator, discriminator, NormalLatents(3), labels)
-    return HeldOut(game, train, others, 2, 0, torch.device("cpu")), discriminator, generator
+    game = GAN(generator, discriminator, NormalLatents(3), labels)
+    return OverfittingEstimate(game, train, others, 2, 0, torch.device("cpu")), discriminator, generator
 
 
-FULL = Stage(4, 1.0, 2, 1.0)
+FULL = GrowthState(4, 1.0, 2, 1.0)
 
 
 def test_overfitting_is_the_ratio_of_the_paper() -> None:
@@ -274,13 +276,13 @@ def test_no_overfitting_is_told_of_a_discriminator_that_can_not_tell_fakes() -> 
         assert measure(FULL) == {}
     measure, discriminator, _ = held_out(grey([255, 0]), grey([255, 255]), NoLabels())
     discriminator.norm.weight.data.fill_(math.nan)
-    assert measure(FULL) == {} and NothingHeldOut()(FULL) == {}
+    assert measure(FULL) == {} and NoOverfittingEstimate()(FULL) == {}
 
 
 def test_growing_networks_are_asked_at_their_size() -> None:
     measure, discriminator, generator = held_out(grey([0, 255]), grey([255, 0]), NoLabels())
     generator.size = 2
-    assert measure(Stage(2, 0.5, 2, 1.0))["d/overfitting"] == pytest.approx(0.0)
+    assert measure(GrowthState(2, 0.5, 2, 1.0))["d/overfitting"] == pytest.approx(0.0)
     assert discriminator.seen == [(2, 2)] * 3
 
 
@@ -288,15 +290,15 @@ def test_held_out_images_are_those_a_limit_leaves_or_the_test_split_at_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = make_job(tmp_path).cfg
-    source = build_source(cfg)
+    source = build_dataset(cfg)
     data = source.load()
-    others = gan_lab.building.monitoring.find_others(cfg, source, data)
+    others = gan_lab.building.monitoring.find_held_out(cfg, source, data)
     assert others is not None and len(data) == 64 and len(others) == 10_000 - 64
     assert sorted([*data.index, *others.index]) == list(range(10_000))
-    assert gan_lab.building.monitoring.find_others(cfg, source, data.others()) is None, "no limit, and no test split"
+    assert gan_lab.building.monitoring.find_held_out(cfg, source, data.excluded()) is None, "no limit, and no test split"
     mnist = make_job(tmp_path, "dataset=mnist", f"paths.data={tmp_path}/data", "dataset.limit=null").cfg
     monkeypatch.setattr("gan_lab.data.downloads.download_url", lambda *_, **__: pytest.fail("something was downloaded"))
-    assert gan_lab.building.monitoring.find_others(mnist, build_source(mnist), data.others()) is None
+    assert gan_lab.building.monitoring.find_held_out(mnist, build_dataset(mnist), data.excluded()) is None
     assert not (tmp_path / "data" / "MNIST").exists()
 
 
@@ -304,7 +306,7 @@ def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.Mo
     asked: list[Mapping[str, object]] = []
 
     class Split:
-        def load(self) -> ImageSet:
+        def load(self) -> ImageDataset:
             return grey([1, 2, 3], [0, -1, 1])
 
     def instantiate(node: object, where: str, **more: object) -> Split:
@@ -313,7 +315,7 @@ def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(gan_lab.building.monitoring, "instantiate", instantiate)
     cfg = make_job(tmp_path, "dataset=mnist", "conditioning=projection").cfg
-    others = gan_lab.building.monitoring.find_others(cfg, build_source(cfg), grey([0, 0]))
+    others = gan_lab.building.monitoring.find_held_out(cfg, build_dataset(cfg), grey([0, 0]))
     assert asked == [{"split": "test", "limit": None, "download": False}]
     assert others is not None and others.index.tolist() == [0, 2], "an unlabelled image can't be judged by class"
 
@@ -329,7 +331,7 @@ def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_a_watched_training_is_bit_identical_to_one_that_is_not(tmp_path: Path, extra: list[str]) -> None:
     runs = [trained(tmp_path / choice, *extra, f"health={choice}") for choice in ("watch", "none")]
-    assert isinstance(runs[0].held_out, HeldOut) and isinstance(runs[1].held_out, NothingHeldOut)
+    assert isinstance(runs[0].overfitting, OverfittingEstimate) and isinstance(runs[1].overfitting, NoOverfittingEstimate)
     rows = runs[0].directory.history()
     told = [row.pop("d/overfitting") for row in rows if "d/overfitting" in row]
     assert told and all(map(math.isfinite, told))
@@ -375,13 +377,13 @@ def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path)
     assert "resume=run 'health.stop_at=[]'" in done.stdout
     run = RunDirectory(tmp_path / "run")
     assert (run.read_summary()["status"], run.read_summary()["final"]["images"]) == ("stopped early", 128)
-    assert run.preview(128).read_bytes() == run.final.read_bytes(), "an end has its pictures and its checkpoint"
+    assert run.sample_grid(128).read_bytes() == run.final.read_bytes(), "an end has its pictures and its checkpoint"
     assert checkpoint.load(run.checkpoint("last"))["images"] == 128
     done = run_module("train", "resume=run", "health.stop_at=[]", cwd=tmp_path)
     assert done.returncode == 0 and "ALARM" not in done.stdout, "it lasts: " + done.stdout + done.stderr
     assert run.read_summary()["status"] == "finished" and len(run.read_summary()["alarms"]) == 1
     whole = trained(tmp_path / "whole", *arguments)
-    whole.directory.preview(128).unlink(missing_ok=True)
+    whole.directory.sample_grid(128).unlink(missing_ok=True)
     assert_same(whole.directory, run)
 
 
@@ -399,5 +401,5 @@ def test_a_run_rolled_back_has_ended_at_its_best_checkpoint(tmp_path: Path) -> N
         torch.testing.assert_close(last[key], best[key], rtol=0, atol=0)
     assert max(row["images"] for row in run.history()) == summary["images"]
     assert f'"resumed": true, "images": {summary["images"]}' in run.metrics.read_text()
-    assert max(run.previews()) == run.preview(summary["images"])
-    assert run.final.read_bytes() == run.preview(summary["images"]).read_bytes()
+    assert max(run.sample_grids()) == run.sample_grid(summary["images"])
+    assert run.final.read_bytes() == run.sample_grid(summary["images"]).read_bytes()

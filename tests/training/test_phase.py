@@ -10,8 +10,8 @@ from torch import nn
 from toy_gan import CPU, TERMS, batch, latents, make_phase, networks, weights
 
 from gan_lab.losses import adversarial
-from gan_lab.losses.base import RoundView, Term
-from gan_lab.training.loss_context import Handed
+from gan_lab.losses.base import LossContext, LossTerm
+from gan_lab.training.loss_context import SharedFakes
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
 
@@ -20,7 +20,7 @@ from gan_lab.training.precision import Precision
 def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None:
     game = networks()
     by_hand = copy.deepcopy(game)
-    term = adversarial.LogisticDiscriminator() if name == "d" else adversarial.NonSaturatingGenerator()
+    term = adversarial.BCEDiscriminatorLoss() if name == "d" else adversarial.NonSaturatingGeneratorLoss()
     phase = make_phase(game, name, term)
     figures = phase.step(game, batch())
 
@@ -33,8 +33,8 @@ def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None
         loss = bce(logits, torch.ones(8))
     player, idle = (by_hand.generator, by_hand.discriminator) if name == "g" else (by_hand.discriminator, by_hand.generator)
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(player.parameters()))])
-    torch.testing.assert_close(weights(phase.player), weights(player) - 0.1 * gradient)
-    assert torch.equal(weights(phase.idle), weights(idle))
+    torch.testing.assert_close(weights(phase.network), weights(player) - 0.1 * gradient)
+    assert torch.equal(weights(phase.opponent), weights(idle))
     torch.testing.assert_close(figures[f"{name}/loss"], loss.detach())
     torch.testing.assert_close(figures[f"{name}/gradient_norm"], gradient.norm())
 
@@ -46,14 +46,14 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
         game = networks()
         phase = make_phase(game, name[0] if name == "g" else "d", TERMS[name], accumulate=accumulate)
         figures = phase.step(game, batch())
-        results.append((weights(phase.player), figures))
+        results.append((weights(phase.network), figures))
     torch.testing.assert_close(results[0][0], results[1][0])
     torch.testing.assert_close(dict(results[0][1]), dict(results[1][1]))
 
 
 def test_clipping_limits_the_step_and_reports_the_norm_before() -> None:
     game = networks()
-    phase = make_phase(game, "d", adversarial.LogisticDiscriminator(weight=50.0), gradient_clip=0.25)
+    phase = make_phase(game, "d", adversarial.BCEDiscriminatorLoss(weight=50.0), gradient_clip=0.25)
     before = weights(game.discriminator)
     norm = phase.step(game, batch())["d/gradient_norm"]
     assert norm > 0.25
@@ -62,26 +62,26 @@ def test_clipping_limits_the_step_and_reports_the_norm_before() -> None:
 
 def test_a_weight_scales_the_loss_but_not_the_terms_own_figure() -> None:
     game = networks()
-    figures = make_phase(game, "g", adversarial.NonSaturatingGenerator(weight=3.0)).step(game, batch())
+    figures = make_phase(game, "g", adversarial.NonSaturatingGeneratorLoss(weight=3.0)).step(game, batch())
     torch.testing.assert_close(figures["g/loss"], 3 * figures["g/loss_term"])
 
 
 def test_every_other_player_moves_after_n_critic_steps() -> None:
-    phase = make_phase(networks(), "g", adversarial.LinearGenerator(), every=5)
+    phase = make_phase(networks(), "g", adversarial.WassersteinGeneratorLoss(), every=5)
     assert [n for n in range(20) if phase.due(n)] == [4, 9, 14, 19]
 
 
-class Lazy(Term):
+class Lazy(LossTerm):
     """The mean logit of fakes."""
 
-    def __call__(self, round: RoundView) -> torch.Tensor:
+    def __call__(self, round: LossContext) -> torch.Tensor:
         return round.fake_logits.mean()
 
 
 def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_weight() -> None:
     game = networks()
     by_hand = copy.deepcopy(game.discriminator)
-    terms = {"lazy": Lazy(weight=2.0, every=3), "main": adversarial.HingeDiscriminator(weight=0.0)}
+    terms = {"lazy": Lazy(weight=2.0, interval=3), "main": adversarial.HingeDiscriminatorLoss(weight=0.0)}
     phase = Phase(
         "d",
         game.discriminator,
@@ -104,13 +104,13 @@ def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_
                 parameter.data -= 0.1 * 0.75 * gradient  # the rate corrected for 4 updates in 3 steps
     torch.testing.assert_close(weights(game.discriminator), weights(by_hand))
     with pytest.raises(ValueError, match="every=0"):
-        Lazy(every=0)
+        Lazy(interval=0)
 
 
 def test_adam_is_corrected_for_lazy_updates_as_in_stylegan2() -> None:
     game = networks()
     adam = torch.optim.Adam(game.discriminator.parameters(), lr=0.002, betas=(0.0, 0.99))
-    terms = {"main": adversarial.HingeDiscriminator(), "lazy": Lazy(every=16)}
+    terms = {"main": adversarial.HingeDiscriminatorLoss(), "lazy": Lazy(interval=16)}
     Phase("d", game.discriminator, game.generator, adam, terms, (), Precision(CPU))
     assert adam.param_groups[0]["lr"] == pytest.approx(0.002 * 16 / 17)
     assert adam.param_groups[0]["betas"] == pytest.approx((0.0, 0.99 ** (16 / 17)))
@@ -124,7 +124,7 @@ def test_autocast_steps_stay_near_float32(dtype: str) -> None:
     steps = []
     for precision in (Precision(CPU), Precision(CPU, autocast=dtype, loss_scaling=dtype == "float16")):
         game = networks()
-        phase = make_phase(game, "d", adversarial.LogisticDiscriminator(), precision=precision)
+        phase = make_phase(game, "d", adversarial.BCEDiscriminatorLoss(), precision=precision)
         before = weights(game.discriminator)
         figures = phase.step(game, batch())
         assert figures["d/loss"].dtype == torch.float32
@@ -137,40 +137,40 @@ def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None
     phase = make_phase(
         game,
         "d",
-        adversarial.LogisticDiscriminator(weight=1e36),
+        adversarial.BCEDiscriminatorLoss(weight=1e36),
         precision=Precision(CPU, autocast="float16", loss_scaling=True),
     )
     before, scale = weights(game.discriminator), phase.scaler.get_scale()
     figures = phase.step(game, batch())
     assert torch.equal(weights(game.discriminator), before)
     assert (figures["d/skipped"], figures["d/gradient_norm"]) == (1, 0)
-    assert phase.settings()["d/loss_scale"] == scale / 2
+    assert phase.optimizer_metrics()["d/loss_scale"] == scale / 2
 
 
 def test_a_skipped_step_repeats_the_last_figures_until_no_scale_helps() -> None:
     game = networks()
     phase = make_phase(
-        game, "d", adversarial.LogisticDiscriminator(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
+        game, "d", adversarial.BCEDiscriminatorLoss(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
     )
     before = phase.step(game, batch())
     phase.terms["loss_term"].weight = float("inf")
     after = phase.step(game, batch())
     assert after["d/skipped"] == 1 and after["d/loss"] == before["d/loss"]
-    other = make_phase(networks(), "d", adversarial.LogisticDiscriminator(), precision=phase.precision)
+    other = make_phase(networks(), "d", adversarial.BCEDiscriminatorLoss(), precision=phase.precision)
     other.load_state_dict(phase.state_dict())
-    assert other._latest[1]["loss"] == before["d/loss"], "also after a resume"
+    assert other._last_finite[1]["loss"] == before["d/loss"], "also after a resume"
     figures = {name: float(value) for name, value in after.items()}
-    assert not phase.is_broken(figures), "one overflow is none of anybody's business"
+    assert not phase.has_diverged(figures), "one overflow is none of anybody's business"
     for _ in range(20):
         figures = {name: float(value) for name, value in phase.step(game, batch()).items()}
-    assert phase.is_broken(figures), "the scale has gone below 1 and it still overflows"
-    assert phase.is_broken({"d/loss": float("nan")}) and not phase.is_broken({"d/loss": 1.0, "g/loss": float("nan")})
+    assert phase.has_diverged(figures), "the scale has gone below 1 and it still overflows"
+    assert phase.has_diverged({"d/loss": float("nan")}) and not phase.has_diverged({"d/loss": 1.0, "g/loss": float("nan")})
 
 
 def test_a_learning_rate_changed_for_a_resume_wins_over_the_stored_one() -> None:
     game = networks()
-    state = make_phase(game, "d", adversarial.HingeDiscriminator()).state_dict()
-    phase = make_phase(game, "d", adversarial.HingeDiscriminator())
+    state = make_phase(game, "d", adversarial.HingeDiscriminatorLoss()).state_dict()
+    phase = make_phase(game, "d", adversarial.HingeDiscriminatorLoss())
     phase.optimizer.param_groups[0]["lr"] = 0.025
     phase.load_state_dict(state)
     assert phase.optimizer.param_groups[0]["lr"] == 0.025
@@ -188,10 +188,10 @@ def test_both_turns_on_the_same_fakes_are_the_tutorials_iteration() -> None:
     game = networks()
     by_hand = copy.deepcopy(networks())
     phases = [
-        make_phase(game, "d", adversarial.LogisticDiscriminator()),
-        make_phase(game, "g", adversarial.NonSaturatingGenerator()),
+        make_phase(game, "d", adversarial.BCEDiscriminatorLoss()),
+        make_phase(game, "g", adversarial.NonSaturatingGeneratorLoss()),
     ]
-    handed = Handed()
+    handed = SharedFakes()
     for phase in phases:
         phase.step(game, batch(), handed)
 

@@ -16,14 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_lab.benchmarks.precision import Scene, errors_of, look
 from gan_lab.building.trainer import build_trainer
-from gan_lab.losses.base import Term
-from gan_lab.losses.penalties import R1, R2, GradientPenalty
-from gan_lab.models.base import Judgement
+from gan_lab.losses.base import LossTerm
+from gan_lab.losses.penalties import GradientPenalty, R1Penalty, R2Penalty
+from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
 from gan_lab.training import precision as precisions
-from gan_lab.training.checkpointer import restore, state_of
+from gan_lab.training.checkpointer import restore, training_state
 from gan_lab.training.fixed_point import FixedPoint
-from gan_lab.training.loss_context import Game, Round
+from gan_lab.training.loss_context import GAN, StepContext
 from gan_lab.training.precision import Precision
 from gan_lab.training.trainer import Trainer
 
@@ -75,21 +75,21 @@ class Narrowed(TorchDispatchMode):
 )
 def test_double_precision_is_double_throughout(overrides: list[str], tmp_path: Path) -> None:
     trainer = begin(tmp_path, "precision=fp64", *overrides)
-    batch = next(trainer.stream.batches())
+    batch = next(trainer.loader.batches())
     assert batch.real.dtype == torch.float64
     with Narrowed() as narrowed:
         for phase in trainer.phases:
-            figures = phase.step(trainer.game, trainer.stage.show(batch))
+            figures = phase.step(trainer.gan, trainer.growth_state.match_resolution(batch))
             assert figures[f"{phase.name}/loss"].dtype == torch.float64 and all(map(torch.isfinite, figures.values()))
     allowed = {"()"}  # the discriminator's sign that ADA counts, once a batch
     assert {place.split(" ", 1)[1] for place in narrowed.places} <= allowed, narrowed.places
     for phase in trainer.phases:
         assert all(
-            parameter.grad.dtype == torch.float64 for parameter in phase.player.parameters() if parameter.grad is not None
+            parameter.grad.dtype == torch.float64 for parameter in phase.network.parameters() if parameter.grad is not None
         )
         state = [value for each in phase.optimizer.state.values() for name, value in each.items() if name != "step"]
         assert state and all(value.dtype == torch.float64 for value in state if isinstance(value, Tensor))
-    pictures, _ = trainer.sampler.draw(4, torch.Generator().manual_seed(0))
+    pictures, _ = trainer.sampler.sample(4, torch.Generator().manual_seed(0))
     assert pictures.dtype == torch.uint8 and len(pictures.unique()) > 1
 
 
@@ -100,26 +100,26 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         flat = images.flatten(1)
-        return Judgement(flat @ self.weight, flat)
+        return DiscriminatorOutput(flat @ self.weight, flat)
 
 
 @pytest.mark.parametrize(
     ("term", "value", "slope"),
     [
-        (R1(), lambda w: w.norm() ** 2 / 2, lambda w: w),
-        (R2(), lambda w: w.norm() ** 2 / 2, lambda w: w),
+        (R1Penalty(), lambda w: w.norm() ** 2 / 2, lambda w: w),
+        (R2Penalty(), lambda w: w.norm() ** 2 / 2, lambda w: w),
         (GradientPenalty(), lambda w: (w.norm() - 1) ** 2, lambda w: 2 * (w.norm() - 1) * w / w.norm()),
     ],
     ids=["r1", "r2", "gradient_penalty"],
 )
-def test_penalties_in_double_precision_are_their_closed_forms(term: Term, value: Callable, slope: Callable) -> None:
+def test_penalties_in_double_precision_are_their_closed_forms(term: LossTerm, value: Callable, slope: Callable) -> None:
     weight = torch.randn(12, dtype=torch.float64)
     images = torch.randn(2, 5, 3, 2, 2, dtype=torch.float64)
-    game = Game(lambda latents, labels: images[1], Linear(weight.clone()), NormalLatents(4))  # type: ignore[arg-type]
-    round = Round(game, images[0], torch.zeros(5, 4), generator_turn=False, needs_gradient_of=term.needs_gradient_of)
-    with Precision(CPU, weights="float64").autocast():
+    game = GAN(lambda latents, labels: images[1], Linear(weight.clone()), NormalLatents(4))  # type: ignore[arg-type]
+    round = StepContext(game, images[0], torch.zeros(5, 4), generator_step=False, needs_gradient_of=term.needs_gradient_of)
+    with Precision(CPU, param_dtype="float64").autocast():
         result = term(round)
     (gradient,) = torch.autograd.grad(result, game.discriminator.weight)
     torch.testing.assert_close((result, gradient), (value(weight), slope(weight)), rtol=1e-12, atol=1e-12)
@@ -145,7 +145,7 @@ def test_the_commands_know_what_to_do_with_such_a_run(precision: str, tmp_path: 
 
 
 def go_on(trainer: Trainer, steps: int) -> Trainer:
-    for batch in itertools.islice(trainer.stream.batches(trainer.images), steps):
+    for batch in itertools.islice(trainer.loader.batches(trainer.images), steps):
         trainer.step(batch)
     return trainer
 
@@ -153,14 +153,14 @@ def go_on(trainer: Trainer, steps: int) -> Trainer:
 def test_a_training_in_fixed_point_goes_on_bit_for_bit(tmp_path: Path) -> None:
     chosen = ["precision=int16", "penalty=r1", "augment=ada"]
     whole = go_on(begin(tmp_path / "whole", *chosen), 2)
-    torch.save(state_of(whole), tmp_path / "state.pt")
+    torch.save(training_state(whole), tmp_path / "state.pt")
     go_on(whole, 2)
     resumed = begin(tmp_path / "second", *chosen)
     torch.rand(7)  # whatever came between
     restore(resumed, torch.load(tmp_path / "state.pt", weights_only=True))
     go_on(resumed, 2)
     for name in ("generator", "discriminator"):
-        states = (getattr(trainer.game, name).state_dict() for trainer in (whole, resumed))
+        states = (getattr(trainer.gan, name).state_dict() for trainer in (whole, resumed))
         torch.testing.assert_close(*states, rtol=0, atol=0)
     one, other = (trainer.phases[0].precision.state_dict()["random"] for trainer in (whole, resumed))
     assert torch.equal(one, other)
@@ -172,12 +172,12 @@ def test_emulation_changes_neither_the_other_numbers_drawn_nor_the_weights_it_re
     for name, trainer in trainers.items():
         torch.manual_seed(0)
         go_on(trainer, 2)
-        numbers[name] = (torch.get_rng_state(), trainer.game.random.get_state())
+        numbers[name] = (torch.get_rng_state(), trainer.gan.rng.get_state())
     torch.testing.assert_close(numbers["int16"], numbers["fp32"], rtol=0, atol=0)
 
-    game, fixed = trainers["int16"].game, trainers["int16"].phases[0].precision.rounding
+    game, fixed = trainers["int16"].gan, trainers["int16"].phases[0].precision.rounding
     weights = [parameter.detach().clone() for parameter in game.generator.parameters()]
-    assert any(not torch.equal(fixed.nearest(weight), weight) for weight in weights), "the updates are added to float32"
+    assert any(not torch.equal(fixed.round_nearest(weight), weight) for weight in weights), "the updates are added to float32"
     with fixed(CPU):
         game.generator(torch.randn(4, 100)).sum().backward()
     assert all(torch.equal(a, b) for a, b in zip(weights, game.generator.parameters(), strict=True))
@@ -193,18 +193,18 @@ def test_a_slower_precision_says_so_and_others_say_nothing(
         monkeypatch.setattr(precisions, "_times_single", lambda device, dtype: times)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            precision.warn()
+            precision.warn_if_slow()
         return caplog.text
 
     bf16 = Precision(CPU, autocast="bfloat16")
     assert "bfloat16 takes 1.3 times as long as fp32" in told(bf16, 1.3)
     assert told(bf16, 1.1) == told(Precision(CPU), 9.0) == ""
     assert "an emulation" in told(Precision(CPU, rounding=FixedPoint(16, 0)), 1.0)
-    assert "a reference for others" in told(Precision(CPU, weights="float64"), 1.0)
+    assert "a reference for others" in told(Precision(CPU, param_dtype="float64"), 1.0)
 
 
 def test_the_trial_times_both_formats() -> None:
-    assert 0.01 < precisions._times_single(CPU, torch.bfloat16) < 1000
+    assert 0.01 < precisions._time_relative_to_float32(CPU, torch.bfloat16) < 1000
 
 
 # -- the benchmark -----------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_errors_are_those_of_the_format_alone(tmp_path: Path) -> None:
     errors = errors_of({"again": look(trainers["fp64"], scene), "fp32": single}, right)
     assert all(error["again"] == 0 < error["fp32"] < 1e-4 for what, error in errors.items() if "bias" not in what), errors
     assert any("gradient of" in what for what in errors)
-    assert all(module.training for module in trainers["fp64"].game.discriminator.modules())
+    assert all(module.training for module in trainers["fp64"].gan.discriminator.modules())
 
 
 def test_a_gradient_that_underflows_is_wrong_by_one() -> None:

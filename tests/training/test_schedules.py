@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from gan_lab.runtime.distributed import Alone
-from gan_lab.training.callbacks import At, Events, Every
-from gan_lab.training.ema import HalfLife, NoAverage
-from gan_lab.training.metric_averager import Meter
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.training.callbacks import Callbacks, IntervalTrigger, MilestoneTrigger
+from gan_lab.training.ema import ExponentialMovingAverage, NoEMA
+from gan_lab.training.metric_averager import MetricAverager
 from gan_lab.training.schedule import Constant, Cosine, Linear, Schedule, Steps
 
 STEPS = 40
@@ -24,15 +24,15 @@ def network() -> nn.Module:
 
 def test_the_average_halves_the_past_in_a_half_life() -> None:
     generator = network()
-    average = HalfLife(generator, kimg=1.0, rampup=1e9)
-    with average.sampling() as sampled:
+    average = ExponentialMovingAverage(generator, kimg=1.0, rampup=1e9)
+    with average.eval_mode() as sampled:
         start = copy.deepcopy(sampled.state_dict())
     with torch.no_grad():
         for tensor in (*generator.parameters(), *generator.buffers()):
             tensor.add_(1)
     for _ in range(10):
         average.update(images=10**6, batch=100)
-    with average.sampling() as sampled:
+    with average.eval_mode() as sampled:
         assert not sampled.training
         for name, value in sampled.state_dict().items():
             expected = start[name] + (1 if name.endswith("num_batches_tracked") else 0.5)
@@ -41,18 +41,18 @@ def test_the_average_halves_the_past_in_a_half_life() -> None:
 
 def test_the_ramp_up_shortens_the_half_life_of_early_images() -> None:
     generator = nn.Linear(1, 1, bias=False)
-    average = HalfLife(generator, kimg=100.0, rampup=0.05)
+    average = ExponentialMovingAverage(generator, kimg=100.0, rampup=0.05)
     with torch.no_grad():
         start = generator.weight.item()
         generator.weight.add_(1)
     average.update(images=2000, batch=100)  # the half-life is 100 images now
-    with average.sampling() as sampled:
+    with average.eval_mode() as sampled:
         assert sampled.weight.item() == pytest.approx(start + 0.5, abs=1e-6)  # type: ignore[union-attr, operator]
 
 
 def test_no_average_samples_the_generator_in_evaluation_mode_and_puts_it_back() -> None:
     generator = network().train()
-    with NoAverage(generator).sampling() as sampled:
+    with NoEMA(generator).eval_mode() as sampled:
         assert sampled is generator and not generator.training and not torch.is_grad_enabled()
     assert generator.training and torch.is_grad_enabled()
 
@@ -92,19 +92,21 @@ def test_a_decay_may_begin_late() -> None:
 
 
 def test_cadences_fire_once_for_each_point_whatever_the_batch() -> None:
-    every, at = Every(100), At([50, 120])
+    every, at = IntervalTrigger(100), MilestoneTrigger([50, 120])
     for batch in (7, 32, 100):
         clock = range(0, 700, batch)
-        fired = [n for n in clock if every.between(n, n + batch)]
+        fired = [n for n in clock if every.is_due(n, n + batch)]
         assert len(fired) == (clock[-1] + batch) // 100
-    assert [n for n in range(0, 200, 40) if at.between(n, n + 40)] == [40, 80]
+    assert [n for n in range(0, 200, 40) if at.is_due(n, n + 40)] == [40, 80]
     with pytest.raises(ValueError, match="must be positive"):
-        Every(0)
+        IntervalTrigger(0)
 
 
 def test_everything_also_happens_at_the_end() -> None:
     done: list[str] = []
-    events = Events([(Every(1000), lambda: done.append("a")), (At([]), lambda: done.append("b"))], end=64)
+    events = Callbacks(
+        [(IntervalTrigger(1000), lambda: done.append("a")), (MilestoneTrigger([]), lambda: done.append("b"))], end=64
+    )
     assert events.due(0, 32) == []
     for action in events.due(32, 64):
         action()
@@ -112,12 +114,12 @@ def test_everything_also_happens_at_the_end() -> None:
 
 
 def test_a_meter_reads_means_once_and_survives_a_checkpoint() -> None:
-    meter = Meter()
+    meter = MetricAverager()
     meter.add({"a": torch.tensor(1.0), "b": torch.tensor(4.0)})
     meter.add({"a": torch.tensor(2.0)})
-    restored = Meter()
+    restored = MetricAverager()
     restored.load_state_dict(meter.state_dict(), torch.device("cpu"))
     for each in (meter, restored):
         each.add({"a": torch.tensor(6.0)})
-        assert each.read(Alone()) == {"a": 3.0, "b": 4.0}
-        assert each.read(Alone()) == {}
+        assert each.read(SingleProcess()) == {"a": 3.0, "b": 4.0}
+        assert each.read(SingleProcess()) == {}

@@ -6,9 +6,9 @@ from gan_lab.building.tasks.base import Task
 from gan_lab.building.tasks.super_resolution import SuperResolution
 from gan_lab.building.tasks.synthesis import Synthesis
 
-__all__ = ["Task", "task_of"]
+__all__ = ["Task", "build_task"]
 
 
-def task_of(cfg: DictConfig) -> Task:
+def build_task(cfg: DictConfig) -> Task:
     """The one a configuration describes: ``degradation`` makes it super-resolution."""
     return SuperResolution(cfg) if cfg.degradation.steps else Synthesis(cfg)

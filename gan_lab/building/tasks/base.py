@@ -9,18 +9,18 @@ import torch
 from omegaconf import DictConfig
 
 from gan_lab.building import compute
-from gan_lab.building.datasets import build_source
+from gan_lab.building.datasets import build_dataset
 from gan_lab.config import Job
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.data.loader import Stream
-from gan_lab.metrics.pair_suite import PairSuite
-from gan_lab.metrics.suite import Suite
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.loader import BatchLoader
+from gan_lab.metrics.pair_suite import FullReferenceSuite
+from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.latents import NoLatents, NormalLatents
-from gan_lab.runtime.distributed import Alone
-from gan_lab.training.loss_context import Game
-from gan_lab.training.overfitting import HeldOut, NothingHeldOut
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.training.loss_context import GAN
+from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.precision import Precision
-from gan_lab.training.sample_grid import Preview
+from gan_lab.training.sample_grid import SampleGrid
 
 
 class Task(ABC):
@@ -32,11 +32,11 @@ class Task(ABC):
 
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
-        self._source = build_source(cfg)
+        self._source = build_dataset(cfg)
 
     @property
     @abstractmethod
-    def data(self) -> ImageSet:
+    def data(self) -> ImageDataset:
         """What is trained on; prepared when it is first asked for."""
 
     @property
@@ -45,7 +45,7 @@ class Task(ABC):
         """Side of the images both players see."""
 
     @abstractmethod
-    def stream(self, precision: Precision, ranks: Alone) -> Stream:
+    def loader(self, precision: Precision, ranks: SingleProcess) -> BatchLoader:
         """The data as batches, of each the part of this process."""
 
     @abstractmethod
@@ -53,27 +53,27 @@ class Task(ABC):
         """Where the generator's input comes from, if not with the batch."""
 
     @abstractmethod
-    def training_suite(self) -> Suite | PairSuite:
+    def training_suite(self) -> MetricSuite | FullReferenceSuite:
         """What is measured of a generator during its training."""
 
     @abstractmethod
-    def suite(self, reals: str | None = None) -> Suite | PairSuite:
+    def suite(self, reals: str | None = None) -> MetricSuite | FullReferenceSuite:
         """What is measured of a run by ``gan_lab.evaluate``; ``reals``: pictures it is to be measured on."""
 
     @abstractmethod
-    def held_out(self, game: Game, device: torch.device) -> HeldOut | NothingHeldOut:
+    def overfitting_estimate(self, game: GAN, device: torch.device) -> OverfittingEstimate | NoOverfittingEstimate:
         """What tells whether the discriminator overfits."""
 
     @abstractmethod
-    def preview(self, job: Job, game: Game, device: torch.device) -> Preview:
+    def sample_grid(self, job: Job, game: GAN, device: torch.device) -> SampleGrid:
         """What grids show."""
 
     def facts(self) -> dict[str, str]:
         """For the first lines of a run."""
         return {}
 
-    def _as_a_stream(self, precision: Precision, ranks: Alone) -> dict[str, Any]:
-        """Arguments that any :class:`Stream` takes."""
+    def _loader_arguments(self, precision: Precision, ranks: SingleProcess) -> dict[str, Any]:
+        """Arguments that any :class:`BatchLoader` takes."""
         cfg = self._cfg
         return {
             "data": self.data,
@@ -81,8 +81,8 @@ class Task(ABC):
             "seed": cfg.seed,
             "device": precision.device,
             "memory_format": compute.memory_format(cfg, precision),
-            "last": self._source.last,
+            "last": self._source.drop_last,
             "mirror": self._source.mirror,
-            "part": ranks.part,
-            "dtype": precision.weights,
+            "part": ranks.shard,
+            "dtype": precision.param_dtype,
         }

@@ -1,5 +1,5 @@
 """Where images come from, one file for each way they are stored."""
 
-from gan_lab.data.datasets.base import Source
+from gan_lab.data.datasets.base import DatasetBuilder
 
-__all__ = ["Source"]
+__all__ = ["DatasetBuilder"]

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.data.image_decoding import FITS, WHOLE
-from gan_lab.data.packed_file import Packed, WholePixels
-from gan_lab.data.packing import prepare
-from gan_lab.data.parallel_decoding import Shape
-from gan_lab.data.raw_images import Pictures
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.image_decoding import RESIZE_MODES, WHOLE
+from gan_lab.data.packed_file import PackedDataset, VariableSizePixels
+from gan_lab.data.packing import pack_dataset
+from gan_lab.data.parallel_decoding import ImageFormat
+from gan_lab.data.raw_images import RawImages
 from gan_lab.utils.progress import Progress, silent
 
 IN_MEMORY = 256 * 2**20
 """Bytes of pixels up to which a set is read into memory; larger ones stay mapped, and the system keeps what is used."""
 
 
-class Source(ABC):
+class DatasetBuilder(ABC):
     """A data set in the shape a model wants it.
 
     Args:
@@ -41,7 +41,7 @@ class Source(ABC):
         max_bad: share of unreadable images up to which they are left out with a warning.
         workers: processes (threads, for few images) that decode; None takes as many as there are processors for this one.
         download: whether what is missing may be fetched.
-        mirror, last: how a :class:`gan_lab.data.loader.Stream` shows the images; see there.
+        mirror, last: how a :class:`gan_lab.data.loader.BatchLoader` shows the images; see there.
     """
 
     splits: tuple[str, ...] = ("all",)
@@ -70,8 +70,8 @@ class Source(ABC):
             raise ValueError(f"dataset.size={size}: must be 1 to 8192 pixels")
         if channels not in (1, 3):
             raise ValueError(f"dataset.channels={channels}: must be 1 (grey) or 3 (colour)")
-        if fit not in FITS:
-            raise ValueError(f"dataset.fit={fit}: must be one of {', '.join(FITS)}")
+        if fit not in RESIZE_MODES:
+            raise ValueError(f"dataset.fit={fit}: must be one of {', '.join(RESIZE_MODES)}")
         if split not in self.splits:
             raise ValueError(f"dataset.split={split}: {name} has {', '.join(self.splits)}")
         if limit is not None and limit < 1:
@@ -81,15 +81,15 @@ class Source(ABC):
         if workers is not None and workers < 1:
             raise ValueError(f"dataset.workers={workers}: must be at least 1")
         self.name, self.split, self.download = name, split, download
-        self.mirror, self.last = mirror, last
+        self.mirror, self.drop_last = mirror, last
         self.root = Path(root).expanduser()
-        self.shape = Shape(0 if fit == WHOLE else size, channels, fit, self.precrop())
+        self.shape = ImageFormat(0 if fit == WHOLE else size, channels, fit, self.precrop())
         self._classes: Sequence[str | int] | None = classes
         self._attributes, self._limit, self._seed = attributes, limit, seed
         self._max_bad, self._workers = max_bad, workers or _processors()
 
     @abstractmethod
-    def pictures(self) -> Pictures:
+    def pictures(self) -> RawImages:
         """The stored pictures of the split.
 
         Raises:
@@ -109,9 +109,9 @@ class Source(ABC):
         """Side of the central square cut out of each stored picture before it is fitted."""
         return None
 
-    def packed(self, progress: Progress = silent) -> Packed:
+    def packed(self, progress: Progress = silent) -> PackedDataset:
         """The packed file of the whole split, made when it isn't there."""
-        return prepare(
+        return pack_dataset(
             self.packed_path(),
             self._checked_pictures,
             self.shape,
@@ -128,7 +128,7 @@ class Source(ABC):
         size = WHOLE if self.shape.is_whole else self.shape.size
         return self.root / "packed" / f"{self.name}-{self.split}-{size}x{self.shape.channels}-{key}.pack"
 
-    def load(self, progress: Progress = silent) -> ImageSet:
+    def load(self, progress: Progress = silent) -> ImageDataset:
         """The images that ``classes``, ``attributes`` and ``limit`` leave, prepared first if they are not.
 
         Raises:
@@ -137,19 +137,19 @@ class Source(ABC):
         packed = self.packed(progress)
         pixels = packed.pixels
         if pixels.nbytes <= IN_MEMORY:
-            pixels = pixels.in_memory() if isinstance(pixels, WholePixels) else np.array(pixels)
+            pixels = pixels.in_memory() if isinstance(pixels, VariableSizePixels) else np.array(pixels)
         origin = f"crc32 {packed.manifest['crc32']:08x}"
-        return self.select(ImageSet.whole(pixels, packed.labels, packed.manifest["classes"], origin))
+        return self.select(ImageDataset.from_arrays(pixels, packed.labels, packed.manifest["classes"], origin))
 
-    def select(self, data: ImageSet) -> ImageSet:
+    def select(self, data: ImageDataset) -> ImageDataset:
         """The part of a whole split that the configuration asks for."""
         if self._classes is not None:
             data = data.only_classes(self._classes)
         if self._attributes is not None:
             data = data.only_attributes(self._attributes)
-        return data if self._limit is None else data.limited(self._limit, self._seed)
+        return data if self._limit is None else data.random_subset(self._limit, self._seed)
 
-    def _checked_pictures(self) -> Pictures:
+    def _checked_pictures(self) -> RawImages:
         pictures = self.pictures()
         if len(pictures) == 0:
             raise ValueError(f"dataset={self.name}: no picture in split {self.split}")
@@ -161,7 +161,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _is_current(packed: Packed) -> bool:
+def _is_current(packed: PackedDataset) -> bool:
     """Whether nothing that was packed has changed since; what is gone altogether does not count as changed."""
     for path, changed in packed.manifest["watched"].items():
         try:

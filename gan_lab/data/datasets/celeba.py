@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torchvision.datasets.utils import download_file_from_google_drive
 
-from gan_lab.data.datasets.base import Source
+from gan_lab.data.datasets.base import DatasetBuilder
 from gan_lab.data.downloads import verified
-from gan_lab.data.raw_images import FilePictures, Pictures, ZipPictures
+from gan_lab.data.raw_images import FileImages, RawImages, ZipImages
 
 FILES = {
     "img_align_celeba.zip": ("0B7EVK8r0v71pZjFTYXZWM3FlRnM", "00d2c5bc6d35e252742224ab0c1e8fcb"),
@@ -22,7 +22,7 @@ FILES = {
 PARTITIONS = {"train": ("0",), "valid": ("1",), "test": ("2",), "all": ("0", "1", "2")}
 
 
-class CelebA(Source):
+class CelebA(DatasetBuilder):
     """The distributed files in ``<root>/celeba``: the zip, or the folder it unpacks to, and the two lists.
 
     The split is the published ``list_eval_partition.txt`` (162,770 / 19,867 / 19,962). Each picture is cropped to its central
@@ -31,7 +31,7 @@ class CelebA(Source):
 
     Args:
         precrop: side of the central square, up to 178 pixels.
-        shared: the rest are :class:`Source`'s.
+        shared: the rest are :class:`DatasetBuilder`'s.
     """
 
     splits = tuple(PARTITIONS)
@@ -46,7 +46,7 @@ class CelebA(Source):
     def precrop(self) -> int:
         return self._precrop
 
-    def pictures(self) -> Pictures:
+    def pictures(self) -> RawImages:
         lists = [self._file(name) for name in ("list_attr_celeba.txt", "list_eval_partition.txt")]
         attributes, rows = self._attribute_rows(lists[0])
         partition = self._partition(lists[1])
@@ -55,9 +55,9 @@ class CelebA(Source):
         names = [name for name in rows if partition[name] in PARTITIONS[self.split]]
         labels = np.array([rows[name] for name in names], dtype=np.uint8).reshape(len(names), len(attributes))
         if (self._folder / "img_align_celeba").is_dir():
-            return FilePictures(self._folder / "img_align_celeba", names, labels, attributes, lists)
+            return FileImages(self._folder / "img_align_celeba", names, labels, attributes, lists)
         archive = self._file("img_align_celeba.zip")
-        return ZipPictures(archive, [f"img_align_celeba/{name}" for name in names], labels, attributes, lists)
+        return ZipImages(archive, [f"img_align_celeba/{name}" for name in names], labels, attributes, lists)
 
     def _attribute_rows(self, path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
         """The names of the attributes, and for each picture which it has. The first line is the number of pictures."""

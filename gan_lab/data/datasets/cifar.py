@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torchvision.datasets as published
 
-from gan_lab.data.datasets.base import Source
-from gan_lab.data.downloads import fetch
-from gan_lab.data.raw_images import ArrayPictures
+from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.downloads import obtain_file
+from gan_lab.data.raw_images import ArrayImages
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ KINDS = {
 }
 
 
-class Cifar(Source):
+class Cifar(DatasetBuilder):
     """The published python archive, or the folder it unpacks to; downloaded when neither is under the root.
 
     Args:
         kind: ``CIFAR10`` or ``CIFAR100``.
-        shared: the rest are :class:`Source`'s.
+        shared: the rest are :class:`DatasetBuilder`'s.
     """
 
     splits = ("train", "test", "all")
@@ -59,7 +59,7 @@ class Cifar(Source):
         super().__init__(**shared)
         self._kind = KINDS[kind]
 
-    def pictures(self) -> ArrayPictures:
+    def pictures(self) -> ArrayImages:
         kind = self._kind
         parts = {"train": kind.train, "test": kind.test, "all": kind.train + kind.test}[self.split]
         where, read = self._open()
@@ -68,7 +68,7 @@ class Cifar(Source):
         try:
             pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches])
             labels = np.concatenate([np.asarray(batch[kind.labels], dtype=np.int64) for batch in batches])
-            return ArrayPictures(pixels.transpose(0, 2, 3, 1), [where], labels, tuple(map(str, meta[kind.names])))
+            return ArrayImages(pixels.transpose(0, 2, 3, 1), [where], labels, tuple(map(str, meta[kind.names])))
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"dataset={self.name}: {where} is not laid out as published ({error})") from error
 
@@ -78,7 +78,7 @@ class Cifar(Source):
         if folder.is_dir():
             return folder, lambda name: _read_file(folder / name, self.name)
         url, checksum = self._kind.published.url, self._kind.published.tgz_md5
-        archive = fetch(self.root, url.rsplit("/", 1)[-1], [url], checksum, self.name, self.download)
+        archive = obtain_file(self.root, url.rsplit("/", 1)[-1], [url], checksum, self.name, self.download)
 
         def read(name: str) -> bytes:
             with tarfile.open(archive) as tar:

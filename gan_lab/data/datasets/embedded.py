@@ -8,28 +8,28 @@ import numpy as np
 
 import gan_lab.data
 from gan_lab.data.class_names import FASHION
-from gan_lab.data.datasets.base import Source
+from gan_lab.data.datasets.base import DatasetBuilder
 from gan_lab.data.idx_format import read_idx
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.data.raw_images import ArrayPictures
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.raw_images import ArrayImages
 from gan_lab.utils.progress import Progress, silent
 
 
-class EmbeddedFashionMnist(Source):
+class EmbeddedFashionMnist(DatasetBuilder):
     """28x28 grey garments, ten classes (Xiao, Rasul, Vollgraf 2017; MIT licence, kept beside the files).
 
     Needs no packed file, and so no folder it may write to: it is fitted in memory in half a second.
     """
 
-    def pictures(self) -> ArrayPictures:
+    def pictures(self) -> ArrayImages:
         files = [
             Path(gan_lab.data.__path__[0]) / "embedded" / f"fashion-mnist-t10k-{p}-ubyte.gz"
             for p in ("images-idx3", "labels-idx1")
         ]
         images, labels = map(read_idx, files)
-        return ArrayPictures(images, files, labels.astype(np.int64), FASHION)
+        return ArrayImages(images, files, labels.astype(np.int64), FASHION)
 
-    def load(self, progress: Progress = silent) -> ImageSet:
+    def load(self, progress: Progress = silent) -> ImageDataset:
         pictures = self.pictures()
         pixels = np.stack([self.shape.decode(pictures, number) for number in range(len(pictures))])
-        return self.select(ImageSet.whole(pixels, pictures.labels, pictures.classes))
+        return self.select(ImageDataset.from_arrays(pixels, pictures.labels, pictures.classes))

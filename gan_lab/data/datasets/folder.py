@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.data.datasets.base import Source
-from gan_lab.data.image_dataset import ImageSet
+from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.image_decoding import WHOLE
-from gan_lab.data.packed_file import WholePixels
-from gan_lab.data.raw_images import SUFFIXES, ArrayPictures, FilePictures, Pictures, ZipPictures, folder_classes
+from gan_lab.data.packed_file import VariableSizePixels
+from gan_lab.data.raw_images import SUFFIXES, ArrayImages, FileImages, RawImages, ZipImages, folder_classes
 
 LABELS_FILE = "dataset.json"
 
 
-class Folder(Source):
+class Folder(DatasetBuilder):
     """Every picture in and below a folder or a zip, in the order of the paths, or an ``.npy`` or ``.npz`` array.
 
     Sub-folders of the first level are the classes. A ``dataset.json`` of the StyleGAN tools, ``{"labels": [[path, number],
@@ -30,7 +30,7 @@ class Folder(Source):
 
     Args:
         path: the folder or file.
-        shared: the rest are :class:`Source`'s.
+        shared: the rest are :class:`DatasetBuilder`'s.
     """
 
     def __init__(self, *, path: str, **shared: Any) -> None:
@@ -44,7 +44,7 @@ class Folder(Source):
     def domain(self) -> str:
         return f"{self._path.stem}-{hashlib.sha256(str(self._path).encode()).hexdigest()[:8]}"
 
-    def pictures(self) -> Pictures:
+    def pictures(self) -> RawImages:
         if self._path.is_dir():
             return self._of_folder()
         if not self._path.is_file():
@@ -54,14 +54,14 @@ class Folder(Source):
             raise ValueError(f"dataset.path={self._path}: must be a folder, a .zip, an .npy or an .npz")
         return readers[self._path.suffix.lower()]()
 
-    def _of_folder(self) -> Pictures:
+    def _of_folder(self) -> RawImages:
         names = sorted(self._walk())
         labels_file = self._path / LABELS_FILE
         lists = [labels_file] if labels_file.is_file() else []
         labels, classes = self._labels(names, labels_file.read_bytes() if lists else None)
-        return FilePictures(self._path, self._some(names), labels, classes, lists)
+        return FileImages(self._path, self._some(names), labels, classes, lists)
 
-    def _of_zip(self) -> Pictures:
+    def _of_zip(self) -> RawImages:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 members = [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -73,9 +73,9 @@ class Folder(Source):
         except zipfile.BadZipFile as error:
             raise ValueError(f"dataset.path={self._path} is no zip, or a damaged one ({error})") from error
         labels, classes = self._labels(names, description)
-        return ZipPictures(self._path, self._some(names), labels, classes)
+        return ZipImages(self._path, self._some(names), labels, classes)
 
-    def _of_array(self) -> Pictures:
+    def _of_array(self) -> RawImages:
         try:
             stored: Any = np.load(self._path, allow_pickle=False, mmap_mode="r")
             images, labels = (stored["images"], stored.get("labels")) if self._path.suffix.lower() == ".npz" else (stored, None)
@@ -91,7 +91,7 @@ class Folder(Source):
         ):
             raise ValueError(f"dataset.path={self._path}: labels must be a whole number from 0 for each image, or -1 for none")
         classes = [] if labels is None else [str(n) for n in range(int(labels.max(initial=-1)) + 1)]
-        return ArrayPictures(images, [self._path], None if labels is None else labels.astype(np.int64), classes)
+        return ArrayImages(images, [self._path], None if labels is None else labels.astype(np.int64), classes)
 
     def _walk(self) -> Iterator[str]:
         for folder, inner, files in os.walk(self._path, followlinks=True, onerror=_refuse):
@@ -128,7 +128,7 @@ class Folder(Source):
         return labels, tuple(str(n) for n in range(labels.max(initial=-1) + 1))
 
 
-def whole_pictures(what: str, path: str, channels: int) -> tuple[ImageSet, list[str]]:
+def load_whole_images(what: str, path: str, channels: int) -> tuple[ImageDataset, list[str]]:
     """All pictures of a folder, a zip or an array in their own sizes, and their names below it, without suffix.
 
     Nothing is kept: pictures that were made anew under their old names would not be noticed.
@@ -154,7 +154,7 @@ def whole_pictures(what: str, path: str, channels: int) -> tuple[ImageSet, list[
             raise ValueError(f"{what}={path}: {pictures.name(number)} can't be read ({error})") from error
     sizes = np.array([part.shape[:2] for part in parts], dtype=np.int32)
     flat = np.concatenate([part.reshape(-1) for part in parts])
-    data = ImageSet.whole(WholePixels(flat, sizes, channels), origin=f"crc32 {zlib.crc32(flat.data):08x}")
+    data = ImageDataset.from_arrays(VariableSizePixels(flat, sizes, channels), origin=f"crc32 {zlib.crc32(flat.data):08x}")
     above = str(Path(path).expanduser().absolute())
     names = (pictures.name(number).removeprefix(above).lstrip("/:") for number in range(len(pictures)))
     return data, [str(PurePosixPath(name).with_suffix("")) for name in names]

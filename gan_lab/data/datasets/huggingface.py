@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from gan_lab.data.datasets.base import Source
-from gan_lab.data.raw_images import MadePictures
+from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.raw_images import GeneratedImages
 
 
-class HuggingFace(Source):
+class HuggingFace(DatasetBuilder):
     """Any data set with an image column.
 
     Args:
@@ -18,7 +18,7 @@ class HuggingFace(Source):
         image: the image column.
         label: the label column, or None.
         split: as the data set calls it; any name is passed on.
-        shared: the rest are :class:`Source`'s.
+        shared: the rest are :class:`DatasetBuilder`'s.
     """
 
     def __init__(self, *, path: str, image: str, label: str | None, split: str = "train", **shared: Any) -> None:
@@ -33,7 +33,7 @@ class HuggingFace(Source):
     def domain(self) -> str:
         return "".join(c if c.isalnum() else "_" for c in f"{self._path}_{self._label}")
 
-    def pictures(self) -> MadePictures:
+    def pictures(self) -> GeneratedImages:
         try:
             import datasets
         except ModuleNotFoundError as error:
@@ -51,4 +51,4 @@ class HuggingFace(Source):
             labels = np.asarray(stored[self._label], dtype=np.int64)
             named = getattr(stored.features[self._label], "names", None)
             classes = named or tuple(str(n) for n in range(int(labels.max()) + 1))
-        return MadePictures(len(stored), lambda number: stored[number][self._image], (), labels, classes)
+        return GeneratedImages(len(stored), lambda number: stored[number][self._image], (), labels, classes)

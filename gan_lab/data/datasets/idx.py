@@ -9,10 +9,10 @@ import numpy as np
 import torchvision.datasets as published
 
 from gan_lab.data.class_names import DIGITS, FASHION, KANA
-from gan_lab.data.datasets.base import Source
-from gan_lab.data.downloads import fetch
+from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.downloads import obtain_file
 from gan_lab.data.idx_format import read_idx
-from gan_lab.data.raw_images import ArrayPictures
+from gan_lab.data.raw_images import ArrayImages
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ KINDS = {
 }
 
 
-class Idx(Source):
+class Idx(DatasetBuilder):
     """Found as torchvision lays it out (``MNIST/raw/train-images-idx3-ubyte``, gzipped or not), or downloaded there.
 
     Args:
         kind: ``MNIST``, ``FashionMNIST`` or ``KMNIST``; also the folder's name.
-        shared: the rest are :class:`Source`'s.
+        shared: the rest are :class:`DatasetBuilder`'s.
     """
 
     splits = ("train", "test", "all")
@@ -45,13 +45,13 @@ class Idx(Source):
         self._kind = KINDS[kind]
         self._folder = self.root / kind / "raw"
 
-    def pictures(self) -> ArrayPictures:
+    def pictures(self) -> ArrayImages:
         parts = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[self.split]
         files = [[self._file(f"{part}-{what}-ubyte.gz") for part in parts] for what in ("images-idx3", "labels-idx1")]
         images, labels = (np.concatenate([read_idx(path) for path in paths]) for paths in files)
         if len(images) != len(labels):
             raise ValueError(f"dataset={self.name}: {len(images)} images but {len(labels)} labels under {self._folder}")
-        return ArrayPictures(images, [*files[0], *files[1]], labels.astype(np.int64), self._kind.classes)
+        return ArrayImages(images, [*files[0], *files[1]], labels.astype(np.int64), self._kind.classes)
 
     def _file(self, name: str) -> Any:
         unpacked = self._folder / name.removesuffix(".gz")
@@ -59,4 +59,4 @@ class Idx(Source):
             return unpacked
         checksum = dict(self._kind.published.resources)[name]
         addresses = [mirror + name for mirror in self._kind.published.mirrors]
-        return fetch(self._folder, name, addresses, checksum, self.name, self.download)
+        return obtain_file(self._folder, name, addresses, checksum, self.name, self.download)

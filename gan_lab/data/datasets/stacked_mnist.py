@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from gan_lab.data.datasets.idx import Idx
-from gan_lab.data.raw_images import MadePictures
+from gan_lab.data.raw_images import GeneratedImages
 
 
 class StackedMnist(Idx):
@@ -29,7 +29,7 @@ class StackedMnist(Idx):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "count": self._count, "stack_seed": self._stack_seed}
 
-    def pictures(self) -> MadePictures:  # type: ignore[override]
+    def pictures(self) -> GeneratedImages:  # type: ignore[override]
         digits = super().pictures()
         assert digits.labels is not None
         chosen = np.random.default_rng(self._stack_seed).integers(0, len(digits), (self._count, 3))
@@ -38,4 +38,4 @@ class StackedMnist(Idx):
         def make(number: int) -> Image.Image:
             return Image.merge("RGB", [digits.open(digit) for digit in chosen[number]])
 
-        return MadePictures(self._count, make, list(digits.sources()), labels, [f"{n:03d}" for n in range(1000)])
+        return GeneratedImages(self._count, make, list(digits.sources()), labels, [f"{n:03d}" for n in range(1000)])

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import torchvision.datasets as published
 
-from gan_lab.data.datasets.base import Source
-from gan_lab.data.raw_images import ArrayPictures
+from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.raw_images import ArrayImages
 
 DIGITS = tuple(map(str, range(10)))
 
 
-class Torchvision(Source):
+class Torchvision(DatasetBuilder):
     """A torchvision data set with all its images in an array ``[N, C, H, W]`` and a ``split`` argument.
 
     Args:
         reader: name of the class in ``torchvision.datasets``.
         parts: for each split, by the name used here, the reader's own it is made of.
         folder: its folder below the root.
-        shared: the rest are :class:`Source`'s.
+        shared: the rest are :class:`DatasetBuilder`'s.
     """
 
     def __init__(self, *, reader: str, parts: dict[str, list[str]], folder: str, **shared: Any) -> None:
@@ -30,12 +30,12 @@ class Torchvision(Source):
         self._reader = getattr(published, reader)
         self._folder = self.root / folder
 
-    def pictures(self) -> ArrayPictures:
+    def pictures(self) -> ArrayImages:
         parts = [self._open(part) for part in self._parts[self.split]]
         pixels = np.concatenate([np.asarray(part.data) for part in parts]).transpose(0, 2, 3, 1)
         labels = np.concatenate([np.asarray(part.labels, dtype=np.int64) for part in parts])
         files = sorted(path for path in self._folder.rglob("*") if path.is_file())
-        return ArrayPictures(pixels, files, labels, getattr(parts[0], "classes", DIGITS))
+        return ArrayImages(pixels, files, labels, getattr(parts[0], "classes", DIGITS))
 
     def _open(self, part: str) -> Any:
         try:

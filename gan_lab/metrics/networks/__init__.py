@@ -1,5 +1,5 @@
 """Networks whose features scores are taken in, one file a network."""
 
-from gan_lab.metrics.networks.base import Domain, Extracted, FeatureNetwork, Features, extracted
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, extract_batch
 
-__all__ = ["Domain", "Extracted", "FeatureNetwork", "Features", "extracted"]
+__all__ = ["FeatureDomain", "FeatureNetwork", "FeatureSource", "NetworkOutput", "extract_batch"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Extracted(NamedTuple):
+class NetworkOutput(NamedTuple):
     """``features``: ``[N, num_features]`` float32; ``logits``: ``[N, num_classes]`` float32, or None."""
 
     features: Tensor
@@ -19,7 +19,7 @@ class Extracted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Domain:
+class FeatureDomain:
     """What images a score is about.
 
     Attributes:
@@ -56,32 +56,32 @@ class FeatureNetwork(nn.Module, ABC):
     fingerprint: str
 
     @abstractmethod
-    def prepared(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to the floats that go in: resized and scaled."""
 
     @abstractmethod
-    def extract(self, values: Tensor) -> Extracted:
+    def extract(self, values: Tensor) -> NetworkOutput:
         """The network itself."""
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Extracted:
+    def forward(self, images: Tensor) -> NetworkOutput:
         """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to what is extracted of them."""
-        return self.extract(self.prepared(images))
+        return self.extract(self.preprocess(images))
 
     def score(self, metric: str) -> str:
         """The name of a metric taken in these features: ``fd_random``."""
         return self.names.get(metric, f"{metric}_{self.name}")
 
 
-class Features(ABC):
+class FeatureSource(ABC):
     """Where a feature network comes from; making one is cheap, loading the network is not."""
 
     @abstractmethod
-    def is_here(self, domain: Domain) -> bool:
+    def is_available(self, domain: FeatureDomain) -> bool:
         """Whether the network can be had for such images at once, without a download."""
 
     @abstractmethod
-    def load(self, domain: Domain) -> FeatureNetwork:
+    def load(self, domain: FeatureDomain) -> FeatureNetwork:
         """The network, downloaded if need be. Leaves torch's global random numbers as they are.
 
         Raises:
@@ -89,7 +89,7 @@ class Features(ABC):
         """
 
 
-def extracted(network: FeatureNetwork, images: Tensor) -> Extracted:
+def extract_batch(network: FeatureNetwork, images: Tensor) -> NetworkOutput:
     """What a network makes of uint8 images, in whole float32: whatever the training allows, TF32 would be another network."""
     if not images.is_cuda:
         return network(images)
@@ -110,6 +110,6 @@ def fingerprint(network: nn.Module, *more: object) -> str:
     return digest.hexdigest()[:12]
 
 
-def as_colour(images: Tensor) -> Tensor:
+def to_rgb(images: Tensor) -> Tensor:
     """Grey repeated to three channels."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

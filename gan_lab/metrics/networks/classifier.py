@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import gan_lab.metrics
-from gan_lab.metrics.networks.base import Domain, Extracted, FeatureNetwork, Features, as_colour, fingerprint
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, fingerprint, to_rgb
 from gan_lab.storage.files import write_atomically
 
 SHIPPED = Path(gan_lab.metrics.__path__[0]) / "weights"
@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class ClassifierMetadata:
     """What a classifier has learnt, and how well: stored with its weights.
 
     Attributes:
@@ -65,9 +65,9 @@ class Classifier(FeatureNetwork):
         knowledge: what it has learnt, or is to learn.
     """
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    def __init__(self, knowledge: ClassifierMetadata) -> None:
         super().__init__()
-        self.knowledge = knowledge
+        self.metadata = knowledge
         w = knowledge.width
         layers: list[nn.Module] = []
         for narrow, wide in itertools.pairwise([knowledge.channels, w, 2 * w, 4 * w]):
@@ -82,23 +82,23 @@ class Classifier(FeatureNetwork):
             f"classifier of {knowledge.name} ({knowledge.accuracy:.2%} of {knowledge.held_out}), {side}x{side}, antialiased"
         )
 
-    def prepared(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         """uint8 of any size to float32 in [-1, 1] of its own."""
-        images = as_colour(images) if self.knowledge.channels == 3 else images
+        images = to_rgb(images) if self.metadata.channels == 3 else images
         values = images.float()
-        side = self.knowledge.size
+        side = self.metadata.size
         if values.shape[-1] != side or values.shape[-2] != side:
             values = interpolate(values, (side, side), mode="bilinear", antialias=True)
         return values.div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
 
     def judge(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits of :meth:`prepared` images, with gradients where they are wanted."""
+        """Features and logits of :meth:`preprocess` images, with gradients where they are wanted."""
         features = self.body(values)
         return features, self.head(features)
 
-    def extract(self, values: Tensor) -> Extracted:
+    def extract(self, values: Tensor) -> NetworkOutput:
         features, logits = self.judge(values)
-        return Extracted(features, logits if self.num_classes else None)  # attributes do not exclude each other
+        return NetworkOutput(features, logits if self.num_classes else None)  # attributes do not exclude each other
 
     def frozen(self) -> Classifier:
         """Ready for use: in evaluation mode, without gradients, with its fingerprint."""
@@ -110,7 +110,7 @@ class Classifier(FeatureNetwork):
         """Weights, in half precision, which is as good and takes half of the space, and what they know."""
         state = {name: t.half() if t.is_floating_point() else t for name, t in self.state_dict().items()}
         buffer = io.BytesIO()
-        knowledge = {**asdict(self.knowledge), "domains": list(self.knowledge.domains), "classes": list(self.knowledge.classes)}
+        knowledge = {**asdict(self.metadata), "domains": list(self.metadata.domains), "classes": list(self.metadata.classes)}
         torch.save({"format": FORMAT, "knowledge": knowledge, "state": state}, buffer)
         write_atomically(path, buffer.getvalue())
 
@@ -143,19 +143,19 @@ class StackedClassifier(FeatureNetwork):
         self.description = f"on each colour: {single.description}"
         self.fingerprint = fingerprint(self)
 
-    def prepared(self, images: Tensor) -> Tensor:
-        return self.single.prepared(images.reshape(-1, 1, *images.shape[2:]))
+    def preprocess(self, images: Tensor) -> Tensor:
+        return self.single.preprocess(images.reshape(-1, 1, *images.shape[2:]))
 
-    def extract(self, values: Tensor) -> Extracted:
+    def extract(self, values: Tensor) -> NetworkOutput:
         count = len(values) // 3
         features, logits = self.single.extract(values)
         assert logits is not None
         a, b, c = logits.log_softmax(1).view(count, 3, -1).unbind(1)
         together = a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]
-        return Extracted(features.view(count, -1), together.flatten(1))
+        return NetworkOutput(features.view(count, -1), together.flatten(1))
 
 
-class OfDomain(Features):
+class DatasetClassifier(FeatureSource):
     """The classifier that has learnt a data set's labels: inside the package, or fitted and kept in a folder.
 
     Args:
@@ -167,10 +167,10 @@ class OfDomain(Features):
         self._folder = Path(folder).expanduser()
         self._file = None if file is None else SHIPPED / f"{file}.pt" if file in _shipped() else Path(file).expanduser()
 
-    def is_here(self, domain: Domain) -> bool:
+    def is_available(self, domain: FeatureDomain) -> bool:
         return self._find(domain) is not None
 
-    def load(self, domain: Domain) -> FeatureNetwork:
+    def load(self, domain: FeatureDomain) -> FeatureNetwork:
         path = self._find(domain)
         if path is None:
             raise ValueError(
@@ -179,19 +179,19 @@ class OfDomain(Features):
                 f"does, if it has labels, or name one: features.domain.file=... ({', '.join(_shipped())} are in the package)"
             )
         network = Classifier.load(path)
-        if domain.channels > network.knowledge.channels and domain.name != STACKED:
+        if domain.channels > network.metadata.channels and domain.name != STACKED:
             raise ValueError(f"evaluation.features=domain: {path} knows grey images, and these are in colour")
         return StackedClassifier(network) if domain.name == STACKED else network
 
-    def path_for(self, domain: Domain) -> Path:
+    def path_for(self, domain: FeatureDomain) -> Path:
         """Where a classifier fitted on such images is kept."""
         return self._folder / f"classifier-{domain.name}-{domain.channels}.pt"
 
-    def _find(self, domain: Domain) -> Path | None:
+    def _find(self, domain: FeatureDomain) -> Path | None:
         if self._file is not None:
             return self._file
         if domain.name == STACKED:
-            domain = Domain("mnist", 1, domain.size)
+            domain = FeatureDomain("mnist", 1, domain.size)
         own = self.path_for(domain)
         if own.is_file():
             return own
@@ -209,12 +209,12 @@ def _convolution(narrow: int, wide: int) -> list[nn.Module]:
     return [nn.Conv2d(narrow, wide, 3, 1, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
 
 
-def _is_for(knowledge: Mapping[str, Any], domain: Domain) -> bool:
+def _is_for(knowledge: Mapping[str, Any], domain: FeatureDomain) -> bool:
     return domain.name in knowledge["domains"] and domain.channels == knowledge["channels"]
 
 
-def _knowledge(stored: Mapping[str, Any]) -> Knowledge:
-    return Knowledge(**{**stored, "domains": tuple(stored["domains"]), "classes": tuple(stored["classes"])})
+def _knowledge(stored: Mapping[str, Any]) -> ClassifierMetadata:
+    return ClassifierMetadata(**{**stored, "domains": tuple(stored["domains"]), "classes": tuple(stored["classes"])})
 
 
 def _read(path: Path) -> dict[str, Any]:

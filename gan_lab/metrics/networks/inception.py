@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gan_lab.metrics.networks.base import Domain, Extracted, Features
-from gan_lab.metrics.networks.resize import Preparation, resizing
-from gan_lab.metrics.networks.weights import Loaded, Pretrained, Published, Weights, fold
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
+from gan_lab.metrics.networks.resize import Preprocessing, resizing
+from gan_lab.metrics.networks.weights import Loaded, Pretrained, Published, Weights, fuse_conv_bn
 
 SIZE = 299
 
@@ -41,18 +41,18 @@ class InceptionV3(Pretrained):
 
     def __init__(self, extractor: nn.Module, weights: Loaded, resize: str, scaling: str) -> None:
         middle = [SCALINGS[scaling]]
-        prepare = Preparation(resize, SIZE, middle, middle)
+        prepare = Preprocessing(resize, SIZE, middle, middle)
         super().__init__(weights.name("inception"), weights, prepare, "Inception-v3 of 2015-12-05")
         layers = dict(extractor.named_children())
         head = layers.pop("fc")
         assert isinstance(head, nn.Linear)
         self.head = head
         self.body = nn.Sequential(*layers.values(), nn.Flatten())
-        fold(self.body.eval(), [("conv", "bn")])
+        fuse_conv_bn(self.body.eval(), [("conv", "bn")])
 
-    def look(self, values: Tensor) -> Extracted:
+    def forward_features(self, values: Tensor) -> NetworkOutput:
         features = self.body(values)
-        return Extracted(features, linear(features, self.head.weight))
+        return NetworkOutput(features, linear(features, self.head.weight))
 
 
 class PublishedInceptionV3(InceptionV3):
@@ -61,7 +61,7 @@ class PublishedInceptionV3(InceptionV3):
     names: ClassVar[dict[str, str]] = {"fd": "fid", "kd": "kid", "cs": "is"}
 
 
-class Inception(Features):
+class InceptionFeatures(FeatureSource):
     """Inception-v3 of December 2015 (Szegedy et al. 2016) with the weights FID is defined by (Heusel et al. 2017).
 
     Args:
@@ -81,10 +81,10 @@ class Inception(Features):
         self._weights = Weights(PUBLISHED, folder, weights)
         self._resize, self._scaling = resize, scaling
 
-    def is_here(self, domain: Domain) -> bool:
-        return self._weights.are_here()
+    def is_available(self, domain: FeatureDomain) -> bool:
+        return self._weights.are_available()
 
-    def load(self, domain: Domain) -> InceptionV3:
+    def load(self, domain: FeatureDomain) -> InceptionV3:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         weights = self._weights.load()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from gan_lab.metrics.networks.base import Domain, Extracted, FeatureNetwork, Features, fingerprint
-from gan_lab.utils.image_ops import to_unit
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, fingerprint
+from gan_lab.utils.image_ops import normalize
 
 
 class RandomConvolutions(FeatureNetwork):
@@ -44,21 +44,21 @@ class RandomConvolutions(FeatureNetwork):
         self.description = f"untrained convolutions, width {width}, seed {seed}, images as they are"
         self.fingerprint = fingerprint(self)
 
-    def prepared(self, images: Tensor) -> Tensor:
-        return to_unit(images)
+    def preprocess(self, images: Tensor) -> Tensor:
+        return normalize(images)
 
-    def extract(self, values: Tensor) -> Extracted:
-        return Extracted(self.layers(values), None)
+    def extract(self, values: Tensor) -> NetworkOutput:
+        return NetworkOutput(self.layers(values), None)
 
 
-class Random(Features):
+class RandomFeatures(FeatureSource):
     """:class:`RandomConvolutions`, for any images."""
 
     def __init__(self, width: int, seed: int) -> None:
         self._width, self._seed = width, seed
 
-    def is_here(self, domain: Domain) -> bool:
+    def is_available(self, domain: FeatureDomain) -> bool:
         return True
 
-    def load(self, domain: Domain) -> RandomConvolutions:
+    def load(self, domain: FeatureDomain) -> RandomConvolutions:
         return RandomConvolutions(domain.channels, self._width, self._seed)

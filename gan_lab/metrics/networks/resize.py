@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from gan_lab.metrics.networks.base import as_colour
+from gan_lab.metrics.networks.base import to_rgb
 
 Resize = Callable[[Tensor, int], Tensor]
 """uint8 ``[N, C, H, W]`` to float32 ``[N, C, S, S]`` in [0, 255]; images of that size keep their values."""
@@ -53,7 +53,7 @@ def resizing(name: str) -> Resize:
     return RESIZES[name]
 
 
-class Preparation(nn.Module):
+class Preprocessing(nn.Module):
     """uint8 images of any size, grey or colour, to float32 ``[N, 3, size, size]``: resized, then ``(x - mean) / deviation``.
 
     Args:
@@ -74,7 +74,7 @@ class Preparation(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         values = (self._resize(images, self._size) - self.mean).div_(self.deviation)  # grey is resized once, not three times
-        return as_colour(values).contiguous(memory_format=torch.channels_last)
+        return to_rgb(values).contiguous(memory_format=torch.channels_last)
 
 
 def _stretched(values: Tensor, size: int, axis: int) -> Tensor:

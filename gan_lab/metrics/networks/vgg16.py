@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG, vgg16
 
-from gan_lab.metrics.networks.base import Domain, Extracted, Features
-from gan_lab.metrics.networks.resize import IMAGENET_DEVIATION, IMAGENET_MEAN, Preparation, resizing
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
+from gan_lab.metrics.networks.resize import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing, resizing
 from gan_lab.metrics.networks.weights import Loaded, Pretrained, Published, Weights
 
 SIZE = 224
@@ -32,15 +32,15 @@ class VggNetwork(Pretrained):
     num_features = 4096
 
     def __init__(self, network: VGG, weights: Loaded, resize: str) -> None:
-        prepare = Preparation(resize, SIZE, IMAGENET_MEAN, IMAGENET_DEVIATION)
+        prepare = Preprocessing(resize, SIZE, IMAGENET_MEAN, IMAGENET_DEVIATION)
         super().__init__(weights.name("vgg16"), weights, prepare, "VGG-16, second dense layer")
         self.body = nn.Sequential(network.features, network.avgpool, nn.Flatten(), network.classifier[:5])
 
-    def look(self, values: Tensor) -> Extracted:
-        return Extracted(self.body(values), None)
+    def forward_features(self, values: Tensor) -> NetworkOutput:
+        return NetworkOutput(self.body(values), None)
 
 
-class Vgg16(Features):
+class VGG16Features(FeatureSource):
     """VGG-16 (Simonyan & Zisserman 2015), in whose features precision and recall are published (Kynkaanniemi et al. 2019).
 
     Args:
@@ -56,10 +56,10 @@ class Vgg16(Features):
         resizing(resize)
         self._weights, self._resize = Weights(PUBLISHED, folder, weights), resize
 
-    def is_here(self, domain: Domain) -> bool:
-        return self._weights.are_here()
+    def is_available(self, domain: FeatureDomain) -> bool:
+        return self._weights.are_available()
 
-    def load(self, domain: Domain) -> VggNetwork:
+    def load(self, domain: FeatureDomain) -> VggNetwork:
         weights = self._weights.load()
         with torch.device("meta"):  # no random weights, which would cost seconds and the global generator's state
             network = vgg16()

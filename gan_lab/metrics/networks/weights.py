@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gan_lab.metrics.networks.base import Extracted, FeatureNetwork, fingerprint
-from gan_lab.metrics.networks.resize import Preparation
+from gan_lab.metrics.networks.base import FeatureNetwork, NetworkOutput, fingerprint
+from gan_lab.metrics.networks.resize import Preprocessing
 
 PREFIX = 8
 """Hexadecimal digits of a SHA-256 sum in the name of a file, torch hub's convention."""
@@ -175,7 +175,7 @@ class Weights:
         self._folder = Path(folder).expanduser()
         self._file = None if file is None else Path(file).expanduser()
 
-    def are_here(self) -> bool:
+    def are_available(self) -> bool:
         """Whether the file is; not whether it is the right one, which takes reading it."""
         return find(self._folder, self._published.names) is not None if self._file is None else self._file.is_file()
 
@@ -205,7 +205,7 @@ class Pretrained(FeatureNetwork):
         description: what it is.
     """
 
-    def __init__(self, name: str, weights: Loaded, prepare: Preparation, description: str) -> None:
+    def __init__(self, name: str, weights: Loaded, prepare: Preprocessing, description: str) -> None:
         super().__init__()
         self.name, self.prepare = name, prepare
         source = "published weights" if weights.published else weights.path.name
@@ -213,27 +213,27 @@ class Pretrained(FeatureNetwork):
         self.fingerprint = fingerprint(prepare, description, weights.sha256, prepare.description)
 
     @abstractmethod
-    def look(self, values: Tensor) -> Extracted:
+    def forward_features(self, values: Tensor) -> NetworkOutput:
         """One pass over prepared images, float32 ``[N, 3, S, S]``."""
 
-    def prepared(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         values: Tensor = self.prepare(images)
         return values
 
-    def extract(self, values: Tensor) -> Extracted:
-        return _joined([self.look(part) for part in _parts(values)])
+    def extract(self, values: Tensor) -> NetworkOutput:
+        return _joined([self.forward_features(part) for part in _parts(values)])
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Extracted:
+    def forward(self, images: Tensor) -> NetworkOutput:
         # prepared part by part: a whole batch at 299 pixels would fill the memory
-        return _joined([self.look(self.prepared(part)) for part in _parts(images)])
+        return _joined([self.forward_features(self.preprocess(part)) for part in _parts(images)])
 
     def frozen(self) -> Self:
         """Ready for use: in evaluation mode, without gradients, laid out as convolutions are fastest."""
         return self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def fold(network: nn.Module, pairs: Sequence[tuple[str, str]]) -> None:
+def fuse_conv_bn(network: nn.Module, pairs: Sequence[tuple[str, str]]) -> None:
     """Merge each batch normalisation into the convolution before it: the same function, a tenth faster on a CPU.
 
     Args:
@@ -251,11 +251,11 @@ def _parts(images: Tensor) -> tuple[Tensor, ...]:
     return images.split(CPU_PART) if images.device.type == "cpu" else (images,)
 
 
-def _joined(parts: list[Extracted]) -> Extracted:
+def _joined(parts: list[NetworkOutput]) -> NetworkOutput:
     if len(parts) == 1:
         return parts[0]
     logits = [part.logits for part in parts if part.logits is not None]
-    return Extracted(torch.cat([part.features for part in parts]), torch.cat(logits) if logits else None)
+    return NetworkOutput(torch.cat([part.features for part in parts]), torch.cat(logits) if logits else None)
 
 
 @functools.cache
