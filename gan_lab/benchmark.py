@@ -27,7 +27,7 @@ def benchmark(cfg: DictConfig) -> None:
     job = open_job(cfg)
     if job.directory.config.exists():
         raise ValueError(f"{job.directory.path} holds a run; a benchmark needs a folder of its own")
-    measured = instantiate(cfg.kind, "kind")
+    measured = instantiate(cfg.benchmark, "benchmark")
     result = _tuned(job) if cfg.tune else measured(job)
     result.print()
     path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
@@ -38,10 +38,12 @@ def benchmark(cfg: DictConfig) -> None:
 def _tuned(job: Job) -> Any:
     from gan_lab.benchmarks.tuning import tune
 
-    if job.choices["kind"] != "step":
-        raise ValueError(f"tune={job.cfg.tune}: tries what makes training steps faster; leave out kind={job.choices['kind']}")
-    given = [o for o in HydraConfig.get().overrides.task if o.partition("=")[0].partition(".")[0] not in ("kind", "tune")]
-    return tune(job, given, job.cfg.tune == "recipe", job.cfg.kind.rounds, job.cfg.kind.steps)
+    if job.choices["benchmark"] != "step":
+        raise ValueError(
+            f"tune={job.cfg.tune}: tries what makes training steps faster; leave out benchmark={job.choices['benchmark']}"
+        )
+    given = [o for o in HydraConfig.get().overrides.task if o.partition("=")[0].partition(".")[0] not in ("benchmark", "tune")]
+    return tune(job, given, job.cfg.tune == "recipe", job.cfg.benchmark.rounds, job.cfg.benchmark.steps)
 
 
 def main() -> None:

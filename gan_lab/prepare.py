@@ -23,7 +23,7 @@ def prepare(cfg: DictConfig) -> None:
         if packed.checksum() != packed.manifest["crc32"]:
             raise ValueError(f"{path} is damaged: its checksum differs; remove it, it is made anew")
         print(f"{path}: {len(packed.pixels):,} images, {path.stat().st_size / 2**20:,.1f} MiB, checksum right")
-    print(f"{source.name}: {len(data):,} images {data.spell_size()} chosen")
+    print(f"{source.name}: {len(data):,} images {data.format_size()} chosen")
     if cfg.show:
         with progress_bar("looking", "images") as progress:
             inspection = Inspection.of(source, data, progress)

@@ -65,7 +65,11 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
     job = replace(job, directory=ranks.broadcast_object(job.directory))
     settled = job.cfg
     demand = MemoryOptions(
-        settled.batch_size, settled.accumulate, job.choices["precision"], settled.recompute, ranks.world_size
+        settled.batch_size,
+        settled.gradient_accumulation_steps,
+        job.choices["precision"],
+        settled.activation_checkpointing,
+        ranks.world_size,
     )
     with job.directory.lock() if ranks.is_main_process else nullcontext(), explain_out_of_memory(demand):
         with ranks.main_process_first():

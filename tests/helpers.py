@@ -117,7 +117,7 @@ UPSCALER = [
     *("device=cpu", "console=plain", "model=srgan", "model.width=8", "model.blocks=1", "pretraining=pixels"),
     *("dataset=folder", "dataset.path=pictures", "degradation.patch=32", "degradation.patches=4", "batch_size=4"),
     *("perception=random", "evaluation.pairs.perceptual=null", "evaluation.num_reals=2", "epochs=2", "ema.kimg=0.1"),
-    *("log.every_kimg=0.008", "sample.count=2", "threads=1"),
+    *("log.every_kimg=0.008", "sample.count=2", "num_threads=1"),
 ]
 """An experiment of 20 steps, ten of them on pixels alone."""
 
@@ -174,7 +174,17 @@ def comparable(directory: RunDirectory) -> tuple[list[dict[str, float]], dict[st
     state = checkpoint.load(directory.checkpoint("last"))
     return rows, {
         key: state[key]
-        for key in ("generator", "discriminator", "average", "phases", "random", "preview", "augment", "stage", "images")
+        for key in (
+            "generator",
+            "discriminator",
+            "generator_ema",
+            "phases",
+            "rng_states",
+            "sample_grid",
+            "augment",
+            "growth",
+            "images",
+        )
     }
 
 

@@ -20,7 +20,7 @@ def bare_step(trainer: Trainer, batch: Batch) -> Action:
     """Both players' updates on a batch that is already there: no data, no figures, no average, nothing that happens between.
 
     Networks, optimizers, terms and the choices of arithmetic are the trainer's own, the loop around them is not. A batch is
-    taken whole, however many parts ``accumulate`` splits it into.
+    taken whole, however many parts ``gradient_accumulation_steps`` splits it into.
     """
     game, moved = trainer.gan, Counter[str]()
     batch = trainer.growth_state.match_resolution(batch)

@@ -66,7 +66,7 @@ def named(what: str, threads: int) -> str:
 
 @contextmanager
 def on(threads: int) -> Iterator[None]:
-    """Operations on the CPU are shared among ``threads``."""
+    """Operations on the CPU are shared among ``num_threads``."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -50,15 +50,17 @@ class DataBenchmark:
 
     def __call__(self, job: Job) -> Result:
         """The training step it is compared with is the job's, with ``dataset.size`` and ``batch_size`` as given there."""
-        if job.cfg.dataset.fit == WHOLE:
+        if job.cfg.dataset.resize_mode == WHOLE:
             raise ValueError(
-                "kind=data holds the stream against loaders of images of one size: dataset.fit=crop; kind=step tells what "
+                "benchmark=data holds the stream against loaders of images of one size: dataset.resize_mode=crop; benchmark=step tells what "
                 "patches cost (data)"
             )
         with tempfile.TemporaryDirectory() as scratch, _folder(self._folder, job, self._pictures, Path(scratch)) as folder:
             files = sorted(map(str, folder.rglob("*.jpg")))
             packs = Path(scratch) / "packs"
-            source = Folder(path=str(folder), name="made", root=str(packs), size=self._size, channels=3, fit="crop", workers=2)
+            source = Folder(
+                path=str(folder), name="made", root=str(packs), size=self._size, channels=3, resize_mode="crop", num_workers=2
+            )
 
             def prepare() -> None:
                 shutil.rmtree(packs, ignore_errors=True)
@@ -169,7 +171,7 @@ def _large(source: Folder, root: Path, count: int) -> Folder:
     """The source as if it had ``count`` images, already prepared: black ones, in a sparse file that takes no room."""
     size = source.shape.size
     large = Folder(
-        path=str(root / "pictures"), name="large", root=str(root), size=size, channels=3, fit="crop", classes=["even"]
+        path=str(root / "pictures"), name="large", root=str(root), size=size, channels=3, resize_mode="crop", classes=["even"]
     )
     path = large.packed_path()
     path.parent.mkdir(parents=True)

@@ -58,20 +58,22 @@ class DistributedBenchmark:
         """The ticks of a training: rows of ``metrics.jsonl`` with losses."""
         images = tick * job.cfg.batch_size
         chosen = [
-            f"{group}={_spell(option)}" for group, option in job.choices.items() if option is not None and group != "kind"
+            f"{group}={_spell(option)}" for group, option in job.choices.items() if option is not None and group != "benchmark"
         ]
-        given = [override for override in job.overrides if not override.startswith(("kind", "threads", "epochs=", "kimg="))]
+        given = [
+            override for override in job.overrides if not override.startswith(("benchmark", "num_threads", "epochs=", "kimg="))
+        ]
         command = [
             *(sys.executable, "-m"),
             *((*TORCHRUN, f"--nproc-per-node={processes}", "-m") if processes > 1 else ()),
             *("gan_lab.train", *chosen, *given, "console=plain", f"hydra.run.dir={folder}"),
             *(f"kimg={images * ticks / 1000}", f"log.every_kimg={images / 1000}", *more),
-            f"threads={max(1, available_cores() // processes)}",
+            f"num_threads={max(1, available_cores() // processes)}",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             told = [line for line in done.stderr.splitlines() if "error: " in line] or done.stderr.splitlines()[-1:]
-            raise ValueError(f"kind=ranks: the training with {processes} processes failed: {' '.join(told[:1])}")
+            raise ValueError(f"benchmark=distributed: the training with {processes} processes failed: {' '.join(told[:1])}")
         return [row for row in RunDirectory(folder).history() if "d/loss" in row]
 
 

@@ -36,7 +36,7 @@ class EvaluationBenchmark(Repeated):
     def __call__(self, job: Job) -> Result:
         trainer = build_trainer(job)
         if not _suite(trainer).evaluations:
-            raise ValueError("kind=evaluation measures a score: evaluation=fast has one")
+            raise ValueError("benchmark=evaluation measures a score: evaluation=fast has one")
         trainer.evaluator.prepare(trainer.device, lambda done, total: None)
         distances = self._distances()
         result = Result(self._passes(trainer) | interleaved(distances, self._rounds, 1), unit=self._units(trainer))
@@ -89,7 +89,9 @@ class EvaluationBenchmark(Repeated):
 def _suite(trainer: Trainer) -> MetricSuite:
     suite = trainer.evaluator.suite
     if not isinstance(suite, MetricSuite):
-        raise ValueError("kind=evaluation times scores of images out of latents; kind=step tells what those of pairs cost")
+        raise ValueError(
+            "benchmark=evaluation times scores of images out of latents; benchmark=step tells what those of pairs cost"
+        )
     return suite
 
 

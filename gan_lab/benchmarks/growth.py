@@ -17,7 +17,7 @@ class GrowthBenchmark(Repeated):
     def __call__(self, job: Job) -> Result:
         trainer = build_trainer(job)
         if not isinstance(trainer.gan.generator, ProgressiveNetwork):
-            raise ValueError("kind=growth measures networks that grow: model=progan")
+            raise ValueError("benchmark=growth measures networks that grow: model=progan")
         trainer.growth.reset_optimizer = False  # a switch of sizes would leave the first step of a measurement with a new one
         stages = {stage.resolution: stage for stage in _stages(trainer) if stage.alpha == 1.0}
         actions = {f"{size}x{size}, batch {stage.batch_size}": _step_at(trainer, stage) for size, stage in stages.items()}

@@ -100,9 +100,9 @@ class QualityBenchmark:
             folder = Path(scratch)
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
             if trainer.evaluator.name is None:
-                raise ValueError("kind=quality needs a score: evaluation=fast")
+                raise ValueError("benchmark=quality needs a score: evaluation=fast")
             if why_not := in_the_way(job.cfg, trainer.gan):
-                raise ValueError(f"kind=quality: {why_not}")
+                raise ValueError(f"benchmark=quality: {why_not}")
             trainer.events = Callbacks([trainer.actions["logging"]], end=trainer.total_images)
             trainer.evaluator.prepare(trainer.device, lambda done, total: None)
             trainer.tracker.start(trainer.info)

@@ -61,8 +61,8 @@ class StartupBenchmark:
 
     def _first_step(self, job: Job, folder: Path) -> float:
         """Seconds until a player has made a step; the training is ended then."""
-        given = [override for override in job.overrides if not override.startswith("kind")]
-        chosen = [f"{group}={_spell(option)}" for group, option in job.choices.items() if option and group != "kind"]
+        given = [override for override in job.overrides if not override.startswith("benchmark")]
+        chosen = [f"{group}={_spell(option)}" for group, option in job.choices.items() if option and group != "benchmark"]
         command = [sys.executable, "-c", TRAINING, *chosen, *given, f"hydra.run.dir={folder}"]
         begun = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -72,7 +72,7 @@ class StartupBenchmark:
                     seconds = time.perf_counter() - begun
                     process.kill()
                     return seconds
-        raise ValueError("kind=startup: the training ended before its first step; gan_lab.train says why")
+        raise ValueError("benchmark=startup: the training ended before its first step; gan_lab.train says why")
 
 
 def _timed(command: list[str], folder: str) -> float:

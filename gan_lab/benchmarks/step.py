@@ -131,14 +131,14 @@ def choices_in_force(job: Job, trainer: Trainer) -> dict[str, Any]:
     cfg, layout = job.cfg, memory_format(job.cfg, trainer.phases[0].precision)
     return {
         "memory_format": next(name for name, chosen in MEMORY_FORMATS.items() if chosen is layout),
-        "passes": "joint" if trainer.gan.joint_pass else "separate",
+        "discriminator_passes": "joint" if trainer.gan.joint_pass else "split",
         "reuse_fakes": trainer.gan.reuse_fakes,
         "compile": next(name for name, networks in COMPILED.items() if set(networks) == set(trainer.gan.compiled)),
-        "recompute": cfg.recompute,
-        "accumulate": cfg.accumulate,
+        "activation_checkpointing": cfg.activation_checkpointing,
+        "gradient_accumulation_steps": cfg.gradient_accumulation_steps,
         "optimizer.fused": all(bool(phase.optimizer.defaults.get("fused")) for phase in trainer.phases),
         "precision": job.choices.get("precision", "fp32"),
-        "threads": torch.get_num_threads(),
+        "num_threads": torch.get_num_threads(),
         "batch_size": trainer.growth_state.batch_size,
         "device": describe_device(trainer.device),
         "torch": str(torch.__version__),
@@ -167,7 +167,7 @@ def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[
     steps = -(-end // size)
     found = {turn.measured: turn.times for turn in players.time_phases(trainer, is_penalty)}
     times = {"data": 1.0, **found, "average": 1.0}
-    limits = {"evaluation": job.cfg.evaluation.max_share, "page": live_pages.LARGEST_SHARE}
+    limits = {"evaluation": job.cfg.evaluation.max_time_fraction, "page": live_pages.LARGEST_SHARE}
     for name, (cadence, _) in trainer.actions.items():
         wanted = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
         count = affordable(wanted, result.median(name), limits.get(name), steps * result.median(LOOP))

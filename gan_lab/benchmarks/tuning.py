@@ -61,7 +61,7 @@ class Choice:
 CHOICES = (
     Choice("memory_format", ("channels_last", "contiguous")),
     Choice("optimizer.fused", (False,), ("optimizer.generator.fused", "optimizer.discriminator.fused")),
-    Choice("passes", ("separate", "joint")),
+    Choice("discriminator_passes", ("split", "joint")),
     Choice("reuse_fakes", (True, False), recipe=True),
     Choice("compile", ("generator", "both")),
 )
@@ -140,7 +140,7 @@ def tune(job: Job, given: Sequence[str], recipe: bool, rounds: int, steps: int) 
     """
     best, trials, kept = _settled(job), list[Trial](), dict[str, Any]()
     for choice in CHOICES:
-        changes = choice.recipe or (choice.key == "passes" and _mixes_images(best))
+        changes = choice.recipe or (choice.key == "discriminator_passes" and _mixes_images(best))
         if changes and not recipe:
             continue
         for value in choice.values:
@@ -202,7 +202,7 @@ def _settled(job: Job) -> Job:
     cfg = copy.deepcopy(job.cfg)
     with tempfile.TemporaryDirectory() as scratch:
         found = choices_in_force(job, _trainer(job, Path(scratch)))
-    cfg.passes, cfg.memory_format = found["passes"], found["memory_format"]
+    cfg.discriminator_passes, cfg.memory_format = found["discriminator_passes"], found["memory_format"]
     return replace(job, cfg=cfg)
 
 

@@ -170,7 +170,7 @@ def tutorial(cfg: DictConfig, trainer: Trainer, batch_size: int, folder: Path, m
 def picture_folder(cfg: DictConfig, count: int) -> str | None:
     """The folder of a data set of files where torchvision's ImageFolder finds the same ``count`` pictures, else None."""
     path = cfg.dataset.get("path")
-    if path is None or not Path(path).is_dir() or cfg.dataset.fit != "crop":
+    if path is None or not Path(path).is_dir() or cfg.dataset.resize_mode != "crop":
         return None
     try:
         found = len(datasets.ImageFolder(path))

@@ -38,13 +38,13 @@ def memory_format(cfg: DictConfig, precision: Precision) -> torch.memory_format:
 def joint_passes(cfg: DictConfig, discriminator: nn.Module) -> bool:
     """Whether the discriminator judges reals and fakes together. ``auto``: where its word on one is the same in any company."""
     mixing = [module for module in discriminator.modules() if isinstance(module, BatchDependent)]
-    if cfg.passes == "joint" and mixing:
+    if cfg.discriminator_passes == "joint" and mixing:
         log.warning(
-            "passes=joint: %s in the discriminator mixes the images of a batch, reals with fakes now: another game, and "
+            "discriminator_passes=joint: %s in the discriminator mixes the images of a batch, reals with fakes now: another game, and "
             "seldom a better one",
             type(mixing[0]).__name__,
         )
-    return cfg.passes == "joint" or (cfg.passes == "auto" and not mixing)
+    return cfg.discriminator_passes == "joint" or (cfg.discriminator_passes == "auto" and not mixing)
 
 
 def compiled(cfg: DictConfig, players: Mapping[str, nn.Module], precision: Precision) -> dict[str, Compiled]:
@@ -62,14 +62,18 @@ def _in_the_way(cfg: DictConfig, players: Mapping[str, nn.Module], precision: Pr
         return "a growing network would be compiled anew at every step of a fade"
     if precision.is_emulated:
         return "an emulated precision looks into every product"
-    return "activations to be computed again are not left to the compiler" if cfg.recompute else ""
+    return "activations to be computed again are not left to the compiler" if cfg.activation_checkpointing else ""
 
 
 def describe(cfg: DictConfig, precision: Precision, joint: bool) -> str:
     """The choices in force, in words."""
     passes = "reals and fakes judged in one pass" if joint else "reals and fakes judged in two passes"
     layout = next(name for name, chosen in MEMORY_FORMATS.items() if chosen is memory_format(cfg, precision))
-    parts = [layout.replace("_", " "), passes, "fakes reused" if cfg.reuse_fakes and cfg.accumulate == 1 else "fresh fakes"]
+    parts = [
+        layout.replace("_", " "),
+        passes,
+        "fakes reused" if cfg.reuse_fakes and cfg.gradient_accumulation_steps == 1 else "fresh fakes",
+    ]
     parts += [f"{' and '.join(COMPILED[cfg.compile])} compiled"] if COMPILED[cfg.compile] else []
     return ", ".join(parts)
 
@@ -82,7 +86,7 @@ def checkpoint_activations(players: Iterable[nn.Module], precision: Precision) -
     """
     if precision.is_emulated:
         raise ValueError(
-            "recompute=true: what is computed again would escape the rounding of an emulated precision; set recompute=false "
+            "activation_checkpointing=true: what is computed again would escape the rounding of an emulated precision; set activation_checkpointing=false "
             "or choose another precision"
         )
     for network in players:

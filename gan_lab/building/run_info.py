@@ -27,7 +27,17 @@ from gan_lab.training.precision import Precision
 
 log = logging.getLogger(__name__)
 
-GAME_GROUPS = ("pretraining", "loss", "penalty", "conditioning", "augment", "optimizer", "schedule", "precision")
+GAME_GROUPS = (
+    "initial_weights",
+    "pretraining",
+    "loss",
+    "penalty",
+    "conditioning",
+    "augment",
+    "optimizer",
+    "schedule",
+    "precision",
+)
 
 
 def warn(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:

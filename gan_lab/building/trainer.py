@@ -11,9 +11,10 @@ from torch import Tensor
 
 from gan_lab.building import compute
 from gan_lab.building.compute import checkpoint_activations
+from gan_lab.building.initial_weights import load_initial_weights
 from gan_lab.building.monitoring import build_monitor
 from gan_lab.building.networks import build_discriminator, build_generator
-from gan_lab.building.pretraining import build_pretraining, load_initial_weights
+from gan_lab.building.pretraining import build_pretraining
 from gan_lab.building.run_info import describe_run, warn
 from gan_lab.building.tasks import Task, build_task
 from gan_lab.config import Job, instantiate
@@ -63,10 +64,10 @@ def build_trainer(job: Job, ranks: SingleProcess | None = None) -> Trainer:
     cfg = job.cfg
     ranks = ranks or SingleProcess()
     device = choose_device(cfg.device)
-    set_num_threads(cfg.threads)
+    set_num_threads(cfg.num_threads)
     seed_everything(cfg.seed, cfg.deterministic)
     precision = instantiate(cfg.precision, "precision", device=device)
-    precision.warn()
+    precision.warn_if_slow()
     task = build_task(cfg)
     stream = task.loader(precision, ranks)
     scores, trackers = build_evaluator(cfg, task, ranks), build_trackers(cfg, ranks)
@@ -104,14 +105,14 @@ def build_gan(
     cfg: DictConfig, data: ImageDataset, precision: Precision, ranks: SingleProcess, latents: NormalLatents | NoLatents
 ) -> GAN:
     """The players, and the sources of what they are given. The number of classes is entered into the configuration."""
-    if cfg.batch_size % (ranks.world_size * cfg.accumulate):
+    if cfg.batch_size % (ranks.world_size * cfg.gradient_accumulation_steps):
         raise ValueError(
             f"batch_size={cfg.batch_size}: must be divisible by the {ranks.world_size} processes, and each one's part by "
-            f"accumulate={cfg.accumulate}"
+            f"gradient_accumulation_steps={cfg.gradient_accumulation_steps}"
         )
     device, labels = precision.device, build_labels(cfg, data)
     players = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
-    if cfg.recompute:
+    if cfg.activation_checkpointing:
         checkpoint_activations(players.values(), precision)
     for network in players.values():
         if cfg.sync_batch_norm and ranks.world_size > 1:
@@ -125,7 +126,7 @@ def build_gan(
         rng=torch.Generator(device).manual_seed(cfg.seed),
         processes=ranks,
         joint_pass=compute.joint_passes(cfg, players["discriminator"]),
-        reuse_fakes=cfg.reuse_fakes and cfg.accumulate == 1,
+        reuse_fakes=cfg.reuse_fakes and cfg.gradient_accumulation_steps == 1,
         compiled=compute.compiled(cfg, players, precision),
     )
 
@@ -165,7 +166,7 @@ def build_phases(cfg: DictConfig, game: GAN, precision: Precision) -> tuple[Phas
     def observe_reals(round: LossContext) -> dict[str, Tensor]:
         """Whole batches, however many parts they come in, from the boundary on."""
         parts.append(round.real_logits - accuracy.decision_threshold)
-        if len(parts) < cfg.accumulate:
+        if len(parts) < cfg.gradient_accumulation_steps:
             return {}
         logits = torch.cat(parts)
         parts.clear()
@@ -185,8 +186,8 @@ def build_phases(cfg: DictConfig, game: GAN, precision: Precision) -> tuple[Phas
             observers,
             precision,
             update_interval=every,
-            num_micro_batches=cfg.accumulate,
-            max_grad_norm=cfg.gradient_clip,
+            num_micro_batches=cfg.gradient_accumulation_steps,
+            max_grad_norm=cfg.max_grad_norm,
         )
 
     return (
@@ -203,7 +204,7 @@ def build_terms(cfg: DictConfig, player: str) -> dict[str, LossTerm]:
         for group, section in sections.items()
         for name, node in (section.get(player) or {}).items()
     }
-    if all(term.every > 1 for term in terms.values()):
+    if all(term.interval > 1 for term in terms.values()):
         raise ValueError(
             f"loss.{player}: nothing to minimise in every step; feature_matching goes beside a loss, loss=[bce,...]"
         )
@@ -223,7 +224,7 @@ def build_growth(cfg: DictConfig, game: GAN, stream: BatchLoader, total_images: 
         sizes=game.generator.resolutions,
         batch_size=cfg.batch_size,
         total_images=total_images,
-        largest_batch=min(section.largest_batch, stream.images_per_epoch),
+        max_batch_size=min(section.max_batch_size, stream.images_per_epoch),
     )
     section.fade_kimg, section.stable_kimg = growth.fade_kimg, growth.stable_kimg  # a resume for more epochs keeps to them
     return growth
@@ -231,7 +232,7 @@ def build_growth(cfg: DictConfig, game: GAN, stream: BatchLoader, total_images: 
 
 def build_evaluator(cfg: DictConfig, task: Task, ranks: SingleProcess) -> TrainingEvaluator:
     """What is measured of the run's sampling generator."""
-    return TrainingEvaluator(task.training_suite(), cfg.evaluation.max_share, ranks)
+    return TrainingEvaluator(task.training_suite(), cfg.evaluation.max_time_fraction, ranks)
 
 
 def primary_score_name(cfg: DictConfig) -> str | None:

@@ -32,10 +32,11 @@ FIXED_ON_RESUME = (
     "augment.ada.p",
     "degradation",
     "pretraining",
+    "initial_weights",
 )
 """What a checkpoint is made of; a run with other values is another run."""
 
-FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.workers", "dataset.max_bad")
+FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.num_workers", "dataset.max_corrupt_fraction")
 """But for these: where the same images lie, and how they are read. The checkpoint knows how many there were."""
 
 PATHS = ("paths.data", "paths.weights", "dataset.root", "dataset.path", "evaluation.reals")
@@ -50,7 +51,7 @@ RESUMING = ("resume", "resume_from")
 NOT_TOLD = ("console", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
 """Overrides that say nothing of what is trained."""
 
-OF_ALL_DEGRADATIONS = tuple(f"degradation.{key}=" for key in ("scale", "patch", "patches", "turns", "preview"))
+OF_ALL_DEGRADATIONS = tuple(f"degradation.{key}=" for key in ("scale", "patch", "patches", "random_flip_rot", "preview"))
 """Values that stay where one degradation is exchanged for another: networks are built for them."""
 
 EVALUATED = ("evaluation", "degradation", "protocol", "features", "dataset", "paths", "device", "console")

@@ -26,10 +26,10 @@ NOT_COMPARED = (
     "tracker",
     "paths",
     "device",
-    "threads",
+    "num_threads",
     "dataset.path",
     "dataset.root",
-    "dataset.workers",
+    "dataset.num_workers",
 )
 """What trials of one study may differ in, and nothing of their results: where they are made, and who is told."""
 

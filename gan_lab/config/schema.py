@@ -79,6 +79,7 @@ class Config:
     precision: Any = MISSING
     schedule: Any = MISSING
     pretraining: Any = MISSING
+    initial_weights: Any = MISSING
     perception: Any = MISSING
     ema: Any = MISSING
     evaluation: Any = MISSING
@@ -92,17 +93,17 @@ class Config:
     max_kimg: float | None = MISSING
     batch_size: int = MISSING
     n_critic: int = MISSING
-    accumulate: int = MISSING
-    gradient_clip: float | None = MISSING
+    gradient_accumulation_steps: int = MISSING
+    max_grad_norm: float | None = MISSING
     device: str = MISSING
     seed: int = MISSING
     deterministic: bool = MISSING
     memory_format: str = MISSING
-    passes: str = MISSING
+    discriminator_passes: str = MISSING
     reuse_fakes: bool = MISSING
     compile: str = MISSING
-    recompute: bool = MISSING
-    threads: Any = MISSING
+    activation_checkpointing: bool = MISSING
+    num_threads: Any = MISSING
     sync_batch_norm: bool = MISSING
     log: LogSection = MISSING
     sample: SampleSection = MISSING
@@ -120,7 +121,7 @@ class Config:
 class BenchmarkConfig(Config):
     """Types of ``conf/benchmark.yaml``."""
 
-    kind: Any = MISSING
+    benchmark: Any = MISSING
     tune: Any = MISSING
 
 
@@ -210,7 +211,7 @@ def check(cfg: DictConfig) -> None:
     for key in (
         "batch_size",
         "n_critic",
-        "accumulate",
+        "gradient_accumulation_steps",
         "seeds",
         "study.trials",
         "study.heartbeat",
@@ -222,7 +223,7 @@ def check(cfg: DictConfig) -> None:
         if value is not None and value < 1:
             raise ValueError(f"{key}={value}: must be at least 1")
     cadences = ("log", "sample", "checkpoint", "evaluation")
-    for key in ("epochs", "kimg", "max_kimg", "gradient_clip", *(f"{name}.every_kimg" for name in cadences)):
+    for key in ("epochs", "kimg", "max_kimg", "max_grad_norm", *(f"{name}.every_kimg" for name in cadences)):
         value = OmegaConf.select(cfg, key)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{key}={value}: must be positive and finite")
@@ -232,13 +233,17 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"evaluation.{key}={value}: must be a whole number, at least {least}")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
-    if cfg.batch_size % cfg.accumulate:
-        raise ValueError(f"accumulate={cfg.accumulate}: must divide batch_size={cfg.batch_size}")
+    if cfg.batch_size % cfg.gradient_accumulation_steps:
+        raise ValueError(
+            f"gradient_accumulation_steps={cfg.gradient_accumulation_steps}: must divide batch_size={cfg.batch_size}"
+        )
     check_choice("memory_format", cfg.memory_format, ("auto", "channels_last", "contiguous"))
-    check_choice("passes", cfg.passes, ("auto", "joint", "separate"))
+    check_choice("discriminator_passes", cfg.discriminator_passes, ("auto", "joint", "split"))
     check_choice("compile", cfg.compile, ("none", "generator", "both"))
-    if cfg.threads != "auto" and (not isinstance(cfg.threads, int) or isinstance(cfg.threads, bool) or cfg.threads < 1):
-        raise ValueError(f"threads={cfg.threads}: must be auto or a whole number, at least 1")
+    if cfg.num_threads != "auto" and (
+        not isinstance(cfg.num_threads, int) or isinstance(cfg.num_threads, bool) or cfg.num_threads < 1
+    ):
+        raise ValueError(f"num_threads={cfg.num_threads}: must be auto or a whole number, at least 1")
     check_choice("resume_from", cfg.resume_from, ("last", "best"))
 
 

@@ -93,7 +93,7 @@ class AdaptiveAugment(Augmentation):
 
     @torch.no_grad()
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
-        """Figures: ``ada_p``, and ``ada_sign``, the mean sign of the interval so far. No step of it waits for the device."""
+        """Figures: ``ada_p``, and ``ada_rt``, the mean sign of the interval so far. No step of it waits for the device."""
         self.signs += real_logits.sign().sum()
         self.seen += real_logits.numel()
         self.turns += 1
@@ -104,7 +104,7 @@ class AdaptiveAugment(Augmentation):
             self.p.copy_((self.p + due * step).clamp(0.0, 1.0))
         for count in (self.signs, self.seen, self.turns):
             count *= ~due
-        return {"ada_p": self.p.clone(), "ada_sign": mean}
+        return {"ada_p": self.p.clone(), "ada_rt": mean}
 
 
 class RandomParameters:

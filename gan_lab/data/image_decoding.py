@@ -23,7 +23,7 @@ WHOLE = "whole"
 """The fit that leaves every picture its own size."""
 
 
-def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: int | None = None) -> np.ndarray:
+def decode(picture: Image.Image, size: int, channels: int, resize_mode: str, precrop: int | None = None) -> np.ndarray:
     """A picture as ``[size, size, channels]`` uint8, a whole one as ``[height, width, channels]``.
 
     Turned as its EXIF tag says; 16-bit grey scaled to 8; transparency laid on white; palette, CMYK and the like converted.
@@ -34,7 +34,7 @@ def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: in
         picture: opened, not yet decoded.
         size: height and width in pixels.
         channels: 1 grey (ITU-R BT.601 luma), 3 colour.
-        fit: one of :data:`RESIZE_MODES`.
+        resize_mode: one of :data:`RESIZE_MODES`.
         precrop: cut out the central square of so many pixels first, or of all there are.
 
     Raises:
@@ -43,12 +43,12 @@ def decode(picture: Image.Image, size: int, channels: int, fit: str, precrop: in
     """
     if picture.width * picture.height > MAX_PIXELS:
         raise ValueError(f"{picture.width} x {picture.height} pixels are more than the {MAX_PIXELS:,} allowed")
-    if precrop is None and fit != WHOLE:
+    if precrop is None and resize_mode != WHOLE:
         _draft(picture, 2 * size)
     pixels = decode_whole(picture, channels)
     if precrop is not None:
         pixels = _centre(pixels, precrop)
-    return RESIZE_MODES[fit](pixels, size)
+    return RESIZE_MODES[resize_mode](pixels, size)
 
 
 def decode_whole(picture: Image.Image, channels: int) -> np.ndarray:
@@ -131,4 +131,4 @@ def _as_it_is(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 RESIZE_MODES = {"pad": _pad, "resize": _resize, "crop": _crop, WHOLE: _as_it_is}
-"""How a picture meets the configured size, by the name used in ``dataset.fit``."""
+"""How a picture meets the configured size, by the name used in ``dataset.resize_mode``."""

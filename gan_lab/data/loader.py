@@ -12,8 +12,6 @@ from torch.nn.functional import avg_pool2d
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.utils.image_ops import normalize
 
-LAST = ("drop", "wrap")
-
 
 class Batch(NamedTuple):
     """Images and their labels, on the device.
@@ -50,8 +48,8 @@ class BatchLoader:
         seed: of the order.
         device: where batches go; they travel as uint8 and become floats there.
         memory_format: of the images, the networks' own.
-        last: what becomes of an epoch's images beyond its last whole batch: ``drop`` leaves them out (others in each epoch),
-            ``wrap`` begins the next batch with them, so that every epoch shows every image.
+        drop_last: whether an epoch's images beyond its last whole batch are left out (different ones in each epoch),
+            or begin the next batch, so that every epoch shows every image.
         mirror: whether each image is mirrored left to right with probability 1/2, anew in each epoch.
         part: images in a batch to those of them that are gathered here, by default all: a rank's share.
         dtype: of the images.
@@ -67,7 +65,7 @@ class BatchLoader:
         seed: int,
         device: torch.device,
         memory_format: torch.memory_format = torch.contiguous_format,
-        last: str = "drop",
+        drop_last: bool = True,
         mirror: bool = False,
         part: Callable[[int], slice] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -75,10 +73,8 @@ class BatchLoader:
         self.data = data
         if batch_size > len(self):
             raise ValueError(f"batch_size={batch_size} is larger than the data set, which has {len(self)} images")
-        if last not in LAST:
-            raise ValueError(f"dataset.last={last}: must be one of {', '.join(LAST)}")
         self.batch_size = batch_size
-        self.images_per_epoch = len(self) if last == "wrap" else len(self) // batch_size * batch_size
+        self.images_per_epoch = len(self) // batch_size * batch_size if drop_last else len(self)
         self._seed = seed
         self._device = device
         self._memory_format = memory_format

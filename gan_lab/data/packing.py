@@ -87,8 +87,8 @@ def pack_dataset(
     identity: dict[str, Any],
     *,
     is_current: Callable[[PackedDataset], bool],
-    max_bad: float,
-    workers: int,
+    max_corrupt_fraction: float,
+    num_workers: int,
     progress: Progress,
 ) -> PackedDataset:
     """The packed file at ``path``, made if it isn't there or no longer current.
@@ -113,7 +113,7 @@ def pack_dataset(
         watched = (
             stored.modification_times()
         )  # as the pictures were listed: what changes while they are decoded is noticed next time
-        _pack(path, stored, shape, {"identity": identity, "watched": watched}, max_bad, workers, progress)
+        _pack(path, stored, shape, {"identity": identity, "watched": watched}, max_corrupt_fraction, num_workers, progress)
     return PackedDataset.open(path)
 
 
@@ -138,10 +138,16 @@ def _find(path: Path, is_current: Callable[[PackedDataset], bool]) -> PackedData
 
 
 def _pack(
-    path: Path, pictures: RawImages, shape: ImageFormat, about: dict[str, Any], max_bad: float, workers: int, progress: Progress
+    path: Path,
+    pictures: RawImages,
+    shape: ImageFormat,
+    about: dict[str, Any],
+    max_corrupt_fraction: float,
+    num_workers: int,
+    progress: Progress,
 ) -> None:
     part, notes = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
-    same = json.dumps([len(pictures), about, shape.__dict__], sort_keys=True)
+    same = json.dumps([len(pictures), about, shape.identity()], sort_keys=True)
     journal = PackingProgress.read(notes, same) if part.exists() else PackingProgress()
     if journal.following and part.stat().st_size < journal.written:
         journal = PackingProgress()  # the system lost what had been written
@@ -152,7 +158,7 @@ def _pack(
         with _told(path), part.open("r+b" if journal.following else "wb") as handle:
             handle.truncate(journal.written)
             handle.seek(0, 2)
-            for written in _written(handle, pictures, shape, journal, max_bad, workers):
+            for written in _written(handle, pictures, shape, journal, max_corrupt_fraction, num_workers):
                 journal = written
                 progress(journal.following, len(pictures))
                 if time.monotonic() > noted + 2:
@@ -170,7 +176,7 @@ def _pack(
             )
         if isinstance(stop, BrokenExecutor):
             raise ValueError(
-                "a process that decodes was killed, perhaps for want of memory; try a smaller dataset.workers"
+                "a process that decodes was killed, perhaps for want of memory; try a smaller dataset.num_workers"
             ) from stop
         raise
     except BaseException:
@@ -193,16 +199,21 @@ class UnreadableImage(ValueError):
 
 
 def _written(
-    handle: BinaryIO, pictures: RawImages, shape: ImageFormat, journal: PackingProgress, max_bad: float, workers: int
+    handle: BinaryIO,
+    pictures: RawImages,
+    shape: ImageFormat,
+    journal: PackingProgress,
+    max_corrupt_fraction: float,
+    num_workers: int,
 ) -> Iterator[PackingProgress]:
     """Write slice after slice, in order, and yield the journal after each."""
-    for following, pixels, bad in decode_in_parallel(pictures, shape, journal.following, workers):
+    for following, pixels, bad in decode_in_parallel(pictures, shape, journal.following, num_workers):
         handle.write(pixels.data)
         journal = journal.after(following, pixels, bad)
-        if len(journal.bad) > max_bad * len(pictures):
+        if len(journal.bad) > max_corrupt_fraction * len(pictures):
             share = len(journal.bad) / len(pictures) + 0.005
             raise UnreadableImage(
-                f"{_tell_bad(journal, pictures)}. Mend or remove them, or allow more by dataset.max_bad={share:.2f}"
+                f"{_tell_bad(journal, pictures)}. Mend or remove them, or allow more by dataset.max_corrupt_fraction={share:.2f}"
             )
         yield journal
 
@@ -225,7 +236,7 @@ def _finish(handle: BinaryIO, pictures: RawImages, shape: ImageFormat, journal: 
     manifest = {
         **about,
         "count": len(kept),
-        **shape.__dict__,
+        **shape.identity(),
         "classes": list(pictures.classes),
         "crc32": journal.crc,
         "bad": {pictures.name(number): why for number, why in journal.bad.items()},

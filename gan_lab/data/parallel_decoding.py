@@ -43,6 +43,10 @@ class ImageFormat:
         """Whether each picture keeps its own size."""
         return self.resize_mode == WHOLE
 
+    def identity(self) -> dict[str, object]:
+        """What a packed file is named and recognized by; ``fit`` is the name that files of version 0.1 have for it."""
+        return {"size": self.size, "channels": self.channels, "fit": self.resize_mode, "precrop": self.precrop}
+
     def decode(self, pictures: RawImages, number: int) -> np.ndarray:
         with pictures.open(number) as picture:
             return decode(picture, self.size, self.channels, self.resize_mode, self.precrop)
@@ -79,7 +83,7 @@ Decoded: TypeAlias = tuple[int, dict[int, str], np.ndarray | None]
 
 
 def decode_in_parallel(
-    pictures: RawImages, shape: ImageFormat, start: int, workers: int
+    pictures: RawImages, shape: ImageFormat, start: int, num_workers: int
 ) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
     """For each slice, in order: the number that follows it, its pixels, and its unreadable pictures.
 
@@ -90,11 +94,11 @@ def decode_in_parallel(
     """
     global _work
     threads = torch.get_num_threads()
-    free = deque(range(4 * workers))
+    free = deque(range(4 * num_workers))
     _work = DecodeJob.of(pictures, shape, len(free))
     step = _work.arena.shape[1]
     waiting: deque[tuple[int, int, Future[Decoded]]] = deque()
-    pool = _pool(pictures, len(pictures) - start, workers)
+    pool = _pool(pictures, len(pictures) - start, num_workers)
     try:
         upcoming = iter(range(start, len(pictures), step))
         while True:
@@ -115,17 +119,17 @@ def decode_in_parallel(
         _work = None  # an array source must not stay in memory for the length of a training
 
 
-def _pool(pictures: RawImages, count: int, workers: int) -> Executor:
+def _pool(pictures: RawImages, count: int, num_workers: int) -> Executor:
     """Forked processes for files that have to be decoded, since Pillow keeps the interpreter's lock for half of the work.
 
     Where there is no safe fork, and where there is little to do, threads: a process started from nothing would need seconds to
     import torch.
     """
-    if sys.platform == "linux" and pictures.are_files and workers > 1 and count >= WORTH_PROCESSES:
+    if sys.platform == "linux" and pictures.are_files and num_workers > 1 and count >= WORTH_PROCESSES:
         return ProcessPoolExecutor(
-            workers, multiprocessing.get_context("fork"), initializer=_begin_process, initargs=(os.getpid(),)
+            num_workers, multiprocessing.get_context("fork"), initializer=_begin_process, initargs=(os.getpid(),)
         )
-    return ThreadPoolExecutor(workers if pictures.are_files else 1, initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(num_workers if pictures.are_files else 1, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _begin_process(parent: int) -> None:

@@ -29,7 +29,7 @@ class PatchLoader(BatchLoader):
         degradation: makes the small ones.
         size: height and width of a patch, a multiple of the scale.
         per_picture: patches of each picture in an epoch.
-        turns: whether a patch is shown in any of its eight positions, mirrored and turned by quarters; else ``mirror`` says.
+        random_flip_rot: whether a patch is shown in any of its eight positions, mirrored and turned by quarters; else ``mirror`` says.
 
     Raises:
         ValueError: a size that is no multiple, or pictures too small for the scale.
@@ -42,7 +42,7 @@ class PatchLoader(BatchLoader):
         degradation: Degradation,
         size: int,
         per_picture: int,
-        turns: bool,
+        random_flip_rot: bool,
         **shared: Any,
     ) -> None:
         scale = degradation.scale
@@ -58,7 +58,7 @@ class PatchLoader(BatchLoader):
             raise ValueError(f"degradation.patch={size}: the largest picture has only {height}x{width} pixels")
         self._per_picture = per_picture
         super().__init__(data, **shared)
-        self.degradation, self.size, self._turns = degradation, size, turns
+        self.degradation, self.size, self._random_flip_rot = degradation, size, random_flip_rot
 
     def __len__(self) -> int:
         return len(self.data) * self._per_picture
@@ -93,7 +93,7 @@ class PatchLoader(BatchLoader):
         high = around[:, row : row + size, column : column + size]
         low = low[:, row // scale : row // scale + small, column // scale : column // scale + small]
         position = _random_below(8, random)
-        if not self._turns:
+        if not self._random_flip_rot:
             position = position % 2 if self._mirror else 0
         return dihedral_transform(high, position), dihedral_transform(low, position)
 

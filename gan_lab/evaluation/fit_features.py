@@ -20,12 +20,12 @@ from gan_lab.utils.terminal import STDOUT, progress_bar
 
 
 def fit_features(cfg: DictConfig) -> None:
-    """Fit, and keep the classifier where ``evaluation.features=domain`` looks for it."""
+    """Fit, and keep the classifier where ``evaluation.features=dataset_classifier`` looks for it."""
     recipe: Recipe = instantiate(cfg.fit.recipe, "fit.recipe")
     source = build_dataset(cfg)
     train, held_out, name = _parts(cfg, source)
     domain = FeatureDomain(source.domain, train.shape[0], train.shape[1])
-    places: DatasetClassifier = instantiate(cfg.features.domain, "features.domain")
+    places: DatasetClassifier = instantiate(cfg.features.dataset_classifier, "features.dataset_classifier")
     path = Path(cfg.fit.file).expanduser() if cfg.fit.file else places.path_for(domain)
     if path.exists() and not cfg.fit.overwrite:
         raise ValueError(

@@ -109,7 +109,7 @@ def list_pictures(what: str, path: str) -> RawImages:
     Raises:
         ValueError: there are none.
     """
-    source = Folder(path=path, name=what, root=".", size=1, channels=3, fit="crop", split="all")
+    source = Folder(path=path, name=what, root=".", size=1, channels=3, resize_mode="crop", split="all")
     try:
         return source.pictures()
     except ValueError as error:

@@ -85,7 +85,7 @@ class LossTerm(ABC):
 
     def __init__(self, weight: float = 1.0, interval: int = 1) -> None:
         if interval < 1:
-            raise ValueError(f"every={interval}: a term is computed every 1 or more steps")
+            raise ValueError(f"interval={interval}: a term is computed every 1 or more steps")
         self.weight = weight
         self.interval = interval
 

@@ -63,7 +63,7 @@ class CharbonnierLoss(PairedLoss):
 
     Args:
         eps: where it bends; 0.001 in the paper.
-        weight, every: of :class:`LossTerm`.
+        weight, interval: of :class:`LossTerm`.
     """
 
     def __init__(self, eps: float, weight: float = 1.0, interval: int = 1) -> None:
@@ -81,7 +81,7 @@ class PerceptualLoss(PairedLoss):
 
     Args:
         network: see :mod:`gan_lab.metrics.perceptual_networks`.
-        weight, every: of :class:`LossTerm`.
+        weight, interval: of :class:`LossTerm`.
     """
 
     def __init__(self, network: PerceptualNetwork, weight: float = 1.0, interval: int = 1) -> None:

@@ -13,9 +13,9 @@ from gan_lab.metrics.networks import FeatureNetwork
 
 
 class ClassifierScore(Metric):
-    """``cs``, with Inception's weights ``is`` (Salimans et al. 2016): ``exp E KL(p(y|x) | p(y))`` on average over splits.
+    """``classifier_score``, with Inception's weights ``is`` (Salimans et al. 2016): ``exp E KL(p(y|x) | p(y))`` on average over splits.
 
-    ``cs_std`` is the splits' standard deviation, what is usually given behind the sign. The score is at most the number of
+    ``classifier_score_std`` is the splits' standard deviation, what is usually given behind the sign. The score is at most the number of
     classes, which is what makes one classifier's incomparable with another's.
 
     Args:
@@ -37,7 +37,7 @@ class ClassifierScore(Metric):
         logits = fakes.logits[torch.from_numpy(order)]
         bounds = [n * len(fakes) // self._splits for n in range(self._splits + 1)]
         scores = [_score(logits[start:end].double()) for start, end in itertools.pairwise(bounds)]
-        name = network.score("cs")
+        name = network.score("classifier_score")
         return {name: float(np.mean(scores)), f"{name}_std": float(np.std(scores))}
 
 

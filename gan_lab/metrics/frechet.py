@@ -41,7 +41,7 @@ def frechet_distance(a: MeanCovariance, b: MeanCovariance) -> float:
 
 
 class FrechetDistance(Metric):
-    """``fd``, with ``fd_error``, the half-width of its 95 % interval, and ``fd_infinity``.
+    """``fd``, with ``fd_ci95``, the half-width of its 95 % interval, and ``fd_infinity``.
 
     The error is a bootstrap's (Efron 1979) over the fakes: it tells how far another draw of latents would move the score, the
     reals being the protocol's. A distance from finitely many images is too large by an amount that shrinks as 1/N;
@@ -71,7 +71,7 @@ class FrechetDistance(Metric):
             features = fakes.features.double().numpy()
             random, ddof = np.random.default_rng(self._seed), fakes.statistics.ddof
             if self._bootstrap:
-                scores[f"{name}_error"] = NORMAL_95 * _deviation(features, reference, self._bootstrap, ddof, random)
+                scores[f"{name}_ci95"] = NORMAL_95 * _deviation(features, reference, self._bootstrap, ddof, random)
             if self._points:
                 scores[f"{name}_infinity"] = _at_infinity(features, reference, self._points, ddof, random)
         return scores

@@ -14,7 +14,7 @@ from gan_lab.metrics.networks import FeatureNetwork
 class KernelDistance(Metric):
     """``kd``: squared maximum mean discrepancy under the kernel ``(x y / d + 1)^3``, the mean over random subsets.
 
-    ``kd_std`` is the subsets' standard deviation, what torch-fidelity gives beside its KID. ``kd_error``, the half-width of the
+    ``kd_std`` is the subsets' standard deviation, what torch-fidelity gives beside its KID. ``kd_ci95``, the half-width of the
     95 % interval, is that of the estimate from all N images: subsets of m drawn without replacement deviate from it as
     1/m - 1/N, and it from the truth as 1/N, so it is ``1.96 kd_std sqrt(m / (N - m))``. None where a subset is the whole set.
 
@@ -45,7 +45,7 @@ class KernelDistance(Metric):
         name = network.score("kd")
         scores = {name: float(np.mean(values)), f"{name}_std": deviation}
         left = min(len(a), len(b)) - size
-        return scores | ({f"{name}_error": NORMAL_95 * deviation * math.sqrt(size / left)} if left else {})
+        return scores | ({f"{name}_ci95": NORMAL_95 * deviation * math.sqrt(size / left)} if left else {})
 
 
 def squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:

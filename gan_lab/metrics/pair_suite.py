@@ -111,9 +111,9 @@ class FullReferenceSuite:
             tables[name] = found[number] | {f"{BICUBIC}{key}": value for key, value in self._bicubic[number].items()}
         return [Result(PAIRS, scores | beside, self.record(), tables, None)]
 
-    def evaluate(self, maker: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
+    def evaluate(self, sampler: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
         """What a sampler or a run, which can :attr:`enlarge`, is worth."""
-        return self(maker.enlarge, progress, ranks=ranks)
+        return self(sampler.upscale, progress, ranks=ranks)
 
     def record(self) -> dict[str, Any]:
         """How the scores are taken."""

@@ -22,8 +22,8 @@ class PrecisionRecallDensityCoverage(Metric):
 
     - ``precision``, ``recall`` (Kynkaanniemi et al. 2019, eq. 2): fakes within a real's ball, reals within a fake's; a ball
       reaches to the ``reach``-th neighbour of its own side.
-    - ``density``, ``coverage`` (Naeem et al. 2020, eq. 3, 4), with balls to the ``density_reach``-th neighbour: reals' balls a
-      fake lies in, as a multiple of ``density_reach``; reals whose ball has a fake in it.
+    - ``density``, ``coverage`` (Naeem et al. 2020, eq. 3, 4), with balls to the ``density_k``-th neighbour: reals' balls a
+      fake lies in, as a multiple of ``density_k``; reals whose ball has a fake in it.
     - ``copies``: fakes nearer to a real than all but ``copies_quantile`` of the reals are to their own nearest neighbour. Fresh
       images of the same kind have about ``copies_quantile`` of them; a generator that knows its images by heart has more. It
       knows of those reals alone that the protocol compares with: take all training images to be sure.
@@ -31,28 +31,27 @@ class PrecisionRecallDensityCoverage(Metric):
     An image is not its own neighbour.
 
     Args:
-        reach: 3 in the paper.
-        density_reach: 5 in the paper.
+        nearest_k: 3 in the paper.
+        density_k: 5 in the paper.
         copies_quantile: in (0, 1).
     """
 
     needs = frozenset(["features"])
 
-    def __init__(self, reach: int, density_reach: int, copies_quantile: float) -> None:
-        if reach < 1 or density_reach < 1 or not 0 < copies_quantile < 1:
+    def __init__(self, nearest_k: int, density_k: int, copies_quantile: float) -> None:
+        if nearest_k < 1 or density_k < 1 or not 0 < copies_quantile < 1:
             raise ValueError(
-                f"evaluation.metrics.neighbours: {reach=} and {density_reach=} must be at least 1, "
-                f"{copies_quantile=} within 0 and 1"
+                f"evaluation.metrics.prdc: {nearest_k=} and {density_k=} must be at least 1, {copies_quantile=} within 0 and 1"
             )
-        self._reach, self._density_reach, self._quantile = reach, density_reach, copies_quantile
+        self._nearest_k, self._density_k, self._quantile = nearest_k, density_k, copies_quantile
 
     def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         assert fakes.features is not None and reals.features is not None
-        if min(len(fakes), len(reals)) <= max(self._reach, self._density_reach):
+        if min(len(fakes), len(reals)) <= max(self._nearest_k, self._density_k):
             return {}
         reals_radii = self._radii(reals)
-        inner, outer, nearest = reals_radii[self._reach], reals_radii[self._density_reach], reals_radii[1]
-        own = radii(fakes.features, [self._reach])[self._reach]
+        inner, outer, nearest = reals_radii[self._nearest_k], reals_radii[self._density_k], reals_radii[1]
+        own = radii(fakes.features, [self._nearest_k])[self._nearest_k]
         precise = dense = copied = 0
         recalled, covered = (torch.zeros(len(reals), dtype=torch.bool) for _ in range(2))
         threshold = max(nearest.quantile(self._quantile).item(), EXACT * outer.median().item())
@@ -66,14 +65,14 @@ class PrecisionRecallDensityCoverage(Metric):
         scores = {
             "precision": precise / len(fakes),
             "recall": recalled.float().mean().item(),
-            "density": dense / (self._density_reach * len(fakes)),
+            "density": dense / (self._density_k * len(fakes)),
             "coverage": covered.float().mean().item(),
             "copies": copied / len(fakes),
         }
         return {network.score(name): value for name, value in scores.items()}
 
     def _radii(self, reals: FeatureStats) -> dict[int, Tensor]:
-        wanted = sorted({1, self._reach, self._density_reach})
+        wanted = sorted({1, self._nearest_k, self._density_k})
         key = ("radii", *wanted)
         if key not in reals.cache:
             assert reals.features is not None

@@ -237,9 +237,9 @@ class MetricSuite:
             return []
         return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
 
-    def evaluate(self, maker: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
+    def evaluate(self, sampler: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
         """What a sampler or a run, which can :attr:`draw`, is worth."""
-        return self(maker.draw, progress, ranks=ranks)
+        return self(sampler.sample, progress, ranks=ranks)
 
     def record(self) -> dict[str, Any]:
         """How the run's score is taken; empty if there is none."""

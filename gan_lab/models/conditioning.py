@@ -77,7 +77,7 @@ class ConditionalNorms(GeneratorCondition):
 
     Args:
         num_classes: length K of a label vector.
-        speed: factor at run time of what is learnt, which under Adam multiplies the learning rate of scales and shifts (as
+        lr_multiplier: factor at run time of what is learnt, which under Adam multiplies the learning rate of scales and shifts (as
             StyleGAN's mapping network has it divided; without adaptive steps its square does). Starting from no difference
             between classes, and each learning from its own images alone, they need tens of thousands of steps at 1, the
             published recipes' rate.
@@ -86,7 +86,7 @@ class ConditionalNorms(GeneratorCondition):
     def __init__(self, num_classes: int, lr_multiplier: float = 1.0) -> None:
         super().__init__(num_classes)
         if not lr_multiplier > 0:
-            raise ValueError(f"speed={lr_multiplier}: must be positive")
+            raise ValueError(f"lr_multiplier={lr_multiplier}: must be positive")
         self.lr_multiplier = lr_multiplier
 
     def norm(self, channels: int, kind: Callable[..., nn.Module] = nn.BatchNorm2d) -> nn.Module:
@@ -100,7 +100,7 @@ class ConditionalNorms(GeneratorCondition):
 
 
 class ConditionalNorm(ConditionalModule):
-    """``norm(x) * (1 + scale[label]) + shift[label]``; the scales and shifts start at 0, and move ``speed`` times as fast."""
+    """``norm(x) * (1 + scale[label]) + shift[label]``; the scales and shifts start at 0, and move ``lr_multiplier`` times as fast."""
 
     def __init__(self, norm: nn.Module, channels: int, num_classes: int, lr_multiplier: float = 1.0) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class Generator(base.ProgressiveNetwork, base.Generator):
         size: of the grown network's images, ``base * 2**n`` with base 4 to 7, up to 1024 pixels.
         channels: 1 grey, 3 colour.
         width: feature maps of a layer at most (fmap_max).
-        capacity: a layer working on side s has ``2 * capacity / s`` feature maps (fmap_base), but at most ``width``.
+        channel_base: a layer working on side s has ``2 * channel_base / s`` feature maps (fmap_base), but at most ``width``.
         latent_size: length of a latent vector.
         condition: how labels enter.
     """
@@ -71,7 +71,7 @@ class Discriminator(base.ProgressiveNetwork, base.Discriminator):
     """Images ``[N, channels, s, s]`` of the size at work to logits ``[N]``.
 
     Args:
-        size, channels, width, capacity: as the generator's.
+        size, channels, width, channel_base: as the generator's.
         group: images whose standard deviation becomes one more feature map (minibatch standard deviation, section 3).
         condition: how labels enter.
     """
@@ -133,7 +133,7 @@ def progressive_resolutions(size: int) -> list[int]:
 
 def num_channels(side: int, width: int, channel_base: int) -> int:
     """Of a layer that works on ``side`` x ``side``."""
-    check_positive(width=width, capacity=channel_base)
+    check_positive(width=width, channel_base=channel_base)
     return max(1, min(2 * channel_base // side, width))
 
 

@@ -24,12 +24,12 @@ FIGURES = (
     ("SSIM of held-out pictures", ["ssim_y", "bicubic/ssim_y", "ssim", "bicubic/ssim"], "similarity"),
     ("Perceptual distance", ["lpips", "bicubic/lpips", "perceptual_lite1", "bicubic/perceptual_lite1"], "distance"),
     ("First stage, pixels alone", ["pretraining/loss"], "loss"),
-    ("Size of a growing network", ["growth/size"], "pixels"),
+    ("Size of a growing network", ["growth/resolution"], "pixels"),
     ("Share of its newest layers", ["growth/alpha"], "alpha"),
     ("Penalties", ["d/gradient_penalty", "d/dragan", "d/r1", "d/r2"], "value"),
     ("Labels told by the classifier", ["d/class_accuracy_real", "g/class_accuracy_fake"], "accuracy"),
     ("Overfitting of the discriminator: held-out images, 0 judged like reals, 1 like fakes", ["d/overfitting"], "r_v"),
-    ("Adaptive augmentation", ["d/ada_p", "d/ada_sign"], "p, mean sign"),
+    ("Adaptive augmentation", ["d/ada_p", "d/ada_rt"], "p, mean sign"),
     ("Gradient norms", ["d/gradient_norm", "g/gradient_norm", "pretraining/gradient_norm"], "norm"),
     ("Learning rates", ["d/learning_rate", "g/learning_rate", "pretraining/learning_rate"], "rate"),
     ("Speed", ["time/images_per_second"], "images/s"),
@@ -155,8 +155,8 @@ def _grids(directory: RunDirectory, rows: list[dict[str, Any]]) -> list[dict[str
 def _caption(path: Path, rows: list[dict[str, Any]]) -> str:
     """When, and of a growing network at which size."""
     images = int(re.findall(r"\d+", path.stem)[-1])
-    stage = next((row for row in rows if row["images"] >= images and "growth/size" in row), None)
-    grown = "" if stage is None else f", {stage['growth/size']:g}x{stage['growth/size']:g}"
+    stage = next((row for row in rows if row["images"] >= images and "growth/resolution" in row), None)
+    grown = "" if stage is None else f", {stage['growth/resolution']:g}x{stage['growth/resolution']:g}"
     fading = "" if stage is None or stage["growth/alpha"] == 1 else f", alpha {stage['growth/alpha']:.2f}"
     return ("untrained" if images == 0 else f"{images / 1000:.1f}k images") + grown + fading
 

@@ -25,7 +25,7 @@ AVERAGED = {
 LAST = 1.0
 """Epochs they are averaged over."""
 
-EARLY, LOST = "stopped early", "lost"
+EARLY, LOST = "early_stopped", "lost"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def run_metrics(directory: RunDirectory) -> dict[str, Any]:
         "epochs": summary.get("epochs"),
         "score_name": score,
         "score": final.get(score),
-        "score_error": final.get(f"{score}{CI_SUFFIX}"),
+        "score_ci95": final.get(f"{score}{CI_SUFFIX}"),
         "best": summary.get("best", {}).get(score),
         "protocols": final.get("protocols", {}),
         **{name: summary.get(name) for name in ("epoch_seconds", "images_per_second", "seconds", "peak_memory_mib", "device")},

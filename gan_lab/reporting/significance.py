@@ -93,7 +93,7 @@ def _score(baseline: Configuration, other: Configuration) -> str:
         return f"not told apart by {name} ({found.mean:+.3g}{_interval(found, 1)})"
     error = ""
     if found.seeds == 1:
-        own = [group.mean("score_error") for group in (baseline, other)]
+        own = [group.mean("score_ci95") for group in (baseline, other)]
         known = [e for e in own if e is not None]
         error = f" ± {math.hypot(*known):.2g} by the choice of latents" if known else ""
     return (

@@ -131,7 +131,7 @@ def conclusions(study: StudyReport) -> list[str]:
     if best := study.best:
         fastest = min(study.complete, key=lambda g: _low(g, "epoch_seconds"))
         if best.mean("score") is not None and same_protocol(study.complete):
-            said.append(f"{best.title} scores best: {best.score_name} {best.format('score', 'score_error')}")
+            said.append(f"{best.title} scores best: {best.score_name} {best.format('score', 'score_ci95')}")
         if fastest.mean("epoch_seconds") is not None:
             said.append(f"{fastest.title} is fastest: {fastest.format('epoch_seconds')} s per epoch")
     if not same_protocol(study.groups):
@@ -207,5 +207,5 @@ def _grid(group: Configuration) -> Path:
 
 
 def _caption(group: Configuration) -> str:
-    score = group.format("score", "score_error")
+    score = group.format("score", "score_ci95")
     return f"{group.title}{f': {group.score_name} {score}' if score else ''}"

@@ -34,7 +34,7 @@ def pareto_plot(groups: Sequence[Configuration], front: Sequence[Configuration],
         known = [(x, y, g) for x, y, g in points if x is not None and y is not None]
         if not known:
             continue
-        errors = [g.spread(up) or g.mean(f"{up}_error") or 0.0 for _, _, g in known]
+        errors = [g.spread(up) or g.mean(f"{up}_ci95") or 0.0 for _, _, g in known]
         lower = [min(error, y * 0.9) for error, (_, y, _) in zip(errors, known, strict=True)]
         xs, ys = [x for x, _, _ in known], [y for _, y, _ in known]
         axes.errorbar(xs, ys, yerr=[lower, errors], fmt="o", color=colour, markersize=5, elinewidth=0.8, label=label)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from gan_lab.reporting.configurations import Configuration
 
 COLUMNS = (
-    ("score", "score", "score_error"),
+    ("score", "score", "score_ci95"),
     ("s/epoch", "epoch_seconds", None),
     ("images/s", "images_per_second", None),
     ("D loss", "d_loss", None),

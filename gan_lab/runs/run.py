@@ -49,7 +49,7 @@ class Run:
         self.labels = labels_from_state(state["labels"])
         self.generator: Generator = build_generator(self.config)
         try:
-            self.generator.load_state_dict(state["average"])
+            self.generator.load_state_dict(state["generator_ema"])
         except RuntimeError as error:
             raise ValueError(
                 f"{directory.checkpoint(which)} does not fit {directory.config}: {str(error).splitlines()[0]}"

@@ -24,23 +24,23 @@ class MemoryOptions:
     """What decides how much memory a step takes, by the keys of the configuration; ``processes`` share each batch."""
 
     batch_size: int
-    accumulate: int
+    gradient_accumulation_steps: int
     precision: str
-    recompute: bool
+    activation_checkpointing: bool
     processes: int = 1
 
     def __str__(self) -> str:
-        recompute = str(self.recompute).lower()
-        return f"batch_size={self.batch_size} accumulate={self.accumulate} precision={self.precision} recompute={recompute}"
+        recompute = str(self.activation_checkpointing).lower()
+        return f"batch_size={self.batch_size} gradient_accumulation_steps={self.gradient_accumulation_steps} precision={self.precision} activation_checkpointing={recompute}"
 
     def suggestions(self) -> list[str]:
         """What there is to try; first what changes the training least."""
-        images, part = self.batch_size // self.processes, self.processes * self.accumulate
-        parts = next((n for n in range(self.accumulate + 1, images + 1) if images % n == 0), None)
+        images, part = self.batch_size // self.processes, self.processes * self.gradient_accumulation_steps
+        parts = next((n for n in range(self.gradient_accumulation_steps + 1, images + 1) if images % n == 0), None)
         smaller = self.batch_size // 2 // part * part
         remedies = {
-            f"batch_size={self.batch_size} accumulate={parts}": parts is not None,
-            "recompute=true": not self.recompute,
+            f"batch_size={self.batch_size} gradient_accumulation_steps={parts}": parts is not None,
+            "activation_checkpointing=true": not self.activation_checkpointing,
             f"batch_size={smaller}": smaller > 0,
             f"precision={HALF_AS_LARGE.get(self.precision)}": self.precision in HALF_AS_LARGE,
         }
@@ -65,7 +65,7 @@ def explain_out_of_memory(demand: MemoryOptions) -> Iterator[None]:
         traceback.clear_frames(error.__traceback__)
         raise ValueError(
             f"the memory of the {where} is full with {demand}; try {', '.join([*demand.suggestions(), 'a smaller model.width'])} "
-            "(a resume may change accumulate and recompute; a score takes evaluation.batch_size images at a time)"
+            "(a resume may change gradient_accumulation_steps and activation_checkpointing; a score takes evaluation.batch_size images at a time)"
         ) from error
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from gan_lab.storage.files import write_atomically
 
-FORMAT = 5
+FORMAT = 6
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -53,17 +53,22 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def random_state(device: torch.device, own: torch.Generator) -> dict[str, Any]:
-    """Of every random number generator a step on ``device`` may draw from, one of the training's ``own`` among them."""
+def random_state(device: torch.device, latents: torch.Generator) -> dict[str, Any]:
+    """Of every random number generator a step on ``device`` may draw from, one of the training's ``latents`` among them."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate(), "own": {device.type: own.get_state()}}
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+        "python": random.getstate(),
+        "latents": {device.type: latents.get_state()},
+    }
 
 
-def restore_random_state(state: dict[str, Any], device: torch.device, own: torch.Generator) -> None:
+def restore_random_state(state: dict[str, Any], device: torch.device, latents: torch.Generator) -> None:
     """A run that moves to a GPU starts that one's generators from the seed."""
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
-    if (known := state["own"].get(device.type)) is not None:
-        own.set_state(known)
+    if (known := state["latents"].get(device.type)) is not None:
+        latents.set_state(known)
     random.setstate(state["python"])

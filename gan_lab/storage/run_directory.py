@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 RESUMED = "resumed"
 """Key of the marker line in ``metrics.jsonl``: lines before it that lie beyond its ``images`` were trained over again."""
 
-COMPLETED = ("finished", "stopped early")
+COMPLETED = ("finished", "early_stopped")
 """What ``summary.json`` says is the status of a run that has come to its end, or to one that an alarm has set."""
 
 PRUNED = "pruned"

@@ -90,7 +90,7 @@ def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
     study = StudyReport.read(folder, baseline)
     best = study.best
     if best is not None and (directory := best.entries[0].directory) is not None:
-        about = f"{best.title}, the best of {folder}: {best.score_name} {best.format('score', 'score_error')}"
+        about = f"{best.title}, the best of {folder}: {best.score_name} {best.format('score', 'score_ci95')}"
         write_atomically(folder / BEST, export_experiment(directory, about))
     page = write_study(study)
     show_table(*rows(study.groups), [*conclusions(study), str(page)])
@@ -143,7 +143,7 @@ class SweepTrial:
     def _watch(self, trainer: Any) -> None:
         from gan_lab.training.checks import PruningCheck
 
-        trainer.health.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.total_images))
+        trainer.monitor.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.total_images))
 
     def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
         """Tell the study of the runs, for whoever has no look into this machine's folders."""

@@ -128,10 +128,10 @@ IN_A_LINE = {
     "g/fool_rate": "g/fool",
     "d/overfitting": "d/overfit",
     "pretraining/loss": "pixels",
-    "growth/size": "size",
+    "growth/resolution": "size",
     "growth/alpha": "alpha",
     "time/images_per_second": "images/s",
-    "time/epoch": "s/epoch",
+    "time/seconds_per_epoch": "s/epoch",
 }
 """Of a tick's figures, those a plain line has room for; the rest stands in ``metrics.jsonl``. Scores are told, but for some."""
 

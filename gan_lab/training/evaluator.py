@@ -29,7 +29,7 @@ class TrainingEvaluator:
 
     Args:
         suite: what is measured.
-        max_share: of the training time that scores may take, or None for any.
+        max_time_fraction: of the training time that scores may take, or None for any.
         ranks: the processes that make the fakes together; the leader measures them.
 
     Attributes:
@@ -41,7 +41,9 @@ class TrainingEvaluator:
         self, suite: MetricSuite | FullReferenceSuite, max_time_fraction: float | None, ranks: SingleProcess | None = None
     ) -> None:
         if max_time_fraction is not None and not 0 < max_time_fraction <= 1:
-            raise ValueError(f"evaluation.max_share={max_time_fraction}: a share of the training time, above 0 and at most 1")
+            raise ValueError(
+                f"evaluation.max_time_fraction={max_time_fraction}: a share of the training time, above 0 and at most 1"
+            )
         self.suite = suite
         self._ranks = ranks or SingleProcess()
         self.latest: dict[str, Any] = {}
@@ -76,12 +78,12 @@ class TrainingEvaluator:
         if self._last > SLOW_SECONDS and self._max_share is None and not self._warned:
             self._warned = True
             log.warning(
-                "a score took %.0f s; fewer evaluation.num_fakes, evaluation.features=domain or random, or "
-                "evaluation.max_share=0.1 make scores cost less",
+                "a score took %.0f s; fewer evaluation.num_fakes, evaluation.features=dataset_classifier or random, or "
+                "evaluation.max_time_fraction=0.1 make scores cost less",
                 self._last,
             )
         self.latest = {**scores, "images": images, "protocols": protocols}
-        return {**scores, "time/evaluation": self._last}
+        return {**scores, "time/evaluation_seconds": self._last}
 
     def update_best(self) -> bool:
         """Whether the latest score is the best yet; it is then."""

@@ -68,14 +68,14 @@ class ProgressiveGrowing:
 
     Args:
         sizes: those the networks grow through.
-        batch_size: real images in a step at the full size. Half the size takes twice as many, but at most ``largest_batch``.
+        batch_size: real images in a step at the full size. Half the size takes twice as many, but at most ``max_batch_size``.
         total_images: of the training.
         fade_kimg, stable_kimg: thousands of images; 600 and 600 in the published runs. Both None: equal ones, such that the
             last layers are faded in at ``grown_at``.
         grown_at: share of the training, in (0, 1].
-        largest_batch: see ``batch_size``.
-        rates: pairs ``[size, factor]``: from that size on the learning rates are multiplied by the factor.
-        start_size: the first size; None: the smallest.
+        max_batch_size: see ``batch_size``.
+        lr_factors: pairs ``[size, factor]``: from that size on the learning rates are multiplied by the factor.
+        start_resolution: the first size; None: the smallest.
         reset_optimizer: whether optimizers begin anew with each set of layers, as published.
     """
 
@@ -95,7 +95,9 @@ class ProgressiveGrowing:
         if max_batch_size < 1 or not 0 < grown_at <= 1:
             raise ValueError(f"model.growth: {max_batch_size=} must be at least 1 and {grown_at=} lie in (0, 1]")
         if start_resolution is not None and start_resolution not in resolutions:
-            raise ValueError(f"model.growth.start_size={start_resolution}: must be one of {', '.join(map(str, resolutions))}")
+            raise ValueError(
+                f"model.growth.start_resolution={start_resolution}: must be one of {', '.join(map(str, resolutions))}"
+            )
         if (fade_kimg is None) != (stable_kimg is None):
             raise ValueError("model.growth: fade_kimg and stable_kimg are given both or neither")
         self._resolutions = list(resolutions[0 if start_resolution is None else resolutions.index(start_resolution) :])
@@ -108,7 +110,9 @@ class ProgressiveGrowing:
             raise ValueError(f"model.growth: {fade_kimg=} and {stable_kimg=} are less than an image")
         self.fade_kimg, self.stable_kimg = self._fade / 1000, self._stable / 1000
         if any(len(pair) != 2 for pair in lr_factors or []):
-            raise ValueError(f"model.growth.rates={lr_factors}: pairs of a size and a factor, such as [[128, 1.5], [256, 2.0]]")
+            raise ValueError(
+                f"model.growth.lr_factors={lr_factors}: pairs of a size and a factor, such as [[128, 1.5], [256, 2.0]]"
+            )
         self.reset_optimizer = reset_optimizer
         self._batch_size = batch_size
         self._largest_batch = max(1, max_batch_size // batch_size) * batch_size  # a multiple: parts of a batch stay equal
@@ -134,7 +138,7 @@ class ProgressiveGrowing:
 
     def metrics(self, stage: GrowthState) -> dict[str, float]:
         """What is logged of a stage."""
-        return {"growth/size": stage.resolution, "growth/alpha": stage.alpha, "growth/batch_size": stage.batch_size}
+        return {"growth/resolution": stage.resolution, "growth/alpha": stage.alpha, "growth/batch_size": stage.batch_size}
 
 
 Growth = FixedResolution | ProgressiveGrowing

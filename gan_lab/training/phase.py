@@ -41,7 +41,7 @@ class Phase:
         every: the player moves in every n-th iteration; ``n_critic`` for the generator.
         accumulate: parts a batch is split into; their gradients add up to that of the whole batch, but for what mixes the
             images of a batch (batch normalisation, relativistic averages, minibatch deviation, feature matching).
-        gradient_clip: largest norm of the player's gradient, or None.
+        max_grad_norm: largest norm of the player's gradient, or None.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Phase:
 
     def has_diverged(self, figures: Mapping[str, float]) -> bool:
         """Whether figures read from the meter tell of a loss that is no longer finite, or that no scale helps any more."""
-        loss, skipped = figures.get(f"{self.name}/loss", 0.0), figures.get(f"{self.name}/skipped", 0.0)
+        loss, skipped = figures.get(f"{self.name}/loss", 0.0), figures.get(f"{self.name}/skipped_steps", 0.0)
         return not math.isfinite(loss) or (skipped == 1.0 and self.scaler.get_scale() < 1.0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Phase:
     def _contexts(
         self, gan: GAN, batch: Batch, terms: Mapping[str, LossTerm], shared_fakes: SharedFakes | None
     ) -> Iterator[StepContext]:
-        """The batch in ``accumulate`` parts, with what is random drawn whole, so that parts and whole see the same."""
+        """The batch in ``gradient_accumulation_steps`` parts, with what is random drawn whole, so that parts and whole see the same."""
         needs = frozenset().union(*(term.needs_gradient_of for term in terms.values()))
         generator_turn, lazy = self.network is gan.generator, all(term.interval > 1 for term in terms.values())
         real, labels = batch.real, gan.labels.encode(batch.labels)
@@ -210,7 +210,7 @@ class Phase:
         latest = self._last_finite.setdefault(interval, {})
         figures = {n: torch.where(finite, value, latest.get(n, torch.zeros_like(value))) for n, value in figures.items()}
         latest |= figures
-        return {**figures, "skipped": 1.0 - finite.float()}
+        return {**figures, "skipped_steps": 1.0 - finite.float()}
 
 
 def _correct_for_lazy_updates(optimizer: torch.optim.Optimizer, intervals: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from gan_lab.training.monitor import Alarm
 
 log = logging.getLogger(__name__)
 
-CHANGES = {"diverged": " optimizer.lr=...", "stopped early": " 'health.stop_at=[]'"}
+CHANGES = {"diverged": " optimizer.lr=...", "early_stopped": " 'health.stop_at=[]'"}
 """What a resume is given besides, for it might end in the same way."""
 
 

@@ -122,16 +122,16 @@ class Trainer:
                 self._begin()
                 with self.timer.running():
                     status = self._loop(interruption)
-                if status == "stopped":
+                if status == "interrupted":
                     self._checkpoint()
-                elif status == "stopped early":
+                elif status == "early_stopped":
                     self._end_early()
             except (TrainingDiverged, NotFinite) as error:
                 status = "diverged"
                 raise TrainingDiverged(str(error)) from error
             finally:
                 self._end(status)
-        if interruption.signal is not None and status == "stopped":
+        if interruption.signal is not None and status == "interrupted":
             raise KeyboardInterrupt if interruption.signal is signal.SIGINT else SystemExit(128 + interruption.signal)
         return self.summary(status)
 
@@ -141,11 +141,11 @@ class Trainer:
                 break
             if stop := self.processes.all_reduce_max_async(interruption.signal or 0):
                 interruption.signal = signal.Signals(stop)
-                return "stopped"
+                return "interrupted"
             if self.monitor.ended_by is not None:
-                return "stopped early"
+                return "early_stopped"
             self.step(batch)
-        return "stopped early" if self.monitor.rolls_back else "finished"
+        return "early_stopped" if self.monitor.rolls_back else "finished"
 
     def step(self, batch: Batch) -> None:
         """The networks grow; each player whose turn it is moves once; the average follows; what falls due is done."""
@@ -228,7 +228,7 @@ class Trainer:
         figures |= self.growth.metrics(self.growth_state)
         if images and seconds:
             figures["time/images_per_second"] = images / seconds
-            figures["time/epoch"] = seconds / images * self.loader.images_per_epoch
+            figures["time/seconds_per_epoch"] = seconds / images * self.loader.images_per_epoch
         figures["memory/peak_mib"] = peak_memory(self.device)
         self._record(figures)
         if broken := [phase.name for phase in self.all_phases if phase.has_diverged(figures)]:
@@ -289,7 +289,7 @@ class Trainer:
                 action()
             return
         best = self.directory.checkpoint("best")
-        restore(self, {**checkpoint.load(best), "health": self.monitor.state_dict()})  # the alarms are still to be told
+        restore(self, {**checkpoint.load(best), "monitor": self.monitor.state_dict()})  # the alarms are still to be told
         self._save("last")
         self._forget_the_future()
         self._sample()

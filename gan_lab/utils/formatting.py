@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-CI_SUFFIX = "_error"
+CI_SUFFIX = "_ci95"
 """What ends the name of a score's error bar, the half-width of its interval."""
 
 

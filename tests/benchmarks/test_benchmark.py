@@ -42,11 +42,11 @@ def make(path: Path, *overrides: str) -> Job:
 def measure(path: Path, *overrides: str):
     job = make(path, *overrides)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return instantiate(job.cfg.kind, "kind")(job)
+        return instantiate(job.cfg.benchmark, "benchmark")(job)
 
 
 def test_shares_of_the_phases_add_up_and_follow_from_how_often_they_happen(tmp_path: Path) -> None:
-    chosen = ["n_critic=2", "evaluation.every_kimg=0.032", "penalty=r1", "penalty.every=4", "kind.tutorial=false"]
+    chosen = ["n_critic=2", "evaluation.every_kimg=0.032", "penalty=r1", "penalty.interval=4", "kind.tutorial=false"]
     result: StepResult = measure(tmp_path, *ONCE, *chosen)
     assert result.times == {  # of 4 steps of 16 images, with a tick at 32 images and one at the end
         "data": 1.0,
@@ -74,12 +74,12 @@ def test_what_is_written_holds_the_choices_in_force(tmp_path: Path) -> None:
     assert written["phases"].keys() == result.times.keys() <= written["milliseconds"].keys()
     assert min(written["figures"].values()) > 0 and written["facts"]["tutorial loop"] == "left out, kind.tutorial=false"
     choices = written["choices"]
-    assert choices | {"passes": "joint", "optimizer.fused": False, "memory_format": "channels_last"} == choices
-    assert choices | {"reuse_fakes": True, "compile": "none", "threads": 1, "torch": str(torch.__version__)} == choices
+    assert choices | {"discriminator_passes": "joint", "optimizer.fused": False, "memory_format": "channels_last"} == choices
+    assert choices | {"reuse_fakes": True, "compile": "none", "num_threads": 1, "torch": str(torch.__version__)} == choices
 
 
 def test_a_score_that_must_wait_is_measured_and_counted_as_often_as_it_is_taken(tmp_path: Path) -> None:
-    chosen = ["evaluation.every_kimg=0.016", "evaluation.max_share=1e-6", "kind.tutorial=false"]
+    chosen = ["evaluation.every_kimg=0.016", "evaluation.max_time_fraction=1e-6", "kind.tutorial=false"]
     result: StepResult = measure(tmp_path, *ONCE[1:], "kind.rounds=3", *chosen)
     assert min(result.seconds["evaluation"]) > 1e-3  # not the nothing it is to refuse
     assert result.times["evaluation"] == 1 / 4  # at the end
@@ -104,10 +104,10 @@ def test_a_penalty_of_every_step_is_told_apart_and_the_tutorial_stands_beside(tm
 @pytest.mark.parametrize(
     "chosen",
     [
-        ["passes=joint", "model.norm=none"],
-        ["reuse_fakes=false", "gradient_clip=0.1"],
+        ["discriminator_passes=joint", "model.norm=none"],
+        ["reuse_fakes=false", "max_grad_norm=0.1"],
         ["loss=wasserstein", "penalty=weight_clipping", "model.norm=none", "optimizer=rmsprop"],
-        ["n_critic=2", "penalty=r1", "penalty.every=2"],
+        ["n_critic=2", "penalty=r1", "penalty.interval=2"],
     ],
     ids=lambda chosen: chosen[0],
 )
@@ -221,7 +221,7 @@ def test_the_tutorials_step_is_its_own_arithmetic(tmp_path: Path) -> None:
 
 
 def test_errors_of_precisions_stand_in_their_order(tmp_path: Path) -> None:
-    result = measure(tmp_path, *ONCE, "kind=precision")
+    result = measure(tmp_path, *ONCE, "benchmark=precision")
     assert {"fp32", "bf16", "int16"} <= set(next(iter(result.errors.values())))
     assert any(name.startswith("g: gradient of") for name in result.errors) and "d: logit" in result.errors
     for errors in result.errors.values():
@@ -231,7 +231,7 @@ def test_errors_of_precisions_stand_in_their_order(tmp_path: Path) -> None:
 def test_a_neighbour_is_measured(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     try:
-        result = measure(tmp_path, *ONCE, "kind=neighbour")
+        result = measure(tmp_path, *ONCE, "benchmark=contention")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
@@ -263,7 +263,7 @@ def test_curves_are_trained_in_turn_and_compared_at_the_tutorials_end(tmp_path: 
 
 
 def test_quality_trains_both(tmp_path: Path) -> None:
-    result = measure(tmp_path, "kind=quality", "kind.epochs=1", "kind.batch_size=32", "epochs=0.5")
+    result = measure(tmp_path, "benchmark=quality", "kind.epochs=1", "kind.batch_size=32", "epochs=0.5")
     assert [len(curve) for curve in result.curves.values()] == [2, 2]
     assert result.curves[OURS][0][1] == pytest.approx(result.curves[TUTORIAL][0][1], rel=1e-6)  # the same untrained generator
 
@@ -277,9 +277,9 @@ def test_tuning_tries_what_may_be_tried(tmp_path: Path, monkeypatch: pytest.Monk
     compiled = {"compile=generator", "compile=both"}
     tried = {trial.choice for trial in tuned(tmp_path, False).trials}
     assert tried == {"memory_format=contiguous", "optimizer.fused=false"} | compiled  # batch norm mixes images
-    assert "passes=separate" in {trial.choice for trial in tuned(tmp_path, False, "model.norm=none").trials}
+    assert "discriminator_passes=split" in {trial.choice for trial in tuned(tmp_path, False, "model.norm=none").trials}
     notes = {trial.choice: trial.note for trial in tuned(tmp_path, True).trials}
-    assert notes["passes=joint"] == notes["reuse_fakes=false"] == "changes what is learnt"
+    assert notes["discriminator_passes=joint"] == notes["reuse_fakes=false"] == "changes what is learnt"
     assert notes["memory_format=contiguous"] == ""
 
 
@@ -300,7 +300,7 @@ def test_what_is_tried_reaches_the_optimizers(tmp_path: Path) -> None:
 
 def test_what_can_not_be_compiled_is_told_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "CHOICES", tuning.CHOICES[-1:])
-    result = tuned(tmp_path, False, "recompute=true")
+    result = tuned(tmp_path, False, "activation_checkpointing=true")
     assert [trial.faster for trial in result.trials] == [[], []] and result.kept == []
     assert "goes on without, activations to be computed again are not left to the compiler" in result.trials[0].note
     result.print()
@@ -336,11 +336,11 @@ def test_a_wrong_wish_is_answered(tmp_path: Path) -> None:
     done = run_module("benchmark", *SMALL, "tune=perhaps", "hydra.run.dir=bench", cwd=tmp_path)
     assert done.returncode == 1 and "tune=perhaps: must be false, true, or recipe" in done.stderr
     for wrong, message in (
-        (["kind=ranks", "kind.processes=1"], "processes=1 at least 2"),
+        (["benchmark=distributed", "kind.processes=1"], "processes=1 at least 2"),
         (["kind.rounds=0"], "kind: rounds=0, steps=10 and warmup=5 must be at least 1"),
-        (["kind=quality", "kind.epochs=0"], "epochs=0, batch_size=64 and slices=1 must be at least 1"),
-        (["kind=quality", "evaluation=none"], "kind=quality needs a score: evaluation=fast"),
-        (["kind=quality", "model=progan_small"], "kind=quality: tutorials' networks do not grow"),
+        (["benchmark=quality", "kind.epochs=0"], "epochs=0, batch_size=64 and slices=1 must be at least 1"),
+        (["benchmark=quality", "evaluation=none"], "benchmark=quality needs a score: evaluation=fast"),
+        (["benchmark=quality", "model=progan_small"], "benchmark=quality: tutorials' networks do not grow"),
     ):
         with pytest.raises(ValueError, match=message):
             measure(tmp_path, *wrong)
@@ -348,7 +348,7 @@ def test_a_wrong_wish_is_answered(tmp_path: Path) -> None:
 
 def test_the_help_names_every_kind() -> None:
     told = help_of("benchmark")
-    assert all(f"\n  {kind.stem} " in told for kind in (CONF_DIR / "kind").glob("*.yaml"))
+    assert all(f"\n  {kind.stem} " in told for kind in (CONF_DIR / "benchmark").glob("*.yaml"))
 
 
 @pytest.mark.slow
@@ -358,8 +358,8 @@ def test_the_command_tunes(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {"benchmark.json", "tuned.txt"}
     trials = {trial["choice"]: trial for trial in json.loads((tmp_path / "bench" / "benchmark.json").read_text())["trials"]}
     assert trials["compile=both"]["compile_seconds"] is not None or "goes on without" in trials["compile=both"]["note"]
-    done = run_module("benchmark", *SMALL, "tune=true", "kind=growth", "hydra.run.dir=bench2", cwd=tmp_path)
-    assert done.returncode == 1 and "leave out kind=growth" in done.stderr
+    done = run_module("benchmark", *SMALL, "tune=true", "benchmark=growth", "hydra.run.dir=bench2", cwd=tmp_path)
+    assert done.returncode == 1 and "leave out benchmark=growth" in done.stderr
 
 
 @pytest.mark.slow
@@ -385,7 +385,7 @@ with tutorial(job.cfg, build_trainer(job), 8, Path({str(tmp_path)!r})) as book:
 
 @pytest.mark.slow
 def test_start_up_and_ranks_are_measured(tmp_path: Path) -> None:
-    result = measure(tmp_path, "kind=startup", "kind.rounds=1")
+    result = measure(tmp_path, "benchmark=startup", "kind.rounds=1")
     assert min(times[0] for times in result.seconds.values()) > 0
-    result = measure(tmp_path, "kind=ranks", "kind.rounds=1", "kind.steps=2", *SMALL)
+    result = measure(tmp_path, "benchmark=distributed", "kind.rounds=1", "kind.steps=2", *SMALL)
     assert result.ratios["largest difference of a loss in 2 steps"] < 1e-3

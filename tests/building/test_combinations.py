@@ -99,7 +99,7 @@ def play(path: Path, combination: Combination) -> None:
         assert all(value.isfinite() for value in figures.values()), figures
         after = list(phase.network.parameters())
         assert all(parameter.isfinite().all() for parameter in after)
-        if not figures.get(f"{phase.name}/skipped", 0):
+        if not figures.get(f"{phase.name}/skipped_steps", 0):
             assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), f"a player stood still: {figures}"
             made[phase.name] += 1
         if min(made.values()) >= 2:

@@ -282,7 +282,7 @@ def test_a_resumed_run_is_bit_identical_in_either_stage(stopped_at: int, upscali
     done = run_module("train", f"resume={name}", "kimg=0.08", cwd=cwd)
     assert done.returncode == 0, done.stderr
     one, other = (checkpoint.load(directory.checkpoint("last")) for directory in (upscaling, RunDirectory(cwd / name)))
-    for key in ("generator", "discriminator", "average"):
+    for key in ("generator", "discriminator", "generator_ema"):
         torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
 
 
@@ -293,7 +293,7 @@ def build(path: Path, *overrides: str) -> Trainer:
 
 
 def test_pixels_can_be_all_there_is_to_learn(tmp_path: Path) -> None:
-    trainer = build(tmp_path, "pretraining.share=1", "epochs=0.5")
+    trainer = build(tmp_path, "pretraining.fraction=1", "epochs=0.5")
     before = {name: value.clone() for name, value in trainer.gan.discriminator.state_dict().items()}
     assert trainer.train()["status"] == "finished" and trainer.pretraining.end == trainer.total_images == 20
     torch.testing.assert_close(trainer.gan.discriminator.state_dict(), before, rtol=0, atol=0)
@@ -302,27 +302,33 @@ def test_pixels_can_be_all_there_is_to_learn(tmp_path: Path) -> None:
 
 def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory, tmp_path: Path) -> None:
     own = checkpoint.load(upscaling.checkpoint("pretrained"))
-    trainer = build(tmp_path, "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.checkpoint=pretrained")
+    trainer = build(
+        tmp_path, "initial_weights=run", f"initial_weights.path={upscaling.path}", "initial_weights.checkpoint=pretrained"
+    )
     for network in (trainer.gan.generator, trainer.ema.network):
-        torch.testing.assert_close(dict(network.state_dict()), dict(own["average"]), rtol=0, atol=0)
-    both = build(tmp_path / "b", "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.discriminator=true")
+        torch.testing.assert_close(dict(network.state_dict()), dict(own["generator_ema"]), rtol=0, atol=0)
+    both = build(
+        tmp_path / "b", "initial_weights=run", f"initial_weights.path={upscaling.path}", "initial_weights.discriminator=true"
+    )
     last = checkpoint.load(upscaling.checkpoint("last"))
     torch.testing.assert_close(dict(both.gan.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"holds another network than model=\.\.\. describes"):
-        build(tmp_path / "c", "pretraining=run", f"pretraining.run={upscaling.path}", "model.blocks=2")
-    with pytest.raises(ValueError, match=r"pretraining\.checkpoint=first: must be one of last, best, pretrained"):
-        build(tmp_path / "d", "pretraining=run", f"pretraining.run={upscaling.path}", "pretraining.checkpoint=first")
+        build(tmp_path / "c", "initial_weights=run", f"initial_weights.path={upscaling.path}", "model.blocks=2")
+    with pytest.raises(ValueError, match=r"initial_weights\.checkpoint=first: must be one of last, best, pretrained"):
+        build(
+            tmp_path / "d", "initial_weights=run", f"initial_weights.path={upscaling.path}", "initial_weights.checkpoint=first"
+        )
 
 
 def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
     torch.manual_seed(1)
     theirs = srgan.MSRResNet(3, 4, 8, 1).state_dict()  # has BasicSR's names
     torch.save({"params_ema": theirs}, tmp_path / "net_g.pth")
-    trainer = build(tmp_path, "pretraining=run", f"pretraining.run={tmp_path / 'net_g.pth'}")
+    trainer = build(tmp_path, "initial_weights=run", f"initial_weights.path={tmp_path / 'net_g.pth'}")
     torch.testing.assert_close(dict(trainer.ema.network.state_dict()), dict(theirs), rtol=0, atol=0)
     (tmp_path / "net_g.pth").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="is neither a run nor a file of weights"):
-        build(tmp_path, "pretraining=run", f"pretraining.run={tmp_path / 'net_g.pth'}")
+        build(tmp_path, "initial_weights=run", f"initial_weights.path={tmp_path / 'net_g.pth'}")
 
 
 # -- data ----------------------------------------------------------------------------------------------------------------
@@ -353,7 +359,7 @@ def test_any_data_set_will_do(tmp_path: Path) -> None:
     trainer = build_trainer(job)
     assert trainer.train()["status"] == "finished" and "psnr_y" in trainer.evaluator.latest
     assert not any(name.startswith("perceptual") for name in trainer.evaluator.latest)
-    cropped = build(tmp_path / "b", "dataset.fit=crop", "dataset.size=40")
+    cropped = build(tmp_path / "b", "dataset.resize_mode=crop", "dataset.size=40")
     assert cropped.loader.data.shape == (3, 40, 40) and next(cropped.loader.batches()).real.shape == (4, 3, 32, 32)
 
 
@@ -396,19 +402,19 @@ def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photogra
     ("overrides", "message"),
     [
         (["model=dcgan", "degradation=bicubic", "evaluation=pairs"], "this generator draws from latents and takes no pictures"),
-        (["model=srgan", "degradation=none", "evaluation=fast", "dataset.fit=pad"], "has to know what made them small"),
+        (["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"], "has to know what made them small"),
         (["loss=[hinge,pixel]"], "loss: pixel compares each image with the one it should have been"),
         (["evaluation=pairs"], "it goes with degradation=bicubic or another"),
-        (["dataset.fit=whole"], "pictures of any size are for super-resolution"),
+        (["dataset.resize_mode=whole"], "pictures of any size are for super-resolution"),
         (["pretraining=pixels"], "a generator that draws from latents has no image it should have drawn"),
-        (["pretraining=run"], r"of which one\? pretraining\.run=outputs"),
+        (["initial_weights=run"], r"of which run\? initial_weights\.path=outputs"),
         (["model=srgan", "evaluation=fast"], "super-resolution is measured by evaluation=pairs"),
         (["model=srgan", "degradation.patch=16", "conditioning=projection"], "given the picture itself and no label"),
         (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
         (["model=srgan", "degradation=jpeg"], "one of bicubic and blur_downsample belongs in it"),
         (["model=srgan"], "patch=128: the largest picture has only 28x28 pixels"),
         (
-            ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.share=2"],
+            ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.fraction=2"],
             "share=2: a share of the training",
         ),
         (["model=srgan_unet", "degradation.patch=20"], "degradation.patch must be a multiple of 8"),
@@ -430,4 +436,4 @@ def test_the_experiments_have_the_published_recipe(experiment: str) -> None:
     assert (cfg.batch_size, cfg.degradation.patch, cfg.degradation.scale) == (16, 128, 4)
     for optimizer, rate in ((cfg.optimizer.generator, 1e-4), (cfg.pretraining.optimizer, 2e-4)):
         assert optimizer.lr == rate and list(optimizer.betas) == [0.9, 0.99]
-    assert cfg.pretraining.share * cfg.kimg == pytest.approx(16_000, rel=1e-3) and cfg.kimg == 22_400
+    assert cfg.pretraining.fraction * cfg.kimg == pytest.approx(16_000, rel=1e-3) and cfg.kimg == 22_400

@@ -55,7 +55,7 @@ def test_figures_of_both_players_are_logged(finished: RunDirectory) -> None:
         *("images", "epoch", "seconds"),
         *("d/loss", "d/hinge", "d/accuracy_real", "d/accuracy_fake", "d/gradient_norm", "d/learning_rate"),
         *("g/loss", "g/hinge", "g/fool_rate", "g/gradient_norm", "g/learning_rate"),
-        *("time/images_per_second", "time/epoch", "memory/peak_mib"),
+        *("time/images_per_second", "time/seconds_per_epoch", "memory/peak_mib"),
     }
     assert all(0 <= row[name] <= 1 for row in ticks for name in ("d/accuracy_real", "d/accuracy_fake", "g/fool_rate"))
     assert [row["images"] for row in rows if "fd_fashion" in row] == [0, 64, 128]
@@ -66,7 +66,7 @@ def test_the_summary_says_what_was_done_and_how_it_was_scored(finished: RunDirec
     assert (summary["status"], summary["images"], summary["epochs"]) == ("finished", 128, 2)
     assert summary["final"]["fd_fashion"] == finished.history()[-1]["fd_fashion"]
     assert summary["best"]["fd_fashion"] <= summary["final"]["fd_fashion"]
-    protocol = summary["final"]["protocols"]["lab"]
+    protocol = summary["final"]["protocols"]["default"]
     assert protocol["fakes"] == 32 and protocol["reals"] == "all 64 training images" and summary["score"] == "fd_fashion"
     assert summary["epoch_seconds"] == pytest.approx(summary["seconds"] / 2)
     assert summary["parameters"]["generator"] > 0 and summary["versions"]["torch"] == torch.__version__
@@ -124,7 +124,7 @@ def test_a_resumed_run_is_bit_identical_to_one_that_never_stopped(tmp_path: Path
     broken.step = step  # type: ignore[method-assign]
     with pytest.raises(SystemExit) as ended:
         broken.train()
-    assert ended.value.code == 143 and broken.directory.read_summary()["status"] == "stopped"
+    assert ended.value.code == 143 and broken.directory.read_summary()["status"] == "interrupted"
     resumed = build_trainer(make_job(tmp_path / "broken", "epochs=4", *extra))
     restore(resumed, checkpoint.load(broken.directory.checkpoint("last")))
     assert resumed.images == broken.images == 9 * 16
@@ -139,7 +139,7 @@ def test_evaluation_and_previews_change_nothing_in_the_training(tmp_path: Path) 
         trainer = build_trainer(make_job(tmp_path / name, "epochs=2", *extra))
         trainer.train()
         state = checkpoint.load(trainer.directory.checkpoint("last"))
-        states.append({key: state[key] for key in ("generator", "discriminator", "average", "phases", "random")})
+        states.append({key: state[key] for key in ("generator", "discriminator", "generator_ema", "phases", "rng_states")})
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
     assert not RunDirectory(tmp_path / "without").checkpoint("best").exists()
 
@@ -211,7 +211,7 @@ def test_ctrl_c_saves_and_a_resume_completes_the_run(tmp_path: Path) -> None:
     assert "SIGINT: saving after this step" in output and "Traceback" not in output
     assert f"resume={Path('run')}" in output
     summary = run.read_summary()
-    assert summary["status"] == "stopped"
+    assert summary["status"] == "interrupted"
     images = checkpoint.load(run.checkpoint("last"))["images"]
     assert images == summary["images"] > 0
     done = run_module("train", f"resume={run.path}", f"epochs={images / 64 + 1}", cwd=tmp_path)
@@ -291,17 +291,29 @@ def bench(*arguments: str, cwd: Path) -> dict[str, dict[str, list[float]]]:
 
 def test_the_growth_benchmark_measures_every_size(tmp_path: Path) -> None:
     result = bench(
-        "kind=growth", "kind.rounds=1", "kind.steps=1", "model=progan_small", "dataset.size=16", "batch_size=4", cwd=tmp_path
+        "benchmark=growth",
+        "kind.rounds=1",
+        "kind.steps=1",
+        "model=progan_small",
+        "dataset.size=16",
+        "batch_size=4",
+        cwd=tmp_path,
     )
     assert list(result["milliseconds"]) == ["4x4, batch 16", "8x8, batch 8", "16x16, batch 4"]
     assert list(result["ratios"]) == [f"seconds per kimg at {size} / at 16" for size in (4, 8)]
-    done = run_module("benchmark", *SMALL, "kind=growth", cwd=tmp_path)
-    assert done.returncode == 1 and "kind=growth measures networks that grow" in done.stderr
+    done = run_module("benchmark", *SMALL, "benchmark=growth", cwd=tmp_path)
+    assert done.returncode == 1 and "benchmark=growth measures networks that grow" in done.stderr
 
 
 def test_the_data_benchmark_prepares_streams_and_starts(tmp_path: Path) -> None:
     result = bench(
-        "kind=data", "kind.rounds=1", "kind.pictures=80", "kind.size=16", "kind.batch_size=8", "kind.large=1000", cwd=tmp_path
+        "benchmark=data",
+        "kind.rounds=1",
+        "kind.pictures=80",
+        "kind.size=16",
+        "kind.batch_size=8",
+        "kind.large=1000",
+        cwd=tmp_path,
     )
     assert len(result["milliseconds"]) == 6 and all(min(times) > 0 for times in result["milliseconds"].values())
 
@@ -369,7 +381,7 @@ def test_sigterm_ends_with_its_code_and_takes_the_multirun_along(tmp_path: Path)
     process.terminate()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
-    assert first.read_summary()["status"] == "stopped" and not (tmp_path / "sweep" / "1").exists()
+    assert first.read_summary()["status"] == "interrupted" and not (tmp_path / "sweep" / "1").exists()
 
 
 def test_a_run_killed_before_its_first_epoch_can_be_resumed(tmp_path: Path) -> None:
@@ -392,7 +404,7 @@ def test_a_skipped_first_step_does_not_poison_sgds_momentum(tmp_path: Path) -> N
     for batch, _ in zip(trainer.loader.batches(), range(40), strict=False):
         trainer.step(batch)
     momenta = [state["momentum_buffer"] for phase in trainer.phases for state in phase.optimizer.state.values()]
-    assert trainer.averager.read(SingleProcess())["g/skipped"] > 0
+    assert trainer.averager.read(SingleProcess())["g/skipped_steps"] > 0
     assert momenta and all(buffer.isfinite().all() and buffer.abs().max() < 1e8 for buffer in momenta)
 
 

@@ -1,6 +1,6 @@
 """What a command imports before it answers, and a training before its first step.
 
-How long they take is measured by ``gan_lab.benchmark kind=startup``.
+How long they take is measured by ``gan_lab.benchmark benchmark=startup``.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ OPTIONS = sorted(
     for file in folder.glob("*.yaml")
 )
 WITHOUT_FILES = {"dataset=fashion_mnist_10k", "dataset=folder"}
-ELSEWHERE = ("experiment", "debug", "sweep", "kind", "dataset", "features", "protocol")
+ELSEWHERE = ("experiment", "debug", "sweep", "benchmark", "dataset", "features", "protocol")
 BUILT_ELSEWHERE = {o for o in OPTIONS if o.startswith(ELSEWHERE)} - WITHOUT_FILES
 """Data sets are read from made files in test_sources, feature networks and protocols built in test_feature_networks and
 test_protocols, benchmarks and sweeps run in test_commands."""
@@ -44,7 +44,7 @@ SUPER_RESOLUTION = {
 }
 """What goes with options that are about pictures instead of latents."""
 BESIDE_OTHERS = {"loss=feature_matching": "loss=[bce,feature_matching]"}
-NEEDS_ANOTHER_RUN = {"pretraining=run"}
+NEEDS_ANOTHER_RUN = {"initial_weights=run"}
 NEEDS_CUDA = {"precision=tf32"}
 
 
@@ -150,14 +150,14 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("dataset=folder dataset.path=/nowhere/at/all", "there is no such folder"),
         ("evaluation.features=inceptoin", "evaluation.features=inceptoin: must be auto or one of inception, domain, random"),
         ("features=[vgg16]", "evaluation.features=auto: none of vgg16 is at hand"),
-        ("protocol.lab.num_fakes=1", "num_fakes=1: a covariance needs at least 2 images"),
+        ("protocol.default.num_fakes=1", "num_fakes=1: a covariance needs at least 2 images"),
         ("evaluation.metrics.frechet.bootstrap=1", "bootstrap=1"),
-        ("evaluation.metrics.neighbours.reach=0", "reach=0"),
+        ("evaluation.metrics.prdc.reach=0", "reach=0"),
         ("console=loud", "console=loud: must be one of auto, live, plain"),
         ("tracker=wandb tracker.wandb.mode=sometimes", "must be offline, online or disabled"),
         ("schedule=linear schedule.end=-1", "end=-1"),
         ("~loss.generator.hinge", "loss.generator: nothing to minimise in every step"),
-        ("+loss.generator.hinge.every=2", "every: gan_lab.losses.adversarial.WassersteinGeneratorLoss takes weight"),
+        ("+loss.generator.hinge.interval=2", "every: gan_lab.losses.adversarial.WassersteinGeneratorLoss takes weight"),
         ("model.latents._target_=gan_lab.runtime.device.os.system", "belongs to"),
         ("ema.kimg=0", "must be positive"),
         ("loss=feature_matching", "loss.discriminator: nothing to minimise in every step; feature_matching goes beside"),
@@ -166,11 +166,11 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("model=sngan model.discriminator.halvings=9", "halvings=9, plain_blocks=2: 32 pixels can be halved 1 to 4 times"),
         ("augment=diffaugment augment.diffaugment.policy=[colour]", "colour"),
         (
-            "experiment=progan_mnist model=dcgan dataset=fashion_mnist_10k +model.growth.largest_batch=8",
+            "experiment=progan_mnist model=dcgan dataset=fashion_mnist_10k +model.growth.max_batch_size=8",
             "this family does not grow",
         ),
         ("model=progan penalty=weight_clipping", "use penalty=gradient_penalty or a limit of about 0.8"),
-        ("penalty=r1 penalty.every=0", "every=0: a term is computed every 1 or more steps"),
+        ("penalty=r1 penalty.interval=0", "interval=0: a term is computed every 1 or more steps"),
         ("model.norm=group", "norm=group: must be one of batch, layer, instance, none"),
     ],
 )
@@ -191,14 +191,14 @@ def test_what_can_not_be_built_is_named(override: str, message: str, tmp_path: P
     [
         ("batch_size=0", "batch_size=0: must be at least 1"),
         ("n_critic=0", "n_critic=0"),
-        ("accumulate=3", "accumulate=3: must divide batch_size=16"),
+        ("gradient_accumulation_steps=3", "gradient_accumulation_steps=3: must divide batch_size=16"),
         ("epochs=-1", "epochs=-1.0: must be positive and finite"),
-        ("gradient_clip=0", "gradient_clip=0.0: must be positive"),
+        ("max_grad_norm=0", "max_grad_norm=0.0: must be positive"),
         ("sample.every_kimg=0", "sample.every_kimg=0.0: must be positive"),
         ("memory_format=sideways", "memory_format=sideways: must be one of auto, channels_last, contiguous"),
         ("resume_from=first", "must be one of last, best"),
         ("epochs=inf", "epochs=inf: must be positive and finite"),
-        ("gradient_clip=nan", "gradient_clip=nan"),
+        ("max_grad_norm=nan", "max_grad_norm=nan"),
         ("seed=-1", "seed=-1: must be 0 to 4294967295"),
         ("sample.scale=0", "sample.scale=0: must be at least 1"),
     ],
@@ -283,7 +283,7 @@ def test_the_celebrity_experiments_change_one_thing_each() -> None:
         (["model=sngan", "n_critic=2", "optimizer=rmsprop"], ("hinge", "", None, 2)),
         (["model=sagan", "optimizer.lr=3e-4"], ("hinge", "", 3e-4, 1)),
         (["model=wgan_gp", "penalty=r1"], ("wasserstein", "r1", 2e-4, 5)),
-        (["experiment=cifar100_hinge", "model=progan"], ("hinge", "gradient_penalty drift", 1e-3, 1)),
+        (["experiment=hinge_cifar100", "model=progan"], ("hinge", "gradient_penalty drift", 1e-3, 1)),
     ],
 )
 def test_a_family_brings_its_recipe_and_the_command_line_wins(

@@ -201,7 +201,7 @@ def test_a_chain_applies_its_members_in_order_and_tells_them_everything() -> Non
     assert noise.sigma == 0
     assert set(found.mul(100).round().flatten().tolist()) == {25, 125}  # in the other order the holes would be 0
     ada.p.fill_(0.5)
-    assert {name: float(value) for name, value in chain.observe(torch.ones(4)).items()} == {"ada_p": 0.5, "ada_sign": 1.0}
+    assert {name: float(value) for name, value in chain.observe(torch.ones(4)).items()} == {"ada_p": 0.5, "ada_rt": 1.0}
     assert "chain.ada.p" in chain.state_dict()
 
 
@@ -518,7 +518,7 @@ def test_p_rises_at_the_exact_rate_and_falls_back_to_0() -> None:
         figures = ada.observe(torch.full((32,), 0.1))
         expected = turn // 4 * 4 * 32 / 10_000
         assert float(figures["ada_p"]) == float(ada.p) == pytest.approx(expected, abs=1e-6)
-        assert float(figures["ada_sign"]) == 1.0
+        assert float(figures["ada_rt"]) == 1.0
     for turn in range(41, 90):
         assert float(ada.observe(torch.full((32,), -0.1))["ada_p"]) == pytest.approx(
             max(0.0, (80 - turn // 4 * 4) * 0.0032), abs=1e-6
@@ -537,7 +537,7 @@ def test_p_follows_the_rule_written_out() -> None:
             p = min(1.0, max(0.0, p + math.copysign(len(signs) / 1000, mean - 0.2)))
             signs = []
         assert float(figures["ada_p"]) == pytest.approx(p, abs=1e-5)
-        assert float(figures["ada_sign"]) == pytest.approx(mean, abs=1e-6)
+        assert float(figures["ada_rt"]) == pytest.approx(mean, abs=1e-6)
 
 
 def test_p_stays_within_0_and_1_and_where_the_target_is_met_or_absent() -> None:
@@ -552,7 +552,7 @@ def test_figures_are_not_changed_by_later_turns() -> None:
     ada = AdaptiveAugment(p=0.5, interval=1, kimg=1.0)
     first = ada.observe(torch.ones(8))
     ada.observe(-torch.ones(8))
-    assert {name: float(value) for name, value in first.items()} == {"ada_p": pytest.approx(0.508), "ada_sign": 1.0}
+    assert {name: float(value) for name, value in first.items()} == {"ada_p": pytest.approx(0.508), "ada_rt": 1.0}
 
 
 def test_a_resumed_ada_is_bit_identical() -> None:

@@ -48,7 +48,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def shared(tmp_path: Path) -> dict[str, Any]:
-    return {"name": "test", "root": str(tmp_path / "data"), "size": 32, "channels": 1, "fit": "pad"}
+    return {"name": "test", "root": str(tmp_path / "data"), "size": 32, "channels": 1, "resize_mode": "pad"}
 
 
 def offline(*arguments: object, **more: object) -> None:
@@ -261,7 +261,7 @@ def test_what_is_neither_there_nor_to_be_had_says_where_to_put_it(
 @pytest.mark.parametrize("zipped", [False, True])
 def test_celeba_is_read_as_it_is_distributed(shared: dict[str, Any], zipped: bool) -> None:
     write_celeba(Path(shared["root"]), zipped)
-    shape = {**shared, "channels": 3, "fit": "crop"}
+    shape = {**shared, "channels": 3, "resize_mode": "crop"}
     counts = {split: len(CelebA(**{**shape, "split": split}).load()) for split in ("train", "valid", "test", "all")}
     assert counts == {"train": 8, "valid": 2, "test": 2, "all": 12}
     data = CelebA(**{**shape, "split": "train", "attributes": ["Smiling", "-Bald"]}).load()
@@ -393,11 +393,11 @@ def test_what_is_no_data_set_is_said(tmp_path: Path, shared: dict[str, Any]) -> 
     [
         ({"size": 0}, "dataset.size=0"),
         ({"channels": 2}, "dataset.channels=2"),
-        ({"fit": "squash"}, "dataset.fit=squash: must be one of pad, resize, crop"),
+        ({"resize_mode": "squash"}, "dataset.resize_mode=squash: must be one of pad, resize, crop"),
         ({"limit": 0}, "dataset.limit=0"),
         ({"split": "valid"}, "dataset.split=valid: test has train, test, all"),
-        ({"max_bad": 2.0}, "dataset.max_bad=2.0"),
-        ({"workers": 0}, "dataset.workers=0"),
+        ({"max_corrupt_fraction": 2.0}, "dataset.max_corrupt_fraction=2.0"),
+        ({"num_workers": 0}, "dataset.num_workers=0"),
     ],
 )
 def test_a_wrong_shape_is_refused(shared: dict[str, Any], wrong: dict[str, Any], message: str) -> None:
@@ -427,7 +427,7 @@ def test_a_request_is_packed_once_and_other_requests_are_other_files(folder: Pat
     changed = packed.path.stat().st_mtime_ns
     own(folder, shared, limit=2, classes=["cats"]).load(lambda *counts: done.append(counts))
     assert len(done) == 1 and packed.path.stat().st_mtime_ns == changed, "limits and classes choose from the same file"
-    paths = {own(folder, shared, **more).packed_path() for more in ({}, {"size": 17}, {"fit": "crop"}, {"channels": 3})}
+    paths = {own(folder, shared, **more).packed_path() for more in ({}, {"size": 17}, {"resize_mode": "crop"}, {"channels": 3})}
     assert len(paths) == 4
     assert [p.name for p in packed.path.parent.iterdir() if not p.name.startswith(".")] == [packed.path.name]
 
@@ -436,7 +436,7 @@ def test_packing_leaves_torch_its_threads(folder: Path, shared: dict[str, Any]) 
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        own(folder, shared, workers=2).load()
+        own(folder, shared, num_workers=2).load()
         with ThreadPoolExecutor(1) as pool:
             assert [torch.get_num_threads(), pool.submit(torch.get_num_threads).result()] == [2, 2]
     finally:
@@ -457,16 +457,17 @@ def test_unreadable_pictures_are_counted_named_and_left_out_up_to_a_share(
     whole = (folder / "cats" / "1.png").read_bytes()
     (folder / "cats" / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        ValueError, match=r"2 of the first 8 of 8 images can't be read: .*bad\.png.*cut\.png.*dataset\.max_bad=0\.26"
+        ValueError,
+        match=r"2 of the first 8 of 8 images can't be read: .*bad\.png.*cut\.png.*dataset\.max_corrupt_fraction=0\.26",
     ):
         own(folder, shared).load()
     assert not list((Path(shared["root"]) / "packed").glob("*.pack")), "nothing that looks finished is left behind"
     bad = (folder / "cats" / "bad.png").read_bytes()
     (folder / "cats" / "bad.png").write_bytes(whole)
-    assert len(own(folder, shared, max_bad=0.2).load()) == 7, "one that was mended in place is read"
+    assert len(own(folder, shared, max_corrupt_fraction=0.2).load()) == 7, "one that was mended in place is read"
     (folder / "cats" / "bad.png").write_bytes(bad)
     shutil.rmtree(Path(shared["root"]) / "packed")
-    source = own(folder, shared, max_bad=0.26)
+    source = own(folder, shared, max_corrupt_fraction=0.26)
     data = source.load()
     assert len(data) == 6 and data.labels.tolist() == [0, 0, 0, 1, 1, 1]  # type: ignore[union-attr]
     assert "2 of the first 8 of 8 images can't be read" in caplog.text and len(source.packed().manifest["bad"]) == 2
@@ -476,7 +477,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(
     tmp_path: Path, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = many(tmp_path / "own", 200)
-    source = own(path, shared, workers=1)
+    source = own(path, shared, num_workers=1)
     whole = own(path, {**shared, "root": str(tmp_path / "other")}).packed()
 
     def interrupt(done: int, total: int) -> None:
@@ -510,10 +511,10 @@ def test_a_full_disk_or_a_missing_permission_is_said_and_leaves_nothing(
 def test_many_pictures_are_decoded_by_processes_with_the_same_result(tmp_path: Path, shared: dict[str, Any]) -> None:
     path = many(tmp_path / "own", 1100)
     (path / "00500.jpg").write_bytes(b"nonsense")
-    by_two = own(path, shared, workers=2, max_bad=0.01).packed()
-    by_one = own(path, {**shared, "root": str(tmp_path / "other")}, workers=1, max_bad=0.01).packed()
+    by_two = own(path, shared, num_workers=2, max_corrupt_fraction=0.01).packed()
+    by_one = own(path, {**shared, "root": str(tmp_path / "other")}, num_workers=1, max_corrupt_fraction=0.01).packed()
     assert len(by_two.pixels) == 1099 and np.array_equal(by_two.pixels, by_one.pixels)
-    from_zip = own(zipped(path), {**shared, "root": str(tmp_path / "third")}, workers=2, max_bad=0.01).packed()
+    from_zip = own(zipped(path), {**shared, "root": str(tmp_path / "third")}, num_workers=2, max_corrupt_fraction=0.01).packed()
     assert np.array_equal(from_zip.pixels, by_one.pixels), "two processes must not share a zip's file position"
 
 
@@ -571,14 +572,14 @@ def test_a_killed_preparation_keeps_no_lock_and_leaves_no_process(
         "def told(done, total): print(done, flush=True); time.sleep(0.2)\n"
         "Folder(**json.loads(sys.argv[1])).packed(told)"
     )
-    arguments = json.dumps({"path": str(path), **shared, "size": 16, "workers": 2})
+    arguments = json.dumps({"path": str(path), **shared, "size": 16, "num_workers": 2})
     process = subprocess.Popen([sys.executable, "-c", code, arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline()
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal_number)
     process.wait(timeout=30)
     process.stdout.close()
-    assert len(own(path, shared, workers=1).packed().pixels) == 3000
+    assert len(own(path, shared, num_workers=1).packed().pixels) == 3000
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -587,7 +588,7 @@ def test_a_killed_preparation_keeps_no_lock_and_leaves_no_process(
 
 def test_a_killed_worker_is_told_and_the_work_goes_on_from_there(tmp_path: Path, shared: dict[str, Any]) -> None:
     path = many(tmp_path / "own", 1500)
-    source = own(path, shared, workers=2)
+    source = own(path, shared, num_workers=2)
 
     def kill(done: int, total: int) -> None:
         for child in multiprocessing.active_children():
@@ -601,7 +602,7 @@ def test_a_killed_worker_is_told_and_the_work_goes_on_from_there(tmp_path: Path,
 
 def test_a_part_that_lost_its_end_is_not_trusted(tmp_path: Path, shared: dict[str, Any]) -> None:
     path = many(tmp_path / "own", 200)
-    source = own(path, shared, workers=1)
+    source = own(path, shared, num_workers=1)
 
     def interrupt(done: int, total: int) -> None:
         if done >= 128:

@@ -148,7 +148,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def source(path: Path, **more: object) -> Folder:
-    given = {"name": "folder", "root": str(path.parent / "data"), "size": 16, "channels": 3, "fit": "whole", **more}
+    given = {"name": "folder", "root": str(path.parent / "data"), "size": 16, "channels": 3, "resize_mode": "whole", **more}
     return Folder(path=str(path), **given)  # type: ignore[arg-type]
 
 
@@ -176,7 +176,7 @@ def test_a_preparation_of_whole_pictures_is_gone_on_with(pictures: Path, monkeyp
         source(pictures).load()
     (part,) = (pictures.parent / "data" / "packed").glob("*.part")
     assert part.stat().st_size == 3 * sum(h * w for h, w in (SIZES[0], SIZES[2], SIZES[4]))
-    data = source(pictures, max_bad=0.3).load()
+    data = source(pictures, max_corrupt_fraction=0.3).load()
     assert [tuple(size) for size in data.sizes] == [SIZES[n] for n in (0, 2, 4, 3)], "the unreadable one is left out"
     assert torch.equal(data.image(3), photograph(*SIZES[3], 3)) and data.counts() == {"a": 3, "b": 1}
     assert preparing.PackingProgress.read(part, "another attempt").following == 0
@@ -210,7 +210,12 @@ def test_pictures_to_be_measured_on_are_read_without_keeping_anything(pictures: 
 
 
 def stream_of(data: ImageDataset, part: object = None, **changed: object) -> PatchLoader:
-    given = {"degradation": Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), "size": 16, "per_picture": 3, "turns": False}
+    given = {
+        "degradation": Degradation({"bicubic": Bicubic(4, "mirrored")}, 4),
+        "size": 16,
+        "per_picture": 3,
+        "random_flip_rot": False,
+    }
     return PatchLoader(data, batch_size=4, seed=0, device=CPU, part=part, **{**given, **changed})  # type: ignore[arg-type]
 
 
@@ -261,12 +266,15 @@ def test_a_picture_smaller_than_a_patch_is_mirrored(pictures: Path) -> None:
 def test_which_patches_come_next_follows_from_seed_and_images(pictures: Path) -> None:
     data = source(pictures).load()
     noisy = Degradation({"bicubic": Bicubic(4, "mirrored"), "noise": Noise([5, 20])}, 4)
-    whole = [batch for batch, _ in zip(stream_of(data, degradation=noisy, turns=True).batches(), range(7), strict=False)]
-    later = next(stream_of(data, degradation=noisy, turns=True).batches(images=20))
+    whole = [
+        batch for batch, _ in zip(stream_of(data, degradation=noisy, random_flip_rot=True).batches(), range(7), strict=False)
+    ]
+    later = next(stream_of(data, degradation=noisy, random_flip_rot=True).batches(images=20))
     assert torch.equal(later.real, whole[5].real) and torch.equal(later.low_resolution, whole[5].low_resolution)
     assert torch.equal(later.labels, whole[5].labels)
     halves = [
-        stream_of(data, lambda n, r=rank: slice(r * n // 2, (r + 1) * n // 2), degradation=noisy, turns=True) for rank in (0, 1)
+        stream_of(data, lambda n, r=rank: slice(r * n // 2, (r + 1) * n // 2), degradation=noisy, random_flip_rot=True)
+        for rank in (0, 1)
     ]
     parts = [next(half.batches(images=20)) for half in halves]
     assert torch.equal(torch.cat([part.low_resolution for part in parts]), whole[5].low_resolution)

@@ -137,13 +137,11 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
 
 
 def test_wrapping_shows_every_image_in_every_epoch_and_resumes_across_the_seam() -> None:
-    whole = take(BatchLoader(numbered(10), 4, 3, CPU, last="wrap"), 15)
+    whole = take(BatchLoader(numbered(10), 4, 3, CPU, drop_last=False), 15)
     shown = list(chain(*whole))
     assert all(sorted(shown[10 * epoch : 10 * epoch + 10]) == list(range(10)) for epoch in range(6))
     for n in (1, 2, 3, 5, 8):
-        assert take(BatchLoader(numbered(10), 4, 3, CPU, last="wrap"), 15 - n, start=4 * n) == whole[n:]
-    with pytest.raises(ValueError, match=r"dataset\.last=keep: must be one of drop, wrap"):
-        BatchLoader(numbered(10), 4, 3, CPU, last="keep")
+        assert take(BatchLoader(numbered(10), 4, 3, CPU, drop_last=False), 15 - n, start=4 * n) == whole[n:]
 
 
 def test_mirroring_turns_half_of_the_images_and_the_same_ones_after_a_resume() -> None:

@@ -71,12 +71,12 @@ def run(finished: RunDirectory, tmp_path: Path) -> Path:
 def test_a_runs_own_suite_gives_what_the_training_gave(run: Path, tmp_path: Path) -> None:
     done = evaluate("run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    entries = {entry["checkpoint"]: entry["results"]["lab"] for entry in scores_of(run / "scores.json")}
+    entries = {entry["checkpoint"]: entry["results"]["default"] for entry in scores_of(run / "scores.json")}
     summary = json.loads((run / "summary.json").read_text())
     for which, kept in (("last", summary["final"]), ("best", summary["best"])):
         if which not in entries:  # the last checkpoint may be the best
             continue
-        assert entries[which]["protocol"] == kept["protocols"]["lab"]
+        assert entries[which]["protocol"] == kept["protocols"]["default"]
         for name, value in entries[which]["scores"].items():
             assert value == pytest.approx(kept[name], rel=1e-6), name
     assert "fd_fashion" in done.stdout and " ± " in done.stdout and "92.70%" in done.stdout
@@ -87,8 +87,8 @@ def test_another_suite_and_other_protocols_in_one_pass(run: Path, tmp_path: Path
     done = evaluate("run=run", "checkpoints=last", "evaluation=full", "evaluation.features=random", *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (entry,) = scores_of(run / "scores.json")
-    scores, protocol = (entry["results"]["lab"][key] for key in ("scores", "protocol"))
-    assert {"fd_random", "fd_random_error", "fd_random_infinity", "kd_random", "precision_random", "swd", "ms_ssim"} <= set(
+    scores, protocol = (entry["results"]["default"][key] for key in ("scores", "protocol"))
+    assert {"fd_random", "fd_random_ci95", "fd_random_infinity", "kd_random", "precision_random", "swd", "ms_ssim"} <= set(
         scores
     )
     assert protocol["fakes"] == 60 and protocol["reals"].startswith("all 64")
@@ -104,7 +104,7 @@ def test_another_suite_and_other_protocols_in_one_pass(run: Path, tmp_path: Path
 
 
 def test_standing_statistics_are_measured_after_running_ones_were_used(run: Path, tmp_path: Path) -> None:
-    both = "protocol=[lab,stacked_mnist]"
+    both = "protocol=[default,stacked_mnist]"
     own = [
         "protocol.stacked_mnist.metrics=[frechet]",
         "protocol.stacked_mnist.num_fakes=32",
@@ -115,7 +115,7 @@ def test_standing_statistics_are_measured_after_running_ones_were_used(run: Path
     assert done.returncode == 0, done.stderr
     results = scores_of(run / "scores.json")[0]["results"]
     final = json.loads((run / "summary.json").read_text())["final"]
-    assert results["lab"]["scores"]["fd_fashion"] == pytest.approx(final["fd_fashion"], rel=1e-6)
+    assert results["default"]["scores"]["fd_fashion"] == pytest.approx(final["fd_fashion"], rel=1e-6)
     assert results["stacked_mnist"]["scores"]["fd_fashion"] != pytest.approx(final["fd_fashion"], rel=1e-3)
     assert results["stacked_mnist"]["protocol"]["batch_norm"] == "standing"
 
@@ -145,7 +145,10 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
         (["run=run", "evaluation=none"], "evaluation=none measures nothing"),
         (["run=run", "model.width=8"], "model.width: an evaluation takes the run as it is"),
         (["run=run", "protocol=[fid10k_test]"], "fashion_mnist_10k has all"),
-        (["run=run", "evaluation.features=random", "protocol.lab.split=test"], "dataset.split=test: fashion_mnist_10k has all"),
+        (
+            ["run=run", "evaluation.features=random", "protocol.default.split=test"],
+            "dataset.split=test: fashion_mnist_10k has all",
+        ),
         (["run=run", "checkpoints=final"], "checkpoint=final: must be one of last, best, pretrained"),
         (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be a whole number, at least 1"),
         (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
@@ -180,16 +183,16 @@ def test_folders_need_no_run(tmp_path: Path) -> None:
     done = evaluate("fakes=a", "reals=b", "out=scores.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the score is biased" in done.stdout  # 40 images against 512 features
-    again = evaluate("fakes=a", "reals=b", "out=scores.json", "features.domain.file=fashion", cwd=tmp_path)
+    again = evaluate("fakes=a", "reals=b", "out=scores.json", "features.dataset_classifier.file=fashion", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     first, second = scores_of(tmp_path / "scores.json")
-    assert first["results"]["lab"]["protocol"]["fakes"] == 40
-    assert "fd_random" in first["results"]["lab"]["scores"] and "fd_fashion" in second["results"]["lab"]["scores"]
+    assert first["results"]["default"]["protocol"]["fakes"] == 40
+    assert "fd_random" in first["results"]["default"]["scores"] and "fd_fashion" in second["results"]["default"]["scores"]
     own = [f"fakes={tmp_path}/a", f"reals={tmp_path}/a", f"out={tmp_path}/same.json"]
     evaluate_folders(compose_config("device=cpu", *own, config="evaluate"))
     (zero,) = scores_of(tmp_path / "same.json")
-    assert zero["results"]["lab"]["scores"]["fd_random"] == pytest.approx(0, abs=1e-6)
-    assert zero["results"]["lab"]["scores"]["copies_random"] == 1
+    assert zero["results"]["default"]["scores"]["fd_random"] == pytest.approx(0, abs=1e-6)
+    assert zero["results"]["default"]["scores"]["copies_random"] == 1
 
 
 def test_classes_of_folders_are_matched_by_their_names(tmp_path: Path) -> None:
@@ -201,7 +204,7 @@ def test_classes_of_folders_are_matched_by_their_names(tmp_path: Path) -> None:
     done = evaluate("fakes=fakes", "reals=reals", "out=s.json", *own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (entry,) = scores_of(tmp_path / "s.json")
-    by_class = entry["results"]["lab"]["details"]["fd_random by class"]
+    by_class = entry["results"]["default"]["details"]["fd_random by class"]
     assert by_class == {"a": pytest.approx(0, abs=1e-6), "c": pytest.approx(0, abs=1e-6)}
 
 
@@ -291,12 +294,12 @@ def test_training_with_scores_is_bit_identical_to_training_without(model: str, t
 
 
 def test_scores_wait_when_their_share_of_the_time_is_used_up(tmp_path: Path) -> None:
-    own = ["epochs=3", "evaluation.every_kimg=0.016", "evaluation.max_share=1e-9"]
+    own = ["epochs=3", "evaluation.every_kimg=0.016", "evaluation.max_time_fraction=1e-9"]
     trained(tmp_path / "run", *own)
     scored = [row["images"] for row in RunDirectory(tmp_path / "run").history() if "fd_fashion" in row]
     assert scored == [0, 192]  # nothing is known of what a score costs before the first, and the last is always taken
-    with pytest.raises(ValueError, match=r"evaluation\.max_share=2"):
-        build_trainer(make_job(tmp_path / "no", "evaluation.max_share=2"))
+    with pytest.raises(ValueError, match=r"evaluation\.max_time_fraction=2"):
+        build_trainer(make_job(tmp_path / "no", "evaluation.max_time_fraction=2"))
 
 
 def test_a_best_checkpoint_is_not_lost_when_scores_are_taken_otherwise(run: Path, tmp_path: Path) -> None:
@@ -323,7 +326,7 @@ def test_a_run_of_an_earlier_version_is_told_of(run: Path, refusal: Refusal) -> 
 
 def test_standing_statistics_are_not_for_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"protocol\.lab\.batch_norm: in training"):
-        build_trainer(make_job(tmp_path / "no", "protocol.lab.batch_norm=standing"))
+        build_trainer(make_job(tmp_path / "no", "protocol.default.batch_norm=standing"))
 
 
 def test_images_that_are_no_numbers_end_the_run_as_diverged(tmp_path: Path) -> None:

@@ -112,13 +112,13 @@ def test_they_are_small_and_say_what_they_know() -> None:
 
 @pytest.fixture(scope="module")
 def garments() -> torch.Tensor:
-    source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, fit="pad", limit=4000)
+    source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, resize_mode="pad", limit=4000)
     return source.load().images(slice(None))
 
 
 def test_the_accuracy_it_claims_is_the_one_it_has() -> None:
     """The embedded garments are the test images its accuracy was measured on; with float16 weights, so within 0.3 %."""
-    source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, fit="pad", limit=3000)
+    source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, resize_mode="pad", limit=3000)
     network = Classifier.load(SHIPPED / "fashion.pt")
     assert accuracy(network, source.load(), 250) == pytest.approx(network.metadata.accuracy, abs=0.01)
 
@@ -151,9 +151,9 @@ def test_stacked_digits_are_told_colour_by_colour() -> None:
 
 def test_auto_takes_what_is_there(tmp_path: Path) -> None:
     cfg = compose_config(f"paths.weights={tmp_path}")
-    assert choose_features(cfg, FeatureDomain("fashion_mnist_10k", 1, 32)) == "domain"
-    assert choose_features(cfg, FeatureDomain("fashion_mnist", 1, 64)) == "domain"
-    assert choose_features(cfg, FeatureDomain("fashion_mnist", 3, 32)) != "domain"  # it knows grey garments
+    assert choose_features(cfg, FeatureDomain("fashion_mnist_10k", 1, 32)) == "dataset_classifier"
+    assert choose_features(cfg, FeatureDomain("fashion_mnist", 1, 64)) == "dataset_classifier"
+    assert choose_features(cfg, FeatureDomain("fashion_mnist", 3, 32)) != "dataset_classifier"  # it knows grey garments
     assert choose_features(cfg, FeatureDomain("pictures-1234", 1, 32)) == "random"
     (tmp_path / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"")
     assert choose_features(cfg, FeatureDomain("fashion_mnist_10k", 1, 32)) == "inception"
@@ -164,9 +164,9 @@ def test_a_name_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match=r"evaluation\.features=inceptoin: must be auto or one of inception, domain"):
         load_features(cfg, "inceptoin", FeatureDomain("", 1, 32), {})
     with pytest.raises(ValueError, match=r"no classifier has learnt these pictures in grey.*fashion, mnist are in the"):
-        load_features(cfg, "domain", FeatureDomain("", 1, 32), {})
-    cfg = compose_config("features.domain.file=mnist")
-    assert load_features(cfg, "domain", FeatureDomain("", 1, 32), {}).name == "mnist"
+        load_features(cfg, "dataset_classifier", FeatureDomain("", 1, 32), {})
+    cfg = compose_config("features.dataset_classifier.file=mnist")
+    assert load_features(cfg, "dataset_classifier", FeatureDomain("", 1, 32), {}).name == "mnist"
 
 
 def test_the_command_fits_and_the_next_training_finds_it(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def cifar(kind: str, count: int) -> Tensor:
 @pytest.fixture(scope="module")
 def garments() -> Callable[..., Tensor]:
     """Embedded ones, three in the colours of a picture, brought to any size: ``[N, 3, H, W]`` uint8."""
-    source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=28, channels=1, fit="pad", limit=24)
+    source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=28, channels=1, resize_mode="pad", limit=24)
     grey = source.load().images(slice(None)).reshape(8, 3, 28, 28)
 
     def sized(count: int, height: int, width: int | None = None) -> Tensor:
@@ -119,7 +119,8 @@ def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path: Pa
         "6726825d",
     ]
     assert all(
-        word in str(refused.value) for word in [*wanted, "paths.weights", "evaluation.features=domain or random go without"]
+        word in str(refused.value)
+        for word in [*wanted, "paths.weights", "evaluation.features=dataset_classifier or random go without"]
     )
     with pytest.raises(ValueError, match=r"evaluation\.features=vgg16 needs .*397923af"):
         VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOUR)

@@ -113,7 +113,7 @@ def test_the_error_bar_is_how_far_other_draws_move_the_score(normal_reals: Featu
     metric = FrechetDistance(bootstrap=200, points=0, seed=0)
     scores = [metric(sample(normal_fakes(400, seed)), normal_reals, NETWORK) for seed in range(60)]
     deviation = np.std([s["fd_random"] for s in scores], ddof=1)
-    errors = np.mean([s["fd_random_error"] for s in scores])
+    errors = np.mean([s["fd_random_ci95"] for s in scores])
     assert errors == pytest.approx(1.96 * deviation, rel=0.25)
 
 
@@ -167,7 +167,7 @@ def test_the_kernel_distances_error_bar_is_how_far_other_draws_move_it() -> None
     ]
     scores = [metric(sample(a), sample(b), NETWORK) for a, b in pairs]
     deviation = np.std([s["kd_random"] for s in scores], ddof=1)
-    assert np.mean([s["kd_random_error"] for s in scores]) == pytest.approx(1.96 * deviation, rel=0.35)
+    assert np.mean([s["kd_random_ci95"] for s in scores]) == pytest.approx(1.96 * deviation, rel=0.35)
 
 
 def test_a_kernel_distance_of_the_whole_sets_has_no_error_bar() -> None:
@@ -368,7 +368,7 @@ def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatc
 def test_a_protocol_may_name_its_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     only = suite_of(tmp_path, noise(60), [protocol(metrics=["kernel"])])
     assert (
-        set(only(from_latents)[0].scores) == {"kd_random", "kd_random_std", "kd_random_error"}
+        set(only(from_latents)[0].scores) == {"kd_random", "kd_random_std", "kd_random_ci95"}
         and only.score_name == "kd_random"
     )
     with pytest.raises(ValueError, match=r"none of its metrics \(modes\); evaluation=full has"):
@@ -445,7 +445,7 @@ def test_protocols_are_told_apart_by_the_numbers_of_their_metrics_too(tmp_path: 
         ).record(50, 20, 3)
         for reach in (3, 4)
     ]
-    assert differences(taken) == {"metric neighbours": [f"reach={n}, density_reach=5, quantile=0.01" for n in (3, 4)]}
+    assert differences(taken) == {"metric neighbours": [f"nearest_k={n}, density_k=5, quantile=0.01" for n in (3, 4)]}
 
 
 def test_protocols_are_told_apart(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def write_pictures(folder: Path, first: int, count: int) -> Path:
             for n, name in enumerate(names):
                 Image.open(io.BytesIO(archive.read(name))).save(folder / f"{n:03d}.png")
     else:
-        source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, fit="pad")
+        source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, resize_mode="pad")
         for n, image in enumerate(source.load().images(slice(first, first + count))):
             to_pil(image).convert("RGB").save(folder / f"{n:03d}.png")
     return folder

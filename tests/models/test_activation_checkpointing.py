@@ -68,8 +68,14 @@ CASES = {
         *("model=sagan", "model.attention=8", "penalty=gradient_penalty", "precision=bf16"),
         "conditioning=conditional_batch_norm",
     ],
-    "two-passes-and-parts": ["model=sngan", "passes=separate", "accumulate=2", "penalty=r1", "penalty.every=2"],
-    "a-fade": ["model=progan", "conditioning=concatenation", "accumulate=2"],
+    "two-passes-and-parts": [
+        "model=sngan",
+        "discriminator_passes=split",
+        "gradient_accumulation_steps=2",
+        "penalty=r1",
+        "penalty.interval=2",
+    ],
+    "a-fade": ["model=progan", "conditioning=concatenation", "gradient_accumulation_steps=2"],
     "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
     "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
 }
@@ -80,7 +86,7 @@ CASES = {
 def test_a_training_is_bit_for_bit_the_one_that_keeps_its_activations(overrides: list[str], tmp_path: Path) -> None:
     results = []
     for again in ("false", "true"):
-        game, phases, batch = play(tmp_path, *overrides, f"recompute={again}")
+        game, phases, batch = play(tmp_path, *overrides, f"activation_checkpointing={again}")
         turns = 10 if phases[0].scaler.is_enabled() else 2  # its first scales overflow
         figures = [iterate(game, phases, batch) for _ in range(turns)]
         networks = (game.generator, game.discriminator)
@@ -131,7 +137,7 @@ class LiveMemory(TorchDispatchMode):
 def test_a_step_needs_less_memory(overrides: list[str], share: float, tmp_path: Path) -> None:
     peaks = []
     for again in ("false", "true"):
-        game, phases, batch = play(tmp_path, *overrides, f"recompute={again}", size=32)
+        game, phases, batch = play(tmp_path, *overrides, f"activation_checkpointing={again}", size=32)
         iterate(game, phases, batch)  # gradients and the optimizer's state are there from now on
         with LiveMemory() as memory:
             iterate(game, phases, batch)
@@ -210,4 +216,4 @@ def test_what_cannot_be_computed_again_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Linear has no blocks to compute again; .* dcgan, dcgan_cifar, sngan, progan"):
         enable_activation_checkpointing(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="would escape the rounding of an emulated precision"):
-        play(tmp_path, "model=dcgan", "precision=int16", "recompute=true")
+        play(tmp_path, "model=dcgan", "precision=int16", "activation_checkpointing=true")

@@ -255,8 +255,8 @@ def test_a_round_without_conditioning_gives_no_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "exchange"),
     [
-        (["loss=[bce,feature_matching]", "augment=ada", "augment.ada.kimg=0.1", "accumulate=2"], "loss=hinge"),
-        (["penalty=[r1,drift]", "penalty.every=3", "precision=fp16"], "penalty=[gradient_penalty]"),
+        (["loss=[bce,feature_matching]", "augment=ada", "augment.ada.kimg=0.1", "gradient_accumulation_steps=2"], "loss=hinge"),
+        (["penalty=[r1,drift]", "penalty.interval=3", "precision=fp16"], "penalty=[gradient_penalty]"),
     ],
 )
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def entry(name: str, seed: int = 0, trial: int | None = None, **figures: Any) ->
         "status": "finished",
         "score_name": "fd_x",
         "score": 1.0,
-        "protocols": {"lab": {"fakes": 10}},
+        "protocols": {"default": {"fakes": 10}},
         "epoch_seconds": 1.0,
     }
     return RunRecord(split_overrides(name), seed, trial, {"name": name, "seed": seed, **known, **figures})
@@ -110,7 +110,7 @@ def test_what_is_said_of_no_difference_and_of_one_seed() -> None:
     told = describe_difference(even, odd)
     assert "is as fast per epoch within the scatter (+0 % [" in told and "not told apart by fd_x (+0 [" in told
     one, other = group_by_configuration(
-        [entry("o=a", score=5.0, score_error=0.3), entry("o=b", score=4.0, score_error=0.4, epoch_seconds=2.0)]
+        [entry("o=a", score=5.0, score_ci95=0.3), entry("o=b", score=4.0, score_ci95=0.4, epoch_seconds=2.0)]
     )
     assert describe_difference(one, other) == (
         "o=b is slower by 100 % per epoch and better by 1 fd_x ± 0.5 by the choice of latents (one seed each)"
@@ -118,11 +118,11 @@ def test_what_is_said_of_no_difference_and_of_one_seed() -> None:
 
 
 def test_scores_that_were_taken_otherwise_are_not_compared() -> None:
-    runs = [entry("o=a", 0), entry("o=b", 0, protocols={"lab": {"fakes": 20}}, score=9.0)]
+    runs = [entry("o=a", 0), entry("o=b", 0, protocols={"default": {"fakes": 20}}, score=9.0)]
     one, other = group_by_configuration(runs)
     assert not same_protocol([one, other])
     assert "fd_x" not in describe_difference(one, other)
-    by_seed = [entry(f"o={o}", s, protocols={"lab": {"reals_hash": s}}) for o in "ab" for s in (0, 1)]
+    by_seed = [entry(f"o={o}", s, protocols={"default": {"reals_hash": s}}) for o in "ab" for s in (0, 1)]
     assert same_protocol(group_by_configuration(by_seed)), (
         "dataset.limit takes other images for each seed, the same ones for both"
     )

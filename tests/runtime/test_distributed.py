@@ -90,13 +90,13 @@ def together(work: Callable[[SingleProcess], Any], count: int = 2) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", TERMS)
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
 def test_each_rank_makes_the_step_of_the_whole_batch(name: str, accumulate: int) -> None:
     def step(ranks: SingleProcess) -> tuple[Tensor, dict[str, float]]:
         with SEEDED:
             game = networks()
         object.__setattr__(game, "ranks", ranks)
-        phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], accumulate=accumulate)
+        phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], gradient_accumulation_steps=accumulate)
         whole, meter = batch(), MetricAverager()
         for _ in range(3):
             meter.add(phase.step(game, Batch(whole.real[ranks.shard(len(whole.real))], None)))
@@ -186,7 +186,7 @@ def test_who_is_left_alone_speaks_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # -- real processes ------------------------------------------------------------------------------------------------------
 
-PLAIN = [*SMALL, "dataset.limit=320", "batch_size=16", "log.every_kimg=0.016", "threads=1"]
+PLAIN = [*SMALL, "dataset.limit=320", "batch_size=16", "log.every_kimg=0.016", "num_threads=1"]
 
 
 def launch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

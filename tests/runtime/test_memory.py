@@ -17,7 +17,7 @@ from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 
-DEMAND = MemoryOptions(batch_size=64, accumulate=1, precision="fp32", recompute=False)
+DEMAND = MemoryOptions(batch_size=64, gradient_accumulation_steps=1, precision="fp32", activation_checkpointing=False)
 
 
 def too_much() -> None:
@@ -43,8 +43,8 @@ def test_an_error_for_want_of_memory_becomes_advice(error: Exception | None, whe
         else:
             raise error
     assert str(told.value).startswith(
-        f"the memory of the {where} is full with batch_size=64 accumulate=1 precision=fp32 recompute=false; try "
-        "batch_size=64 accumulate=2, recompute=true, batch_size=32, precision=bf16, a smaller model.width"
+        f"the memory of the {where} is full with batch_size=64 gradient_accumulation_steps=1 precision=fp32 activation_checkpointing=false; try "
+        "batch_size=64 gradient_accumulation_steps=2, activation_checkpointing=true, batch_size=32, precision=bf16, a smaller model.width"
     )
 
 
@@ -58,15 +58,21 @@ def test_another_error_stays_what_it_is(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("demand", "remedies"),
     [
-        (MemoryOptions(6, 2, "bf16", False), ["batch_size=6 accumulate=3", "recompute=true", "batch_size=2"]),
-        (MemoryOptions(64, 1, "tf32", True, processes=4), ["batch_size=64 accumulate=2", "batch_size=32", "precision=bf16"]),
+        (
+            MemoryOptions(6, 2, "bf16", False),
+            ["batch_size=6 gradient_accumulation_steps=3", "activation_checkpointing=true", "batch_size=2"],
+        ),
+        (
+            MemoryOptions(64, 1, "tf32", True, processes=4),
+            ["batch_size=64 gradient_accumulation_steps=2", "batch_size=32", "precision=bf16"],
+        ),
         (MemoryOptions(8, 1, "fp64", True, processes=8), ["precision=fp32"]),
         (MemoryOptions(1, 1, "fp16", True), []),
     ],
 )
 def test_only_what_can_be_given_is_advised(demand: MemoryOptions, remedies: list[str]) -> None:
     assert demand.suggestions() == remedies
-    for batch_size, accumulate in re.findall(r"batch_size=(\d+)(?: accumulate=(\d+))?", " ".join(remedies)):
+    for batch_size, accumulate in re.findall(r"batch_size=(\d+)(?: gradient_accumulation_steps=(\d+))?", " ".join(remedies)):
         assert int(batch_size) % (demand.processes * int(accumulate or demand.accumulate)) == 0
 
 
@@ -107,8 +113,14 @@ def test_a_run_without_memory_ends_with_one_message_and_its_last_checkpoint(tmp_
     command = [sys.executable, "greedy.py", *SMALL, "epochs=3", "evaluation=none", "hydra.run.dir=run"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert "error: the memory of the machine is full with batch_size=16 accumulate=1 precision=fp32" in done.stderr
-    assert "try batch_size=16 accumulate=2, recompute=true, batch_size=8, precision=bf16" in done.stderr
+    assert (
+        "error: the memory of the machine is full with batch_size=16 gradient_accumulation_steps=1 precision=fp32"
+        in done.stderr
+    )
+    assert (
+        "try batch_size=16 gradient_accumulation_steps=2, activation_checkpointing=true, batch_size=8, precision=bf16"
+        in done.stderr
+    )
     assert "resume=run" in done.stdout + done.stderr
     run = RunDirectory(tmp_path / "run")
     assert run.read_summary()["status"] == "failed"

@@ -117,7 +117,7 @@ def test_hopeless_trials_are_ended_and_told_as_such(tmp_path: Path) -> None:
     sweep("study.trials=5", "pruner.n_startup_trials=2", "epochs=2", cwd=tmp_path)
     trials = record(tmp_path)["trials"]
     runs = [RunDirectory(tmp_path / "multirun" / "quality" / str(trial["number"])) for trial in trials]
-    early = [run for run in runs if run.read_summary()["status"] == "stopped early"]
+    early = [run for run in runs if run.read_summary()["status"] == "early_stopped"]
     assert 0 < len(early) < 4, "half of them is below the median, on the average"
     for run in early:
         summary = run.read_summary()
@@ -383,7 +383,7 @@ def test_an_interrupted_trial_is_left_to_others_at_once(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert [trial["state"] for trial in record(tmp_path)["trials"]] == ["lost"]
-    assert run.read_summary()["status"] == "stopped"
+    assert run.read_summary()["status"] == "interrupted"
 
 
 # -- what not every machine has --------------------------------------------------------------------------------------------
@@ -413,7 +413,7 @@ def postgresql() -> Iterator[str]:
         port = free.getsockname()[1]
     tool, data = folders[-1], own / "data"
     subprocess.run(
-        [tool / "initdb", "-D", data, "-A", "trust", "-U", "lab"], check=True, cwd=own, stdout=subprocess.DEVNULL, **who
+        [tool / "initdb", "-D", data, "-A", "trust", "-U", "default"], check=True, cwd=own, stdout=subprocess.DEVNULL, **who
     )
     options = f"-p {port} -k {own} -c listen_addresses=127.0.0.1"
     start = [tool / "pg_ctl", "-D", data, "-w", "-l", own / "log", "-o", options, "start"]

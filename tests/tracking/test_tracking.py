@@ -33,7 +33,7 @@ def row(images: int, loss: float) -> dict[str, float]:
         "seconds": 1.0,
         "d/loss": loss,
         "g/loss": 2.0,
-        "time/epoch": 3.0,
+        "time/seconds_per_epoch": 3.0,
         "g/bce": 9.0,
     }
 
@@ -63,7 +63,7 @@ def test_a_failing_tracker_is_left_out_and_an_essential_one_is_not(caplog: pytes
 def test_a_plain_line_tells_both_players_and_the_speed() -> None:
     assert plain_line(row(75, 0.5)) == "epoch 1.50  0.1k images  d/loss 0.5  g/loss 2  s/epoch 3"
     assert plain_line({"images": 0, "epoch": 0.0, "seconds": 0.0, "fd_fashion": 1.23456}).endswith("fd_fashion 1.235")
-    scored = {"images": 0, "epoch": 0.0, "seconds": 0.0, "fid": 12.3456, "fid_error": 0.321, "recall_inception": 0.5}
+    scored = {"images": 0, "epoch": 0.0, "seconds": 0.0, "fid": 12.3456, "fid_ci95": 0.321, "recall_inception": 0.5}
     assert plain_line(scored).endswith("images  fid 12.35 ± 0.32")
 
 

@@ -75,10 +75,10 @@ def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> Non
         ({"fade_kimg": -1.0, "stable_kimg": 1.0}, "must not be negative"),
         ({"fade_kimg": 5.0}, "both or neither"),
         ({"grown_at": 0.0}, "grown_at=0.0"),
-        ({"largest_batch": 0}, "largest_batch=0"),
-        ({"rates": [[4]]}, "pairs of a size and a factor"),
+        ({"max_batch_size": 0}, "max_batch_size=0"),
+        ({"lr_factors": [[4]]}, "pairs of a size and a factor"),
         ({"fade_kimg": 0.0001, "stable_kimg": 0.0}, "less than an image"),
-        ({"start_size": 5}, "start_size=5: must be one of 4, 8, 16"),
+        ({"start_resolution": 5}, "start_resolution=5: must be one of 4, 8, 16"),
     ],
 )
 def test_nonsense_is_refused(more: dict[str, float], message: str) -> None:
@@ -123,7 +123,7 @@ def test_pixels_of_any_type_are_enlarged() -> None:
 
 # -- in a training ---------------------------------------------------------------------------------------------------------
 
-TINY = ["model=progan_small", "model.capacity=16", "epochs=8", "batch_size=8", "model.growth.largest_batch=16"]
+TINY = ["model=progan_small", "model.channel_base=16", "epochs=8", "batch_size=8", "model.growth.max_batch_size=16"]
 
 
 def test_everything_grows_together(tmp_path: Path) -> None:
@@ -192,4 +192,4 @@ def test_a_resume_for_more_epochs_does_not_begin_to_grow_anew(tmp_path: Path) ->
     done = run_module("train", "resume=run", "epochs=10", "console=plain", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = Run.open(tmp_path / "run").history
-    assert [row["growth/size"] for row in rows if row["epoch"] > 8 and "growth/size" in row] == [32, 32]
+    assert [row["growth/resolution"] for row in rows if row["epoch"] > 8 and "growth/resolution" in row] == [32, 32]

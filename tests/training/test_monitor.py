@@ -44,7 +44,7 @@ def test_a_collapse_is_a_fall_from_a_coverage_that_was_there_for_as_long_as_pati
 
     assert verdicts(fresh(), "coverage_x", [0.6, 0.29, 0.31, 0.29, 0.2, 0.1, 0.3]) == [False] * 4 + [True, True, False]
     assert verdicts(fresh(), "coverage_x", [0.09, 0.01, 0.0, 0.0]) == [False] * 4, "never above the floor"
-    assert verdicts(fresh(), "coverage_x_error", [0.9, 0.0, 0.0]) == [None] * 3
+    assert verdicts(fresh(), "coverage_x_ci95", [0.9, 0.0, 0.0]) == [None] * 3
     assert verdicts(fresh(), "recall_x", [0.9, 0.0, 0.0]) == [None] * 3
     both = fresh()
     for value in (0.8, 0.1, 0.1):
@@ -185,7 +185,7 @@ def test_a_resumed_training_that_is_to_end_at_an_alarm_ends_at_one_that_lasts() 
         (["health.roll_back=true", "evaluation=none"], r"health.roll_back=true: without a score \(evaluation=none\)"),
         (["health.roll_back=often"], "health.roll_back=often: must be true or false"),
         (["health.held_out=-1"], "health.held_out=-1"),
-        (["health.collapse.share=1.5"], "share=1.5"),
+        (["health.collapse.fraction=1.5"], "share=1.5"),
         (["health.divergence.factor=0"], "health.divergence.factor=0: must be positive"),
         (["health.divergence.patience=0"], "health.divergence.patience=0: must be at least 1"),
         (["health.overfitting.limit=-1"], "health.overfitting.limit=-1"),
@@ -325,7 +325,7 @@ def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ["model=sngan", "conditioning=projection", "augment=ada"],
         ["model=dcgan_cifar", "precision=bf16", "loss=relativistic"],
-        ["model=progan_small", "model.capacity=16", "batch_size=8", "epochs=2"],
+        ["model=progan_small", "model.channel_base=16", "batch_size=8", "epochs=2"],
     ],
     ids=["spectral-norm-labels-and-augmentation", "batch-norm-and-dropout", "growing"],
 )
@@ -336,7 +336,7 @@ def test_a_watched_training_is_bit_identical_to_one_that_is_not(tmp_path: Path, 
     told = [row.pop("d/overfitting") for row in rows if "d/overfitting" in row]
     assert told and all(map(math.isfinite, told))
     monitored, plain = (checkpoint.load(run.directory.checkpoint("last")) for run in runs)
-    for key in ("generator", "discriminator", "average", "phases", "random", "augment"):
+    for key in ("generator", "discriminator", "generator_ema", "phases", "rng_states", "augment"):
         torch.testing.assert_close(monitored[key], plain[key], rtol=0, atol=0)
     assert all(not row.keys() & {"health/gradients", "health/divergence"} for row in rows)
     untimed = [
@@ -376,7 +376,7 @@ def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path)
     assert "stopped early at 128 images" in done.stdout and "the alarm was divergence at 128 images" in done.stdout
     assert "resume=run 'health.stop_at=[]'" in done.stdout
     run = RunDirectory(tmp_path / "run")
-    assert (run.read_summary()["status"], run.read_summary()["final"]["images"]) == ("stopped early", 128)
+    assert (run.read_summary()["status"], run.read_summary()["final"]["images"]) == ("early_stopped", 128)
     assert run.sample_grid(128).read_bytes() == run.final.read_bytes(), "an end has its pictures and its checkpoint"
     assert checkpoint.load(run.checkpoint("last"))["images"] == 128
     done = run_module("train", "resume=run", "health.stop_at=[]", cwd=tmp_path)
@@ -393,11 +393,11 @@ def test_a_run_rolled_back_has_ended_at_its_best_checkpoint(tmp_path: Path) -> N
     trainer = trained(tmp_path, *rising, "health.stop_at=[divergence]", "health.roll_back=true")
     summary = trainer.directory.read_summary()
     (alarm,) = summary["alarms"]
-    assert summary["status"] == "stopped early" and summary["images"] < alarm["images"] < trainer.total_images
+    assert summary["status"] == "early_stopped" and summary["images"] < alarm["images"] < trainer.total_images
     run = trainer.directory
     assert summary["final"] == summary["best"] and summary["final"]["images"] == summary["images"]
     last, best = (checkpoint.load(run.checkpoint(which)) for which in ("last", "best"))
-    for key in ("generator", "discriminator", "average", "phases", "random", "images"):
+    for key in ("generator", "discriminator", "generator_ema", "phases", "rng_states", "images"):
         torch.testing.assert_close(last[key], best[key], rtol=0, atol=0)
     assert max(row["images"] for row in run.history()) == summary["images"]
     assert f'"resumed": true, "images": {summary["images"]}' in run.metrics.read_text()

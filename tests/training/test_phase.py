@@ -44,7 +44,7 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
     results = []
     for accumulate in (1, 4):
         game = networks()
-        phase = make_phase(game, name[0] if name == "g" else "d", TERMS[name], accumulate=accumulate)
+        phase = make_phase(game, name[0] if name == "g" else "d", TERMS[name], gradient_accumulation_steps=accumulate)
         figures = phase.step(game, batch())
         results.append((weights(phase.network), figures))
     torch.testing.assert_close(results[0][0], results[1][0])
@@ -53,7 +53,7 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
 
 def test_clipping_limits_the_step_and_reports_the_norm_before() -> None:
     game = networks()
-    phase = make_phase(game, "d", adversarial.BCEDiscriminatorLoss(weight=50.0), gradient_clip=0.25)
+    phase = make_phase(game, "d", adversarial.BCEDiscriminatorLoss(weight=50.0), max_grad_norm=0.25)
     before = weights(game.discriminator)
     norm = phase.step(game, batch())["d/gradient_norm"]
     assert norm > 0.25
@@ -67,7 +67,7 @@ def test_a_weight_scales_the_loss_but_not_the_terms_own_figure() -> None:
 
 
 def test_every_other_player_moves_after_n_critic_steps() -> None:
-    phase = make_phase(networks(), "g", adversarial.WassersteinGeneratorLoss(), every=5)
+    phase = make_phase(networks(), "g", adversarial.WassersteinGeneratorLoss(), interval=5)
     assert [n for n in range(20) if phase.due(n)] == [4, 9, 14, 19]
 
 
@@ -103,7 +103,7 @@ def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_
             ):
                 parameter.data -= 0.1 * 0.75 * gradient  # the rate corrected for 4 updates in 3 steps
     torch.testing.assert_close(weights(game.discriminator), weights(by_hand))
-    with pytest.raises(ValueError, match="every=0"):
+    with pytest.raises(ValueError, match="interval=0"):
         Lazy(interval=0)
 
 
@@ -143,7 +143,7 @@ def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None
     before, scale = weights(game.discriminator), phase.scaler.get_scale()
     figures = phase.step(game, batch())
     assert torch.equal(weights(game.discriminator), before)
-    assert (figures["d/skipped"], figures["d/gradient_norm"]) == (1, 0)
+    assert (figures["d/skipped_steps"], figures["d/gradient_norm"]) == (1, 0)
     assert phase.optimizer_metrics()["d/loss_scale"] == scale / 2
 
 
@@ -155,7 +155,7 @@ def test_a_skipped_step_repeats_the_last_figures_until_no_scale_helps() -> None:
     before = phase.step(game, batch())
     phase.terms["loss_term"].weight = float("inf")
     after = phase.step(game, batch())
-    assert after["d/skipped"] == 1 and after["d/loss"] == before["d/loss"]
+    assert after["d/skipped_steps"] == 1 and after["d/loss"] == before["d/loss"]
     other = make_phase(networks(), "d", adversarial.BCEDiscriminatorLoss(), precision=phase.precision)
     other.load_state_dict(phase.state_dict())
     assert other._last_finite[1]["loss"] == before["d/loss"], "also after a resume"

@@ -81,7 +81,7 @@ class Task(ABC):
             "seed": cfg.seed,
             "device": precision.device,
             "memory_format": compute.memory_format(cfg, precision),
-            "last": self._source.drop_last,
+            "drop_last": self._source.drop_last,
             "mirror": self._source.mirror,
             "part": ranks.shard,
             "dtype": precision.param_dtype,

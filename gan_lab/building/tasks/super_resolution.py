@@ -130,7 +130,7 @@ class SuperResolution(Task):
             degradation=self.degradation,
             size=self.image_size,
             per_picture=section.patches,
-            turns=section.turns,
+            random_flip_rot=section.random_flip_rot,
         )
 
     def latents(self) -> NoLatents:

@@ -36,7 +36,7 @@ class Synthesis(Task):
         super().__init__(cfg)
         if self._source.shape.is_whole:
             raise ValueError(
-                "dataset.fit=whole: pictures of any size are for super-resolution, model=srgan; here crop, pad, resize"
+                "dataset.resize_mode=whole: pictures of any size are for super-resolution, model=srgan; here crop, pad, resize"
             )
         if cfg.evaluation.pairs:
             raise ValueError(

@@ -32,16 +32,16 @@ class DatasetBuilder(ABC):
         root: folder of all data sets; packed files go to ``packed/`` in it.
         size: height and width in pixels, but of whole pictures.
         channels: 1 grey, 3 colour.
-        fit: how an image meets ``size``: ``pad``, ``resize`` or ``crop``; ``whole``: it keeps its own size.
+        resize_mode: how an image meets ``size``: ``pad``, ``resize`` or ``crop``; ``whole``: it keeps its own size.
         split: which part of it; see :attr:`splits`.
         classes: take only these classes, by name or number; None takes all.
         attributes: take only images that have these attributes; ``-name`` those that don't.
         limit: take only so many images, a random choice that depends on ``seed`` alone; None takes all.
         seed: of that choice.
-        max_bad: share of unreadable images up to which they are left out with a warning.
-        workers: processes (threads, for few images) that decode; None takes as many as there are processors for this one.
+        max_corrupt_fraction: share of unreadable images up to which they are left out with a warning.
+        num_workers: processes (threads, for few images) that decode; None takes as many as there are processors for this one.
         download: whether what is missing may be fetched.
-        mirror, last: how a :class:`gan_lab.data.loader.BatchLoader` shows the images; see there.
+        mirror, drop_last: how a :class:`gan_lab.data.loader.BatchLoader` shows the images; see there.
     """
 
     splits: tuple[str, ...] = ("all",)
@@ -54,39 +54,39 @@ class DatasetBuilder(ABC):
         root: str,
         size: int,
         channels: int,
-        fit: str,
+        resize_mode: str,
         split: str = "all",
         classes: list[str | int] | None = None,
         attributes: list[str] | None = None,
         limit: int | None = None,
         seed: int = 0,
-        max_bad: float = 0.001,
-        workers: int | None = None,
+        max_corrupt_fraction: float = 0.001,
+        num_workers: int | None = None,
         download: bool = True,
         mirror: bool = False,
-        last: str = "drop",
+        drop_last: bool = True,
     ) -> None:
         if not 1 <= size <= 8192:
             raise ValueError(f"dataset.size={size}: must be 1 to 8192 pixels")
         if channels not in (1, 3):
             raise ValueError(f"dataset.channels={channels}: must be 1 (grey) or 3 (colour)")
-        if fit not in RESIZE_MODES:
-            raise ValueError(f"dataset.fit={fit}: must be one of {', '.join(RESIZE_MODES)}")
+        if resize_mode not in RESIZE_MODES:
+            raise ValueError(f"dataset.resize_mode={resize_mode}: must be one of {', '.join(RESIZE_MODES)}")
         if split not in self.splits:
             raise ValueError(f"dataset.split={split}: {name} has {', '.join(self.splits)}")
         if limit is not None and limit < 1:
             raise ValueError(f"dataset.limit={limit}: must be at least 1 image")
-        if not 0 <= max_bad <= 1:
-            raise ValueError(f"dataset.max_bad={max_bad}: a share, 0 to 1")
-        if workers is not None and workers < 1:
-            raise ValueError(f"dataset.workers={workers}: must be at least 1")
+        if not 0 <= max_corrupt_fraction <= 1:
+            raise ValueError(f"dataset.max_corrupt_fraction={max_corrupt_fraction}: a share, 0 to 1")
+        if num_workers is not None and num_workers < 1:
+            raise ValueError(f"dataset.num_workers={num_workers}: must be at least 1")
         self.name, self.split, self.download = name, split, download
-        self.mirror, self.drop_last = mirror, last
+        self.mirror, self.drop_last = mirror, drop_last
         self.root = Path(root).expanduser()
-        self.shape = ImageFormat(0 if fit == WHOLE else size, channels, fit, self.precrop())
+        self.shape = ImageFormat(0 if resize_mode == WHOLE else size, channels, resize_mode, self.precrop())
         self._classes: Sequence[str | int] | None = classes
         self._attributes, self._limit, self._seed = attributes, limit, seed
-        self._max_bad, self._workers = max_bad, workers or _processors()
+        self._max_corrupt_fraction, self._num_workers = max_corrupt_fraction, num_workers or _processors()
 
     @abstractmethod
     def pictures(self) -> RawImages:
@@ -117,14 +117,14 @@ class DatasetBuilder(ABC):
             self.shape,
             self.identity(),
             is_current=_is_current,
-            max_bad=self._max_bad,
-            workers=self._workers,
+            max_corrupt_fraction=self._max_corrupt_fraction,
+            num_workers=self._num_workers,
             progress=progress,
         )
 
     def packed_path(self) -> Path:
-        """Another size, fit, split or folder is another file."""
-        key = hashlib.sha256(json.dumps([self.identity(), self.shape.__dict__], sort_keys=True).encode()).hexdigest()[:8]
+        """Another size, resize_mode, split or folder is another file."""
+        key = hashlib.sha256(json.dumps([self.identity(), self.shape.identity()], sort_keys=True).encode()).hexdigest()[:8]
         size = WHOLE if self.shape.is_whole else self.shape.size
         return self.root / "packed" / f"{self.name}-{self.split}-{size}x{self.shape.channels}-{key}.pack"
 

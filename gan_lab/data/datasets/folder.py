@@ -141,7 +141,7 @@ def load_whole_images(what: str, path: str, channels: int) -> tuple[ImageDataset
     Raises:
         ValueError: there is none, or one can't be read.
     """
-    source = Folder(path=path, name=what, root=".", size=1, channels=channels, fit=WHOLE, split="all")
+    source = Folder(path=path, name=what, root=".", size=1, channels=channels, resize_mode=WHOLE, split="all")
     try:
         pictures = source.pictures()
     except ValueError as error:

@@ -174,13 +174,13 @@ class DatasetClassifier(FeatureSource):
         path = self._find(domain)
         if path is None:
             raise ValueError(
-                f"evaluation.features=domain: no classifier has learnt {domain.name or 'these pictures'} in "
+                f"evaluation.features=dataset_classifier: no classifier has learnt {domain.name or 'these pictures'} in "
                 f"{'colour' if domain.channels == 3 else 'grey'}; python -m gan_lab.evaluate fit_features=true dataset=... "
-                f"does, if it has labels, or name one: features.domain.file=... ({', '.join(_shipped())} are in the package)"
+                f"does, if it has labels, or name one: features.dataset_classifier.file=... ({', '.join(_shipped())} are in the package)"
             )
         network = Classifier.load(path)
         if domain.channels > network.metadata.channels and domain.name != STACKED:
-            raise ValueError(f"evaluation.features=domain: {path} knows grey images, and these are in colour")
+            raise ValueError(f"evaluation.features=dataset_classifier: {path} knows grey images, and these are in colour")
         return StackedClassifier(network) if domain.name == STACKED else network
 
     def path_for(self, domain: FeatureDomain) -> Path:

@@ -58,7 +58,7 @@ class InceptionV3(Pretrained):
 class PublishedInceptionV3(InceptionV3):
     """With the published weights, and so the only one whose scores are called FID, KID and IS."""
 
-    names: ClassVar[dict[str, str]] = {"fd": "fid", "kd": "kid", "cs": "is"}
+    names: ClassVar[dict[str, str]] = {"fd": "fid", "kd": "kid", "classifier_score": "is"}
 
 
 class InceptionFeatures(FeatureSource):

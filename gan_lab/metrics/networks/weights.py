@@ -25,7 +25,7 @@ PREFIX = 8
 CPU_PART = 16
 """Images in a pass on a CPU: with more, what a layer leaves outgrows the caches, and a pass takes up to three times as long."""
 
-INSTEAD = "evaluation.features=domain or random go without"
+INSTEAD = "evaluation.features=dataset_classifier or random go without"
 """Said where a network can't be had."""
 
 

@@ -1,0 +1,69 @@
+"""Networks that begin with the weights of another run, or of a published file."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from gan_lab.storage import checkpoint
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.loss_context import GAN
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = ("last", "best", "pretrained")
+
+
+def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
+    """Give new networks the weights of a run, or of a file as BasicSR publishes them, if the configuration names any.
+
+    Raises:
+        ValueError: there is no such run, checkpoint or file, or it holds another network.
+    """
+    section = cfg.initial_weights
+    if OmegaConf.is_missing(section, "path"):
+        raise ValueError(
+            "initial_weights=run: of which run? initial_weights.path=outputs/..., or a file of weights, initial_weights.path=a.pth"
+        )
+    if section.path is None:
+        return
+    path = Path(section.path).expanduser()
+    if path.is_file():
+        section.path = str(path.absolute())
+        return _load(gan.generator, _published(path), section.path)
+    if section.checkpoint not in CHECKPOINTS:
+        raise ValueError(f"initial_weights.checkpoint={section.checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
+    directory = RunDirectory.find(section.path)
+    section.path = str(directory.path.absolute())  # latest is another one next time
+    state = checkpoint.load(directory.checkpoint(section.checkpoint))
+    _load(gan.generator, state["generator_ema"], f"initial_weights.path={section.path}")
+    if section.discriminator:
+        _load(gan.discriminator, state["discriminator"], f"initial_weights.path={section.path}")
+
+
+def _published(path: Path) -> Mapping[str, Any]:
+    """The tensors of a file: bare, or below ``params_ema`` or ``params``."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"initial_weights.path={path} is neither a run nor a file of weights ({reason})") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"initial_weights.path={path} holds no weights")
+    return next((state[key] for key in ("params_ema", "params") if isinstance(state.get(key), dict)), state)
+
+
+def _load(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{where} holds another network than model=... describes ({reason})") from error
+    log.info("begins with the weights of %s", where)
