@@ -2,16 +2,17 @@
 
 ::
 
-    python tests/fingerprint.py CHECKOUT OUT.json [--old] [--only NAME ...]    # train with the code in CHECKOUT, write OUT.json
-    python tests/fingerprint.py --compare A.json B.json [--only NAME ...]      # print differences; exit code 1 if there are any
+    python tests/fingerprint.py CHECKOUT OUT.json [--old] [--only NAME]    # train with the code in CHECKOUT, write OUT.json
+    python tests/fingerprint.py --compare A.json B.json [--only NAME]      # print differences; exit code 1 if there are any
 
 Each configuration of ``RUNS`` is trained by the real command line in a scratch folder, on the CPU, with one thread and without
-a network. Kept of it are the rows of ``metrics.jsonl`` without times and memory, and hashes of what ``checkpoints/last.pt`` and
-``samples/final.png`` hold. Hashes cover values in their order, not names. ``--old`` says that CHECKOUT is the version before
-the renames: ``OLD_OVERRIDES`` then translates its command lines, and ``NEW_NAMES`` what it has written. Only times depend on the
-machine's load, but compare only what the same machine and environment have made: other processors and PyTorch versions round
-differently.
+a network. The fingerprint is the rows of ``metrics.jsonl`` without times and memory, and hashes of ``checkpoints/last.pt`` and
+``samples/final.png``: of values in their order, not of names. ``--old`` says that CHECKOUT is the version before the
+renames: ``OLD_OVERRIDES`` then translates its command lines, and ``NEW_NAMES`` what it has written. Compare only what was made
+on the same machine in the same environment: other processors and versions of PyTorch round differently.
 """
+
+# ruff: noqa: T201
 
 from __future__ import annotations
 
@@ -37,21 +38,21 @@ COMMON = "debug=tiny device=cpu num_threads=1 console=plain"
 RUNS = {
     "default": "",
     "dcgan": "model=dcgan loss=bce loss.label_smoothing=0.1 optimizer=adam n_critic=2",
-    "progan_small": "model=progan_small penalty=[gradient_penalty,drift] model.growth.largest_batch=32",
+    "progan_small": "model=progan_small penalty=[gradient_penalty,drift] model.growth.max_batch_size=32",
     "sngan_projection": "model=sngan conditioning=projection n_critic=2",
     "sagan": "model=sagan loss=[hinge,feature_matching]",
     "dcgan_cifar": "model=dcgan_cifar loss=minimax optimizer=adamw dataset.mirror=true",
     "wgan_gp": "model=wgan_gp dataset.channels=3 reuse_fakes=false",
-    "ada_lazy_r1": "augment=ada augment.ada.p=0.3 augment.ada.kimg=1 penalty=r1 penalty.every=2",
-    "diffaugment_instance_noise": "augment=[diffaugment,instance_noise] loss=lsgan passes=separate dataset.channels=3",
+    "ada_lazy_r1": "augment=ada augment.ada.p=0.3 augment.ada.kimg=1 penalty=r1 penalty.interval=2",
+    "diffaugment_instance_noise": "augment=[diffaugment,instance_noise] loss=lsgan discriminator_passes=split dataset.channels=3",
     "relativistic_r1_r2": "loss=relativistic penalty=r1_r2 penalty.gamma=1 model=dcgan model.norm=layer schedule=linear",
     "auxiliary_classifier": "conditioning=auxiliary_classifier loss=[bce,feature_matching]",
     "conditional_batch_norm": "conditioning=conditional_batch_norm evaluation=full penalty=dragan loss=relativistic_average",
-    "accumulate_clip": "accumulate=2 gradient_clip=0.5 model=dcgan model.norm=instance optimizer=sgd schedule=steps",
-    "recompute": "recompute=true model=sngan_deep model.attention=16 conditioning=concatenation n_critic=1",
+    "accumulate_clip": "gradient_accumulation_steps=2 max_grad_norm=0.5 model=dcgan model.norm=instance optimizer=sgd schedule=steps",
+    "recompute": "activation_checkpointing=true model=sngan_deep model.attention=16 conditioning=concatenation n_critic=1",
     "bf16": "precision=bf16 evaluation=none",
     "int16": "precision=int16",
-    "fp64": "precision=fp64 dataset.classes=[Bag,Coat]",
+    "fp64": "precision=fp64 dataset.classes=[bag,coat]",
     "rmsprop_cosine": "optimizer=rmsprop schedule=cosine ema=none loss=wasserstein penalty=weight_clipping n_critic=2",
     "srgan_small": "model=srgan_small degradation=bicubic pretraining=pixels dataset=folder dataset.path=pictures "
     "degradation.patch=32 degradation.patches=4 batch_size=4 evaluation.num_reals=2 model.blocks=2 sample.count=2",
@@ -59,21 +60,33 @@ RUNS = {
 }
 """Command lines, with the new names."""
 
-RESUMED = {"resume": "epochs=2"}
-"""Runs that go on after their end, and what is changed then."""
+RESUMED = {"resume": ["epochs=2"]}
+"""Runs that are resumed after their end, and with which overrides."""
 
 OLD_OVERRIDES = {
     "num_threads": "threads",
+    "model.growth.max_batch_size": "model.growth.largest_batch",
+    "penalty.interval": "penalty.every",
+    "discriminator_passes=split": "passes=separate",
+    "gradient_accumulation_steps": "accumulate",
+    "max_grad_norm": "gradient_clip",
+    "activation_checkpointing": "recompute",
 }
 """Key or whole override, as ``RUNS`` has it, to what the old version calls it."""
 
-NEW_NAMES: dict[str, str] = {}
+NEW_NAMES = {
+    r"^average$": "generator_ema",
+    r"^random$": "rng_states",
+    r"^growth/size$": "growth/resolution",
+    r"_error$": "_ci95",
+    r"/skipped$": "/skipped_steps",
+    r"ada_sign$": "ada_rt",
+    r"^cs_": "classifier_score_",
+}
 """Names in the old version's metrics and checkpoints, as regular expressions, to the new ones: ``r"^d/": "discriminator/"``."""
 
 TIME_DEPENDENT = re.compile("seconds$|time/|memory/")
-"""Names of figures that differ from one run to the next."""
-
-SAMPLES = "samples/final.png"
+"""Names of metrics that differ from one run to the next."""
 
 
 def main() -> int:
@@ -87,7 +100,7 @@ def main() -> int:
     if arguments.compare:
         a, b = (json.loads(path.read_text(encoding="utf-8")) for path in arguments.paths)
         found = [f"{name}: {line}" for name in names for line in differences(a.get(name), b.get(name))]
-        say("\n".join(found) or f"no difference in {len(names)} configurations")
+        print("\n".join(found) or f"no difference in {len(names)} configurations")
         return 1 if found else 0
     checkout, out = (path.resolve() for path in arguments.paths)
     with tempfile.TemporaryDirectory(prefix="fingerprint-") as scratch:
@@ -99,38 +112,37 @@ def main() -> int:
 
 def train_all(checkout: Path, scratch: Path, names: list[str], old: bool) -> dict[str, Any]:
     """Fingerprints by name, one training after the other; those that fail are reported and left out."""
-    environment = environment_of(checkout, scratch)
-    make_pictures(scratch / "pictures")
-    where = run([sys.executable, "-c", "import gan_lab; print(gan_lab.__file__)"], scratch, environment).stdout.strip()
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    folders = {"GAN_LAB_DATA": str(scratch / "data"), "GAN_LAB_WEIGHTS": str(scratch / "weights"), "PYTHONPATH": str(checkout)}
+    read_only = {"PYTHONDONTWRITEBYTECODE": "1", "GIT_OPTIONAL_LOCKS": "0"}  # the checkout is left as it is
+    environment = {**os.environ, **nowhere, **folders, **read_only, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+
+    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["nice", "-n", "5", sys.executable, *arguments]
+        return subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
+
+    where = python("-c", "import gan_lab; print(gan_lab.__file__)").stdout.strip()
     if Path(where).resolve().parent != checkout / "gan_lab":
         raise SystemExit(f"gan_lab would be imported from {where or 'nowhere'}, not from {checkout}")
+    write_images(scratch / "pictures")
     results = {}
     for name in names:
-        start, lines = time.perf_counter(), [f"{COMMON} {RUNS[name]} hydra.run.dir={name}"]
-        if name in RESUMED:
-            lines.append(f"resume={name} {RESUMED[name]}")
-        for line in lines:
-            overrides = [in_old_words(word) if old else word for word in line.split()]
-            done = run(["nice", "-n", "5", sys.executable, "-m", "gan_lab.train", *overrides], scratch, environment)
+        start = time.perf_counter()
+        more = [f"resume={name} {overrides}" for overrides in RESUMED.get(name, [])]
+        for line in [f"{COMMON} {RUNS[name]} hydra.run.dir={name}", *more]:
+            overrides = [translate(word) if old else word for word in line.split()]
+            done = python("-m", "gan_lab.train", *overrides)
             if done.returncode:
-                say(f"{name}: FAILED: {' '.join(overrides)}\n{(done.stdout + done.stderr)[-3000:]}")
+                print(f"{name}: FAILED: {' '.join(overrides)}\n{(done.stdout + done.stderr)[-3000:]}", flush=True)
                 break
         else:
             results[name] = fingerprint(scratch / name, NEW_NAMES if old else {})
-            say(f"{name}: {time.perf_counter() - start:.0f} s")
+            print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     return results
 
 
-def environment_of(checkout: Path, scratch: Path) -> dict[str, str]:
-    """Of the commands: the checkout's code, nothing cached, no network, one thread; the checkout itself is left as it is."""
-    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    folders = {"GAN_LAB_DATA": str(scratch / "data"), "GAN_LAB_WEIGHTS": str(scratch / "weights"), "PYTHONPATH": str(checkout)}
-    untouched = {"PYTHONDONTWRITEBYTECODE": "1", "GIT_OPTIONAL_LOCKS": "0", "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **nowhere, **folders, **untouched, "OMP_NUM_THREADS": "1"}
-
-
-def make_pictures(folder: Path, count: int = 12) -> None:
-    """Small pictures of differing sizes, the same each time."""
+def write_images(folder: Path, count: int = 12) -> None:
+    """Small images of different sizes, the same in every call."""
     folder.mkdir()
     random = np.random.default_rng(0)
     for number in range(count):
@@ -138,11 +150,7 @@ def make_pictures(folder: Path, count: int = 12) -> None:
         blobs.resize((70 - number, 48 + number), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
 
 
-def run(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def in_old_words(override: str) -> str:
+def translate(override: str) -> str:
     key, _, value = override.partition("=")
     return OLD_OVERRIDES.get(override) or f"{OLD_OVERRIDES.get(key, key)}={value}"
 
@@ -150,8 +158,8 @@ def in_old_words(override: str) -> str:
 def fingerprint(folder: Path, new_names: Mapping[str, str]) -> dict[str, Any]:
     """What must not change of a finished run."""
 
-    def renamed(figures: Mapping[str, Any]) -> dict[str, Any]:
-        named = dict(figures)
+    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+        named = dict(values)
         for pattern, new in new_names.items():
             named = {re.sub(pattern, new, name): value for name, value in named.items()}
         return named
@@ -159,18 +167,15 @@ def fingerprint(folder: Path, new_names: Mapping[str, str]) -> dict[str, Any]:
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [{k: v for k, v in renamed(json.loads(line)).items() if not TIME_DEPENDENT.match(k)} for line in lines]
     state = renamed(torch.load(folder / "checkpoints" / "last.pt", map_location="cpu", weights_only=True))
-    hashes = {name: sha256(state[name]) for name in ("generator", "discriminator", "average", "augment", "random")}
+    hashes = {name: sha256(state[name]) for name in ("generator", "discriminator", "generator_ema", "augment", "rng_states")}
     hashes |= {f"optimizer {name}": sha256(phase["optimizer"]) for name, phase in renamed(state["phases"]).items()}
-    with Image.open(folder / SAMPLES) as image:
-        hashes[SAMPLES] = sha256(torch.from_numpy(np.array(image)))
+    with Image.open(folder / "samples" / "final.png") as image:
+        hashes["final.png"] = sha256(torch.from_numpy(np.array(image)))
     return {"sha256": hashes, "metrics": rows}
 
 
 def sha256(value: Any) -> str:
-    digest = hashlib.sha256()
-    for leaf in leaves(value):
-        digest.update(leaf)
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(leaves(value))).hexdigest()
 
 
 def leaves(value: Any) -> Iterator[bytes]:
@@ -185,32 +190,23 @@ def leaves(value: Any) -> Iterator[bytes]:
 
 
 def differences(a: dict[str, Any] | None, b: dict[str, Any] | None) -> Iterator[str]:
-    """In words: of each name the first difference alone."""
+    """In words: where each name differs first, and which names stand for the same values in the same place."""
     if a is None or b is None:
-        yield f"missing in {' and '.join(which for which, run in (('the first', a), ('the second', b)) if run is None)}"
+        yield "missing in the first file" if a is None else "missing in the second file"
         return
     rows_a, rows_b = [a["sha256"], *a["metrics"]], [b["sha256"], *b["metrics"]]
     if len(rows_a) != len(rows_b):
-        yield f"{len(rows_a) - 1} rows of metrics, {len(rows_b) - 1} in the second"
-    told = set()
-    for number, (row_a, row_b) in enumerate(zip(rows_a, rows_b, strict=False)):
+        yield f"{len(rows_a) - 1} rows of metrics and {len(rows_b) - 1}"
+    seen: set[str] = set()
+    for number, (one, two) in enumerate(zip(rows_a, rows_b, strict=False)):
         where = f"metrics row {number}" if number else "sha256"
-        if [*row_a] != [*row_b] and [*row_a.values()] == [*row_b.values()]:
-            pairs = [f"{x} -> {y}" for x, y in zip(row_a, row_b, strict=True) if x != y and (x, y) not in told]
-            told |= set(zip(row_a, row_b, strict=True))
-            if pairs:
-                yield f"{where}: the same values under other names: {', '.join(pairs)}"
-            continue
-        for name in dict.fromkeys([*row_a, *row_b]):
-            one, two = row_a.get(name, "nothing"), row_b.get(name, "nothing")
-            if one != two and name not in told:
-                told.add(name)
-                yield f"{where}: {name}: {one} and {two}"
-
-
-def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+        if [*one] != [*two] and [*one.values()] == [*two.values()]:
+            found = {f"{x} -> {y}": "the same value under another name" for x, y in zip(one, two, strict=True) if x != y}
+        else:
+            pairs = {name: (one.get(name, "nothing"), two.get(name, "nothing")) for name in [*one, *two]}
+            found = {name: f"{x} and {y}" for name, (x, y) in pairs.items() if x != y}
+        yield from (f"{where}: {name}: {what}" for name, what in found.items() if name not in seen)
+        seen |= found.keys()
 
 
 if __name__ == "__main__":

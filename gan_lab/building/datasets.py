@@ -1,4 +1,4 @@
-"""The data set a configuration names."""
+"""Builds and loads the configured data set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gan_lab.utils.terminal import progress_bar
 
 
 def build_dataset(cfg: DictConfig, **changed: Any) -> DatasetBuilder:
-    """The data set, not yet loaded; some of its arguments exchanged."""
-    source: DatasetBuilder = instantiate(cfg.dataset, "dataset", **changed)
-    return source
+    """The data set of ``cfg.dataset``, not yet loaded; ``changed`` replaces some of its arguments."""
+    builder: DatasetBuilder = instantiate(cfg.dataset, "dataset", **changed)
+    return builder
 
 
-def load_dataset(source: DatasetBuilder) -> ImageDataset:
-    """Its images, prepared if need be."""
-    with progress_bar(f"preparing {source.name}", "images") as progress:
-        return source.load(progress)
+def load_dataset(builder: DatasetBuilder) -> ImageDataset:
+    """Its images; packed first if needed, with a progress bar."""
+    with progress_bar(f"preparing {builder.name}", "images") as progress:
+        return builder.load(progress)

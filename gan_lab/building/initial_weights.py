@@ -1,4 +1,4 @@
-"""Networks that begin with the weights of another run, or of a published file."""
+"""Loads initial weights from another run or from a published file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.loss_context import GAN
+from gan_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ CHECKPOINTS = ("last", "best", "pretrained")
 
 
 def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
-    """Give new networks the weights of a run, or of a file as BasicSR publishes them, if the configuration names any.
+    """Load the weights that the configuration names, if any: of a run, or of a file in BasicSR's format.
 
     Raises:
         ValueError: there is no such run, checkpoint or file, or it holds another network.
@@ -30,31 +30,31 @@ def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
     section = cfg.initial_weights
     if OmegaConf.is_missing(section, "path"):
         raise ValueError(
-            "initial_weights=run: of which run? initial_weights.path=outputs/..., or a file of weights, initial_weights.path=a.pth"
+            "initial_weights=run needs a run, initial_weights.path=outputs/..., or a file, initial_weights.path=weights.pth"
         )
     if section.path is None:
         return
     path = Path(section.path).expanduser()
     if path.is_file():
         section.path = str(path.absolute())
-        return _load(gan.generator, _published(path), section.path)
+        return _load(gan.generator, _read_published(path), section.path)
     if section.checkpoint not in CHECKPOINTS:
         raise ValueError(f"initial_weights.checkpoint={section.checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
     directory = RunDirectory.find(section.path)
-    section.path = str(directory.path.absolute())  # latest is another one next time
+    section.path = str(directory.path.absolute())  # ``latest`` changes
     state = checkpoint.load(directory.checkpoint(section.checkpoint))
     _load(gan.generator, state["generator_ema"], f"initial_weights.path={section.path}")
     if section.discriminator:
         _load(gan.discriminator, state["discriminator"], f"initial_weights.path={section.path}")
 
 
-def _published(path: Path) -> Mapping[str, Any]:
-    """The tensors of a file: bare, or below ``params_ema`` or ``params``."""
+def _read_published(path: Path) -> Mapping[str, Any]:
+    """The tensors of a file, at the top level or below ``params_ema`` or ``params``."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"initial_weights.path={path} is neither a run nor a file of weights ({reason})") from error
+        raise ValueError(f"initial_weights.path={path} is neither a run directory nor a file of weights ({reason})") from error
     if not isinstance(state, dict):
         raise ValueError(f"initial_weights.path={path} holds no weights")
     return next((state[key] for key in ("params_ema", "params") if isinstance(state.get(key), dict)), state)
@@ -65,5 +65,5 @@ def _load(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
         network.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{where} holds another network than model=... describes ({reason})") from error
-    log.info("begins with the weights of %s", where)
+        raise ValueError(f"{where} holds the weights of another network than model=... describes ({reason})") from error
+    log.info("initial weights: %s", where)

@@ -1,8 +1,7 @@
-"""From a configuration to what is measured of a generator."""
+"""Builds what is measured of a generator: metrics, protocols and feature networks."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,24 +17,22 @@ from gan_lab.metrics.protocol import Protocol
 from gan_lab.metrics.reference_stats import ReferenceStatsCache
 from gan_lab.metrics.suite import MetricSuite, ProtocolEvaluation
 
-log = logging.getLogger(__name__)
-
 AUTO = "auto"
 
 
 def build_suite(
     cfg: DictConfig, domain: FeatureDomain, reals: ImageDataset, split: Callable[[str], ImageDataset]
 ) -> MetricSuite:
-    """The suite of ``cfg.evaluation`` under every protocol of ``cfg.protocol``.
+    """The metrics of ``cfg.evaluation`` under every protocol of ``cfg.protocol``.
 
     Args:
         cfg: with ``evaluation``, ``protocol``, ``features`` and ``paths``.
         domain: what the images are.
-        reals: those trained on.
-        split: another part of the data set, by its name.
+        reals: the training images.
+        split: loads another split of the data set, by name.
 
     Raises:
-        ValueError: a feature network, a split or a metric that can't be had.
+        ValueError: a feature network, a split or a metric is not available.
     """
     evaluation = cfg.evaluation
     metrics: dict[str, Metric] = {
@@ -44,38 +41,45 @@ def build_suite(
         if node is not None
     }
     networks: dict[str, FeatureNetwork] = {}
-    measures = []
+    evaluations = []
     for name, node in cfg.protocol.items() if metrics else ():
         protocol: Protocol = instantiate(node, f"protocol.{name}")
         data = reals if protocol.split is None else split(protocol.split)
         features = choose_features(cfg, domain) if protocol.features == AUTO else protocol.features
         network = load_features(cfg, features, domain, protocol.settings)
-        network = networks.setdefault(network.fingerprint, network)  # one network for all protocols that share it
-        measures.append(ProtocolEvaluation(str(name), protocol, network, metrics, domain, data, evaluation.seed))
-    references = ReferenceStatsCache(Path(cfg.paths.data).expanduser() / "references")
-    return MetricSuite(measures, references, evaluation.batch_size, evaluation.seed)
+        network = networks.setdefault(network.fingerprint, network)  # protocols share networks
+        evaluations.append(ProtocolEvaluation(str(name), protocol, network, metrics, domain, data, evaluation.seed))
+    cache = ReferenceStatsCache(Path(cfg.paths.data).expanduser() / "references")
+    return MetricSuite(evaluations, cache, evaluation.batch_size, evaluation.seed)
 
 
 def choose_features(cfg: DictConfig, domain: FeatureDomain) -> str:
-    """The first of ``cfg.features`` that can be had for such images without a download."""
-    found = next((str(name) for name in cfg.features if _source(cfg, name, {}).is_available(domain)), None)
+    """The first of ``cfg.features`` that is available for such images without a download.
+
+    Raises:
+        ValueError: none is.
+    """
+    found = next((str(name) for name in cfg.features if _build_source(cfg, name, {}).is_available(domain)), None)
     if found is None:
         raise ValueError(
-            f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is at hand for these images; features=[...,random] "
-            "is for any, evaluation.features=... names one that may be downloaded"
+            f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is available for these images; "
+            "features=[...,random] works for any, and evaluation.features=... names one that may be downloaded"
         )
     return found
 
 
 def load_features(cfg: DictConfig, name: str, domain: FeatureDomain, settings: dict[str, Any]) -> FeatureNetwork:
-    """The network called ``name`` in ``cfg.features``, some of its settings exchanged."""
+    """The network called ``name`` in ``cfg.features``; ``settings`` replaces some of its arguments.
+
+    Raises:
+        ValueError: there is no such network, or it is not available.
+    """
     if name not in cfg.features:
         raise ValueError(f"evaluation.features={name}: must be {AUTO} or one of {', '.join(cfg.features)}")
     with torch.random.fork_rng(devices=[]):
-        return _source(cfg, name, settings).load(domain)
+        return _build_source(cfg, name, settings).load(domain)
 
 
-def _source(cfg: DictConfig, name: str, settings: dict[str, Any]) -> FeatureSource:
-    node = OmegaConf.merge(cfg.features[name], settings)
-    source: FeatureSource = instantiate(node, f"features.{name}")
+def _build_source(cfg: DictConfig, name: str, settings: dict[str, Any]) -> FeatureSource:
+    source: FeatureSource = instantiate(OmegaConf.merge(cfg.features[name], settings), f"features.{name}")
     return source

@@ -1,4 +1,4 @@
-"""The two networks a configuration describes."""
+"""Builds the two networks of a configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_lab.models.conditioning import GeneratorCondition
 
 
 def build_generator(cfg: DictConfig) -> Generator:
-    """``model.generator`` under ``conditioning.generator``."""
+    """``model.generator`` with the condition ``conditioning.generator``."""
     condition: GeneratorCondition = _condition(cfg, "generator")
     generator = instantiate(cfg.model.generator, "model.generator", condition=condition)
     condition.check(generator)
@@ -20,9 +20,9 @@ def build_generator(cfg: DictConfig) -> Generator:
 
 
 def build_discriminator(cfg: DictConfig) -> Discriminator:
-    """``model.discriminator`` under ``conditioning.discriminator``."""
+    """``model.discriminator`` with the condition ``conditioning.discriminator``."""
     return instantiate(cfg.model.discriminator, "model.discriminator", condition=_condition(cfg, "discriminator"))
 
 
-def _condition(cfg: DictConfig, player: str) -> Any:
-    return instantiate(cfg.conditioning[player], f"conditioning.{player}", num_classes=cfg.conditioning.num_classes or 0)
+def _condition(cfg: DictConfig, network: str) -> Any:
+    return instantiate(cfg.conditioning[network], f"conditioning.{network}", num_classes=cfg.conditioning.num_classes or 0)

@@ -1,33 +1,25 @@
-"""What a run is made of, in words: the first lines of the console, and warnings of what goes badly together."""
+"""Describes a run: the first lines of the console, and what trackers are told."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from gan_lab.building import compute
 from gan_lab.building.tasks import Task
 from gan_lab.config import Job
 from gan_lab.data.loader import BatchLoader
-from gan_lab.losses.adversarial import WassersteinDiscriminatorLoss
-from gan_lab.losses.base import LossTerm
-from gan_lab.losses.penalties import GradientNormPenalty, R1Penalty, R2Penalty, WeightClipping
 from gan_lab.metrics.pair_suite import FullReferenceSuite
 from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.base import ProgressiveNetwork
-from gan_lab.models.layers import SpectralNorm
 from gan_lab.runtime.environment import count_parameters, describe_device
 from gan_lab.tracking import RunInfo
-from gan_lab.training.loss_context import GAN
+from gan_lab.training.gan import GAN
 from gan_lab.training.precision import Precision
 
-log = logging.getLogger(__name__)
-
-GAME_GROUPS = (
+RECIPE_GROUPS = (
     "initial_weights",
     "pretraining",
     "loss",
@@ -40,51 +32,23 @@ GAME_GROUPS = (
 )
 
 
-def warn(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
-    """Say what is known to go badly: it may be tried all the same."""
-    _warn_of_batch_norm(discriminator, terms)
-    _warn_of_freedom(discriminator, terms)
-
-
-def _warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
-    """Say so where a penalty on each image's gradient meets a network that mixes images."""
-    named = [name for name, term in terms.items() if isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty)]
-    if named and any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules()):
-        log.warning(
-            "%s bounds the gradient of each image alone, which batch normalisation in the discriminator mixes with the others' "
-            "(Gulrajani et al. 2017, section 4): model.discriminator.norm=layer, instance or none goes better with it",
-            " and ".join(named),
-        )
-
-
-def _warn_of_freedom(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
-    """Say so where nothing bounds the slope of a Wasserstein critic."""
-    bounded = any(isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty | WeightClipping) for term in terms.values())
-    normalised = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
-    if any(isinstance(term, WassersteinDiscriminatorLoss) for term in terms.values()) and not (bounded or normalised):
-        log.warning(
-            "loss=wasserstein measures a distance only with a critic of bounded slope (Arjovsky et al. 2017, eq. 2): add "
-            "penalty=gradient_penalty or another"
-        )
-
-
 def describe_run(
     job: Job,
     task: Task,
-    game: GAN,
-    stream: BatchLoader,
+    gan: GAN,
+    loader: BatchLoader,
     suite: MetricSuite | FullReferenceSuite,
     precision: Precision,
     total_images: int,
 ) -> RunInfo:
-    cfg, data, images_per_epoch = job.cfg, stream.data, stream.images_per_epoch
+    cfg, data, images_per_epoch = job.cfg, loader.data, loader.images_per_epoch
     counts = data.counts().values()
     classes = (
         f", {len(counts)} {'attributes' if data.multi_label else 'classes'} of {min(counts):,} to {max(counts):,}"
         if counts
         else ""
     )
-    parameters = [f"{name} {count_parameters(getattr(game, name)):,} parameters" for name in ("generator", "discriminator")]
+    parameters = [f"{name} {count_parameters(getattr(gan, name)):,} parameters" for name in ("generator", "discriminator")]
     length = f"{total_images / images_per_epoch:g} epochs, {total_images / 1000:g} kimg"
     return RunInfo(
         directory=job.directory.path,
@@ -99,12 +63,12 @@ def describe_run(
             "data": f"{cfg.dataset.name}, {len(data):,} images {data.format_size()}{classes}",
             **task.facts(),
             "networks": ", ".join(parameters),
-            "game": _game(job.choices, cfg.n_critic),
-            **_growth(cfg, game),
+            "recipe": _recipe(job.choices, cfg.n_critic),
+            **_growth(cfg, gan),
             **_first_stage(cfg, total_images),
             **_score(suite),
-            "arithmetic": compute.describe(cfg, precision, game.joint_pass),
-            "training": f"{length}, batch {cfg.batch_size}, on {_machine(precision, game.processes.world_size)}",
+            "compute": compute.describe(cfg, precision, gan.joint_pass),
+            "training": f"{length}, batch {cfg.batch_size}, on {_machine(precision, gan.processes.world_size)}",
         },
     )
 
@@ -113,19 +77,19 @@ def _machine(precision: Precision, processes: int) -> str:
     return describe_device(precision.device) + (f", {processes} processes" if processes > 1 else "")
 
 
-def _game(choices: Mapping[str, Any], n_critic: int) -> str:
-    """What of the rules was chosen, ``none`` left out."""
+def _recipe(choices: Mapping[str, Any], n_critic: int) -> str:
+    """The options chosen of :data:`RECIPE_GROUPS`; ``none`` is left out."""
 
-    def spell(group: str) -> str:
+    def choice_of(group: str) -> str:
         choice = choices.get(group) or "none"
         return choice if isinstance(choice, str) else "+".join(choice)
 
-    named = [f"{group} {spell(group)}" for group in GAME_GROUPS if spell(group) != "none"]
-    return ", ".join([*named, *([f"{n_critic} discriminator steps for one of the generator's"] if n_critic > 1 else [])])
+    named = [f"{group} {choice_of(group)}" for group in RECIPE_GROUPS if choice_of(group) != "none"]
+    return ", ".join([*named, *([f"{n_critic} discriminator steps per generator step"] if n_critic > 1 else [])])
 
 
 def _score(suite: MetricSuite | FullReferenceSuite) -> dict[str, str]:
-    """What the run is judged by, and how it is taken."""
+    """The primary score and how it is measured."""
     if suite.score_name is None:
         return {}
     return {"score": suite.describe()}
@@ -136,14 +100,14 @@ def _first_stage(cfg: DictConfig, total_images: int) -> dict[str, str]:
     if not section.terms:
         return {}
     whole = section.kimg * 1000 >= total_images
-    return {"stages": f"{section.kimg:g} kimg of {', '.join(section.terms)} alone, {'no game' if whole else 'then the game'}"}
+    then = "no adversarial training" if whole else "then adversarial training"
+    return {"stages": f"{section.kimg:g} kimg of {', '.join(section.terms)} alone, {then}"}
 
 
-def _growth(cfg: DictConfig, game: GAN) -> dict[str, str]:
-    if not isinstance(game.generator, ProgressiveNetwork):
+def _growth(cfg: DictConfig, gan: GAN) -> dict[str, str]:
+    if not isinstance(gan.generator, ProgressiveNetwork):
         return {}
-    sizes = ", ".join(map(str, game.generator.resolutions))
+    sizes = ", ".join(map(str, gan.generator.resolutions))
     section = cfg.model.growth
-    return {
-        "growth": f"{sizes} pixels; {section.stable_kimg:g} kimg of each, then {section.fade_kimg:g} kimg of fading in the next"
-    }
+    stage = f"{section.stable_kimg:g} kimg of each, then {section.fade_kimg:g} kimg of fade-in of the next"
+    return {"growth": f"{sizes} pixels; {stage}"}

@@ -1,1 +1,1 @@
-"""The heart: the round two players play, each player's phase, and the loop that repeats them."""
+"""The training algorithm: losses become updates, updates a loop, and what happens between them."""

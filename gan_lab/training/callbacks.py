@@ -1,18 +1,20 @@
-"""What happens between steps, and when. Cadences are functions of the images seen, so that a resume keeps them."""
+"""What happens between training steps, and when: triggers are functions of the images seen, so that a resume keeps them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+Callback = Callable[[], None]
 
 
 class Trigger(ABC):
-    """When something happens."""
+    """When a callback runs."""
 
     @abstractmethod
     def is_due(self, before: int, after: int) -> bool:
-        """Whether an event falls into the images ``before < n <= after``."""
+        """Whether it runs after the step that took the number of images seen from ``before`` to ``after``."""
 
 
 class IntervalTrigger(Trigger):
@@ -39,7 +41,7 @@ class MilestoneTrigger(Trigger):
 
 @dataclass
 class Triggers:
-    """When each kind of event happens."""
+    """The trigger of each kind of callback."""
 
     log: Trigger
     evaluate: Trigger
@@ -48,24 +50,28 @@ class Triggers:
 
 
 class Callbacks:
-    """Actions with their cadences, done in the order given. Each is also done at the end.
+    """Callbacks with their triggers, run in the order given. Each also runs at the end of the training.
 
     Args:
-        schedule: pairs of a cadence and what it triggers.
+        schedule: a trigger and a callback by name.
         end: images at which the training ends.
     """
 
-    def __init__(self, schedule: Iterable[tuple[Trigger, Callable[[], None]]], end: int) -> None:
-        self._schedule = list(schedule)
+    def __init__(self, schedule: Mapping[str, tuple[Trigger, Callback]], end: int) -> None:
+        self.schedule = dict(schedule)
         self._end = end
-        self._latest: list[Callable[[], None]] = []
+        self._latest: list[Callback] = []
 
-    def due(self, before: int, after: int) -> list[Callable[[], None]]:
-        """The actions that fall into the images ``before < n <= after``."""
+    def subset(self, names: Iterable[str], end: int) -> Callbacks:
+        """Some of them by name, for a training that ends at ``end`` images."""
+        return Callbacks({name: self.schedule[name] for name in names}, end)
+
+    def due(self, before: int, after: int) -> list[Callback]:
+        """The callbacks that are due after the step from ``before`` to ``after`` images."""
         at_end = after >= self._end
-        self._latest = [action for cadence, action in self._schedule if at_end or cadence.is_due(before, after)]
+        self._latest = [run for trigger, run in self.schedule.values() if at_end or trigger.is_due(before, after)]
         return self._latest
 
-    def remaining(self) -> list[Callable[[], None]]:
-        """Those that were not due when it was last asked: what is to be done where the end comes earlier than expected."""
-        return [action for _, action in self._schedule if action not in self._latest]
+    def remaining(self) -> list[Callback]:
+        """Those that were not due when last asked: what is left to run if the training ends earlier than expected."""
+        return [run for _, run in self.schedule.values() if run not in self._latest]

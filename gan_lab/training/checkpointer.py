@@ -1,69 +1,120 @@
-"""What a training is at a moment: everything that a bit-identical resume needs."""
+"""Saving and restoring everything a bit-identical resume needs.
+
+Entries of ``checkpoints/last.pt`` and ``best.pt``:
+
+==================  ====================================================================================
+format              version of this layout, see :data:`gan_lab.storage.checkpoint.FORMAT`
+images, iteration   the clock; schedules, triggers and the order of the data are functions of it
+seconds             training time so far
+growth              resolution, fade-in, batch size and learning-rate factor
+generator           weights and buffers of the networks
+discriminator
+generator_ema       the averaged generator, from which images are sampled
+phases              for each phase its optimizer, gradient scaler and step count
+labels              names and frequencies of the labels, for sampling without the data set
+augment             state of adaptive augmentation
+sample_grid         the fixed latents and labels of the sample grids
+evaluator           latest and best scores
+monitor             alarms, and what the checks remember
+averager            metrics of the steps since the last log row
+tracker             such as the id of a W&B run
+num_images          images in the data set
+rng_states          of each process: torch, CUDA, Python and the latents' generator
+==================  ====================================================================================
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import torch
+
+from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.storage import checkpoint
-from gan_lab.training.growth import GrowthState
-
-if TYPE_CHECKING:
-    from gan_lab.training.trainer import Trainer
-
-
-def training_state(trainer: Trainer) -> dict[str, Any]:
-    """Everything a bit-identical resume needs. Schedules, cadences and the data's order follow from ``images``."""
-    return {
-        "images": trainer.images,
-        "iteration": trainer.iteration,
-        "growth": vars(trainer.growth_state),
-        "seconds": trainer.timer.seconds,
-        "generator": trainer.gan.generator.state_dict(),
-        "discriminator": trainer.gan.discriminator.state_dict(),
-        "generator_ema": trainer.ema.state_dict(),
-        "phases": {phase.name: phase.state_dict() for phase in trainer.all_phases},
-        "sample_grid": {"latents": trainer.sample_grid.latents, "labels": trainer.sample_grid.labels},
-        "labels": trainer.gan.labels.state_dict(),
-        "augment": trainer.gan.augment.state_dict(),
-        "evaluator": trainer.evaluator.state_dict(),
-        "monitor": trainer.monitor.state_dict(),
-        "averager": trainer.averager.state_dict(),
-        "tracker": trainer.tracker.state_dict(),
-        "num_images": len(trainer.loader.data),
-        "rng_states": trainer.processes.all_gather_object(checkpoint.random_state(trainer.device, trainer.gan.rng)),
-    }
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.metric_recorder import TrainingDiverged
+from gan_lab.training.progress import TrainingProgress
+from gan_lab.training.updater import GANUpdater
 
 
-def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
-    """Bring a freshly built trainer to where a checkpoint was made.
+class Stateful(Protocol):
+    """Anything that has a state of its own."""
 
-    Raises:
-        ValueError: the data set is not the one the run has seen so far.
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Checkpointer:
+    """Writes and reads checkpoints of a training.
+
+    Args:
+        directory: the run's.
+        progress, timer, updater: the clock, the training time, the networks.
+        parts: other objects with a state, by the name of their entry.
+        num_images: images in the data set; a run can only be resumed with as many.
+        device: of the networks.
     """
-    if state["num_images"] != len(trainer.loader.data):
-        raise ValueError(
-            f"the data set has {len(trainer.loader.data):,} images now and had {state['num_images']:,} when the run began; "
-            "a run goes on with the images it has"
-        )
-    trainer.images, trainer.iteration = state["images"], state["iteration"]
-    trainer.growth_state = GrowthState(**state["growth"])
-    trainer.timer.seconds = state["seconds"]
-    trainer.gan.generator.load_state_dict(state["generator"])
-    trainer.gan.discriminator.load_state_dict(state["discriminator"])
-    trainer.ema.load_state_dict(state["generator_ema"])
-    for phase in trainer.all_phases:
-        phase.load_state_dict(state["phases"][phase.name])
-    trainer.gan.augment.load_state_dict(state["augment"])
-    trainer.sample_grid.latents = state["sample_grid"]["latents"].to(trainer.device)
-    trainer.sample_grid.labels = (
-        None if state["sample_grid"]["labels"] is None else state["sample_grid"]["labels"].to(trainer.device)
-    )
-    trainer.evaluator.load_state_dict(state["evaluator"])
-    trainer.monitor.load_state_dict(state["monitor"])
-    trainer.averager.load_state_dict(state["averager"], trainer.device)
-    trainer.tracker.load_state_dict(state["tracker"])
-    trainer.info = replace(trainer.info, first_image=trainer.images)
-    if trainer.processes.rank < len(state["rng_states"]):  # a run may go on with more processes than it had
-        checkpoint.restore_random_state(state["rng_states"][trainer.processes.rank], trainer.device, trainer.gan.rng)
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        progress: TrainingProgress,
+        timer: TrainingTimer,
+        updater: GANUpdater,
+        parts: Mapping[str, Stateful],
+        num_images: int,
+        device: torch.device,
+    ) -> None:
+        self._directory, self._progress, self._timer, self._updater = directory, progress, timer, updater
+        self._parts, self._num_images, self._device = dict(parts), num_images, device
+        self._gan = updater.gan
+
+    def save(self, name: str) -> None:
+        """Write ``checkpoints/<name>.pt``; all processes take part, the main process writes.
+
+        Raises:
+            TrainingDiverged: a weight is not finite; nothing is written.
+        """
+        if not self._updater.has_finite_weights():
+            raise TrainingDiverged(f"a weight is no longer finite at {self._progress.images} images")
+        self._updater.all_reduce_buffers()
+        state = self.state()
+        if self._gan.processes.is_main_process:
+            checkpoint.save(self._directory.checkpoint(name), state)
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resume needs."""
+        return {
+            **self._progress.state_dict(),
+            "seconds": self._timer.seconds,
+            **self._updater.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts.items()},
+            "num_images": self._num_images,
+            "rng_states": self._gan.processes.all_gather_object(checkpoint.random_state(self._device, self._gan.rng)),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Bring a newly built training to the point where a checkpoint was saved.
+
+        Raises:
+            ValueError: the data set has another number of images.
+        """
+        if state["num_images"] != self._num_images:
+            raise ValueError(
+                f"the data set has {self._num_images:,} images now and had {state['num_images']:,} when the run began; "
+                "a run can only be resumed with the same images"
+            )
+        self._progress.load_state_dict(state)
+        self._timer.seconds = state["seconds"]
+        self._updater.load_state_dict(state)
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        processes = self._gan.processes
+        if processes.rank < len(state["rng_states"]):  # a resume may use more processes than the run had
+            checkpoint.restore_random_state(state["rng_states"][processes.rank], self._device, self._gan.rng)
+
+    def restore_best(self, keep: str) -> None:
+        """Go back to the best checkpoint, except for the part called ``keep``."""
+        self.restore({**checkpoint.load(self._directory.checkpoint("best")), keep: self._parts[keep].state_dict()})

@@ -1,4 +1,4 @@
-"""What can be seen to go wrong in a run's figures."""
+"""Checks that recognize common failures of GAN training in the recorded metrics."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from gan_lab.utils.formatting import CI_SUFFIX
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 
 CheckResult = str | None
-"""A sentence that says what is wrong; an empty one where all is well; None where the figures say nothing about it."""
+"""A sentence about the problem; an empty string if there is none; None if these metrics say nothing about it."""
 
 COVERAGE = "coverage_"
 GRADIENT_NORM = "/gradient_norm"
@@ -21,11 +21,11 @@ OVERFITTING = "d/overfitting"
 
 
 class Check(ABC):
-    """Looks at figures as they come, those of a tick and those of an evaluation alike; its state is what it remembers."""
+    """Sees each row of metrics, of training steps and of evaluations; its state is what it remembers of earlier rows."""
 
     @abstractmethod
-    def check(self, figures: Figures, score: str | None) -> CheckResult:
-        """Figures just measured; ``score`` is the name of the one the run is judged by, if it has one."""
+    def check(self, metrics: Metrics, score: str | None) -> CheckResult:
+        """Check one row; ``score`` is the name of the run's primary score, or None."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
@@ -35,24 +35,24 @@ class Check(ABC):
 
 
 class CollapseCheck(Check):
-    """The generator has lost much of the variety it had: a coverage (Naeem et al. 2020, eq. 4) far below its best.
+    """Mode collapse: a coverage (Naeem et al. 2020, eq. 4) far below its best value so far.
 
     Args:
-        share: of the best so far, below which a coverage has fallen, in (0, 1).
-        floor: a coverage that was never above it has nothing to lose, in [0, 1).
-        patience: evaluations in a row.
+        fraction: of the best coverage so far, below which it counts as collapsed, in (0, 1).
+        floor: a best coverage that is not above this is ignored, in [0, 1).
+        patience: consecutive evaluations before the alarm.
     """
 
     def __init__(self, fraction: float, floor: float, patience: int) -> None:
         if not 0 < fraction < 1 or not 0 <= floor < 1:
-            raise ValueError(f"health.collapse: {fraction=} must lie within 0 and 1, {floor=} too or be 0")
+            raise ValueError(f"health.collapse: {fraction=} must be in (0, 1) and {floor=} in [0, 1)")
         self._fraction, self._floor, self._patience = fraction, floor, _check_patience("collapse", patience)
         self._best: dict[str, float] = {}
         self._low: dict[str, int] = {}
 
-    def check(self, figures: Figures, score: str | None) -> CheckResult:
-        names = [name for name in figures if name.startswith(COVERAGE) and not name.endswith(CI_SUFFIX)]
-        return " and ".join(filter(None, [self._of_one(name, figures[name]) for name in names])) if names else None
+    def check(self, metrics: Metrics, score: str | None) -> CheckResult:
+        names = [name for name in metrics if name.startswith(COVERAGE) and not name.endswith(CI_SUFFIX)]
+        return " and ".join(filter(None, [self._of_one(name, metrics[name]) for name in names])) if names else None
 
     def _of_one(self, name: str, value: float) -> str:
         best = self._best[name] = max(value, self._best.get(name, 0.0))
@@ -69,11 +69,11 @@ class CollapseCheck(Check):
 
 
 class DivergenceCheck(Check):
-    """The run's score, lower being better, is far above its best.
+    """The primary score (lower is better) is far above its best value so far.
 
     Args:
-        factor: of the best so far, above which it is; positive.
-        patience: evaluations in a row.
+        factor: multiple of the best score so far; positive.
+        patience: consecutive evaluations before the alarm.
     """
 
     def __init__(self, factor: float, patience: int) -> None:
@@ -83,12 +83,12 @@ class DivergenceCheck(Check):
         self._score: str | None = None
         self._best, self._high = math.inf, 0
 
-    def check(self, figures: Figures, score: str | None) -> CheckResult:
-        if score is None or score not in figures:
+    def check(self, metrics: Metrics, score: str | None) -> CheckResult:
+        if score is None or score not in metrics:
             return None
-        if score != self._score:  # a resume may be judged by another one
+        if score != self._score:  # a resume may have another primary score
             self._score, self._best, self._high = score, math.inf, 0
-        value = figures[score]
+        value = metrics[score]
         self._high = 0 if self._best <= 0 or value <= self._factor * self._best else self._high + 1  # a NaN counts
         if value < self._best:
             self._best = value
@@ -103,11 +103,11 @@ class DivergenceCheck(Check):
 
 
 class OverfittingCheck(Check):
-    """The discriminator knows its training images by heart: see :class:`gan_lab.training.overfitting.OverfittingEstimate`.
+    """The discriminator overfits: see :class:`gan_lab.training.overfitting.OverfittingEstimate`.
 
     Args:
-        limit: of ``d/overfitting``, above which it does; 0 is none at all and 1 complete.
-        patience: evaluations in a row.
+        limit: largest ``d/overfitting``; 0 means no overfitting and 1 complete overfitting.
+        patience: consecutive evaluations before the alarm.
     """
 
     def __init__(self, limit: float, patience: int) -> None:
@@ -116,14 +116,17 @@ class OverfittingCheck(Check):
         self._limit, self._patience = limit, _check_patience("overfitting", patience)
         self._high = 0
 
-    def check(self, figures: Figures, score: str | None) -> CheckResult:
-        if OVERFITTING not in figures:
+    def check(self, metrics: Metrics, score: str | None) -> CheckResult:
+        if OVERFITTING not in metrics:
             return None
-        value = figures[OVERFITTING]
+        value = metrics[OVERFITTING]
         self._high = self._high + 1 if value > self._limit else 0
         if self._high < self._patience:
             return ""
-        return f"{OVERFITTING} is {value:.3g}, above {self._limit:g}: held-out images are judged more like fakes than reals"
+        return (
+            f"{OVERFITTING} is {value:.3g}, above {self._limit:g}: the discriminator rates held-out images more like fakes than "
+            "like training images"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"high": self._high}
@@ -133,28 +136,28 @@ class OverfittingCheck(Check):
 
 
 class GradientCheck(Check):
-    """A player's gradient explodes or vanishes, beside what it usually was.
+    """A network's gradient norm explodes or vanishes, compared with the median of its latest values.
 
-    Steps that loss scaling has skipped repeat the norm before them, and say nothing here.
+    Steps that loss scaling skipped repeat the norm before them, so they raise no alarm.
 
     Args:
-        explosion: times the median of the latest norms, above which it does; above 1.
-        vanishing: the same, at or below which it does; in (0, 1).
-        window: ticks the median is taken over.
-        warmup: ticks before anything is said but of a norm that is not finite; 1 to ``window``.
+        explosion: multiple of the median above which the norm has exploded; above 1.
+        vanishing: multiple of the median at or below which it has vanished; in (0, 1).
+        window: rows the median is taken over.
+        warmup: rows before any alarm but that of a norm that is not finite; 1 to ``window``.
     """
 
     def __init__(self, explosion: float, vanishing: float, window: int, warmup: int) -> None:
         if not explosion > 1 or not 0 < vanishing < 1:
-            raise ValueError(f"health.gradients: {explosion=} must be above 1 and {vanishing=} within 0 and 1")
+            raise ValueError(f"health.gradients: {explosion=} must be above 1 and {vanishing=} in (0, 1)")
         if not 1 <= warmup <= window:
-            raise ValueError(f"health.gradients: {warmup=} must be 1 to {window=}")
+            raise ValueError(f"health.gradients: {warmup=} must be in [1, {window}]")
         self._explosion, self._vanishing, self._window, self._warmup = explosion, vanishing, window, warmup
         self._norms: dict[str, list[float]] = {}
 
-    def check(self, figures: Figures, score: str | None) -> CheckResult:
-        names = [name for name in figures if name.endswith(GRADIENT_NORM)]
-        return " and ".join(filter(None, [self._of_one(name, figures[name]) for name in names])) if names else None
+    def check(self, metrics: Metrics, score: str | None) -> CheckResult:
+        names = [name for name in metrics if name.endswith(GRADIENT_NORM)]
+        return " and ".join(filter(None, [self._of_one(name, metrics[name]) for name in names])) if names else None
 
     def _of_one(self, name: str, value: float) -> str:
         latest = self._norms.get(name, [])
@@ -165,9 +168,9 @@ class GradientCheck(Check):
             return ""
         usual = median(latest)
         if value <= self._vanishing * usual:
-            return f"{name} has vanished: {value:.3g}, while its median over {len(latest)} ticks was {usual:.3g}"
+            return f"{name} has vanished: {value:.3g}; its median over {len(latest)} rows was {usual:.3g}"
         if usual > 0 and value > self._explosion * usual:
-            return f"{name} has exploded: {value:.3g}, while its median over {len(latest)} ticks was {usual:.3g}"
+            return f"{name} has exploded: {value:.3g}; its median over {len(latest)} rows was {usual:.3g}"
         return ""
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,24 +187,24 @@ def _check_patience(check: str, patience: int) -> int:
 
 
 class PruningCheck(Check):
-    """A trial of a sweep that does worse than others did at its age, whoever judges that.
+    """Ends a trial of a sweep that the study's pruner gives up.
 
     Args:
-        judge: told the score and the images seen; whether the trial should end.
-        total_images: at which it ends in any case.
+        should_prune: called with the score and the images seen; whether the trial should end.
+        total_images: images at which it ends in any case.
     """
 
     def __init__(self, should_prune: Callable[[float, int], bool], total_images: int) -> None:
         self._should_prune, self._total_images = should_prune, total_images
 
-    def check(self, figures: Figures, score: str | None) -> CheckResult:
-        if score is None or score not in figures or figures["images"] >= self._total_images:
+    def check(self, metrics: Metrics, score: str | None) -> CheckResult:
+        if score is None or score not in metrics or metrics["images"] >= self._total_images:
             return None
-        worse = self._should_prune(figures[score], int(figures["images"]))
-        return f"{score} {figures[score]:.4g} is worse than other trials had it by now" if worse else ""
+        worse = self._should_prune(metrics[score], int(metrics["images"]))
+        return f"{score} {metrics[score]:.4g} is worse than that of other trials after as many images" if worse else ""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing is remembered here, but by the study."""
+        """The study remembers, not this check."""

@@ -1,4 +1,4 @@
-"""Averages of the generator's weights, from which images are sampled."""
+"""The exponential moving average of the generator's weights, from which images are sampled."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import nn
 
 
 class NoEMA:
-    """The generator itself: sampled in evaluation mode and put back as it was.
+    """No average: the generator itself is sampled, in evaluation mode, and set back to training mode afterwards.
 
     Attributes:
-        network: what is sampled.
+        network: the generator.
     """
 
     def __init__(self, generator: nn.Module) -> None:
@@ -26,6 +26,7 @@ class NoEMA:
 
     @contextmanager
     def eval_mode(self) -> Iterator[nn.Module]:
+        """The network to sample, in evaluation mode and without gradients."""
         training = self.network.training
         self.network.eval()
         try:
@@ -35,23 +36,23 @@ class NoEMA:
             self.network.train(training)
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator's own state: whoever samples from a checkpoint finds the sampling weights under one name."""
+        """The generator's weights, so that every checkpoint has the sampling weights under the same name."""
         return self.network.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing of its own to load."""
+        """The generator's weights are loaded elsewhere."""
 
 
 class ExponentialMovingAverage:
     """Exponential moving average with a half-life counted in images (Karras et al. 2020, StyleGAN2-ADA's training loop).
 
-    Floating-point buffers (BatchNorm's running statistics) are averaged like the weights, as in BigGAN, so that both
-    belong together; integer buffers are copied.
+    Floating-point buffers (BatchNorm's running statistics) are averaged like the weights, as in BigGAN, so that they fit
+    together; integer buffers are copied.
 
     Args:
-        generator: the network averaged; a copy of it holds the average.
+        generator: the network that is averaged; a copy of it holds the average.
         kimg: half-life in thousands of images.
-        rampup: the half-life is at most this share of the images seen so far, so that early images don't linger.
+        rampup: the half-life is at most this fraction of the images seen so far, so that early weights are forgotten soon.
 
     Attributes:
         network: the average.
@@ -59,24 +60,27 @@ class ExponentialMovingAverage:
 
     def __init__(self, generator: nn.Module, kimg: float, rampup: float) -> None:
         if kimg <= 0 or rampup <= 0:
-            raise ValueError(f"kimg={kimg}, rampup={rampup}: both must be positive; ema=none samples the generator itself")
+            raise ValueError(
+                f"ema.kimg={kimg}, ema.rampup={rampup}: both must be positive; ema=none samples the generator itself"
+            )
         self._halflife, self._rampup = kimg * 1000, rampup
         self.network = copy.deepcopy(generator).eval().requires_grad_(False)
         pairs = list(zip(_tensors(self.network), _tensors(generator), strict=True))
         self._floating = [list(side) for side in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
-        self._others = [p for p in pairs if not p[0].is_floating_point()]
+        self._copied = [p for p in pairs if not p[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self, images: int, batch: int) -> None:
-        """After a step on ``batch`` images, ``images`` having been seen in all."""
+        """Follow the generator after a step on ``batch`` images; ``images`` is the number seen so far."""
         halflife = min(self._halflife, images * self._rampup)
         average, current = self._floating
         torch._foreach_lerp_(average, current, 1.0 - 0.5 ** (batch / halflife))
-        for copied, original in self._others:
+        for copied, original in self._copied:
             copied.copy_(original)
 
     @contextmanager
     def eval_mode(self) -> Iterator[nn.Module]:
+        """The average, which is always in evaluation mode, without gradients."""
         with torch.no_grad():
             yield self.network
 

@@ -1,4 +1,4 @@
-"""The scores of a run: the latest, the best, and whether there is time for another."""
+"""Scores during a training: measured on the averaged generator, within a budget of time; the best one is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from gan_lab.metrics.pair_suite import BICUBIC, FullReferenceSuite
 from gan_lab.metrics.protocol import differences
 from gan_lab.metrics.suite import MetricSuite
-from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.utils.formatting import format_with_ci
 from gan_lab.utils.progress import Progress
@@ -21,72 +21,78 @@ from gan_lab.utils.progress import Progress
 log = logging.getLogger(__name__)
 
 SLOW_SECONDS = 60.0
-"""Seconds a score may take before it is said how it could take fewer."""
+"""An evaluation that takes longer is followed by a hint on how to make it cheaper."""
 
 
 class TrainingEvaluator:
-    """Measures the sampling generator, and remembers.
+    """Evaluates the sampling generator and remembers the latest and the best scores.
 
     Args:
         suite: what is measured.
-        max_time_fraction: of the training time that scores may take, or None for any.
-        ranks: the processes that make the fakes together; the leader measures them.
+        max_time_fraction: fraction of the training time that evaluations may take, in (0, 1]; None: any.
+        processes: generate the fakes together; the main process computes the metrics.
 
     Attributes:
-        latest, best: scores with the ``images`` seen and their ``protocols``, empty before the first.
-        outdated: images of a best checkpoint whose score, since a resume, compares with none any more; else None.
+        latest, best: scores with the ``images`` seen and their ``protocols``; empty before the first evaluation.
+        outdated: images seen at the best checkpoint whose score can't be compared any more since a resume; else None.
     """
 
     def __init__(
-        self, suite: MetricSuite | FullReferenceSuite, max_time_fraction: float | None, ranks: SingleProcess | None = None
+        self,
+        suite: MetricSuite | FullReferenceSuite,
+        max_time_fraction: float | None,
+        processes: SingleProcess = SINGLE_PROCESS,
     ) -> None:
         if max_time_fraction is not None and not 0 < max_time_fraction <= 1:
             raise ValueError(
-                f"evaluation.max_time_fraction={max_time_fraction}: a share of the training time, above 0 and at most 1"
+                f"evaluation.max_time_fraction={max_time_fraction}: a fraction of the training time, above 0 and at most 1"
             )
         self.suite = suite
-        self._ranks = ranks or SingleProcess()
+        self._processes = processes
         self.latest: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
-        self._max_share = max_time_fraction
+        self._max_time_fraction = max_time_fraction
         self._seconds = self._last = 0.0
         self._warned = False
         self.outdated: int | None = None
 
     @property
     def name(self) -> str | None:
-        """The score by which the best checkpoint is chosen."""
+        """The score by which the best checkpoint is chosen; lower is better."""
         return self.suite.score_name
 
     def prepare(self, device: torch.device, progress: Progress) -> None:
-        self.suite.prepare(device, progress, reals=self._ranks.is_main_process)
+        """Load feature networks and the statistics of real images."""
+        self.suite.prepare(device, progress, reals=self._processes.is_main_process)
 
     def within_time_budget(self, training_seconds: float) -> bool:
-        """Whether another measurement, taking as long as the last, stays within the share."""
-        return self._max_share is None or self._seconds + self._last <= self._max_share * training_seconds
+        """Whether another evaluation that takes as long as the last one stays within the budget; the same in all processes."""
+        fraction = self._max_time_fraction
+        within = fraction is None or self._seconds + self._last <= fraction * training_seconds
+        return self._processes.broadcast_object(within)
 
     def evaluate(self, sampler: ImageSampler, images: int, progress: Progress) -> dict[str, float]:
-        """Scores by name, with the time they took; nothing if nothing is measured."""
+        """Scores by name, and the seconds they took; empty if nothing is measured."""
         if not self.suite.evaluations:
             return {}
         start = time.perf_counter()
-        results = self.suite.evaluate(sampler, progress, self._ranks)
+        results = self.suite.evaluate(sampler, progress, self._processes)
         protocols = {result.name: result.protocol for result in results}
         took = time.perf_counter() - start
-        scores, protocols, self._last = self._ranks.broadcast_object((self.suite.flatten(results), protocols, took))
+        scores, protocols, self._last = self._processes.broadcast_object((self.suite.flatten(results), protocols, took))
         self._seconds += self._last
-        if self._last > SLOW_SECONDS and self._max_share is None and not self._warned:
+        if self._last > SLOW_SECONDS and self._max_time_fraction is None and not self._warned:
             self._warned = True
             log.warning(
-                "a score took %.0f s; fewer evaluation.num_fakes, evaluation.features=dataset_classifier or random, or "
-                "evaluation.max_time_fraction=0.1 make scores cost less",
+                "an evaluation took %.0f s; a smaller evaluation.num_fakes, evaluation.features=dataset_classifier or random, "
+                "or evaluation.max_time_fraction=0.1 make evaluations cheaper",
                 self._last,
             )
         self.latest = {**scores, "images": images, "protocols": protocols}
         return {**scores, "time/evaluation_seconds": self._last}
 
     def update_best(self) -> bool:
-        """Whether the latest score is the best yet; it is then."""
+        """Whether the latest score is the best so far; if so, it is remembered."""
         if self.name is None or not self.latest or not math.isfinite(self.latest[self.name]):
             return False
         if self.best and self.latest[self.name] >= self.best[self.name]:
@@ -95,16 +101,16 @@ class TrainingEvaluator:
         return True
 
     def format_summary(self) -> str:
-        """The latest score in words, and the best where that is another: ``fd_fashion 12.3 ± 0.3``; empty without one."""
+        """The latest score, and the best if it is another: ``fd_fashion 12.30 ± 0.30, best ...``; empty without a score."""
         if self.name is None or not self.latest:
             return ""
-        told = f"{self.name} {format_with_ci(self.latest, self.name)}"
+        text = f"{self.name} {format_with_ci(self.latest, self.name)}"
         for name in ("psnr_y", "ssim_y"):
             if f"{BICUBIC}{name}" in self.latest:
-                told += f", {name} {self.latest[name]:.4g} (bicubic {self.latest[f'{BICUBIC}{name}']:.4g})"
+                text += f", {name} {self.latest[name]:.4g} (bicubic {self.latest[f'{BICUBIC}{name}']:.4g})"
         if not self.best or self.best["images"] == self.latest["images"]:
-            return told
-        return f"{told}, best {format_with_ci(self.best, self.name)} at {self.best['images']:,} images"
+            return text
+        return f"{text}, best {format_with_ci(self.best, self.name)} at {self.best['images']:,} images"
 
     def state_dict(self) -> dict[str, Any]:
         return {"latest": self.latest, "best": self.best, "seconds": self._seconds, "last": self._last}
@@ -112,12 +118,12 @@ class TrainingEvaluator:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.latest, self.best = state["latest"], state["best"]
         self._seconds, self._last = state["seconds"], state["last"]
-        if self.best and (changed := self._changed()):
-            log.warning("from here on scores are taken in another way and do not compare with those before (%s)", changed)
+        if self.best and (changed := self._protocol_changes()):
+            log.warning("scores are measured differently from here on and can't be compared with earlier ones (%s)", changed)
             self.outdated, self.best, self.latest = self.best["images"], {}, {}
 
-    def _changed(self) -> str:
-        """In what the score of a resumed run is taken in another way than its best one was, in words."""
-        then: dict[str, Any] = next(iter(self.best["protocols"].values()), {})
-        found = differences([then, self.suite.record()])
-        return "; ".join(f"{key} was {before} and is {after}" for key, (before, after) in found.items())
+    def _protocol_changes(self) -> str:
+        """How the protocol of a resumed run differs from that of its best score; empty if it doesn't."""
+        before: dict[str, Any] = next(iter(self.best["protocols"].values()), {})
+        changes = differences([before, self.suite.record()])
+        return "; ".join(f"{key} was {old} and is {new}" for key, (old, new) in changes.items())

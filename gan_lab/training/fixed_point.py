@@ -1,16 +1,16 @@
-"""Training in fixed point, emulated: what is multiplied has been rounded to integers that share a scale.
+"""Emulated training in dynamic fixed point: the factors of products are rounded to integers with a shared scale.
 
-This is dynamic fixed point as Das et al. 2018 train with it (arXiv:1802.00930, "DFP-16"): every tensor is integers of 16 bits
-times a power of two of its own. Weights, activations and gradients are rounded where products are taken, that is in
-convolutions, dense layers and matrix products; normalisations, losses and updates stay in float32, and so do the weights that
-updates are added to. Gradients are rounded stochastically (Gupta et al. 2015, section 3), which loses nothing on average.
+Follows Das et al. 2018 (arXiv:1802.00930, "DFP-16"): every tensor consists of 16-bit integers times a power of two of its own.
+Weights, activations and gradients are rounded where products are taken: in convolutions, dense layers and matrix products.
+Normalizations, losses and updates stay in float32, and so do the weights that updates are added to. Gradients are rounded
+stochastically (Gupta et al. 2015, section 3), which is unbiased.
 
-It shows the numerics and not the speed: the products are computed by floating-point units and take longer than without. Their
-sums are float32's, of 24 bits, where integer hardware has 32 and wraps beyond: an error of the sum smaller than that of the
-rounding by some hundred times, and an overflow that is never seen.
+This shows the numerics, not the speed: floating-point units compute the products, and take longer than without rounding. Their
+sums have float32's 24 bits, where integer hardware has 32 and wraps around: the error of the sum is some hundred times smaller
+than that of the rounding, and an overflow of the sum is not emulated.
 
-What a library computes as one (recurrent layers, ``torch.nn.MultiheadAttention``, ``cdist``) and products in place
-(``addmm_``) are not rounded; no network here has any.
+Fused operations (recurrent layers, ``torch.nn.MultiheadAttention``, ``cdist``) and in-place products (``addmm_``) are not
+rounded; no network here uses any.
 """
 
 from __future__ import annotations
@@ -65,18 +65,19 @@ PRODUCTS: frozenset[Callable[..., Any]] = frozenset(
         Tensor.mv,
     }
 )
-"""What is rounded, by every name it can be called by from Python."""
+"""Functions whose inputs and outputs are rounded, under every name they can be called by from Python."""
 
 MIN_EXPONENT = -126
-"""Exponent of the smallest scale: float32's smallest normal number. What is smaller still becomes 0."""
+"""Exponent of the smallest scale, that of float32's smallest normal number; smaller values become 0."""
 
 
 class FixedPoint:
-    """Integers of ``bits`` bits with a shared power of two for each tensor.
+    """Rounds tensors to integers of ``bits`` bits times a power of two per tensor.
 
     Args:
-        bits: 2 to 24, as many as float32 represents without error; 16 as published.
-        seed: of the stochastic rounding, whose numbers are its own: latents and augmentations are what they are without.
+        bits: 2 to 24, the most that float32 represents exactly; 16 as published.
+        seed: of the stochastic rounding, which has a random generator of its own, so that latents and augmentations are the
+            same as without it.
 
     Raises:
         ValueError: ``bits`` out of range.
@@ -90,14 +91,14 @@ class FixedPoint:
         self._random = torch.Generator().manual_seed(seed)
 
     def to(self, device: torch.device) -> None:
-        """Draw on ``device`` from here on."""
+        """Draw random numbers on ``device`` from now on."""
         self._random = torch.Generator(device).manual_seed(self._seed)
 
     @contextmanager
     def __call__(self, device: torch.device) -> Iterator[None]:
-        """Within it, products on ``device`` are rounded, but where autocast is switched off: there full precision is wanted.
+        """A context in which products on ``device`` are rounded, except where autocast is switched off for full precision.
 
-        Autocast is on for that, and casts to float32, which is no cast.
+        Autocast is switched on for this, to float32, so that it casts nothing.
         """
         before = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         torch.set_autocast_enabled(device.type, True)
@@ -110,12 +111,12 @@ class FixedPoint:
             torch.set_autocast_dtype(device.type, before[1])
 
     def round_nearest(self, values: Tensor) -> Tensor:
-        """To the nearest integer of the scale, ties to the even one."""
+        """Round to the nearest multiple of the scale, ties to even."""
         scaled, scale = self._scaled(values)
         return scaled.round_().mul_(scale)
 
     def round_stochastic(self, values: Tensor) -> Tensor:
-        """Up or down, with the probabilities that make the mean right."""
+        """Round up or down, with probabilities that make the expectation exact."""
         scaled, scale = self._scaled(values)
         random = torch.rand(values.shape, generator=self._random, device=values.device, dtype=values.dtype)
         below = scaled.floor()
@@ -125,7 +126,7 @@ class FixedPoint:
     def _scaled(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """``values / scale`` and the scale, a power of two: the smallest that brings all within +-(2^(bits-1) - 1).
 
-        No step of it waits for the device. Where a value is not finite the scale is NaN: an overflow is for all to see.
+        Nothing here waits for the device. If a value is not finite the scale is NaN, so that an overflow is visible.
         """
         largest = torch.linalg.vector_norm(values, torch.inf) if values.numel() else values.new_zeros(())
         mantissa, exponent = torch.frexp(largest)  # largest = mantissa * 2^exponent, mantissa in [1/2, 1)
@@ -139,13 +140,13 @@ class FixedPoint:
         return {"device": self._random.device.type, "random": self._random.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """A run that moves to another kind of device starts from the seed."""
+        """On another kind of device the generator starts from the seed."""
         if state["device"] == self._random.device.type:
             self._random.set_state(state["random"])
 
 
 class StraightThroughRound(torch.autograd.Function):
-    """Rounding that gradients pass through, rounded stochastically, as often as it is differentiated."""
+    """Rounding with a straight-through gradient, itself rounded stochastically; differentiable any number of times."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, fixed: FixedPoint, stochastic: bool) -> Tensor:
@@ -158,7 +159,7 @@ class StraightThroughRound(torch.autograd.Function):
 
 
 class _Rounding(TorchFunctionMode):
-    """Rounds what goes into products and what comes out of them, whoever calls them."""
+    """Rounds inputs and outputs of :data:`PRODUCTS`, wherever they are called."""
 
     def __init__(self, fixed: FixedPoint, device: torch.device) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class _Rounding(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = kwargs.get("out") is not None  # a tensor to write into would be rounded to another one; no gradient has it
+        given = kwargs.get("out") is not None  # rounding would replace the output tensor; it has no gradient
         if given or func not in PRODUCTS or not torch.is_autocast_enabled(self._device.type):
             return func(*args, **kwargs)
         args = [self._round(value) for value in args]

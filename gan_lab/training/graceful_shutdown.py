@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM end a run after the step at hand, with everything saved."""
+"""Ctrl-C and a scheduler's SIGTERM end a run after the current step, with everything saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 log = logging.getLogger(__name__)
 
 DUPLICATE_SECONDS = 1.0
-"""Seconds in which a second signal is the same one: a terminal sends Ctrl-C to every process, and ``torchrun`` passes it on."""
+"""A second signal within this time counts as the first: a terminal sends Ctrl-C to all processes, and torchrun forwards it."""
 
 
 class GracefulShutdown:
@@ -38,4 +38,4 @@ class GracefulShutdown:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal, self._since = signal.Signals(number), time.monotonic()
-        log.info("%s: saving after this step; once more to stop at once", self.signal.name)
+        log.info("%s: saving after this step; press Ctrl-C again to stop at once", self.signal.name)

@@ -1,4 +1,4 @@
-"""Images of the averaged generator, for eyes and for scores."""
+"""Images of the averaged generator, for sample grids and for evaluation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from gan_lab.models.tiling import upscale_tiled
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.training.ema import ExponentialMovingAverage, NoEMA
-from gan_lab.training.loss_context import GAN
+from gan_lab.training.gan import GAN
 from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 
 
 @dataclass(frozen=True)
 class ImageSampler:
-    """Draws from the average, at the size of the data whatever size a growing generator has reached.
+    """Samples the averaged generator, always at the data set's resolution, whatever a growing generator has reached.
 
     Attributes:
-        average: what is sampled.
-        game: where latents and labels come from.
-        size: side of the data's images.
+        ema: the network that is sampled.
+        gan: provides latents and labels.
+        size: side of the data set's images.
         device: of the networks.
     """
 
@@ -32,28 +32,28 @@ class ImageSampler:
     device: torch.device
 
     def snapshot(self) -> ImageSampler:
-        """A copy that draws what this one would draw now, whatever is learnt from here on."""
+        """A sampler with a copy of the present weights, which further training does not change."""
         with self.ema.eval_mode() as generator:
             return replace(self, ema=NoEMA(copy.deepcopy(generator).requires_grad_(False)))
 
     def generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """uint8 images ``[N, C, size, size]``; of pictures instead of latents as large as they become."""
+        """uint8 images ``[N, C, size, size]`` on the device; of low-resolution images as ``latents``, upscaled ones."""
         with self.ema.eval_mode() as generator:
             images = to_uint8(generator(latents, labels))
         return upsample_nearest(images, max(self.size, images.shape[-1]))
 
-    def upscale(self, picture: Tensor) -> Tensor:
-        """A uint8 picture ``[C, h, w]`` of any size, ``scale`` times as large, on the CPU."""
+    def upscale(self, image: Tensor) -> Tensor:
+        """A uint8 image ``[C, h, w]`` of any size, upscaled by the generator, on the CPU."""
         with self.ema.eval_mode() as generator:
             assert isinstance(generator, Upscaler)
-            return upscale_tiled(generator, picture, self.device)
+            return upscale_tiled(generator, image, self.device)
 
-    def sample(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """``count`` images from latents, and labels as frequent as in the data, drawn with ``random``.
+    def sample(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """``count`` images from latents drawn with ``rng``, under labels as frequent as in the data set.
 
         Returns:
-            The images, and their class numbers ``[count]`` int64, or None where there are no classes.
+            The images, and their class indices ``[count]`` int64, or None without classes.
         """
-        latents = self.gan.latents.sample(count, self.device, random)
-        labels = self.gan.labels.sample(count, self.device, random)
+        latents = self.gan.latents.sample(count, self.device, rng)
+        labels = self.gan.labels.sample(count, self.device, rng)
         return self.generate(latents, labels), self.gan.labels.class_indices(labels)

@@ -1,4 +1,4 @@
-"""Whether a training is well: checks look at the figures as they are recorded, and alarms are raised and cleared."""
+"""Watches a training: checks see every recorded metric, and raise and clear alarms."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gan_lab.training.checks import Check
 log = logging.getLogger(__name__)
 
 AlarmListener = Callable[[str, str, int], None]
-"""``(name, text, images)`` of an alarm to whom it concerns."""
+"""Called with the name, the text and the images seen of an alarm that is raised."""
 
 
 @dataclass
 class Alarm:
-    """Something that was found wrong.
+    """A problem that a check has found.
 
     Attributes:
-        alarm: the name of the check.
-        images: seen when it was raised.
-        text: what was wrong.
-        over: images seen when it was over; None while it lasts.
+        alarm: name of the check.
+        images: images seen when it was raised.
+        text: what is wrong, a sentence.
+        over: images seen when it was cleared; None while it lasts.
     """
 
     alarm: str
@@ -33,28 +33,28 @@ class Alarm:
 
 
 class TrainingMonitor:
-    """The checks of a run and the alarms they have raised; an alarm that lasts is not raised again.
+    """The checks of a run and the alarms they have raised. An alarm that lasts is not raised again.
 
     Args:
         checks: by the name of their alarm.
-        score: name of the run's score, or None.
-        stop_at: names of alarms at which the training ends.
-        roll_back: whether it then goes back to its best checkpoint.
-        tell: told of each alarm as it is raised.
+        score: name of the run's primary score, or None.
+        stop_at: names of alarms that end the training.
+        roll_back: whether the training then goes back to its best checkpoint.
+        notify: called for each alarm that is raised.
 
     Attributes:
-        alarms: all there were, oldest first.
-        ended_by: the alarm that ends the training, or None. Not part of the state: a resumed training goes on.
+        alarms: all alarms so far, oldest first.
+        ended_by: the alarm that ends the training, or None. Not part of the state: a resumed training continues.
 
     Raises:
-        ValueError: ``stop_at`` names an alarm that nothing raises, or there will be no best checkpoint to go back to.
+        ValueError: ``stop_at`` names an unknown alarm, or there will be no best checkpoint to go back to.
     """
 
     def __init__(
         self, checks: Mapping[str, Check], score: str | None, stop_at: Sequence[str], roll_back: bool, notify: AlarmListener
     ) -> None:
         if unknown := [name for name in stop_at if name not in checks]:
-            known = f"must be among {', '.join(checks)}" if checks else "nothing raises an alarm; health=watch does"
+            known = f"must be one of {', '.join(checks)}" if checks else "there are no checks; health=watch has some"
             raise ValueError(f"health.stop_at={unknown[0]}: {known}")
         if roll_back and score is None:
             raise ValueError(
@@ -66,31 +66,31 @@ class TrainingMonitor:
         self.ended_by: Alarm | None = None
 
     def add(self, name: str, check: Check) -> None:
-        """One more check, whose alarm ends the training."""
+        """Add a check whose alarm ends the training."""
         self._checks[name] = check
         self._stop_at |= {name}
 
     @property
     def rolls_back(self) -> bool:
-        """Whether an alarm has ended the training and wants it back at its best checkpoint."""
+        """Whether an alarm has ended the training and it is to go back to its best checkpoint."""
         return self._roll_back and self.ended_by is not None
 
-    def check(self, figures: Mapping[str, float], images: int) -> dict[str, float]:
-        """Figures just measured, after ``images`` images.
+    def check(self, metrics: Mapping[str, float], images: int) -> dict[str, float]:
+        """Show new metrics, measured after ``images`` images, to every check.
 
         Returns:
-            What has changed by them: ``health/<alarm>``, 1 for an alarm that is raised and 0 for one that is over.
+            Changes: ``health/<alarm>``, 1 for an alarm that is raised and 0 for one that is cleared.
         """
         changes: dict[str, float] = {}
         for name, check in self._checks.items():
-            verdict = check.check(figures, self._score)
+            result = check.check(metrics, self._score)
             lasting = next((alarm for alarm in self.alarms if alarm.alarm == name and alarm.over is None), None)
-            if verdict and lasting is None:
-                self._raise(Alarm(name, images, verdict))
+            if result and lasting is None:
+                self._raise(Alarm(name, images, result))
                 changes[f"health/{name}"] = 1.0
-            elif verdict == "" and lasting is not None:
+            elif result == "" and lasting is not None:
                 lasting.over = images
-                log.info("alarm %s is over at %s images", name, f"{images:,}")
+                log.info("alarm %s cleared at %s images", name, f"{images:,}")
                 changes[f"health/{name}"] = 0.0
         return changes
 
@@ -102,7 +102,7 @@ class TrainingMonitor:
             self.ended_by = alarm
 
     def summary(self) -> list[dict[str, Any]]:
-        """The alarms as ``summary.json`` has them."""
+        """The alarms for ``summary.json``."""
         return [asdict(alarm) for alarm in self.alarms]
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class TrainingMonitor:
         self.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
         for alarm in self.alarms:
             if alarm.over is None and (alarm.alarm in self._stop_at or alarm.alarm not in self._checks):
-                alarm.over = alarm.images  # what still is wrong will be raised anew, and end the training again
+                alarm.over = alarm.images  # raised again if the problem persists, and ends the training again
         for name, check in self._checks.items():
-            if name in state["checks"]:  # a resume may add one
+            if name in state["checks"]:  # a resume may add a check
                 check.load_state_dict(state["checks"][name])

@@ -1,4 +1,4 @@
-"""How much the discriminator overfits, told by images it was never trained on."""
+"""How much the discriminator overfits, measured on images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -11,74 +11,74 @@ from torch import Tensor, nn
 
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
+from gan_lab.training.gan import GAN
 from gan_lab.training.growth import GrowthState
-from gan_lab.training.loss_context import GAN
 from gan_lab.utils.image_ops import normalize
 
 
 class NoOverfittingEstimate:
-    """No such images: nothing is told."""
+    """There are no held-out images: nothing is measured."""
 
-    def __call__(self, stage: GrowthState) -> dict[str, float]:
+    def __call__(self, state: GrowthState) -> dict[str, float]:
         return {}
 
 
 class OverfittingEstimate:
     """``r_v`` of Karras et al. 2020 (StyleGAN2-ADA), eq. 1.
 
-    ``(E[D(train)] - E[D(held out)]) / (E[D(train)] - E[D(fake)])``: 0 where held-out images are judged like those trained on,
-    1 where they are judged like fakes. Any discriminator's and any critic's outputs will do, and none where it does not tell
-    training images from fakes. Images are judged as they are, not augmented, by networks in evaluation mode; fakes are made
-    from the same latents each time, under the training images' labels. A training is bit-identical with it and without.
+    ``(E[D(train)] - E[D(held out)]) / (E[D(train)] - E[D(fake)])``: 0 if the discriminator rates held-out images like
+    training images, 1 if it rates them like fakes. Works with the outputs of any discriminator or critic, unless it does not
+    separate training images from fakes. Images are not augmented and networks are in evaluation mode; fakes are generated from
+    the same latents each time, under the training images' labels. Measuring it does not change the training.
 
     Args:
-        game: the players, and how labels are encoded.
-        train: training images, all of which are looked at.
-        held_out: as many others.
-        batch_size: images at a time.
+        gan: the networks, and how labels are encoded.
+        train: training images; all are used.
+        held_out: as many other images.
+        batch_size: images in a forward pass.
         seed: of the latents.
         device: of the networks.
     """
 
     def __init__(
-        self, game: GAN, train: ImageDataset, held_out: ImageDataset, batch_size: int, seed: int, device: torch.device
+        self, gan: GAN, train: ImageDataset, held_out: ImageDataset, batch_size: int, seed: int, device: torch.device
     ) -> None:
         assert len(train) == len(held_out) > 0
-        self._game, self._train, self._held_out = game, train, held_out
+        self._gan, self._train, self._held_out = gan, train, held_out
         self._batch_size, self._seed, self._device = batch_size, seed, device
 
     @torch.no_grad()
-    def __call__(self, stage: GrowthState) -> dict[str, float]:
-        """``d/overfitting`` of networks at ``stage``, or nothing."""
-        with eval_mode(self._game.generator), eval_mode(self._game.discriminator):
-            train = self._mean_of_reals(self._train, stage)
+    def __call__(self, state: GrowthState) -> dict[str, float]:
+        """``d/overfitting`` of networks in this growth state; empty if it is undefined."""
+        with eval_mode(self._gan.generator), eval_mode(self._gan.discriminator):
+            train = self._mean_of_reals(self._train, state)
             gap = train - self._mean_of_fakes()
-            ratio = (train - self._mean_of_reals(self._held_out, stage)) / gap if gap > 0 else math.nan
+            ratio = (train - self._mean_of_reals(self._held_out, state)) / gap if gap > 0 else math.nan
         return {"d/overfitting": ratio} if math.isfinite(ratio) else {}
 
-    def _mean_of_reals(self, data: ImageDataset, stage: GrowthState) -> float:
-        return _mean([self._judge(self._reals(data, part, stage), self._labels(data, part)) for part in self._parts()])
+    def _mean_of_reals(self, data: ImageDataset, state: GrowthState) -> float:
+        return _mean([self._logits(self._reals(data, part, state), self._labels(data, part)) for part in self._parts()])
 
     def _mean_of_fakes(self) -> float:
-        random = torch.Generator().manual_seed(self._seed)
+        rng = torch.Generator().manual_seed(self._seed)
         logits = []
         for part in self._parts():
             labels = self._labels(self._train, part)
-            latents = self._game.latents.sample(part.stop - part.start, self._device, random)
-            logits.append(self._judge(self._game.generator(latents, labels), labels))
+            latents = self._gan.latents.sample(part.stop - part.start, self._device, rng)
+            logits.append(self._logits(self._gan.generator(latents, labels), labels))
         return _mean(logits)
 
-    def _judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        logits: Tensor = self._game.discriminator(images, labels).logits
+    def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        logits: Tensor = self._gan.discriminator(images, labels).logits
         return logits
 
-    def _reals(self, data: ImageDataset, part: slice, stage: GrowthState) -> Tensor:
-        dtype = next(self._game.discriminator.parameters()).dtype
-        return stage.match_resolution(Batch(normalize(data.images(part).to(self._device), dtype), None)).real
+    def _reals(self, data: ImageDataset, part: slice, state: GrowthState) -> Tensor:
+        dtype = next(self._gan.discriminator.parameters()).dtype
+        return state.match_resolution(Batch(normalize(data.images(part).to(self._device), dtype), None)).real
 
     def _labels(self, data: ImageDataset, part: slice) -> Tensor | None:
         labels = data.labels_of(part)
-        return self._game.labels.encode(None if labels is None else labels.to(self._device))
+        return self._gan.labels.encode(None if labels is None else labels.to(self._device))
 
     def _parts(self) -> Iterator[slice]:
         count = len(self._train)
@@ -87,7 +87,7 @@ class OverfittingEstimate:
 
 @contextmanager
 def eval_mode(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; then each module is again in the mode it was in."""
+    """A context with ``network`` in evaluation mode; afterwards each module is back in its own mode."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

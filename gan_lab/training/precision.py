@@ -1,4 +1,4 @@
-"""Number formats of a training step: one code path for all of them."""
+"""The number format of a training step: autocast, loss scaling, TF32, emulated rounding."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 PARAM_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 SLOWER_FACTOR = 1.2
-"""Times a float32 product, from which on a format is called slower: beyond the noise of the trial."""
+"""Ratio to float32's time above which a format is reported as slower; below it lies the noise of the trial."""
 
 SLOW_TRIAL_SECONDS = 0.1
-"""Seconds: a format that takes more for one try is tried once; where nothing but emulation supports it that is plain enough."""
+"""Seconds: a trial that takes longer is not repeated; it is slow enough to be emulated in software."""
 
 
 class Precision:
     """Autocast, loss scaling, TF32 and rounding on one device.
 
-    Parameters, optimizer state, logits and losses are of type ``weights`` in every mode; autocast chooses the format of the
-    layers, rounding that of what they multiply.
+    Parameters, optimizer state, logits and losses have type ``param_dtype`` in every mode. Autocast chooses the format of the
+    layers; rounding that of the factors of their products.
 
     Args:
-        device: where training happens.
+        device: of the training.
         autocast: ``bfloat16``, ``float16`` or None.
-        loss_scaling: whether each player gets a gradient scaler; float16 needs one, its gradients underflow otherwise.
+        loss_scaling: whether each network gets a gradient scaler; float16 needs one, or its gradients underflow.
         tf32: whether float32 products may run on TF32 tensor cores (10 bits of mantissa).
-        weights: ``float32`` or ``float64``, of the whole game.
+        param_dtype: ``float32`` or ``float64``, of both networks.
         rounding: an emulated format, or None.
 
     Attributes:
         dtype: autocast's, or None.
-        weights: as a torch type.
+        param_dtype: as a torch type.
 
     Raises:
-        ValueError: the device can't do it, or what excludes each other is asked for.
+        ValueError: the device does not support it, or arguments exclude each other.
     """
 
     def __init__(
@@ -78,21 +78,21 @@ class Precision:
 
     @property
     def is_emulated(self) -> bool:
-        """Whether its format is one the device does not compute in."""
+        """Whether the device does not compute in this format, but it is emulated by rounding."""
         return self.rounding is not None
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Where the layers compute in this precision. Within it ``torch.autocast(..., enabled=False)`` is a way out of it."""
+        """A context in which layers compute in this precision, except inside ``torch.autocast(..., enabled=False)``."""
         if self.rounding is not None:
             return self.rounding(self.device)
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def make_scaler(self) -> torch.amp.GradScaler:
-        """A new scaler, one for each player; without loss scaling it passes everything through."""
+        """A new scaler; without loss scaling it passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.loss_scaling)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the emulation's random numbers."""
+        """The random state of the emulation."""
         return {} if self.rounding is None else self.rounding.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -100,25 +100,25 @@ class Precision:
             self.rounding.load_state_dict(state)
 
     def warn_if_slow(self) -> None:
-        """Say what it costs, where it costs more than float32."""
+        """Log a warning if this format is slower than float32 here."""
         if self.is_emulated:
-            log.warning("precision: an emulation, slower than fp32; it shows what the format does to a training, not its speed")
+            log.warning("precision: emulated, and slower than fp32; it shows the format's effect on training, not its speed")
         elif self.param_dtype is torch.float64:
-            log.warning("precision: double precision is a reference for others, several times slower than fp32")
+            log.warning("precision: fp64 is a reference for other precisions, several times slower than fp32")
         elif self.dtype is not None and (slower := _time_relative_to_float32(self.device, self.dtype)) > SLOWER_FACTOR:
             name = str(self.dtype).removeprefix("torch.")
-            log.warning("precision: %s takes %.1f times as long as fp32 here, as a trial has shown", name, slower)
+            log.warning("precision: %s takes %.1f times as long as fp32 here, according to a trial", name, slower)
 
 
 def _require_tf32(device: torch.device) -> None:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         raise ValueError(
-            f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or above; here is {device}: use precision=fp32"
+            f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or above; the device is {device}: use precision=fp32"
         )
 
 
 def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
-    """Try the layers a GAN is made of: whether a build and a processor support a format is not written down anywhere."""
+    """Try the layers of a GAN: PyTorch has no query for whether a build and a processor support a format."""
     name = str(dtype).removeprefix("torch.")
     try:
         with torch.autocast(device.type, dtype):
@@ -130,8 +130,10 @@ def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def _time_relative_to_float32(device: torch.device, dtype: torch.dtype) -> float:
-    """Time of a convolution and its gradients in ``dtype`` over that in float32: the best of some, as others may be busy."""
-    count, channels = (64, 128) if device.type == "cuda" else (16, 32)  # for less work a GPU's time is that of starting it
+    """Time of a convolution and its gradients in ``dtype``, divided by float32's; the minimum of several trials."""
+    count, channels = (
+        (64, 128) if device.type == "cuda" else (16, 32)
+    )  # with less work, a GPU's time is that of launching kernels
     images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
     weight = torch.ones(64, channels, 4, 4, device=device, requires_grad=True)
 
@@ -143,6 +145,6 @@ def _time_relative_to_float32(device: torch.device, dtype: torch.dtype) -> float
             torch.cuda.synchronize(device)
         return time.perf_counter() - begun
 
-    first = (seconds(True), seconds(False))  # in which algorithms are chosen
+    first = (seconds(True), seconds(False))  # includes choosing algorithms
     trials = [(seconds(True), seconds(False)) for _ in range(1 if sum(first) > SLOW_TRIAL_SECONDS else 5)]
     return min(low for low, _ in trials) / min(single for _, single in trials)

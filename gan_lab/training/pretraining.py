@@ -1,4 +1,4 @@
-"""What a generator learns before it has an opponent: SRGAN and ESRGAN begin with pixels alone."""
+"""A first stage that trains the generator alone: SRGAN and ESRGAN start from a generator trained on pixel losses."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gan_lab.training.phase import Phase
 
 @dataclass(frozen=True)
 class Pretraining:
-    """The first stage of a training; null of those that have none.
+    """The first stage of a training; by default there is none.
 
     Attributes:
-        phases: of that stage, the generator's alone.
-        end: images after which the game begins; a whole number of batches.
+        phases: of that stage; the generator's alone.
+        end: images after which adversarial training begins; a whole number of batches.
     """
 
     phases: Sequence[Phase] = ()
     end: int = 0
 
     def is_active(self, images: int) -> bool:
-        """Whether the step that begins after ``images`` images belongs to it."""
+        """Whether the step that begins after ``images`` images belongs to this stage."""
         return images < self.end
 
     def ends_between(self, before: int, after: int) -> bool:
-        """Whether the step from ``before`` to ``after`` images was its last."""
+        """Whether the step from ``before`` to ``after`` images was the last one of this stage."""
         return before < self.end <= after
 
     def progress(self, images: int, total: int) -> float:
-        """Share of the present stage, in [0, 1): learning rates begin anew with the game."""
+        """Fraction of the present stage, in [0, 1); learning-rate schedules start again with adversarial training."""
         return images / self.end if self.is_active(images) else (images - self.end) / max(1, total - self.end)

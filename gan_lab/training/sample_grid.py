@@ -1,11 +1,12 @@
-"""Looking at the generator: the same latents, or the same pictures, again and again."""
+"""Sample grids of a run: images from the same latents, or of the same low-resolution images, again and again."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +20,15 @@ from gan_lab.utils.image_ops import image_grid, upsample_nearest
 
 @dataclass
 class SampleGrid:
-    """Sample grids of a run; of a conditional one each row has a class.
+    """Draws and saves sample grids; in a conditional run each row has a class.
 
     Attributes:
-        directory: where they go.
+        directory: the run's.
         latents: fixed, ``[N, latent_size]``; part of the checkpoint.
-        labels: fixed, ``[N, K]``, also part of it; None without conditioning.
-        rows: the class of each row, empty without conditioning.
+        labels: fixed, ``[N, K]``; part of the checkpoint. None without conditioning.
+        row_names: the class of each row, empty without conditioning.
         columns: images in a row, None for a square grid.
-        scale: enlargement of each pixel.
+        scale: each pixel becomes ``scale`` x ``scale``.
     """
 
     directory: RunDirectory
@@ -37,25 +38,33 @@ class SampleGrid:
     columns: int | None
     scale: int
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"latents": self.latents, "labels": self.labels}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        device = self.latents.device
+        self.latents = state["latents"].to(device)
+        self.labels = None if state["labels"] is None else state["labels"].to(device)
+
     def save_samples(self, images: Tensor, images_seen: int) -> Path:
-        """uint8 ``images`` as the grid of this moment and, for now, the final one."""
+        """Save uint8 ``images`` as the grid at ``images_seen`` and as ``final.png``."""
         path = self._save(images, self.directory.sample_grid(images_seen))
         write_atomically(self.directory.final, path.read_bytes())
         return path
 
     def discard_after(self, images_seen: int) -> None:
-        """Remove grids of a future that a resume from an earlier checkpoint will not have."""
+        """Remove grids from after ``images_seen``, when a run is resumed from an earlier checkpoint."""
         for path in self.directory.sample_grids():
             if path > self.directory.sample_grid(images_seen):
                 path.unlink()
 
-    def save_reals(self, stream: BatchLoader) -> Path:
-        """As many real images as samples, the first of the first epoch, or for each row the first of its class."""
-        order, _ = stream.epoch_permutation(0)
+    def save_reals(self, loader: BatchLoader) -> Path:
+        """Save as many real images as samples: the first of the first epoch, or for each row the first of its class."""
+        order, _ = loader.epoch_permutation(0)
         if self.row_names:
-            left_out = torch.arange(len(stream.data))  # of the first epoch; there may be a whole class among them
-            order = torch.cat([self._first_of(name, torch.cat([order, left_out]), stream.data) for name in self.row_names])
-        return self._save(stream.data.images(order[: len(self.latents)]), self.directory.reals)
+            all_images = torch.arange(len(loader.data))  # by the first epoch; all images of a class may be among them
+            order = torch.cat([self._first_of(name, torch.cat([order, all_images]), loader.data) for name in self.row_names])
+        return self._save(loader.data.images(order[: len(self.latents)]), self.directory.reals)
 
     def _first_of(self, name: str, order: Tensor, data: ImageDataset) -> Tensor:
         labels, number = data.labels_of(order), data.classes.index(name)
@@ -70,16 +79,16 @@ class SampleGrid:
         return path
 
 
-COLUMNS = ("small", "bicubic", "generated", "original")
+COLUMNS = ("low resolution", "bicubic", "generated", "original")
 
 
 @dataclass
 class ComparisonGrid(SampleGrid):
-    """Pictures made small, enlarged by interpolation and by the generator, beside the originals; one in a row.
+    """Low-resolution images, upscaled by interpolation and by the generator, next to the originals; one image in a row.
 
     Attributes:
-        latents: the small ones, ``[N, C, h, w]`` in [-1, 1].
-        low, bicubic, high: uint8 pictures for the other columns.
+        latents: the low-resolution images, ``[N, C, h, w]`` in [-1, 1].
+        low_resolution, bicubic, high_resolution: uint8 images of the other columns.
     """
 
     low_resolution: Tensor
@@ -87,13 +96,13 @@ class ComparisonGrid(SampleGrid):
     high_resolution: Tensor
 
     def save_samples(self, images: Tensor, images_seen: int) -> Path:
-        """uint8 ``images`` between the others."""
+        """Save uint8 ``images``, the generator's, as the third column."""
         low = upsample_nearest(self.low_resolution, self.high_resolution.shape[-1])
         cells = torch.stack([low, self.bicubic, images.cpu(), self.high_resolution], 1).flatten(0, 1)
         return super().save_samples(cells, images_seen)
 
-    def save_reals(self, stream: BatchLoader) -> Path:
-        """The originals."""
+    def save_reals(self, loader: BatchLoader) -> Path:
+        """Save the originals."""
         return self._save(self.high_resolution, self.directory.reals, None, ())
 
     def _save(self, images: Tensor, path: Path, columns: int | None = len(COLUMNS), names: Sequence[str] = COLUMNS) -> Path:

@@ -1,4 +1,4 @@
-"""What a generator is for: images out of latents, or large pictures out of small ones. All else of the house is the same."""
+"""What a generator is trained for: image synthesis from latents, or super-resolution. Everything else is shared."""
 
 from omegaconf import DictConfig
 
@@ -6,9 +6,14 @@ from gan_lab.building.tasks.base import Task
 from gan_lab.building.tasks.super_resolution import SuperResolution
 from gan_lab.building.tasks.synthesis import Synthesis
 
-__all__ = ["Task", "build_task"]
+__all__ = ["Task", "build_task", "primary_score_name"]
 
 
 def build_task(cfg: DictConfig) -> Task:
-    """The one a configuration describes: ``degradation`` makes it super-resolution."""
+    """The task of a configuration: super-resolution if it has a ``degradation``, else synthesis."""
     return SuperResolution(cfg) if cfg.degradation.steps else Synthesis(cfg)
+
+
+def primary_score_name(cfg: DictConfig) -> str | None:
+    """Name of the score by which runs of this configuration are compared; None without one."""
+    return build_task(cfg.copy()).training_suite().score_name

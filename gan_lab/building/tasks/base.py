@@ -1,4 +1,4 @@
-"""What a task answers for."""
+"""The interface of a task."""
 
 from __future__ import annotations
 
@@ -17,63 +17,63 @@ from gan_lab.metrics.pair_suite import FullReferenceSuite
 from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.loss_context import GAN
+from gan_lab.training.gan import GAN
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.precision import Precision
 from gan_lab.training.sample_grid import SampleGrid
 
 
 class Task(ABC):
-    """What the generator is for; a training asks it for all that depends on that.
+    """What the generator is trained for; builds everything that depends on it.
 
     Args:
-        cfg: of a run. What the data alone can tell is entered into it.
+        cfg: of a run. What only the data can tell is written into it.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
-        self._source = build_dataset(cfg)
+        self._builder = build_dataset(cfg)
 
     @property
     @abstractmethod
     def data(self) -> ImageDataset:
-        """What is trained on; prepared when it is first asked for."""
+        """The training images; loaded on first access."""
 
     @property
     @abstractmethod
     def image_size(self) -> int:
-        """Side of the images both players see."""
+        """Side of the images that the discriminator sees."""
 
     @abstractmethod
-    def loader(self, precision: Precision, ranks: SingleProcess) -> BatchLoader:
-        """The data as batches, of each the part of this process."""
+    def loader(self, precision: Precision, processes: SingleProcess) -> BatchLoader:
+        """Batches of the data, of which each process gets its own rows."""
 
     @abstractmethod
     def latents(self) -> NormalLatents | NoLatents:
-        """Where the generator's input comes from, if not with the batch."""
+        """The source of the generator's input; none if the input comes with the batch."""
 
     @abstractmethod
     def training_suite(self) -> MetricSuite | FullReferenceSuite:
-        """What is measured of a generator during its training."""
+        """What is measured during training."""
 
     @abstractmethod
     def suite(self, reals: str | None = None) -> MetricSuite | FullReferenceSuite:
-        """What is measured of a run by ``gan_lab.evaluate``; ``reals``: pictures it is to be measured on."""
+        """What ``gan_lab.evaluate`` measures of a run; ``reals``: images to measure it on, instead of its own."""
 
     @abstractmethod
-    def overfitting_estimate(self, game: GAN, device: torch.device) -> OverfittingEstimate | NoOverfittingEstimate:
-        """What tells whether the discriminator overfits."""
+    def overfitting_estimate(self, gan: GAN, device: torch.device) -> OverfittingEstimate | NoOverfittingEstimate:
+        """Measures whether the discriminator overfits."""
 
     @abstractmethod
-    def sample_grid(self, job: Job, game: GAN, device: torch.device) -> SampleGrid:
-        """What grids show."""
+    def sample_grid(self, job: Job, gan: GAN, device: torch.device) -> SampleGrid:
+        """The sample grid of the run."""
 
     def facts(self) -> dict[str, str]:
-        """For the first lines of a run."""
+        """Lines by heading for the console at the start of a run."""
         return {}
 
-    def _loader_arguments(self, precision: Precision, ranks: SingleProcess) -> dict[str, Any]:
-        """Arguments that any :class:`BatchLoader` takes."""
+    def _loader_arguments(self, precision: Precision, processes: SingleProcess) -> dict[str, Any]:
+        """Arguments of every :class:`BatchLoader`."""
         cfg = self._cfg
         return {
             "data": self.data,
@@ -81,8 +81,8 @@ class Task(ABC):
             "seed": cfg.seed,
             "device": precision.device,
             "memory_format": compute.memory_format(cfg, precision),
-            "drop_last": self._source.drop_last,
-            "mirror": self._source.mirror,
-            "part": ranks.shard,
+            "drop_last": self._builder.drop_last,
+            "mirror": self._builder.mirror,
+            "part": processes.shard,
             "dtype": precision.param_dtype,
         }

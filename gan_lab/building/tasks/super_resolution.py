@@ -1,4 +1,4 @@
-"""Large pictures out of small ones."""
+"""Super-resolution: high-resolution images from low-resolution ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.pair_suite import FullReferenceSuite, ImagePair
 from gan_lab.models.latents import NoLatents
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.loss_context import GAN
+from gan_lab.training.gan import GAN
 from gan_lab.training.overfitting import NoOverfittingEstimate
 from gan_lab.training.precision import Precision
 from gan_lab.training.sample_grid import ComparisonGrid
@@ -32,21 +32,21 @@ from gan_lab.utils.image_ops import normalize
 log = logging.getLogger(__name__)
 
 OPTIONAL = ("lpips", "perceptual")
-"""Metrics that are left out where their network can't be had."""
+"""Metrics that are left out if their network is not available."""
 
-LARGEST_SHARE = 0.2
-"""Of the pictures that may be kept back from training."""
+MAX_HELD_OUT_FRACTION = 0.2
+"""Largest fraction of the images that may be held out from training."""
 
 
 @dataclass(frozen=True)
 class DegradedImages:
-    """Whole pictures with what the degradation makes of them, the same whenever asked for.
+    """Whole images with their degraded versions, which are the same on every access.
 
     Attributes:
         data: the originals.
-        degradation: see there.
-        names: of the pictures.
-        title: of all of them.
+        degradation: makes the low-resolution images.
+        names: of the images.
+        title: describes all of them, for records.
     """
 
     data: ImageDataset
@@ -59,31 +59,31 @@ class DegradedImages:
 
     def __getitem__(self, number: int) -> ImagePair:
         high = self.degradation.crop_to_multiple(self.data.image(number))
-        return self._of(high, number)
+        return self._pair(high, number)
 
     def center_patch(self, number: int, side: int) -> ImagePair:
-        """Of the middle of a picture alone, ``side`` pixels across."""
+        """The pair of the central square of an image, ``side`` pixels wide."""
         high = self.degradation.crop_to_multiple(self.data.image(number))
         top, left = ((length - side) // 2 for length in high.shape[1:])
-        return self._of(high[:, top : top + side, left : left + side], number)
+        return self._pair(high[:, top : top + side, left : left + side], number)
 
-    def _of(self, high: torch.Tensor, number: int) -> ImagePair:
+    def _pair(self, high: torch.Tensor, number: int) -> ImagePair:
         low = self.degradation(high, torch.Generator().manual_seed(number))
         return ImagePair(high, low, upscale_bicubic(low, self.degradation.scale))
 
 
 class SuperResolution(Task):
-    """The task of the upscalers' families: patches to train on, whole pictures to be measured on."""
+    """The task of the upscaler families: trained on patches, evaluated on whole images."""
 
     def __init__(self, cfg: DictConfig) -> None:
         if cfg.model.latents is not None:
             raise ValueError(
-                "degradation: this generator draws from latents and takes no pictures; model=srgan, esrgan and their like do"
+                "degradation: this generator samples from latents and takes no images; model=srgan, esrgan and variants do"
             )
         if cfg.evaluation.metrics:
             raise ValueError(
-                "evaluation: Frechet distances and their like are of images out of latents; super-resolution is measured by "
-                "evaluation=pairs, or evaluation=none"
+                "evaluation: Frechet distances and the like are for images generated from latents; for super-resolution choose "
+                "evaluation=pairs or evaluation=none"
             )
         super().__init__(cfg)
         section = cfg.degradation
@@ -92,29 +92,30 @@ class SuperResolution(Task):
 
     @cached_property
     def _parts(self) -> tuple[ImageDataset, DegradedImages]:
-        """What is trained on, and what is looked at and measured: never the same pictures."""
-        data, cfg = load_dataset(self._source), self._cfg
+        """Images to train on, and other images for evaluation and sample grids."""
+        data, cfg = load_dataset(self._builder), self._cfg
         if cfg.evaluation.get("reals") is not None:
-            return data, self._pictures_of(cfg.evaluation.reals)
+            return data, self._load_pictures(cfg.evaluation.reals)
         count = (cfg.evaluation.num_reals or len(data)) if cfg.evaluation.pairs else cfg.sample.count
         if len(data.excluded_index):
-            others, title = data.excluded(), "left out by dataset.limit"
-        elif self._source.split == "train" and "test" in self._source.splits:
-            others, title = load_dataset(build_dataset(cfg, split="test", limit=None)), "of the test split"
+            held_out, title = data.excluded(), "left out by dataset.limit"
+        elif self._builder.split == "train" and "test" in self._builder.splits:
+            held_out, title = load_dataset(build_dataset(cfg, split="test", limit=None)), "of the test split"
         else:
-            kept = min(count, int(LARGEST_SHARE * len(data)))
+            kept = min(count, int(MAX_HELD_OUT_FRACTION * len(data)))
             if kept < 1:
                 raise ValueError(
-                    f"dataset: of {len(data)} pictures none can be kept back to be measured on; add some, or give others by "
+                    f"dataset: of {len(data)} images none can be held out for evaluation; add some, or give others with "
                     "evaluation.reals=folder"
                 )
             data = data.random_subset(len(data) - kept, cfg.seed)
-            others, title = data.excluded(), "kept back from training"
-        others = others.random_subset(count, cfg.seed)
-        names = [f"picture {number}" for number in others.index]
-        return data, DegradedImages(others, self.degradation, names, f"{len(others)} pictures of {self._source.name} {title}")
+            held_out, title = data.excluded(), "kept back from training"  # stored in protocol records: stays as it is
+        held_out = held_out.random_subset(count, cfg.seed)
+        names = [f"picture {number}" for number in held_out.index]
+        title = f"{len(held_out)} pictures of {self._builder.name} {title}"
+        return data, DegradedImages(held_out, self.degradation, names, title)
 
-    def _pictures_of(self, path: str) -> DegradedImages:
+    def _load_pictures(self, path: str) -> DegradedImages:
         data, names = load_whole_images("reals", path, self._cfg.dataset.channels)
         return DegradedImages(data, self.degradation, names, f"{len(data)} pictures of {Path(path).name}")
 
@@ -122,11 +123,11 @@ class SuperResolution(Task):
     def data(self) -> ImageDataset:
         return self._parts[0]
 
-    def loader(self, precision: Precision, ranks: SingleProcess) -> PatchLoader:
-        """Patches, with the small ones made of them."""
+    def loader(self, precision: Precision, processes: SingleProcess) -> PatchLoader:
+        """Patches and their low-resolution versions."""
         section = self._cfg.degradation
         return PatchLoader(
-            **self._loader_arguments(precision, ranks),
+            **self._loader_arguments(precision, processes),
             degradation=self.degradation,
             size=self.image_size,
             per_picture=section.patches,
@@ -144,35 +145,35 @@ class SuperResolution(Task):
         return self._suite_of(self._parts[1])
 
     def suite(self, reals: str | None = None) -> FullReferenceSuite:
-        """On the pictures of a folder, a zip or an array, or on those that the training measured on."""
-        return self.training_suite() if reals is None else self._suite_of(self._pictures_of(reals))
+        """Measured on the images of a folder, a zip or an array, or else on those that the training held out."""
+        return self.training_suite() if reals is None else self._suite_of(self._load_pictures(reals))
 
-    def _suite_of(self, pictures: DegradedImages) -> FullReferenceSuite:
+    def _suite_of(self, images: DegradedImages) -> FullReferenceSuite:
         cfg, scale = self._cfg.evaluation, self.degradation.scale
-        smallest = int(pictures.data.sizes.min()) // scale * scale
+        smallest = int(images.data.sizes.min()) // scale * scale
         record = {
-            "reals": pictures.title,
-            "reals_hash": pictures.data.fingerprint(),
+            "reals": images.title,
+            "reals_hash": images.data.fingerprint(),
             "scale": scale,
-            "degradation": _spell(self._cfg.degradation.steps),
-            "colours": pictures.data.channels,
+            "degradation": _format_steps(self._cfg.degradation.steps),
+            "colours": images.data.channels,
         }
         metrics = build_pair_metrics(self._cfg, scale, smallest)
-        return FullReferenceSuite(pictures, pictures.names, metrics, cfg.score if metrics else None, record)
+        return FullReferenceSuite(images, images.names, metrics, cfg.score if metrics else None, record)
 
-    def overfitting_estimate(self, game: GAN, device: torch.device) -> NoOverfittingEstimate:
-        """Overfitting shows in the scores of pictures that were never trained on."""
+    def overfitting_estimate(self, gan: GAN, device: torch.device) -> NoOverfittingEstimate:
+        """Overfitting shows in the scores, which are measured on held-out images."""
         return NoOverfittingEstimate()
 
-    def sample_grid(self, job: Job, game: GAN, device: torch.device) -> ComparisonGrid:
-        """The middles of some pictures, as large as the smallest of them allows."""
-        pictures, section = self._parts[1], self._cfg.degradation
-        count = min(job.cfg.sample.count, len(pictures))
+    def sample_grid(self, job: Job, gan: GAN, device: torch.device) -> ComparisonGrid:
+        """The centers of some images, as large as the smallest of them allows."""
+        images, section = self._parts[1], self._cfg.degradation
+        count = min(job.cfg.sample.count, len(images))
         scale = self.degradation.scale
-        side = min(section.preview, int(pictures.data.sizes[:count].min())) // scale * scale
+        side = min(section.preview, int(images.data.sizes[:count].min())) // scale * scale
         if side < scale:
             raise ValueError(f"degradation.preview={section.preview}: must be at least degradation.scale={scale}")
-        examples = [pictures.center_patch(number, side) for number in range(count)]
+        examples = [images.center_patch(number, side) for number in range(count)]
         high, low, bicubic = (
             torch.stack(part)
             for part in zip(*((e.high_resolution, e.low_resolution, e.bicubic) for e in examples), strict=True)
@@ -181,20 +182,20 @@ class SuperResolution(Task):
         return ComparisonGrid(job.directory, latents, None, (), None, job.cfg.sample.scale, low, bicubic, high)
 
     def facts(self) -> dict[str, str]:
-        """For the first lines of a run."""
+        """Lines by heading for the console at the start of a run."""
         section, scale = self._cfg.degradation, self.degradation.scale
         small, large = section.patch // scale, section.patch
-        patches = f"patches of {large}x{large}, {section.patches} of each picture in an epoch"
-        return {"small": f"{patches}, made {small}x{small} by {_spell(section.steps)}"}
+        patches = f"patches of {large}x{large}, {section.patches} per image and epoch"
+        return {"degradation": f"{patches}, degraded to {small}x{small} by {_format_steps(section.steps)}"}
 
 
 def build_pair_metrics(cfg: DictConfig, border: int, smallest: int) -> dict[str, FullReferenceMetric]:
-    """Those of ``cfg.evaluation.pairs``.
+    """The metrics of ``cfg.evaluation.pairs``.
 
     Args:
         cfg: with ``evaluation``.
-        border: left out along each edge, unless the configuration says how much.
-        smallest: side of the smallest picture: networks that take larger ones are left out.
+        border: pixels left out along each edge, unless the configuration says how many.
+        smallest: side of the smallest image; metrics that need larger ones are left out.
     """
     metrics: dict[str, FullReferenceMetric] = {}
     for name, node in (cfg.evaluation.pairs or {}).items():
@@ -211,24 +212,24 @@ def build_pair_metrics(cfg: DictConfig, border: int, smallest: int) -> dict[str,
             continue
         if smallest < metric.min_size:
             log.warning(
-                "%s is left out: it takes at least %d pixels across, and a picture has %d", name, metric.min_size, smallest
+                "%s is left out: it needs at least %d pixels a side, and an image has %d", name, metric.min_size, smallest
             )
             continue
         metrics[str(name)] = metric
     return metrics
 
 
-def _spell(steps: DictConfig) -> str:
-    """Steps with their numbers, in a line."""
+def _format_steps(steps: DictConfig) -> str:
+    """The degradation steps with their parameters, in one line."""
     plain: Any = OmegaConf.to_container(steps, resolve=True)
-    told = []
+    parts = []
     for name, node in plain.items():
-        numbers = [f"{key} {_words(value)}" for key, value in node.items() if key not in ("_target_", "scale")]
-        told.append(" ".join([name, *numbers]))
-    return ", ".join(told)
+        numbers = [f"{key} {_format_value(value)}" for key, value in node.items() if key not in ("_target_", "scale")]
+        parts.append(" ".join([name, *numbers]))
+    return ", ".join(parts)
 
 
-def _words(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list):
         return " to ".join(f"{v:g}" for v in dict.fromkeys(value))
     return str(dict(value)) if isinstance(value, Mapping) else str(value)

@@ -1,4 +1,4 @@
-"""Images out of latents."""
+"""Image synthesis from latents."""
 
 from __future__ import annotations
 
@@ -19,36 +19,38 @@ from gan_lab.metrics.networks import FeatureDomain
 from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.latents import NormalLatents
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.loss_context import GAN
+from gan_lab.training.gan import GAN
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.precision import Precision
 from gan_lab.training.sample_grid import SampleGrid
 
 
 class Synthesis(Task):
-    """The task of every family but the upscalers'."""
+    """The task of all families but the upscalers."""
 
     def __init__(self, cfg: DictConfig) -> None:
         if cfg.model.latents is None:
             raise ValueError(
-                "degradation=none: this generator enlarges pictures, and has to know what made them small: degradation=bicubic"
+                "degradation=none: this generator upscales images and needs low-resolution ones: choose degradation=bicubic"
             )
         super().__init__(cfg)
-        if self._source.shape.is_whole:
+        if self._builder.shape.is_whole:
             raise ValueError(
-                "dataset.resize_mode=whole: pictures of any size are for super-resolution, model=srgan; here crop, pad, resize"
+                "dataset.resize_mode=whole: images of any size are for super-resolution, model=srgan; synthesis takes "
+                "crop, pad or resize"
             )
         if cfg.evaluation.pairs:
             raise ValueError(
-                "evaluation=pairs compares pictures with what they should be: it goes with degradation=bicubic or another"
+                "evaluation=pairs compares images with their originals; it needs super-resolution, "
+                "degradation=bicubic or another"
             )
 
     @cached_property
     def data(self) -> ImageDataset:
-        return load_dataset(self._source)
+        return load_dataset(self._builder)
 
-    def loader(self, precision: Precision, ranks: SingleProcess) -> BatchLoader:
-        return BatchLoader(**self._loader_arguments(precision, ranks))
+    def loader(self, precision: Precision, processes: SingleProcess) -> BatchLoader:
+        return BatchLoader(**self._loader_arguments(precision, processes))
 
     def latents(self) -> NormalLatents:
         latents: NormalLatents = instantiate(self._cfg.model.latents, "model.latents")
@@ -59,7 +61,7 @@ class Synthesis(Task):
         return int(self._cfg.dataset.size)
 
     def training_suite(self) -> MetricSuite:
-        """What is measured of a generator during its training, in features that a resume keeps to."""
+        """What is measured during training. Writes the chosen features into the configuration, so that a resume keeps them."""
         cfg = self._cfg
         if cfg.evaluation.metrics and cfg.evaluation.features == AUTO:
             cfg.evaluation.features = choose_features(cfg, self._domain)
@@ -68,36 +70,37 @@ class Synthesis(Task):
         suite = self.suite()
         if standing := [m.name for m in suite.evaluations if m.protocol.batch_norm != "running"]:
             raise ValueError(
-                f"protocol.{standing[0]}.batch_norm: in training scores use running statistics; gan_lab.evaluate can"
+                f"protocol.{standing[0]}.batch_norm: training uses running statistics; only gan_lab.evaluate can use "
+                "standing ones"
             )
         return suite
 
     def suite(self, reals: str | None = None) -> MetricSuite:
         if reals is not None:
-            raise ValueError("reals=... goes with fakes=..., or with a run that enlarges pictures; this one draws from latents")
+            raise ValueError("reals=... goes with fakes=..., or with a run that upscales images; this one samples from latents")
         return build_suite(self._cfg, self._domain, self.data, self._split)
 
-    def overfitting_estimate(self, game: GAN, device: torch.device) -> OverfittingEstimate | NoOverfittingEstimate:
-        return build_overfitting_estimate(self._cfg, self._source, self.data, game, device)
+    def overfitting_estimate(self, gan: GAN, device: torch.device) -> OverfittingEstimate | NoOverfittingEstimate:
+        return build_overfitting_estimate(self._cfg, self._builder, self.data, gan, device)
 
-    def sample_grid(self, job: Job, game: GAN, device: torch.device) -> SampleGrid:
-        """The grid's latents; with conditioning its rows are classes, all of them or as many as fit, evenly chosen."""
+    def sample_grid(self, job: Job, gan: GAN, device: torch.device) -> SampleGrid:
+        """Fixed latents. With conditioning each row is a class: all of them, or as many as fit, evenly spaced."""
         cfg = job.cfg.sample
-        random = torch.Generator().manual_seed(job.cfg.seed)
+        rng = torch.Generator().manual_seed(job.cfg.seed)
         count, columns, rows, labels = cfg.count, cfg.columns, (), None
-        if names := game.labels.available_classes():
+        if names := gan.labels.available_classes():
             columns = min(count, columns or max(count // len(names), math.isqrt(count) // 2, 1))
             num_rows = min(len(names), count // columns)
             rows = tuple(names[n * len(names) // num_rows] for n in range(num_rows))
-            count, labels = num_rows * columns, game.labels.for_classes(rows, columns, random).to(device)
-        latents = game.latents.sample(count, device, random)
+            count, labels = num_rows * columns, gan.labels.for_classes(rows, columns, rng).to(device)
+        latents = gan.latents.sample(count, device, rng)
         return SampleGrid(job.directory, latents, labels, rows, columns, cfg.scale)
 
     @property
     def _domain(self) -> FeatureDomain:
-        """What the images are, for feature networks."""
+        """What the images are, for choosing feature networks."""
         channels, size, _ = self.data.shape
-        return FeatureDomain(self._source.domain, channels, size)
+        return FeatureDomain(self._builder.domain, channels, size)
 
     def _split(self, name: str) -> ImageDataset:
         return load_dataset(build_dataset(self._cfg, split=name, limit=None))

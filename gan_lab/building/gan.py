@@ -1,0 +1,75 @@
+"""Builds the two networks, their inputs, and how they are computed."""
+
+from __future__ import annotations
+
+import torch
+from omegaconf import DictConfig
+
+from gan_lab.building import compute
+from gan_lab.building.networks import build_discriminator, build_generator
+from gan_lab.config import instantiate
+from gan_lab.data.augmentation import Augmentations
+from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.models.latents import NoLatents, NormalLatents
+from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
+from gan_lab.runtime.distributed import SingleProcess
+from gan_lab.training.gan import GAN
+from gan_lab.training.precision import Precision
+
+
+def build_gan(
+    cfg: DictConfig, data: ImageDataset, precision: Precision, processes: SingleProcess, latents: NormalLatents | NoLatents
+) -> GAN:
+    """The GAN of a configuration, on its device. Writes the data set's number of classes into ``cfg``.
+
+    Raises:
+        ValueError: the batch can't be split as configured, or a network can't be built.
+    """
+    if cfg.batch_size % (processes.world_size * cfg.gradient_accumulation_steps):
+        raise ValueError(
+            f"batch_size={cfg.batch_size}: must be divisible by the {processes.world_size} processes, and each process's rows "
+            f"by gradient_accumulation_steps={cfg.gradient_accumulation_steps}"
+        )
+    device, labels = precision.device, build_labels(cfg, data)
+    networks = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
+    if cfg.activation_checkpointing:
+        compute.checkpoint_activations(networks.values(), precision)
+    for network in networks.values():
+        if cfg.sync_batch_norm and processes.world_size > 1:
+            convert_sync_batch_norm(network, processes.all_reduce_sum, processes.world_size)
+        network.to(device, precision.param_dtype).to(memory_format=compute.memory_format(cfg, precision))
+    return GAN(
+        **networks,
+        latents=latents,
+        labels=labels,
+        augment=Augmentations({name: instantiate(node, f"augment.{name}") for name, node in cfg.augment.items()}).to(device),
+        rng=torch.Generator(device).manual_seed(cfg.seed),
+        processes=processes,
+        joint_pass=compute.joint_pass(cfg, networks["discriminator"]),
+        reuse_fakes=cfg.reuse_fakes and cfg.gradient_accumulation_steps == 1,
+        compiled=compute.compiled(cfg, networks, precision),
+    )
+
+
+def build_labels(cfg: DictConfig, data: ImageDataset) -> Labels | NoLabels:
+    """The labels of generated images, if the conditioning uses any.
+
+    Raises:
+        ValueError: the data set has no classes, images without a label, or another number of classes than configured.
+    """
+    if not cfg.conditioning.labels:
+        return NoLabels()
+    labels = data.labels_of(slice(None))
+    if labels is None or not data.classes:
+        raise ValueError(f"conditioning: {cfg.dataset.name} has no classes; choose conditioning=none")
+    if (unlabeled := int((labels < 0).sum())) if labels.dim() == 1 else 0:
+        raise ValueError(
+            f"conditioning: {unlabeled:,} of {len(data):,} images have no label; leave them out by dataset.split or "
+            "dataset.classes"
+        )
+    known = cfg.conditioning.num_classes
+    if known is not None and known != len(data.classes):
+        raise ValueError(f"conditioning.num_classes={known}: the data set has {len(data.classes)}")
+    cfg.conditioning.num_classes = len(data.classes)
+    return Labels.from_dataset(data.classes, labels)

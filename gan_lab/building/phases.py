@@ -1,0 +1,82 @@
+"""Builds the phases of an iteration: loss terms, optimizer and metrics of each network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gan_lab.building.warnings import warn_of_unstable_choices
+from gan_lab.config import instantiate
+from gan_lab.losses.base import LossTerm
+from gan_lab.losses.content import PairedLoss
+from gan_lab.models.latents import NormalLatents
+from gan_lab.training.accuracy import Accuracy
+from gan_lab.training.augment_feedback import AugmentFeedback
+from gan_lab.training.gan import GAN
+from gan_lab.training.phase import MetricHook, Phase
+from gan_lab.training.precision import Precision
+
+
+def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase, Phase]:
+    """The discriminator's phase, then the generator's, which is due once in ``n_critic`` iterations.
+
+    Raises:
+        ValueError: a loss term does not go with a network or with the task.
+    """
+    terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
+    paired = [name for name, term in terms["generator"].items() if isinstance(term, PairedLoss)]
+    if paired and isinstance(gan.latents, NormalLatents):
+        raise ValueError(
+            f"loss: {paired[0]} compares each generated image with its target image, and images generated from latents have "
+            "none; it needs a super-resolution task, degradation=bicubic or another"
+        )
+    accuracy = Accuracy(terms["discriminator"].values())
+    warn_of_unstable_choices(gan.discriminator, terms["discriminator"])
+    feedback = AugmentFeedback(gan, accuracy, cfg.gradient_accumulation_steps, gather=bool(cfg.augment))
+
+    def build_phase(name: str, opponent: str, hooks: list[MetricHook], update_interval: int) -> Phase:
+        network = getattr(gan, name)
+        for term in terms[name].values():
+            term.check(network)
+        return Phase(
+            name[0],
+            network,
+            getattr(gan, opponent),
+            build_optimizer(cfg.optimizer[name], f"optimizer.{name}", network),
+            terms[name],
+            hooks,
+            precision,
+            update_interval=update_interval,
+            num_micro_batches=cfg.gradient_accumulation_steps,
+            max_grad_norm=cfg.max_grad_norm,
+        )
+
+    return (
+        build_phase("discriminator", "generator", [accuracy.discriminator_metrics, feedback], 1),
+        build_phase("generator", "discriminator", [accuracy.generator_metrics], cfg.n_critic),
+    )
+
+
+def build_optimizer(node: DictConfig, where: str, network: Any) -> Any:
+    """The optimizer of a section over a network's parameters."""
+    return instantiate(node, where)(network.parameters())
+
+
+def build_terms(cfg: DictConfig, network: str) -> dict[str, LossTerm]:
+    """The loss terms of ``network`` (``generator`` or ``discriminator``) by name: of loss, penalty and conditioning.
+
+    Raises:
+        ValueError: no term is computed in every step.
+    """
+    sections = {"loss": cfg.loss, "penalty": cfg.penalty, "conditioning.terms": cfg.conditioning.get("terms", {})}
+    terms = {
+        name: instantiate(node, f"{group}.{network}.{name}")
+        for group, section in sections.items()
+        for name, node in (section.get(network) or {}).items()
+    }
+    if all(term.interval > 1 for term in terms.values()):
+        raise ValueError(
+            f"loss.{network}: no term is minimized in every step; feature_matching needs another loss, loss=[bce,...]"
+        )
+    return terms

@@ -1,0 +1,62 @@
+"""Builds what is a function of the images seen: the length of the training, growth, and the triggers of callbacks."""
+
+from __future__ import annotations
+
+import math
+
+from omegaconf import DictConfig
+
+from gan_lab.config import instantiate
+from gan_lab.data.loader import BatchLoader
+from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, Trigger, Triggers
+from gan_lab.training.gan import GAN
+from gan_lab.training.growth import FixedResolution, Growth, ProgressiveGrowing
+from gan_lab.training.progress import TrainingProgress
+
+
+def build_progress(cfg: DictConfig, loader: BatchLoader) -> TrainingProgress:
+    """The clock, at its start. The training's length is rounded up to whole batches."""
+    images = cfg.kimg * 1000 if cfg.kimg is not None else cfg.epochs * loader.images_per_epoch
+    if cfg.max_kimg is not None:
+        images = min(images, cfg.max_kimg * 1000)
+    total_images = math.ceil(round(images) / loader.batch_size) * loader.batch_size
+    return TrainingProgress(total_images, loader.images_per_epoch)
+
+
+def build_growth(cfg: DictConfig, gan: GAN, progress: TrainingProgress, resolution: int) -> Growth:
+    """How the networks grow, if they do. Writes the lengths of the stages into ``cfg``, which a resume with more epochs keeps.
+
+    Raises:
+        ValueError: growth is configured for a family that does not grow, or its numbers are out of range.
+    """
+    if "growth" not in cfg.model:
+        return FixedResolution(resolution, cfg.batch_size)
+    section = cfg.model.growth
+    if not isinstance(gan.generator, ProgressiveNetwork):
+        raise ValueError("model.growth: this family does not grow; model=progan does")
+    growth: ProgressiveGrowing = instantiate(
+        section,
+        "model.growth",
+        resolutions=gan.generator.resolutions,
+        batch_size=cfg.batch_size,
+        total_images=progress.total_images,
+        max_batch_size=min(section.max_batch_size, progress.images_per_epoch),
+    )
+    section.fade_kimg, section.stable_kimg = growth.fade_kimg, growth.stable_kimg
+    return growth
+
+
+def build_triggers(cfg: DictConfig, images_per_epoch: int) -> Triggers:
+    """When each callback runs; ``every_kimg=null`` means once per epoch."""
+
+    def every(kimg: float | None) -> Trigger:
+        return IntervalTrigger(images_per_epoch if kimg is None else kimg * 1000)
+
+    at = cfg.sample.at_epochs
+    return Triggers(
+        log=every(cfg.log.every_kimg),
+        evaluate=every(cfg.evaluation.every_kimg),
+        sample=every(cfg.sample.every_kimg) if at is None else MilestoneTrigger(epoch * images_per_epoch for epoch in at),
+        checkpoint=every(cfg.checkpoint.every_kimg),
+    )

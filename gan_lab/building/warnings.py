@@ -1,0 +1,43 @@
+"""Warnings about choices that are known to train badly together; they may be tried all the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from torch import nn
+
+from gan_lab.losses.adversarial import WassersteinDiscriminatorLoss
+from gan_lab.losses.base import LossTerm
+from gan_lab.losses.penalties import GradientNormPenalty, R1Penalty, R2Penalty, WeightClipping
+from gan_lab.models.layers import SpectralNorm
+
+log = logging.getLogger(__name__)
+
+
+def warn_of_unstable_choices(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
+    """Log warnings about the discriminator and its loss terms."""
+    _warn_of_batch_norm(discriminator, terms)
+    _warn_of_unbounded_critic(discriminator, terms)
+
+
+def _warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
+    """A penalty on each image's gradient, in a network whose output for one image depends on the batch."""
+    named = [name for name, term in terms.items() if isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty)]
+    if named and any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules()):
+        log.warning(
+            "%s bounds the gradient of each image, but batch normalization in the discriminator makes it depend on the other "
+            "images of the batch (Gulrajani et al. 2017, section 4): prefer model.discriminator.norm=layer, instance or none",
+            " and ".join(named),
+        )
+
+
+def _warn_of_unbounded_critic(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
+    """A Wasserstein critic whose gradient nothing bounds."""
+    bounded = any(isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty | WeightClipping) for term in terms.values())
+    normalized = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
+    if any(isinstance(term, WassersteinDiscriminatorLoss) for term in terms.values()) and not (bounded or normalized):
+        log.warning(
+            "loss=wasserstein estimates a distance only if the critic's gradient is bounded (Arjovsky et al. 2017, eq. 2): add "
+            "penalty=gradient_penalty or another"
+        )

@@ -1,0 +1,34 @@
+"""Shows adaptive augmentation the discriminator's outputs on real images, from which it adjusts its probability."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gan_lab.losses.base import LossContext
+from gan_lab.training.accuracy import Accuracy
+from gan_lab.training.gan import GAN
+
+
+class AugmentFeedback:
+    """A metric hook of the discriminator's phase.
+
+    Args:
+        gan: whose augmentation is shown the outputs.
+        accuracy: provides the decision threshold, which is subtracted from the logits.
+        num_micro_batches: parts of a batch; the augmentation sees whole batches.
+        gather: whether to gather the outputs of all processes.
+    """
+
+    def __init__(self, gan: GAN, accuracy: Accuracy, num_micro_batches: int, gather: bool) -> None:
+        self._gan, self._accuracy = gan, accuracy
+        self._num_micro_batches, self._gather = num_micro_batches, gather
+        self._parts: list[Tensor] = []
+
+    def __call__(self, context: LossContext) -> dict[str, Tensor]:
+        self._parts.append(context.real_logits - self._accuracy.decision_threshold)
+        if len(self._parts) < self._num_micro_batches:
+            return {}
+        logits = torch.cat(self._parts)
+        self._parts.clear()
+        return self._gan.augment.observe(self._gan.processes.all_gather(logits) if self._gather else logits)

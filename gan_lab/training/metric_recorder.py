@@ -1,0 +1,86 @@
+"""What is logged: averaged metrics, speed, learning rates, memory, and the alarms they raise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from gan_lab.runtime.timer import TrainingTimer, peak_memory
+from gan_lab.tracking.base import Tracker
+from gan_lab.training.metric_averager import MetricAverager
+from gan_lab.training.monitor import TrainingMonitor
+from gan_lab.training.progress import TrainingProgress
+from gan_lab.training.updater import GANUpdater
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or a weight is no longer finite."""
+
+
+class MetricRecorder:
+    """Rows for the trackers, each shown to the monitor first.
+
+    Args:
+        updater: whose metrics are logged.
+        progress: the clock.
+        timer: training time without evaluation, sampling and checkpoints.
+        monitor: raises alarms.
+        tracker: receives the rows.
+        device: of the networks.
+
+    Attributes:
+        averager: metrics of the steps since the last row.
+    """
+
+    def __init__(
+        self,
+        updater: GANUpdater,
+        progress: TrainingProgress,
+        timer: TrainingTimer,
+        monitor: TrainingMonitor,
+        tracker: Tracker,
+        device: torch.device,
+    ) -> None:
+        self._updater, self._progress, self._timer = updater, progress, timer
+        self._monitor, self._tracker, self._device = monitor, tracker, device
+        self.averager = MetricAverager(device)
+        self._since = (0, 0.0)
+
+    def start(self) -> None:
+        """Measure speed from here on."""
+        self._since = (self._progress.images, self._timer.seconds)
+
+    def log_averages(self) -> None:
+        """Record the averages since the last call, with speed, learning rates, growth and memory.
+
+        Raises:
+            TrainingDiverged: a loss is not finite.
+        """
+        progress = self._progress
+        metrics = self.averager.read(self._updater.gan.processes)
+        images, seconds = progress.images - self._since[0], self._timer.seconds - self._since[1]
+        self.start()
+        for phase in self._updater.phases_at(progress.images - 1):
+            metrics |= phase.optimizer_metrics()
+        metrics |= self._updater.growth.metrics(self._updater.growth_state)
+        if images and seconds:
+            metrics["time/images_per_second"] = images / seconds
+            metrics["time/seconds_per_epoch"] = seconds / images * progress.images_per_epoch
+        metrics["memory/peak_mib"] = peak_memory(self._device)
+        self.record(metrics)
+        if diverged := [phase.name for phase in self._updater.all_phases if phase.has_diverged(metrics)]:
+            losses = " and ".join(f"{name}/loss" for name in diverged)
+            raise TrainingDiverged(f"{losses} no longer finite at {progress.images} images")
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """One row at the present time."""
+        progress = self._progress
+        self._record({"images": progress.images, "epoch": progress.epoch, "seconds": self._timer.seconds, **metrics})
+
+    def record_untrained(self, metrics: Mapping[str, float]) -> None:
+        """One row about the untrained networks."""
+        self._record({"images": 0, "epoch": 0.0, "seconds": 0.0, **metrics})
+
+    def _record(self, row: Mapping[str, float]) -> None:
+        self._tracker.metrics({**row, **self._monitor.check(row, int(row["images"]))})

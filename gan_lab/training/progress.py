@@ -1,0 +1,43 @@
+"""How far a training is, counted in real images: the only clock, which schedules, growth and callbacks are functions of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class TrainingProgress:
+    """The clock of a training.
+
+    Attributes:
+        total_images: real images at which the training ends.
+        images_per_epoch: images in one pass over the data set.
+        images: real images seen so far, over all processes.
+        iteration: training iterations so far.
+    """
+
+    total_images: int
+    images_per_epoch: int
+    images: int = 0
+    iteration: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.images >= self.total_images
+
+    @property
+    def epoch(self) -> float:
+        return self.images / self.images_per_epoch
+
+    def advance(self, images: int) -> None:
+        """Count one iteration over ``images`` images."""
+        self.images += images
+        self.iteration += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "iteration": self.iteration}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.images, self.iteration = state["images"], state["iteration"]

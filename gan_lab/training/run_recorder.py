@@ -1,0 +1,139 @@
+"""What the main process leaves behind: sample grids, summary, page, the trackers' start and end, and the last log lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from shlex import quote
+from typing import Any
+
+from gan_lab.data.loader import BatchLoader
+from gan_lab.runtime.environment import count_parameters, environment, training_progress
+from gan_lab.runtime.timer import TrainingTimer, peak_memory
+from gan_lab.storage.run_directory import COMPLETED, PRUNED, RunDirectory
+from gan_lab.tracking.base import RunInfo, Tracker
+from gan_lab.tracking.files import write_summary
+from gan_lab.training.evaluator import TrainingEvaluator
+from gan_lab.training.image_sampler import ImageSampler
+from gan_lab.training.monitor import Alarm, TrainingMonitor
+from gan_lab.training.progress import TrainingProgress
+from gan_lab.training.sample_grid import SampleGrid
+
+log = logging.getLogger(__name__)
+
+RESUME_WITH = {"diverged": " optimizer.lr=...", "early_stopped": " 'health.stop_at=[]'"}
+"""Overrides a resume needs after such an end, or it would end in the same way."""
+
+
+class RunRecorder:
+    """Writes a run's records; the methods that write do nothing in other processes than the main one.
+
+    Args:
+        directory: the run's.
+        info: what trackers are told at the start.
+        tracker: all trackers of the run.
+        write_page: writes the run's page; called with the directory, and ``final=True`` at the end.
+        sampler, grid: what sample grids are made of.
+        progress, timer, evaluator, monitor: what the summary reports.
+        is_main_process: whether this process writes.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        info: RunInfo,
+        tracker: Tracker,
+        write_page: Callable[..., None],
+        sampler: ImageSampler,
+        grid: SampleGrid,
+        progress: TrainingProgress,
+        timer: TrainingTimer,
+        evaluator: TrainingEvaluator,
+        monitor: TrainingMonitor,
+        is_main_process: bool,
+    ) -> None:
+        self.directory, self.info, self.tracker, self.write_page = directory, info, tracker, write_page
+        self.sampler, self.grid = sampler, grid
+        self._progress, self._timer, self._evaluator, self._monitor = progress, timer, evaluator, monitor
+        self._is_main_process = is_main_process
+
+    def start(self) -> None:
+        self.tracker.start(replace(self.info, first_image=self._progress.images))
+
+    def summary(self, status: str) -> dict[str, Any]:
+        """``summary.json``: status, scores, alarms, speed, parameters, memory, versions."""
+        progress, gan = self._progress, self.sampler.gan
+        return {
+            "status": status,
+            "name": self.info.name,
+            **training_progress(progress.images, progress.images_per_epoch, self._timer.seconds),
+            "score": self._evaluator.name,
+            "final": self._evaluator.latest,
+            "best": self._evaluator.best,
+            "alarms": self._monitor.summary(),
+            "parameters": {name: count_parameters(getattr(gan, name)) for name in ("generator", "discriminator")},
+            "peak_memory_mib": peak_memory(self.sampler.device),
+            **environment(self.sampler.device),
+        }
+
+    def write_summary(self, status: str) -> None:
+        if self._is_main_process:
+            write_summary(self.directory, self.summary(status))
+
+    def write_samples(self) -> None:
+        """A grid of the sampling generator's images from the fixed latents."""
+        if self._is_main_process:
+            images = self.sampler.generate(self.grid.latents, self.grid.labels)
+            path = self.grid.save_samples(images, self._progress.images)
+            self.tracker.picture("samples", path, self._progress.images)
+
+    def write_reals(self, loader: BatchLoader) -> None:
+        """A grid of real images."""
+        if self._is_main_process:
+            self.tracker.picture("reals", self.grid.save_reals(loader), 0)
+
+    def update_page(self) -> None:
+        if self._is_main_process:
+            self.write_page(self.directory)
+
+    def discard_later_samples(self) -> None:
+        """Remove sample grids from later than now, which a resume from an earlier checkpoint will make again."""
+        if self._is_main_process:
+            self.grid.discard_after(self._progress.images)
+
+    def keep_outdated_best(self) -> None:
+        """Rename a best checkpoint whose score can't be compared any more; nothing is deleted."""
+        best = self.directory.checkpoint("best")
+        if self._is_main_process and self._evaluator.outdated is not None and best.exists():
+            best.replace(self.directory.checkpoint(f"best-{self._evaluator.outdated}"))
+
+    def roll_back(self) -> None:
+        """The run went back to an earlier checkpoint."""
+        self.discard_later_samples()
+        if self._is_main_process:
+            self.tracker.roll_back(self._progress.images)
+        self.write_samples()
+        log.info("back at the best checkpoint, of %s images", f"{self._progress.images:,}")
+
+    def finish(self, status: str) -> None:
+        """Write summary and page, and log where the results are or how to resume."""
+        if not self._is_main_process:
+            return
+        self.tracker.finish(self.summary(status))
+        self.write_page(self.directory, final=True)
+        log.info("%s at %s images after %.0f s of training", status, f"{self._progress.images:,}", self._timer.seconds)
+        if score := self._evaluator.format_summary():
+            log.info("score: %s", score)
+        log_resume_hint(self.directory, status, self._monitor.ended_by)
+
+
+def log_resume_hint(directory: RunDirectory, status: str, ended_by: Alarm | None) -> None:
+    """Log the alarm that ended the run, where its results are, and the command that resumes it."""
+    if ended_by is not None and status in COMPLETED:
+        log.info("the alarm was %s at %s images: %s", ended_by.alarm, f"{ended_by.images:,}", ended_by.text)
+    if status in COMPLETED:
+        log.info("look at %s and %s", directory.final, directory.report)
+    if status != "finished" and directory.checkpoint("last").exists():
+        more = "" if ended_by is not None and ended_by.alarm == PRUNED else RESUME_WITH.get(status, "")
+        log.info("resume from the last checkpoint: python -m gan_lab.train resume=%s%s", quote(str(directory.path)), more)

@@ -1,0 +1,76 @@
+"""Evaluation between training steps: the untrained generator first, then whenever it is due and affordable."""
+
+from __future__ import annotations
+
+from gan_lab.runtime.timer import TrainingTimer
+from gan_lab.training.checkpointer import Checkpointer
+from gan_lab.training.evaluator import TrainingEvaluator
+from gan_lab.training.image_sampler import ImageSampler
+from gan_lab.training.metric_recorder import MetricRecorder
+from gan_lab.training.monitor import TrainingMonitor
+from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
+from gan_lab.training.progress import TrainingProgress
+from gan_lab.training.updater import GANUpdater
+from gan_lab.utils.progress import Progress
+
+
+class ScheduledEvaluation:
+    """A callback that evaluates, records the scores, and saves the best checkpoint.
+
+    Args:
+        evaluator: measures.
+        overfitting: how much the discriminator overfits.
+        sampler: the generator that is evaluated.
+        updater, progress, timer, monitor: the training.
+        recorder: receives the scores.
+        checkpointer: saves ``best.pt``.
+        show_progress: called with images done and in all.
+    """
+
+    def __init__(
+        self,
+        evaluator: TrainingEvaluator,
+        overfitting: OverfittingEstimate | NoOverfittingEstimate,
+        sampler: ImageSampler,
+        updater: GANUpdater,
+        progress: TrainingProgress,
+        timer: TrainingTimer,
+        monitor: TrainingMonitor,
+        recorder: MetricRecorder,
+        checkpointer: Checkpointer,
+        show_progress: Progress,
+    ) -> None:
+        self._evaluator, self._overfitting, self._sampler = evaluator, overfitting, sampler
+        self._updater, self._progress, self._timer, self._monitor = updater, progress, timer, monitor
+        self._recorder, self._checkpointer, self._show_progress = recorder, checkpointer, show_progress
+        self._untrained: ImageSampler | None = None
+
+    def keep_untrained(self) -> None:
+        """Keep a copy of the untrained generator, to be evaluated before the first row is logged."""
+        self._untrained = self._sampler.snapshot()
+
+    def evaluate_untrained(self) -> None:
+        """The first point of the curve; not before the first step, which would delay the start of the training."""
+        if self._untrained is not None:
+            if scores := self._evaluator.evaluate(self._untrained, 0, self._show_progress):
+                self._recorder.record_untrained(scores)
+            self._untrained = None
+
+    def __call__(self) -> None:
+        self.evaluate_untrained()
+        at_end = self._progress.finished or self._monitor.ended_by is not None
+        if not at_end and not self._evaluator.within_time_budget(self._timer.seconds):
+            return
+        self._updater.all_reduce_buffers()
+        scores = self._evaluator.evaluate(self._sampler, self._progress.images, self._show_progress)
+        if metrics := scores | self._measure_overfitting():
+            self._recorder.record(metrics)
+        if scores and self._evaluator.update_best():
+            self._checkpointer.save("best")
+
+    def _measure_overfitting(self) -> dict[str, float]:
+        """Of networks that have been trained at all; measured by the main process."""
+        if not self._progress.images:
+            return {}
+        processes = self._updater.gan.processes
+        return processes.on_main_process(lambda: self._overfitting(self._updater.growth_state))
