@@ -59,7 +59,7 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
     from gan_lab.runtime.device import choose_device
     from gan_lab.runtime.distributed import init_distributed
     from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
-    from gan_lab.training.trainer import TrainingDiverged
+    from gan_lab.training.metric_recorder import TrainingDiverged
 
     ranks = init_distributed(choose_device(job.cfg.device))
     job = replace(job, directory=ranks.broadcast_object(job.directory))

@@ -11,8 +11,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from gan_lab.benchmarks.timing import Action
 from gan_lab.data.loader import Batch
-from gan_lab.training.loss_context import BatchNoise, SharedFakes, StepContext
+from gan_lab.training.gan import BatchNoise, SharedFakes
 from gan_lab.training.phase import Phase
+from gan_lab.training.step_context import StepContext
 from gan_lab.training.trainer import Trainer
 
 
@@ -22,8 +23,8 @@ def bare_step(trainer: Trainer, batch: Batch) -> Action:
     Networks, optimizers, terms and the choices of arithmetic are the trainer's own, the loop around them is not. A batch is
     taken whole, however many parts ``gradient_accumulation_steps`` splits it into.
     """
-    game, moved = trainer.gan, Counter[str]()
-    batch = trainer.growth_state.match_resolution(batch)
+    game, moved = trainer.updater.gan, Counter[str]()
+    batch = trainer.updater.growth_state.match_resolution(batch)
     labels = game.labels.encode(batch.labels)
 
     def update(phase: Phase, interval: int, handed: SharedFakes | None) -> None:
@@ -42,8 +43,8 @@ def bare_step(trainer: Trainer, batch: Batch) -> Action:
             term.after_step(phase.network)
 
     def step() -> None:
-        due = [phase for phase in trainer.phases if phase.due(moved["all"])]
-        handed = SharedFakes() if game.reuse_fakes and len(due) == len(trainer.phases) else None
+        due = [phase for phase in trainer.updater.phases if phase.due(moved["all"])]
+        handed = SharedFakes() if game.reuse_fakes and len(due) == len(trainer.updater.phases) else None
         for phase in due:
             phase.opponent.requires_grad_(handed is not None and phase.network is game.discriminator)
             phase.network.requires_grad_(True)
@@ -60,7 +61,7 @@ def round_of(
     trainer: Trainer, phase: Phase, interval: int, batch: Batch, labels: Tensor | None, handed: SharedFakes | None
 ) -> StepContext:
     """The round of an update, with the choices of the game: all that the bare step knows of how a batch is shown to terms."""
-    game, turn = trainer.gan, phase.network is trainer.gan.generator
+    game, turn = trainer.updater.gan, phase.network is trainer.updater.gan.generator
     needs = frozenset().union(*(term.needs_gradient_of for term in phase.terms.values() if term.interval == interval))
     if handed is not None and handed.latents is not None:
         latents = handed.latents
@@ -81,4 +82,4 @@ def round_of(
 
 def cycle(trainer: Trainer) -> int:
     """Steps after which both players, and every lazy term of theirs, have had their turns and all begins again."""
-    return math.lcm(*(phase.update_interval * interval for phase in trainer.phases for interval in phase.intervals))
+    return math.lcm(*(phase.update_interval * interval for phase in trainer.updater.phases for interval in phase.intervals))

@@ -35,15 +35,15 @@ class ContentionBenchmark(Repeated):
             numbers = list(dict.fromkeys((torch.get_num_threads(), 1)))
             with trainer.timer.running():
                 seconds = self._measure(trainer, numbers)
-            trainer.tracker.finish(trainer.summary("finished"))
-        result = Result(seconds, dict.fromkeys(seconds, trainer.growth_state.batch_size))
+            trainer.records.tracker.finish(trainer.records.summary("finished"))
+        result = Result(seconds, dict.fromkeys(seconds, trainer.updater.growth_state.batch_size))
         for threads in numbers:
             alone, beside = named(ALONE, threads), named(BESIDE, threads)
             result.ratios[f"images/s {beside} / {ALONE}"] = result.ratio(alone, beside)
         return result
 
     def _measure(self, trainer: Trainer, numbers: list[int]) -> dict[str, list[float]]:
-        endless = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
+        endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
         seconds: dict[str, list[float]] = {named(what, n): [] for n in numbers for what in (ALONE, BESIDE)}
 
         def step() -> None:

@@ -63,7 +63,7 @@ class EvaluationBenchmark(Repeated):
             }
             interleaved(parts, 1, self._warmup)
             seconds = interleaved(parts, self._rounds, self._steps, settle=synchronize(trainer.device))
-        return seconds | interleaved({self._whole(trainer): lambda: suite(trainer.sampler.sample)}, self._rounds, 1)
+        return seconds | interleaved({self._whole(trainer): lambda: suite(trainer.records.sampler.sample)}, self._rounds, 1)
 
     def _distances(self) -> dict[str, Action]:
         """From features to the distance, ours and, where SciPy is installed, with its square root."""

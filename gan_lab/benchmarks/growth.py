@@ -16,9 +16,11 @@ class GrowthBenchmark(Repeated):
 
     def __call__(self, job: Job) -> Result:
         trainer = build_trainer(job)
-        if not isinstance(trainer.gan.generator, ProgressiveNetwork):
+        if not isinstance(trainer.updater.gan.generator, ProgressiveNetwork):
             raise ValueError("benchmark=growth measures networks that grow: model=progan")
-        trainer.growth.reset_optimizer = False  # a switch of sizes would leave the first step of a measurement with a new one
+        trainer.updater.growth.reset_optimizer = (
+            False  # a switch of sizes would leave the first step of a measurement with a new one
+        )
         stages = {stage.resolution: stage for stage in _stages(trainer) if stage.alpha == 1.0}
         actions = {f"{size}x{size}, batch {stage.batch_size}": _step_at(trainer, stage) for size, stage in stages.items()}
         interleaved(actions, 1, self._warmup)
@@ -33,17 +35,17 @@ class GrowthBenchmark(Repeated):
 
 def _stages(trainer: Trainer) -> list[GrowthState]:
     points = 1000
-    return [trainer.growth.state_at(n * trainer.total_images // points) for n in range(points)]
+    return [trainer.updater.growth.state_at(n * trainer.progress.total_images // points) for n in range(points)]
 
 
 def _step_at(trainer: Trainer, stage: GrowthState) -> Action:
     endless = trainer.loader.batches(0, lambda images: stage.batch_size)
 
     def step() -> None:
-        trainer.grow_to(stage)
+        trainer.updater.grow_to(stage)
         batch = stage.match_resolution(next(endless))
-        for phase in trainer.phases:
-            phase.step(trainer.gan, batch)
-        trainer.ema.update(trainer.loader.images_per_epoch, stage.batch_size)
+        for phase in trainer.updater.phases:
+            phase.step(trainer.updater.gan, batch)
+        trainer.updater.ema.update(trainer.loader.images_per_epoch, stage.batch_size)
 
     return step

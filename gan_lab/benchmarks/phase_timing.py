@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gan_lab.data.loader import Batch
 from gan_lab.losses.base import LossTerm
-from gan_lab.training.loss_context import SharedFakes
+from gan_lab.training.gan import SharedFakes
 from gan_lab.training.phase import Phase
 from gan_lab.training.trainer import Trainer
 
@@ -42,7 +42,7 @@ def time_phases(trainer: Trainer, is_penalty: Callable[[LossTerm], bool]) -> lis
     A penalty of every step shares an update with the player's loss: what it adds is the difference of two turns.
     """
     found: list[PhaseTiming] = []
-    for phase in trainer.phases:
+    for phase in trainer.updater.phases:
         name, often = NAMES[phase.name], 1 / phase.update_interval
         found.append(PhaseTiming(name, phase.with_terms(lambda term: term.interval == 1 and not is_penalty(term)), often))
         if any(term.interval == 1 and is_penalty(term) for term in phase.terms.values()):
@@ -70,14 +70,14 @@ def measure(
     seconds: dict[str, list[float]] = {turn.name: [] for turn in found}
 
     def timed(turn: PhaseTiming, n: int) -> float:
-        hands_over = trainer.gan.reuse_fakes and all(phase.due(n) for phase in trainer.phases)
+        hands_over = trainer.updater.gan.reuse_fakes and all(phase.due(n) for phase in trainer.updater.phases)
         handed = SharedFakes() if hands_over and 1 in turn.phase.intervals else None
-        if handed is not None and turn.phase.network is trainer.gan.generator:
-            first.step(trainer.gan, batch, handed)
+        if handed is not None and turn.phase.network is trainer.updater.gan.generator:
+            first.step(trainer.updater.gan, batch, handed)
             settle()
         turn.phase.steps = 0  # lazy terms are due
         begun = time.perf_counter()
-        turn.phase.step(trainer.gan, batch, handed)
+        turn.phase.step(trainer.updater.gan, batch, handed)
         settle()
         return time.perf_counter() - begun
 

@@ -24,8 +24,9 @@ from gan_lab.config import Job, option
 from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.loader import Batch
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.loss_context import GAN, BatchNoise, StepContext
+from gan_lab.training.gan import GAN, BatchNoise
 from gan_lab.training.phase import Phase
+from gan_lab.training.step_context import StepContext
 from gan_lab.training.trainer import Trainer
 
 REFERENCE = "fp64"
@@ -86,7 +87,7 @@ class PrecisionBenchmark(Repeated):
             interleaved(loops, 1, self._warmup)
             seconds = interleaved(loops, self._rounds, self._steps, synchronize(reference.device))
             for trainer in there.values():
-                trainer.tracker.finish(trainer.summary("finished"))
+                trainer.records.tracker.finish(trainer.records.summary("finished"))
         result = PrecisionResult(seconds, dict.fromkeys(seconds, job.cfg.batch_size), errors=errors)
         for name in (name for name in there if name not in ("fp32", REFERENCE) and "fp32" in there):
             result.ratios[f"time of a step in {name} / in fp32"] = result.ratio(name, "fp32")
@@ -117,9 +118,9 @@ class Scene(NamedTuple):
     @classmethod
     def of(cls, trainer: Trainer) -> Scene:
         """The trainer's weights, its first images, and latents for as many."""
-        game = trainer.gan
+        game = trainer.updater.gan
         networks = {name: copy.deepcopy(getattr(game, name).state_dict()) for name in ("generator", "discriminator")}
-        batch = trainer.growth_state.match_resolution(next(trainer.loader.batches()))
+        batch = trainer.updater.growth_state.match_resolution(next(trainer.loader.batches()))
         draws = BatchNoise(replace(game, rng=torch.Generator().manual_seed(0)), len(batch.real), trainer.device)
         return cls(networks, batch, draws.generator_inputs(batch, slice(None), slice(None)))
 
@@ -129,9 +130,9 @@ def look(trainer: Trainer, scene: Scene) -> Values:
 
     Without dropout and augmentation, whose random numbers are others in float64.
     """
-    game = replace(trainer.gan, augment=Augmentations({}))
+    game = replace(trainer.updater.gan, augment=Augmentations({}))
     found: Values = {}
-    for phase in trainer.phases:
+    for phase in trainer.updater.phases:
         _prepare(game, phase, scene)
         watched = {f"{phase.name}: {name}": module for name, module in phase.network.named_modules() if _is_leaf(module)}
         handles = [module.register_forward_hook(partial(_keep, found, name)) for name, module in watched.items()]

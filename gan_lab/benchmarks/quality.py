@@ -18,7 +18,6 @@ from gan_lab.benchmarks.tutorial import in_the_way, tutorial
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.ema import NoEMA
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.trainer import Trainer
@@ -101,14 +100,14 @@ class QualityBenchmark:
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
             if trainer.evaluator.name is None:
                 raise ValueError("benchmark=quality needs a score: evaluation=fast")
-            if why_not := in_the_way(job.cfg, trainer.gan):
+            if why_not := in_the_way(job.cfg, trainer.updater.gan):
                 raise ValueError(f"benchmark=quality: {why_not}")
-            trainer.events = Callbacks([trainer.actions["logging"]], end=trainer.total_images)
+            trainer.callbacks = trainer.callbacks.subset(["logging"], end=trainer.progress.total_images)
             trainer.evaluator.prepare(trainer.device, lambda done, total: None)
-            trainer.tracker.start(trainer.info)
+            trainer.records.tracker.start(trainer.records.info)
             with tutorial(job.cfg, trainer, self._batch_size, folder) as book:
-                other = copy.deepcopy(trainer.gan.generator)
-                sampler = ImageSampler(NoEMA(other), trainer.gan, job.cfg.dataset.size, trainer.device)
+                other = copy.deepcopy(trainer.updater.gan.generator)
+                sampler = ImageSampler(NoEMA(other), trainer.updater.gan, job.cfg.dataset.size, trainer.device)
                 steps = -(-len(trainer.loader.data) // self._batch_size)  # its loader keeps the last, smaller batch
 
                 def of_book() -> float:
@@ -117,14 +116,14 @@ class QualityBenchmark:
 
                 curves = in_slices(
                     {
-                        OURS: (sliced(trainer, self._slices), lambda: score_of(trainer, trainer.sampler)),
+                        OURS: (sliced(trainer, self._slices), lambda: score_of(trainer, trainer.records.sampler)),
                         TUTORIAL: (
                             lambda n: book.steps(_part(steps, n, self._slices)) if n < self._epochs * self._slices else None,
                             of_book,
                         ),
                     }
                 )
-            trainer.tracker.finish(trainer.summary("finished"))
+            trainer.records.tracker.finish(trainer.records.summary("finished"))
         return QualityResult(trainer.evaluator.name, curves, self._epochs, job.directory.path)
 
 
@@ -150,15 +149,15 @@ def in_slices(trained: dict[str, tuple[Slice, Callable[[], float]]]) -> dict[str
 
 def sliced(trainer: Trainer, slices: int) -> Slice:
     """A training in parts of an epoch."""
-    batches = trainer.loader.batches(0, lambda images: trainer.growth.state_at(images).batch_size)
+    batches = trainer.loader.batches(0, lambda images: trainer.updater.growth.state_at(images).batch_size)
 
     def train(n: int) -> float | None:
-        end = min((n + 1) * trainer.loader.images_per_epoch / slices, trainer.total_images)
-        if trainer.images >= end:
+        end = min((n + 1) * trainer.loader.images_per_epoch / slices, trainer.progress.total_images)
+        if trainer.progress.images >= end:
             return None
         begun = time.perf_counter()
         with trainer.timer.running():
-            while trainer.images < end:
+            while trainer.progress.images < end:
                 trainer.step(next(batches))
             synchronize(trainer.device)()
         return time.perf_counter() - begun

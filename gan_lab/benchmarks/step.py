@@ -26,7 +26,6 @@ from gan_lab.reporting import live_pages
 from gan_lab.runtime.environment import describe_device
 from gan_lab.runtime.timer import peak_memory
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.trainer import Trainer
 
 BARE, LOOP, TUTORIAL = "bare step", "whole loop", "tutorial loop"
@@ -62,14 +61,14 @@ class StepBenchmark(Repeated):
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
             begin(trainer)
             _measure_every_time(trainer)
-            why_not = in_the_way(job.cfg, trainer.gan) if self._tutorial else "kind.tutorial=false"
-            size = trainer.growth_state.batch_size
+            why_not = in_the_way(job.cfg, trainer.updater.gan) if self._tutorial else "kind.tutorial=false"
+            size = trainer.updater.growth_state.batch_size
             book = None if why_not else stack.enter_context(tutorial(job.cfg, trainer, size, folder, MANY))
             is_penalty = penalties_of(job, trainer)
             with trainer.timer.running():
                 seconds = self._whole(trainer, book)
                 seconds |= self._phases(trainer, is_penalty)
-            trainer.tracker.finish(trainer.summary("finished"))
+            trainer.records.tracker.finish(trainer.records.summary("finished"))
         result = StepResult(seconds, dict.fromkeys((BARE, LOOP, TUTORIAL), size))
         result.times = _times(job, trainer, result, is_penalty)
         _tell(job, trainer, result, why_not)
@@ -77,7 +76,7 @@ class StepBenchmark(Repeated):
 
     def _whole(self, trainer: Trainer, book: Tutorial | None) -> dict[str, list[float]]:
         """The loop and what it is held against, in rounds as short as can be: noise then hits all."""
-        endless = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
+        endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
         steps, warmup = (_whole_turns(count, cycle(trainer)) for count in (self._steps, self._warmup))
         actions: dict[str, Action] = {BARE: bare_step(trainer, next(endless)), LOOP: lambda: trainer.step(next(endless))}
         interleaved(actions, 1, warmup, synchronize(trainer.device))
@@ -93,25 +92,27 @@ class StepBenchmark(Repeated):
         return seconds
 
     def _phases(self, trainer: Trainer, is_penalty: Callable[[LossTerm], bool]) -> dict[str, list[float]]:
-        endless = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
-        batch, wait = trainer.growth_state.match_resolution(next(endless)), synchronize(trainer.device)
+        endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
+        batch, wait = trainer.updater.growth_state.match_resolution(next(endless)), synchronize(trainer.device)
         often: dict[str, Action] = {
             "data": lambda: next(endless),
-            "average": lambda: trainer.ema.update(trainer.loader.images_per_epoch, trainer.growth_state.batch_size),
+            "average": lambda: trainer.updater.ema.update(
+                trainer.loader.images_per_epoch, trainer.updater.growth_state.batch_size
+            ),
         }
-        steps = _whole_turns(self._steps, max(phase.update_interval for phase in trainer.phases))
+        steps = _whole_turns(self._steps, max(phase.update_interval for phase in trainer.updater.phases))
         seconds = interleaved(often, self._rounds, self._steps, wait)
         seconds |= players.measure(players.time_phases(trainer, is_penalty), trainer, batch, self._rounds, steps, wait)
-        return seconds | interleaved({n: a for n, (_, a) in trainer.actions.items()}, self._rounds, 1, wait)
+        return seconds | interleaved({n: a for n, (_, a) in trainer.callbacks.schedule.items()}, self._rounds, 1, wait)
 
 
 def begin(trainer: Trainer) -> None:
     """As if the training had come to its end and went on for ever: grown, if it grows, at full rate, logging as configured."""
-    trainer.events = Callbacks([trainer.actions["logging"]], end=sys.maxsize)
+    trainer.callbacks = trainer.callbacks.subset(["logging"], end=sys.maxsize)
     trainer.evaluator.prepare(trainer.device, lambda done, total: None)
-    trainer.tracker.start(trainer.info)
-    trainer.images, trainer.total_images = trainer.total_images, sys.maxsize
-    trainer.grow_to(trainer.growth.state_at(trainer.images))
+    trainer.records.tracker.start(trainer.records.info)
+    trainer.progress.images, trainer.progress.total_images = trainer.progress.total_images, sys.maxsize
+    trainer.updater.grow_to(trainer.updater.growth.state_at(trainer.progress.images))
 
 
 def synchronize(device: torch.device) -> Callable[[], None]:
@@ -121,25 +122,25 @@ def synchronize(device: torch.device) -> Callable[[], None]:
 
 def penalties_of(job: Job, trainer: Trainer) -> Callable[[LossTerm], bool]:
     """Whether a term comes from the group ``penalty`` and so is no part of the game itself."""
-    named = {phase.name: job.cfg.penalty.get(players.NAMES[phase.name]) or {} for phase in trainer.phases}
-    found = [phase.terms[name] for phase in trainer.phases for name in named[phase.name]]
+    named = {phase.name: job.cfg.penalty.get(players.NAMES[phase.name]) or {} for phase in trainer.updater.phases}
+    found = [phase.terms[name] for phase in trainer.updater.phases for name in named[phase.name]]
     return lambda term: any(term is penalty for penalty in found)
 
 
 def choices_in_force(job: Job, trainer: Trainer) -> dict[str, Any]:
     """How the arithmetic is done, with what every ``auto`` stands for here."""
-    cfg, layout = job.cfg, memory_format(job.cfg, trainer.phases[0].precision)
+    cfg, layout = job.cfg, memory_format(job.cfg, trainer.updater.phases[0].precision)
     return {
         "memory_format": next(name for name, chosen in MEMORY_FORMATS.items() if chosen is layout),
-        "discriminator_passes": "joint" if trainer.gan.joint_pass else "split",
-        "reuse_fakes": trainer.gan.reuse_fakes,
-        "compile": next(name for name, networks in COMPILED.items() if set(networks) == set(trainer.gan.compiled)),
+        "discriminator_passes": "joint" if trainer.updater.gan.joint_pass else "split",
+        "reuse_fakes": trainer.updater.gan.reuse_fakes,
+        "compile": next(name for name, networks in COMPILED.items() if set(networks) == set(trainer.updater.gan.compiled)),
         "activation_checkpointing": cfg.activation_checkpointing,
         "gradient_accumulation_steps": cfg.gradient_accumulation_steps,
-        "optimizer.fused": all(bool(phase.optimizer.defaults.get("fused")) for phase in trainer.phases),
+        "optimizer.fused": all(bool(phase.optimizer.defaults.get("fused")) for phase in trainer.updater.phases),
         "precision": job.choices.get("precision", "fp32"),
         "num_threads": torch.get_num_threads(),
-        "batch_size": trainer.growth_state.batch_size,
+        "batch_size": trainer.updater.growth_state.batch_size,
         "device": describe_device(trainer.device),
         "torch": str(torch.__version__),
     }
@@ -153,7 +154,7 @@ def _measure_every_time(trainer: Trainer) -> None:
         write_report(directory)
 
     trainer.timer.seconds = LONG_AGO
-    trainer.report = report
+    trainer.records.write_page = report
 
 
 def _whole_turns(count: int, of: int) -> int:
@@ -163,12 +164,12 @@ def _whole_turns(count: int, of: int) -> int:
 
 def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[[LossTerm], bool]) -> dict[str, float]:
     """How often each phase happens in a step of the configured training."""
-    end, size = trainer.info.total_images, trainer.growth_state.batch_size
+    end, size = trainer.records.info.total_images, trainer.updater.growth_state.batch_size
     steps = -(-end // size)
     found = {turn.measured: turn.times for turn in players.time_phases(trainer, is_penalty)}
     times = {"data": 1.0, **found, "average": 1.0}
     limits = {"evaluation": job.cfg.evaluation.max_time_fraction, "page": live_pages.LARGEST_SHARE}
-    for name, (cadence, _) in trainer.actions.items():
+    for name, (cadence, _) in trainer.callbacks.schedule.items():
         wanted = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
         count = affordable(wanted, result.median(name), limits.get(name), steps * result.median(LOOP))
         times[name] = count / steps
@@ -180,10 +181,10 @@ def _tell(job: Job, trainer: Trainer, result: StepResult, why_not: str) -> None:
     result.ratios[f"{LOOP} / {BARE}"] = result.ratio(LOOP, BARE)
     if TUTORIAL in result.seconds:
         result.ratios[f"images/s of the {LOOP} / of the {TUTORIAL}"] = result.ratio(TUTORIAL, LOOP)
-    end, size = trainer.info.total_images, trainer.growth_state.batch_size
+    end, size = trainer.records.info.total_images, trainer.updater.growth_state.batch_size
     steps = -(-end // size)
     training = result.median(LOOP) * steps  # logging included
-    whole = training + steps * sum(result.per_step(name) for name in trainer.actions if name != "logging")
+    whole = training + steps * sum(result.per_step(name) for name in trainer.callbacks.schedule if name != "logging")
     result.choices = choices_in_force(job, trainer)
     result.figures = {
         "images_per_second": size / result.median(LOOP),
@@ -193,13 +194,14 @@ def _tell(job: Job, trainer: Trainer, result: StepResult, why_not: str) -> None:
         "run_seconds": whole,
         "peak_memory_mib": peak_memory(trainer.device),
     }
-    at_most = "at most " if isinstance(trainer.gan.generator, ProgressiveNetwork) else ""  # smaller sizes take less
+    at_most = "at most " if isinstance(trainer.updater.gan.generator, ProgressiveNetwork) else ""  # smaller sizes take less
     result.facts = {
         "seconds per kimg": f"{1000 * training / end:.3g} training, {1000 * whole / end:.3g} with all",
         "the run as configured": f"{at_most}{clock(whole)} for {end / 1000:g} kimg, {clock(training)} of it training",
         "peak memory": f"{result.figures['peak_memory_mib']:,.0f} MiB",
         **({TUTORIAL: f"left out, {why_not}"} if why_not else {}),
-        "arithmetic": trainer.info.facts["arithmetic"] + (", optimizers fused" if result.choices["optimizer.fused"] else ""),
+        "compute": trainer.records.info.facts["compute"]
+        + (", optimizers fused" if result.choices["optimizer.fused"] else ""),
         "precision": str(result.choices["precision"]),
         "machine": f"{result.choices['device']}, torch {result.choices['torch']}",
     }

@@ -25,7 +25,6 @@ from gan_lab.config import Job
 from gan_lab.models.layers import BatchDependent
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.trainer import Trainer
 
 WORTH = 1.03
@@ -181,7 +180,7 @@ class _Loop:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer, self._settle = trainer, synchronize(trainer.device)
-        self._batches = trainer.loader.batches(0, lambda images: trainer.growth_state.batch_size)
+        self._batches = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
 
     def __call__(self) -> None:
         self._trainer.step(next(self._batches))
@@ -191,9 +190,9 @@ class _Loop:
 def _trainer(job: Job, folder: Path) -> Trainer:
     """At the end of the training, as if it went on: a growing network is at its full size."""
     trainer = build_trainer(replace(job, directory=RunDirectory(folder), cfg=copy.deepcopy(job.cfg)))
-    trainer.images, trainer.total_images = trainer.total_images, FOR_EVER
-    trainer.events = Callbacks([], end=FOR_EVER)
-    trainer.grow_to(trainer.growth.state_at(trainer.images))
+    trainer.progress.images, trainer.progress.total_images = trainer.progress.total_images, FOR_EVER
+    trainer.callbacks = trainer.callbacks.subset([], end=FOR_EVER)
+    trainer.updater.grow_to(trainer.updater.growth.state_at(trainer.progress.images))
     return trainer
 
 
@@ -209,7 +208,7 @@ def _settled(job: Job) -> Job:
 def _mixes_images(job: Job) -> bool:
     """Whether the discriminator's word on an image depends on the others of its batch."""
     with tempfile.TemporaryDirectory() as scratch:
-        discriminator = _trainer(job, Path(scratch)).gan.discriminator
+        discriminator = _trainer(job, Path(scratch)).updater.gan.discriminator
     return any(isinstance(module, BatchDependent) for module in discriminator.modules())
 
 

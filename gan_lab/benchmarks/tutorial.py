@@ -29,7 +29,7 @@ from torchvision import datasets, transforms
 from gan_lab.building.networks import build_discriminator, build_generator
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.latents import NoLatents
-from gan_lab.training.loss_context import GAN
+from gan_lab.training.gan import GAN
 from gan_lab.training.trainer import Trainer
 
 START = "import torch; from gan_lab.benchmarks.tutorial import serve; serve()"  # torch first: importing gan_lab settles threads
@@ -150,7 +150,7 @@ def tutorial(cfg: DictConfig, trainer: Trainer, batch_size: int, folder: Path, m
         most: images it is given of a data set in memory; None: all.
     """
     path = folder / "tutorial.pt"
-    torch.save({**_networks(cfg, trainer.gan), **_data(cfg, trainer, most), "batch_size": batch_size}, path)
+    torch.save({**_networks(cfg, trainer.updater.gan), **_data(cfg, trainer, most), "batch_size": batch_size}, path)
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     command = [sys.executable, "-c", START, str(path)]
     process = subprocess.Popen(

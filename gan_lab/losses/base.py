@@ -25,7 +25,7 @@ class DiscriminatorOutputView(Protocol):
 
 
 class LossContext(Protocol):
-    """What a term may look at: see :class:`gan_lab.training.loss_context.StepContext`. Nothing is computed before it is asked for."""
+    """What a term may look at: see :class:`gan_lab.training.step_context.StepContext`. Nothing is computed before it is asked for."""
 
     @property
     def real(self) -> Tensor:

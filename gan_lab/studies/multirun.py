@@ -102,7 +102,7 @@ def open_study(search: SweepSpec) -> OptunaStudy:
     Raises:
         ValueError: what is to be minimised is never logged, the storage can't be reached, or the study was begun otherwise.
     """
-    from gan_lab.building.trainer import primary_score_name
+    from gan_lab.building.tasks import primary_score_name
     from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
 
     cfg = search.cfg
@@ -143,7 +143,7 @@ class SweepTrial:
     def _watch(self, trainer: Any) -> None:
         from gan_lab.training.checks import PruningCheck
 
-        trainer.monitor.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.total_images))
+        trainer.monitor.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.progress.total_images))
 
     def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
         """Tell the study of the runs, for whoever has no look into this machine's folders."""

@@ -124,8 +124,8 @@ class OverfittingCheck(Check):
         if self._high < self._patience:
             return ""
         return (
-            f"{OVERFITTING} is {value:.3g}, above {self._limit:g}: the discriminator rates held-out images more like fakes than "
-            "like training images"
+            f"{OVERFITTING} is {value:.3g}, above {self._limit:g}: the discriminator rates held-out images more like fakes "
+            "than like training images"
         )
 
     def state_dict(self) -> dict[str, Any]:

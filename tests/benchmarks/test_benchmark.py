@@ -28,7 +28,7 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR, Job, instantiate
 from gan_lab.config.help import help_of
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callbacks, IntervalTrigger, MilestoneTrigger
+from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger
 
 ONCE = ["kind.rounds=1", "kind.steps=1", "kind.warmup=1"]
 
@@ -118,12 +118,12 @@ def test_the_bare_step_learns_what_the_loop_learns(tmp_path: Path, chosen: list[
         trainer = build_trainer(make(tmp_path, *chosen))
         batch = next(trainer.loader.batches())
         step = bare_step(trainer, batch) if bare else lambda trainer=trainer, batch=batch: trainer.step(batch)
-        trainer.events = Callbacks([], end=2**62)
+        trainer.callbacks = trainer.callbacks.subset([], end=2**62)
         torch.manual_seed(1)
         for _ in range(2 * cycle(trainer)):
             step()
         weights.append(
-            [w for player in ("discriminator", "generator") for w in getattr(trainer.gan, player).state_dict().values()]
+            [w for player in ("discriminator", "generator") for w in getattr(trainer.updater.gan, player).state_dict().values()]
         )
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
@@ -158,7 +158,7 @@ def test_durations_are_told_as_clocks() -> None:
 def test_the_tutorials_process_trains_and_ends_whatever_happens(tmp_path: Path) -> None:
     job = make(tmp_path / "job")
     trainer = build_trainer(job)
-    before = {name: value.clone() for name, value in trainer.gan.generator.state_dict().items()}
+    before = {name: value.clone() for name, value in trainer.updater.gan.generator.state_dict().items()}
     with pytest.raises(RuntimeError, match="something else"), tutorial(job.cfg, trainer, 8, tmp_path) as book:
         assert book.steps(2) > 0
         after = book.generator()
@@ -168,7 +168,7 @@ def test_the_tutorials_process_trains_and_ends_whatever_happens(tmp_path: Path) 
     assert book._process.poll() == 0
     with pytest.raises(ValueError, match="closed file"):
         book.steps(1)
-    assert all(torch.equal(value, before[name]) for name, value in trainer.gan.generator.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in trainer.updater.gan.generator.state_dict().items())
 
 
 def test_a_tutorial_that_can_not_go_on_is_told_of(tmp_path: Path) -> None:
@@ -195,18 +195,18 @@ def test_the_tutorial_reads_files_where_torchvision_finds_the_same(tmp_path: Pat
 def test_the_tutorials_step_is_its_own_arithmetic(tmp_path: Path) -> None:
     """Against the step written down once more, without loader: two backward passes, the same fakes, Adam as it comes."""
     trainer = build_trainer(make(tmp_path))
-    players = [copy.deepcopy(getattr(trainer.gan, name)) for name in ("generator", "discriminator")]
+    players = [copy.deepcopy(getattr(trainer.updater.gan, name)) for name in ("generator", "discriminator")]
     data = FolderImages(
         trainer.loader.data.images(slice(8)), transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
     )
-    loop = Loop(*players, data, 8, trainer.gan.latents.size, torch.device("cpu"))
+    loop = Loop(*players, data, 8, trainer.updater.gan.latents.size, torch.device("cpu"))
     real = torch.stack([data[n][0] for n in range(8)])
     loop._batches = iter([(real, None)])
     g, d = (copy.deepcopy(player) for player in players)
     torch.manual_seed(3)
     loop.step()
     torch.manual_seed(3)
-    fake = g(torch.randn(8, trainer.gan.latents.size))
+    fake = g(torch.randn(8, trainer.updater.gan.latents.size))
     adam = [torch.optim.Adam(player.parameters(), lr=2e-4, betas=(0.5, 0.999)) for player in (g, d)]
     loss = softplus(-d(real).logits).mean() + softplus(d(fake.detach()).logits).mean()
     loss.backward()

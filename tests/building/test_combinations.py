@@ -15,8 +15,9 @@ import pytest
 import torch
 from helpers import make_job
 
+from gan_lab.building.gan import build_gan
+from gan_lab.building.phases import build_phases
 from gan_lab.building.tasks import build_task
-from gan_lab.building.trainer import build_gan, build_phases
 from gan_lab.config import instantiate
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
@@ -69,8 +70,8 @@ def pairwise(axes: dict[str, list[str]]) -> Iterator[Combination]:
         yield chosen
 
 
-def play(path: Path, combination: Combination) -> None:
-    """Two steps of both players on made images."""
+def train_two_steps(path: Path, combination: Combination) -> None:
+    """Two updates of both networks on random images."""
     chosen = dict(combination)
     attributes = chosen.pop("attributes") == "yes"
     more = ["dataset.size=16", "n_critic=1", *(["model.attention=8"] if chosen["model"] == "sagan" else [])]
@@ -82,25 +83,25 @@ def play(path: Path, combination: Combination) -> None:
     data = ImageDataset.from_arrays(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
     torch.manual_seed(0)
     precision = instantiate(job.cfg.precision, "precision", device=CPU)
-    game = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
+    gan = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
     if (chosen["model"], chosen["penalty"]) in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[chosen["model"], chosen["penalty"]]):
-            build_phases(job.cfg, game, precision)
+            build_phases(job.cfg, gan, precision)
         return
-    phases = build_phases(job.cfg, game, precision)
-    batch = Batch(normalize(data.images(slice(None)), precision.weights), data.labels_of(np.arange(8)))
-    for network in (game.generator, game.discriminator):
+    phases = build_phases(job.cfg, gan, precision)
+    batch = Batch(normalize(data.images(slice(None)), precision.param_dtype), data.labels_of(np.arange(8)))
+    for network in (gan.generator, gan.discriminator):
         if isinstance(network, ProgressiveNetwork):
             network.set_resolution(16, 0.5)
     made = dict.fromkeys((phase.name for phase in phases), 0)
-    for phase in phases * MOST:  # a scaler begins with a scale that overflows, and skips steps until it has halved it enough
+    for phase in phases * MOST:  # a scaler starts with a scale that overflows, and skips steps until it is small enough
         before = [parameter.clone() for parameter in phase.network.parameters()]
-        figures = phase.step(game, batch)
-        assert all(value.isfinite() for value in figures.values()), figures
+        metrics = phase.step(gan, batch)
+        assert all(value.isfinite() for value in metrics.values()), metrics
         after = list(phase.network.parameters())
         assert all(parameter.isfinite().all() for parameter in after)
-        if not figures.get(f"{phase.name}/skipped_steps", 0):
-            assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), f"a player stood still: {figures}"
+        if not metrics.get(f"{phase.name}/skipped_steps", 0):
+            assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), f"no weight changed: {metrics}"
             made[phase.name] += 1
         if min(made.values()) >= 2:
             return
@@ -109,20 +110,20 @@ def play(path: Path, combination: Combination) -> None:
 
 @pytest.mark.parametrize("combination", list(pairwise(PAIRED)), ids=lambda row: "-".join(value for _, value in row))
 @pytest.mark.filterwarnings("ignore:lr_scheduler")
-def test_every_pair_of_options_plays(combination: Combination, tmp_path: Path) -> None:
-    play(tmp_path, combination)
+def test_every_pair_of_options_trains(combination: Combination, tmp_path: Path) -> None:
+    train_two_steps(tmp_path, combination)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", AXES["model"])
 @pytest.mark.parametrize("loss", AXES["loss"])
 @pytest.mark.parametrize("penalty", AXES["penalty"])
-def test_the_whole_product_plays(model: str, loss: str, penalty: str, tmp_path: Path) -> None:
+def test_all_combinations_train(model: str, loss: str, penalty: str, tmp_path: Path) -> None:
     head = (("model", model), ("loss", loss), ("penalty", penalty))
     rest = [[(axis, value) for value in AXES[axis]] for axis in ("conditioning", "dataset.channels", "precision")]
     beside = itertools.cycle(itertools.product(*([(axis, value) for value in options] for axis, options in BESIDE.items())))
     for tail, more in zip(itertools.product(*rest), beside, strict=False):
-        play(tmp_path, (*head, *tail, *more))
+        train_two_steps(tmp_path, (*head, *tail, *more))
 
 
 def test_pairs_cover_every_pair() -> None:

@@ -71,8 +71,8 @@ def test_an_untrained_msrresnet_is_bilinear_interpolation_but_for_a_little() -> 
 
 def test_a_unet_judges_every_pixel_and_a_vgg_every_image() -> None:
     images = torch.randn(2, 3, 32, 32)
-    judgement = srgan.UNetDiscriminatorSN(32, 3, 4)(images)
-    assert judgement.logits.shape == (2, 32, 32) and judgement.rows(slice(1, None)).logits.shape == (1, 32, 32)
+    output = srgan.UNetDiscriminatorSN(32, 3, 4)(images)
+    assert output.logits.shape == (2, 32, 32) and output.select(slice(1, None)).logits.shape == (1, 32, 32)
     assert srgan.VGGStyleDiscriminator(32, 3, 4)(images).logits.shape == (2,)
 
 
@@ -93,7 +93,7 @@ def test_pixels_are_compared_in_0_to_1() -> None:
 class Halves(nn.Module):
     """Maps that can be told by hand."""
 
-    def beside(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def feature_pairs(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [(fake, real), (fake / 2, real / 2)]
 
 
@@ -288,16 +288,16 @@ def test_a_resumed_run_is_bit_identical_in_either_stage(stopped_at: int, upscali
 
 def build(path: Path, *overrides: str) -> Trainer:
     trainer = build_trainer(upscaler(path, *overrides))
-    trainer.report = lambda *_, **__: None
+    trainer.records.write_page = lambda *_, **__: None
     return trainer
 
 
 def test_pixels_can_be_all_there_is_to_learn(tmp_path: Path) -> None:
     trainer = build(tmp_path, "pretraining.fraction=1", "epochs=0.5")
-    before = {name: value.clone() for name, value in trainer.gan.discriminator.state_dict().items()}
-    assert trainer.train()["status"] == "finished" and trainer.pretraining.end == trainer.total_images == 20
-    torch.testing.assert_close(trainer.gan.discriminator.state_dict(), before, rtol=0, atol=0)
-    assert trainer.directory.checkpoint("pretrained").exists() and not rows_of(trainer.directory, "d/loss")
+    before = {name: value.clone() for name, value in trainer.updater.gan.discriminator.state_dict().items()}
+    assert trainer.train()["status"] == "finished" and trainer.updater.pretraining.end == trainer.progress.total_images == 20
+    torch.testing.assert_close(trainer.updater.gan.discriminator.state_dict(), before, rtol=0, atol=0)
+    assert trainer.records.directory.checkpoint("pretrained").exists() and not rows_of(trainer.records.directory, "d/loss")
 
 
 def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory, tmp_path: Path) -> None:
@@ -305,14 +305,14 @@ def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory
     trainer = build(
         tmp_path, "initial_weights=run", f"initial_weights.path={upscaling.path}", "initial_weights.checkpoint=pretrained"
     )
-    for network in (trainer.gan.generator, trainer.ema.network):
+    for network in (trainer.updater.gan.generator, trainer.updater.ema.network):
         torch.testing.assert_close(dict(network.state_dict()), dict(own["generator_ema"]), rtol=0, atol=0)
     both = build(
         tmp_path / "b", "initial_weights=run", f"initial_weights.path={upscaling.path}", "initial_weights.discriminator=true"
     )
     last = checkpoint.load(upscaling.checkpoint("last"))
-    torch.testing.assert_close(dict(both.gan.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
-    with pytest.raises(ValueError, match=r"holds another network than model=\.\.\. describes"):
+    torch.testing.assert_close(dict(both.updater.gan.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"holds the weights of another network than model=\.\.\. describes"):
         build(tmp_path / "c", "initial_weights=run", f"initial_weights.path={upscaling.path}", "model.blocks=2")
     with pytest.raises(ValueError, match=r"initial_weights\.checkpoint=first: must be one of last, best, pretrained"):
         build(
@@ -325,9 +325,9 @@ def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
     theirs = srgan.MSRResNet(3, 4, 8, 1).state_dict()  # has BasicSR's names
     torch.save({"params_ema": theirs}, tmp_path / "net_g.pth")
     trainer = build(tmp_path, "initial_weights=run", f"initial_weights.path={tmp_path / 'net_g.pth'}")
-    torch.testing.assert_close(dict(trainer.ema.network.state_dict()), dict(theirs), rtol=0, atol=0)
+    torch.testing.assert_close(dict(trainer.updater.ema.network.state_dict()), dict(theirs), rtol=0, atol=0)
     (tmp_path / "net_g.pth").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match="is neither a run nor a file of weights"):
+    with pytest.raises(ValueError, match="is neither a run directory nor a file of weights"):
         build(tmp_path, "initial_weights=run", f"initial_weights.path={tmp_path / 'net_g.pth'}")
 
 
@@ -341,7 +341,7 @@ def test_what_is_measured_was_never_trained_on(tmp_path: Path) -> None:
     assert len(limited.loader.data) == 7
     given = build(tmp_path / "c", f"evaluation.reals={tmp_path / 'pictures'}")
     assert len(given.loader.data) == 12 and "12 pictures of" in given.evaluator.suite.record()["reals"]
-    with pytest.raises(ValueError, match="of 4 pictures none can be kept back"):
+    with pytest.raises(ValueError, match="of 4 images none can be held out"):
         build(tmp_path / "d", f"dataset.path={few(tmp_path)}")
 
 
@@ -384,7 +384,7 @@ def test_a_run_is_measured_on_pictures_of_ones_own(upscaling: RunDirectory, phot
     degradation = Degradation({"bicubic": Bicubic(4, "mirrored")}, 4)
     by_hand = []
     for picture in map(degradation.crop_to_multiple, made):
-        fake = run.enlarge(degradation(picture, torch.Generator()))
+        fake = run.upscale(degradation(picture, torch.Generator()))
         by_hand.append(PSNR(4)(fake[None], picture[None])["psnr_y"])
     assert scores["psnr_y"] == pytest.approx(np.mean(by_hand), abs=1e-4)
     other = run_module(
@@ -395,27 +395,27 @@ def test_a_run_is_measured_on_pictures_of_ones_own(upscaling: RunDirectory, phot
 
 def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photographs: Path) -> None:
     done = run_module("evaluate", "device=cpu", f"run={finished.path}", "reals=pictures", "out=x.json", cwd=photographs)
-    assert done.returncode == 1 and "reals=... goes with fakes=..., or with a run that enlarges pictures" in done.stderr
+    assert done.returncode == 1 and "reals=... goes with fakes=..., or with a run that upscales images" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model=dcgan", "degradation=bicubic", "evaluation=pairs"], "this generator draws from latents and takes no pictures"),
-        (["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"], "has to know what made them small"),
-        (["loss=[hinge,pixel]"], "loss: pixel compares each image with the one it should have been"),
-        (["evaluation=pairs"], "it goes with degradation=bicubic or another"),
-        (["dataset.resize_mode=whole"], "pictures of any size are for super-resolution"),
-        (["pretraining=pixels"], "a generator that draws from latents has no image it should have drawn"),
-        (["initial_weights=run"], r"of which run\? initial_weights\.path=outputs"),
-        (["model=srgan", "evaluation=fast"], "super-resolution is measured by evaluation=pairs"),
+        (["model=dcgan", "degradation=bicubic", "evaluation=pairs"], "this generator samples from latents and takes no images"),
+        (["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"], "this generator upscales images and needs low-resolution ones"),
+        (["loss=[hinge,pixel]"], "loss: pixel compares each generated image with its target image"),
+        (["evaluation=pairs"], "it needs super-resolution, degradation=bicubic or another"),
+        (["dataset.resize_mode=whole"], "images of any size are for super-resolution"),
+        (["pretraining=pixels"], "one that samples from latents has no target image"),
+        (["initial_weights=run"], r"needs a run, initial_weights\.path=outputs"),
+        (["model=srgan", "evaluation=fast"], "for super-resolution choose evaluation=pairs"),
         (["model=srgan", "degradation.patch=16", "conditioning=projection"], "given the picture itself and no label"),
         (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
         (["model=srgan", "degradation=jpeg"], "one of bicubic and blur_downsample belongs in it"),
         (["model=srgan"], "patch=128: the largest picture has only 28x28 pixels"),
         (
             ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.fraction=2"],
-            "share=2: a share of the training",
+            "fraction=2: a fraction of the training",
         ),
         (["model=srgan_unet", "degradation.patch=20"], "degradation.patch must be a multiple of 8"),
     ],

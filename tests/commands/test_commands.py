@@ -21,8 +21,6 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callbacks
-from gan_lab.training.checkpointer import restore
 
 # -- what a run leaves -------------------------------------------------------------------------------------------------
 
@@ -74,7 +72,7 @@ def test_the_summary_says_what_was_done_and_how_it_was_scored(finished: RunDirec
 
 def test_a_piped_console_is_one_line_a_tick(finished: RunDirectory) -> None:
     lines = (finished.path.parent / "stdout.txt").read_text().splitlines()
-    assert [line.split()[0] for line in lines[:5]] == ["run", "data", "networks", "game", "score"]
+    assert [line.split()[0] for line in lines[:5]] == ["run", "data", "networks", "recipe", "score"]
     ticks = [line for line in lines if "d/loss" in line]
     assert len(ticks) == 2 and all(
         re.match(r"epoch \d\.00  0\.1k images  d/loss .* g/loss .* images/s .* s/epoch", t) for t in ticks
@@ -124,12 +122,12 @@ def test_a_resumed_run_is_bit_identical_to_one_that_never_stopped(tmp_path: Path
     broken.step = step  # type: ignore[method-assign]
     with pytest.raises(SystemExit) as ended:
         broken.train()
-    assert ended.value.code == 143 and broken.directory.read_summary()["status"] == "interrupted"
+    assert ended.value.code == 143 and broken.records.directory.read_summary()["status"] == "interrupted"
     resumed = build_trainer(make_job(tmp_path / "broken", "epochs=4", *extra))
-    restore(resumed, checkpoint.load(broken.directory.checkpoint("last")))
-    assert resumed.images == broken.images == 9 * 16
+    resumed.checkpointer.restore(checkpoint.load(broken.records.directory.checkpoint("last")))
+    assert resumed.progress.images == broken.progress.images == 9 * 16
     resumed.train()
-    assert_same(whole.directory, resumed.directory)
+    assert_same(whole.records.directory, resumed.records.directory)
 
 
 @pytest.mark.slow
@@ -138,7 +136,7 @@ def test_evaluation_and_previews_change_nothing_in_the_training(tmp_path: Path) 
     for name, extra in (("with", []), ("without", ["evaluation=none", "sample.at_epochs=[]", "sample.count=1"])):
         trainer = build_trainer(make_job(tmp_path / name, "epochs=2", *extra))
         trainer.train()
-        state = checkpoint.load(trainer.directory.checkpoint("last"))
+        state = checkpoint.load(trainer.records.directory.checkpoint("last"))
         states.append({key: state[key] for key in ("generator", "discriminator", "generator_ema", "phases", "rng_states")})
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
     assert not RunDirectory(tmp_path / "without").checkpoint("best").exists()
@@ -400,11 +398,11 @@ def test_a_run_killed_before_its_first_epoch_can_be_resumed(tmp_path: Path) -> N
 
 def test_a_skipped_first_step_does_not_poison_sgds_momentum(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, "optimizer=sgd", "precision=fp16", "loss.generator.hinge.weight=1e6"))
-    trainer.events = Callbacks([], end=10**9)
+    trainer.callbacks = trainer.callbacks.subset([], end=10**9)
     for batch, _ in zip(trainer.loader.batches(), range(40), strict=False):
         trainer.step(batch)
-    momenta = [state["momentum_buffer"] for phase in trainer.phases for state in phase.optimizer.state.values()]
-    assert trainer.averager.read(SingleProcess())["g/skipped_steps"] > 0
+    momenta = [state["momentum_buffer"] for phase in trainer.updater.phases for state in phase.optimizer.state.values()]
+    assert trainer.metrics.averager.read(SingleProcess())["g/skipped_steps"] > 0
     assert momenta and all(buffer.isfinite().all() and buffer.abs().max() < 1e8 for buffer in momenta)
 
 

@@ -51,7 +51,7 @@ NEEDS_CUDA = {"precision=tf32"}
 def build(path: Path, *overrides: str) -> Trainer:
     """A trainer that writes no page: that takes longer than its four steps."""
     trainer = build_trainer(make_job(path, *overrides))
-    trainer.report = lambda *_, **__: None
+    trainer.records.write_page = lambda *_, **__: None
     return trainer
 
 
@@ -89,7 +89,7 @@ def test_every_option_becomes_an_object_that_trains(
     more = {"dataset=folder": f"dataset.path={pictures}", **SUPER_RESOLUTION, **BESIDE_OTHERS}
     trainer = build(path, option, *more.get(option, "n_critic=1").split())
     assert trainer.train()["status"] == "finished"
-    rows = trainer.directory.history()
+    rows = trainer.records.directory.history()
     assert all(rows[-1].get(name) is not None or rows[-2].get(name) is not None for name in ("d/loss", "g/loss", "g/fool_rate"))
 
 
@@ -100,7 +100,7 @@ def test_models_losses_and_precisions_combine(loss: str, model: str, precision: 
     trainer = build(tmp_path, f"loss={loss}", f"model={model}", f"precision={precision}", "dataset.channels=3")
     for batch, _ in zip(trainer.loader.batches(), range(2), strict=False):
         trainer.step(batch)
-    figures = trainer.averager.read(SingleProcess())
+    figures = trainer.metrics.averager.read(SingleProcess())
     assert {"d/loss", "g/loss", f"d/{loss}", f"g/{loss}", "d/accuracy_real", "d/accuracy_fake"} <= set(figures)
     assert all(value == value and abs(value) < 1e6 for value in figures.values()), figures
 
@@ -210,7 +210,7 @@ def test_what_does_not_fit_together_is_named(override: str, message: str) -> Non
 
 def test_one_players_optimizer_can_differ(tmp_path: Path) -> None:
     trainer = build(tmp_path, "optimizer=rmsprop", "optimizer.lr=3e-4", "optimizer.generator.lr=7e-5")
-    rates = {phase.name: phase.optimizer.param_groups[0]["lr"] for phase in trainer.phases}
+    rates = {phase.name: phase.optimizer.param_groups[0]["lr"] for phase in trainer.updater.phases}
     assert rates == {"d": 3e-4, "g": 7e-5}
 
 

@@ -332,7 +332,7 @@ def test_standing_statistics_are_not_for_training(tmp_path: Path) -> None:
 def test_images_that_are_no_numbers_end_the_run_as_diverged(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path / "run", "ema=none"))
     with torch.no_grad():
-        next(trainer.gan.generator.parameters()).fill_(float("nan"))
+        next(trainer.updater.gan.generator.parameters()).fill_(float("nan"))
     with pytest.raises(TrainingDiverged, match="not finite: it has diverged"):
         trainer.train()
     assert RunDirectory(tmp_path / "run").read_summary()["status"] == "diverged"

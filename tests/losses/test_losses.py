@@ -18,7 +18,8 @@ from gan_lab.losses.penalties import WeightClipping
 from gan_lab.models import dcgan
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training.loss_context import GAN, StepContext
+from gan_lab.training.gan import GAN
+from gan_lab.training.step_context import StepContext
 
 torch.manual_seed(0)
 REAL, FAKE = (3 * torch.randn(64, dtype=torch.float64) for _ in range(2))
@@ -29,18 +30,18 @@ def p(logits: Tensor) -> Tensor:
 
 
 CLOSED_FORMS = {
-    "LogisticDiscriminator": -(p(REAL).log().mean() + (1 - p(FAKE)).log().mean()),
-    "NonSaturatingGenerator": -p(FAKE).log().mean(),
-    "SaturatingGenerator": (1 - p(FAKE)).log().mean(),
-    "HingeDiscriminator": -(torch.minimum(REAL - 1, torch.zeros(64)).mean() + torch.minimum(-FAKE - 1, torch.zeros(64)).mean()),
-    "LinearGenerator": -FAKE.mean(),
-    "LeastSquaresDiscriminator": 0.5 * ((REAL - 1) ** 2).mean() + 0.5 * (FAKE**2).mean(),
-    "LeastSquaresGenerator": 0.5 * ((FAKE - 1) ** 2).mean(),
-    "WassersteinDiscriminator": -(REAL.mean() - FAKE.mean()),
-    "RelativisticDiscriminator": -p(REAL - FAKE).log().mean(),
-    "RelativisticGenerator": -p(FAKE - REAL).log().mean(),
-    "RelativisticAverageDiscriminator": -0.5 * (p(REAL - FAKE.mean()).log().mean() + (1 - p(FAKE - REAL.mean())).log().mean()),
-    "RelativisticAverageGenerator": -0.5 * (p(FAKE - REAL.mean()).log().mean() + (1 - p(REAL - FAKE.mean())).log().mean()),
+    "BCEDiscriminatorLoss": -(p(REAL).log().mean() + (1 - p(FAKE)).log().mean()),
+    "NonSaturatingGeneratorLoss": -p(FAKE).log().mean(),
+    "SaturatingGeneratorLoss": (1 - p(FAKE)).log().mean(),
+    "HingeDiscriminatorLoss": -(torch.minimum(REAL - 1, torch.zeros(64)).mean() + torch.minimum(-FAKE - 1, torch.zeros(64)).mean()),
+    "WassersteinGeneratorLoss": -FAKE.mean(),
+    "LeastSquaresDiscriminatorLoss": 0.5 * ((REAL - 1) ** 2).mean() + 0.5 * (FAKE**2).mean(),
+    "LeastSquaresGeneratorLoss": 0.5 * ((FAKE - 1) ** 2).mean(),
+    "WassersteinDiscriminatorLoss": -(REAL.mean() - FAKE.mean()),
+    "RelativisticDiscriminatorLoss": -p(REAL - FAKE).log().mean(),
+    "RelativisticGeneratorLoss": -p(FAKE - REAL).log().mean(),
+    "RelativisticAverageDiscriminatorLoss": -0.5 * (p(REAL - FAKE.mean()).log().mean() + (1 - p(FAKE - REAL.mean())).log().mean()),
+    "RelativisticAverageGeneratorLoss": -0.5 * (p(FAKE - REAL.mean()).log().mean() + (1 - p(REAL - FAKE.mean())).log().mean()),
 }
 
 
@@ -55,7 +56,7 @@ def test_value_is_the_closed_form(name: str) -> None:
 
 def test_every_adversarial_term_has_a_closed_form_here() -> None:
     terms = {n for n, t in vars(adversarial).items() if isinstance(t, type) and issubclass(t, LossTerm)}
-    assert terms - {"Term", "AdversarialTerm", "DiscriminatorTerm", "CriticTerm"} == set(CLOSED_FORMS)
+    assert terms - {"LossTerm", "AdversarialLoss", "DiscriminatorLoss", "CriticLoss"} == set(CLOSED_FORMS)
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)

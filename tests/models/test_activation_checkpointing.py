@@ -17,8 +17,9 @@ from torch.nn.functional import avg_pool2d
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gan_lab.building.gan import build_gan
+from gan_lab.building.phases import build_phases
 from gan_lab.building.tasks import build_task
-from gan_lab.building.trainer import build_gan, build_phases
 from gan_lab.config import CONF_DIR, instantiate
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
@@ -29,7 +30,7 @@ from gan_lab.models.conditioning import ConditionalSequential
 from gan_lab.models.latents import NoLatents
 from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.loss_context import GAN, SharedFakes
+from gan_lab.training.gan import GAN, SharedFakes
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
 from gan_lab.utils.image_ops import normalize

@@ -16,7 +16,8 @@ from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.models.labels import Labels, NoLabels, labels_from_state
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.loss_context import GAN, StepContext
+from gan_lab.training.gan import GAN
+from gan_lab.training.step_context import StepContext
 from gan_lab.utils.image_ops import image_grid
 
 CPU = torch.device("cpu")
@@ -88,10 +89,10 @@ def test_fakes_are_made_and_judged_under_the_labels_of_the_reals(tmp_path: Path)
     trainer = build_trainer(make_job(tmp_path, "conditioning=projection"))
     batch = next(trainer.loader.batches())
     given: list[torch.Tensor] = []
-    for network in (trainer.gan.generator, trainer.gan.discriminator):
+    for network in (trainer.updater.gan.generator, trainer.updater.gan.discriminator):
         network.register_forward_hook(lambda module, arguments, output: given.append(arguments[1]))
-    for phase in trainer.phases:
-        phase.step(trainer.gan, batch)
+    for phase in trainer.updater.phases:
+        phase.step(trainer.updater.gan, batch)
     assert batch.labels is not None and len(given) == 2 + 3  # turns of D: G, D, D; of G: G, D
     assert all(torch.equal(labels.argmax(1), batch.labels) for labels in given)
 
@@ -135,8 +136,8 @@ def test_a_conditional_game_learns_which_class_is_which(tmp_path: Path) -> None:
         )
     )
     trainer.train()
-    labels = trainer.gan.labels.for_classes(["bright", "dark"], 8, random())
-    images = trainer.sampler.generate(trainer.gan.latents.sample(16, CPU, random()), labels).float()
+    labels = trainer.updater.gan.labels.for_classes(["bright", "dark"], 8, random())
+    images = trainer.records.sampler.generate(trainer.updater.gan.latents.sample(16, CPU, random()), labels).float()
     assert images[:8].mean() > images[8:].mean() + 60
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import SMALL, run_module
 from torch import Tensor, nn
-from toy_gan import TERMS, batch, make_phase, networks, weights
+from toy_gan import TERMS, make_batch, make_phase, make_gan, flat_weights
 
 from gan_lab.data.loader import Batch
 from gan_lab.metrics.mean_covariance import MeanCovariance
@@ -90,17 +90,17 @@ def together(work: Callable[[SingleProcess], Any], count: int = 2) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", TERMS)
-@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_each_rank_makes_the_step_of_the_whole_batch(name: str, accumulate: int) -> None:
     def step(ranks: SingleProcess) -> tuple[Tensor, dict[str, float]]:
         with SEEDED:
-            game = networks()
+            game = make_gan()
         object.__setattr__(game, "ranks", ranks)
-        phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], gradient_accumulation_steps=accumulate)
-        whole, meter = batch(), MetricAverager()
+        phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], num_micro_batches=accumulate)
+        whole, meter = make_batch(), MetricAverager(torch.device("cpu"))
         for _ in range(3):
             meter.add(phase.step(game, Batch(whole.real[ranks.shard(len(whole.real))], None)))
-        return weights(phase.network), meter.read(ranks)
+        return flat_weights(phase.network), meter.read(ranks)
 
     alone, figures = step(SingleProcess())
     for moved, told in together(step):

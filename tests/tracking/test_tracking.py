@@ -134,7 +134,7 @@ def test_tensorboard_holds_the_figures_and_the_pictures(tmp_path: Path) -> None:
     assert {"d/loss", "g/loss", "fd_fashion"} <= set(events.Tags()["scalars"])
     assert set(events.Tags()["images"]) == {"samples", "reals"}
     logged = [event.value for event in events.Scalars("d/loss")]
-    assert logged == pytest.approx([r["d/loss"] for r in trainer.directory.history() if "d/loss" in r])
+    assert logged == pytest.approx([r["d/loss"] for r in trainer.records.directory.history() if "d/loss" in r])
 
 
 def test_a_missing_tensorboard_is_said_before_the_training_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_a_missing_tensorboard_is_said_before_the_training_starts(tmp_path: Path
 
 def test_two_trackers_can_be_chosen_together(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, "tracker=[tensorboard,wandb]"))
-    assert set(json.loads(json.dumps(trainer.tracker.state_dict()))) == {"files", "console", "tensorboard", "wandb"}
+    assert set(json.loads(json.dumps(trainer.records.tracker.state_dict()))) == {"files", "console", "tensorboard", "wandb"}
 
 
 def test_a_closed_pipe_does_not_end_the_training(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.config import instantiate
 from gan_lab.losses.penalties import R1Penalty
 from gan_lab.training.fixed_point import FixedPoint, StraightThroughRound
-from gan_lab.training.loss_context import StepContext
+from gan_lab.training.step_context import StepContext
 
 CPU = torch.device("cpu")
 
@@ -161,7 +161,7 @@ def test_gradients_pass_rounded_and_can_be_differentiated_again() -> None:
 def test_a_penalty_in_double_precision_is_exact(tmp_path: Path) -> None:
     """R1's gradient with respect to a weight against a finite difference."""
     trainer = build_trainer(make_job(tmp_path, "precision=fp64", "dataset.size=16", "batch_size=4", "model.norm=none"))
-    game, batch = trainer.gan, next(trainer.loader.batches())
+    game, batch = trainer.updater.gan, next(trainer.loader.batches())
     weight = next(game.discriminator.parameters())
 
     def penalty() -> Tensor:
@@ -188,10 +188,10 @@ def test_emulation_draws_its_own_numbers_and_remembers_them(tmp_path: Path) -> N
     wanted = torch.rand(1)
     torch.manual_seed(3)
     state = precision.state_dict()
-    first = precision.rounding.stochastic(torch.linspace(0, 1, 100))
+    first = precision.rounding.round_stochastic(torch.linspace(0, 1, 100))
     assert torch.equal(torch.rand(1), wanted)
     precision.load_state_dict(state)
-    assert torch.equal(precision.rounding.stochastic(torch.linspace(0, 1, 100)), first)
+    assert torch.equal(precision.rounding.round_stochastic(torch.linspace(0, 1, 100)), first)
 
 
 def test_what_can_not_be_combined_is_refused() -> None:

@@ -15,7 +15,6 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.data.loader import Batch
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.growth import FixedResolution, GrowthState, ProgressiveGrowing
 from gan_lab.utils.image_ops import upsample_nearest
 
@@ -73,11 +72,11 @@ def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> Non
     ("more", "message"),
     [
         ({"fade_kimg": -1.0, "stable_kimg": 1.0}, "must not be negative"),
-        ({"fade_kimg": 5.0}, "both or neither"),
+        ({"fade_kimg": 5.0}, "both fade_kimg and stable_kimg, or neither"),
         ({"grown_at": 0.0}, "grown_at=0.0"),
         ({"max_batch_size": 0}, "max_batch_size=0"),
-        ({"lr_factors": [[4]]}, "pairs of a size and a factor"),
-        ({"fade_kimg": 0.0001, "stable_kimg": 0.0}, "less than an image"),
+        ({"lr_factors": [[4]]}, "pairs of a resolution and a factor"),
+        ({"fade_kimg": 0.0001, "stable_kimg": 0.0}, "less than one image"),
         ({"start_resolution": 5}, "start_resolution=5: must be one of 4, 8, 16"),
     ],
 )
@@ -128,32 +127,32 @@ TINY = ["model=progan_small", "model.channel_base=16", "epochs=8", "batch_size=8
 
 def test_everything_grows_together(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, *TINY))
-    trainer.events = Callbacks([], end=sys.maxsize)
+    trainer.callbacks = trainer.callbacks.subset([], end=sys.maxsize)
     seen: list[tuple[int, int, int, int]] = []
     fresh: dict[int, int] = {}
-    for batch in trainer.loader.batches(0, lambda images: trainer.growth.state_at(images).batch_size):
-        if trainer.images >= trainer.total_images:
+    for batch in trainer.loader.batches(0, lambda images: trainer.updater.growth.state_at(images).batch_size):
+        if trainer.progress.images >= trainer.progress.total_images:
             break
-        before = trainer.growth_state.layers
+        before = trainer.updater.growth_state.layers
         trainer.step(batch)
-        networks = (trainer.gan.generator, trainer.gan.discriminator, trainer.ema.network)
-        assert {(n.size, n.alpha) for n in networks} == {(trainer.growth_state.resolution, trainer.growth_state.alpha)}
-        state = trainer.phases[0].optimizer.state
-        steps = {int(s["step"]) for s in state.values()}
-        if trainer.growth_state.layers != before:
+        state = trainer.updater.growth_state
+        networks = (trainer.updater.gan.generator, trainer.updater.gan.discriminator, trainer.updater.ema.network)
+        assert {(n.resolution, n.alpha) for n in networks} == {(state.resolution, state.alpha)}
+        steps = {int(s["step"]) for s in trainer.updater.phases[0].optimizer.state.values()}
+        if state.layers != before:
             assert steps == {1}, "fresh optimizers with new layers"
-            fresh[trainer.images] = trainer.growth_state.resolution
-        seen.append((trainer.growth_state.resolution, len(batch.real), trainer.images, max(steps)))
+            fresh[trainer.progress.images] = state.resolution
+        seen.append((state.resolution, len(batch.real), trainer.progress.images, max(steps)))
     assert [size for size, *_ in seen] == sorted(size for size, *_ in seen) and {size for size, *_ in seen} == {4, 8, 16, 32}
     assert {size: count for size, count, *_ in seen} == {4: 16, 8: 16, 16: 16, 32: 8}
     assert len(fresh) == 6, "three sizes come, and are then faded in"
-    assert (trainer.growth_state.resolution, trainer.growth_state.alpha) == (32, 1.0)
+    assert (trainer.updater.growth_state.resolution, trainer.updater.growth_state.alpha) == (32, 1.0)
 
 
 def test_samples_and_scores_are_of_the_datas_size_from_the_start(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, *TINY))
-    images = trainer.sampler.generate(trainer.sample_grid.latents, None)
-    assert trainer.growth_state.resolution == 4 and images.shape == (4, 1, 32, 32)
+    images = trainer.records.sampler.generate(trainer.records.grid.latents, None)
+    assert trainer.updater.growth_state.resolution == 4 and images.shape == (4, 1, 32, 32)
     assert torch.equal(images, upsample_nearest(images[:, :, ::8, ::8], 32))
 
 
@@ -169,7 +168,7 @@ def test_a_run_goes_on_in_the_middle_of_a_fade_as_if_it_had_not_stopped(tmp_path
         "step = trainer.Trainer.step\n"
         "def stopping(self, batch):\n"
         "    step(self, batch)\n"
-        "    if self.stage.size == 16 and 0.3 < self.stage.alpha < 1: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    if self.updater.growth_state.resolution == 16 and 0.3 < self.updater.growth_state.alpha < 1: os.kill(os.getpid(), signal.SIGINT)\n"
         "trainer.Trainer.step = stopping\n"
         "import runpy; sys.argv[0] = 'train'\n"
         "runpy.run_module('gan_lab.train', run_name='__main__')\n"

@@ -23,8 +23,8 @@ from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking import Tracker, Trackers
 from gan_lab.training.checks import Check, CollapseCheck, DivergenceCheck, GradientCheck, OverfittingCheck
+from gan_lab.training.gan import GAN
 from gan_lab.training.growth import GrowthState
-from gan_lab.training.loss_context import GAN
 from gan_lab.training.monitor import TrainingMonitor
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.trainer import Trainer
@@ -90,7 +90,7 @@ def test_gradients_are_held_against_their_median_once_warm() -> None:
     for _ in range(4):
         check.check({name: 1.0, "g/gradient_norm": 1.0}, None)
     assert check.check({name: 1.0, "g/gradient_norm": 1e3}, None) == (
-        "g/gradient_norm has exploded: 1e+03, while its median over 4 ticks was 1"
+        "g/gradient_norm has exploded: 1e+03; its median over 4 rows was 1"
     )
 
 
@@ -179,18 +179,18 @@ def test_a_resumed_training_that_is_to_end_at_an_alarm_ends_at_one_that_lasts() 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["health.stop_at=[colapse]"], "health.stop_at=colapse: must be among collapse, divergence, overfitting, gradients"),
-        (["health=none", "health.stop_at=[collapse]"], "health.stop_at=collapse: nothing raises an alarm; health=watch does"),
-        (["health.collapse=null", "health.stop_at=collapse"], "must be among divergence, overfitting, gradients"),
+        (["health.stop_at=[colapse]"], "health.stop_at=colapse: must be one of collapse, divergence, overfitting, gradients"),
+        (["health=none", "health.stop_at=[collapse]"], "health.stop_at=collapse: there are no checks; health=watch has some"),
+        (["health.collapse=null", "health.stop_at=collapse"], "must be one of divergence, overfitting, gradients"),
         (["health.roll_back=true", "evaluation=none"], r"health.roll_back=true: without a score \(evaluation=none\)"),
         (["health.roll_back=often"], "health.roll_back=often: must be true or false"),
         (["health.held_out=-1"], "health.held_out=-1"),
-        (["health.collapse.fraction=1.5"], "share=1.5"),
+        (["health.collapse.fraction=1.5"], "fraction=1.5"),
         (["health.divergence.factor=0"], "health.divergence.factor=0: must be positive"),
         (["health.divergence.patience=0"], "health.divergence.patience=0: must be at least 1"),
         (["health.overfitting.limit=-1"], "health.overfitting.limit=-1"),
         (["health.gradients.explosion=1"], "explosion=1"),
-        (["health.gradients.warmup=51"], "warmup=51 must be 1 to window=50"),
+        (["health.gradients.warmup=51"], r"warmup=51 must be in \[1, 50\]"),
         (["+health.gradients.patience=1"], "health.gradients.patience: gan_lab.training.checks.GradientCheck takes explosion"),
     ],
 )
@@ -202,7 +202,7 @@ def test_what_can_not_be_watched_is_refused(tmp_path: Path, overrides: list[str]
 def trained(path: Path, *overrides: str) -> Trainer:
     """A run in this process, without its page."""
     trainer = build_trainer(make_job(path, *overrides))
-    trainer.report = lambda *_, **__: None
+    trainer.records.write_page = lambda *_, **__: None
     trainer.train()
     return trainer
 
@@ -331,17 +331,16 @@ def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_a_watched_training_is_bit_identical_to_one_that_is_not(tmp_path: Path, extra: list[str]) -> None:
     runs = [trained(tmp_path / choice, *extra, f"health={choice}") for choice in ("watch", "none")]
-    assert isinstance(runs[0].overfitting, OverfittingEstimate) and isinstance(runs[1].overfitting, NoOverfittingEstimate)
-    rows = runs[0].directory.history()
+    rows = runs[0].records.directory.history()
     told = [row.pop("d/overfitting") for row in rows if "d/overfitting" in row]
-    assert told and all(map(math.isfinite, told))
-    monitored, plain = (checkpoint.load(run.directory.checkpoint("last")) for run in runs)
+    assert told and all(map(math.isfinite, told)), "only the watched run measures overfitting"
+    monitored, plain = (checkpoint.load(run.records.directory.checkpoint("last")) for run in runs)
     for key in ("generator", "discriminator", "generator_ema", "phases", "rng_states", "augment"):
         torch.testing.assert_close(monitored[key], plain[key], rtol=0, atol=0)
     assert all(not row.keys() & {"health/gradients", "health/divergence"} for row in rows)
     untimed = [
         [{k: v for k, v in r.items() if k[:4] not in ("time", "memo", "seco")} for r in h]
-        for h in (rows, runs[1].directory.history())
+        for h in (rows, runs[1].records.directory.history())
     ]
     assert untimed[0] == untimed[1]
 
@@ -373,7 +372,7 @@ def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path)
     arguments = [*RISING, "epochs=4", "sample.every_kimg=1", "checkpoint.every_kimg=1"]
     done = train(*arguments, "health.stop_at=[divergence]", "objective=epoch_seconds", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "stopped early at 128 images" in done.stdout and "the alarm was divergence at 128 images" in done.stdout
+    assert "early_stopped at 128 images" in done.stdout and "the alarm was divergence at 128 images" in done.stdout
     assert "resume=run 'health.stop_at=[]'" in done.stdout
     run = RunDirectory(tmp_path / "run")
     assert (run.read_summary()["status"], run.read_summary()["final"]["images"]) == ("early_stopped", 128)
@@ -383,18 +382,18 @@ def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path)
     assert done.returncode == 0 and "ALARM" not in done.stdout, "it lasts: " + done.stdout + done.stderr
     assert run.read_summary()["status"] == "finished" and len(run.read_summary()["alarms"]) == 1
     whole = trained(tmp_path / "whole", *arguments)
-    whole.directory.sample_grid(128).unlink(missing_ok=True)
-    assert_same(whole.directory, run)
+    whole.records.directory.sample_grid(128).unlink(missing_ok=True)
+    assert_same(whole.records.directory, run)
 
 
 def test_a_run_rolled_back_has_ended_at_its_best_checkpoint(tmp_path: Path) -> None:
     """A rate so high that every evaluation after the first trained one is worse."""
     rising = ["epochs=6", "optimizer.lr=0.1", "health.divergence.factor=1"]
     trainer = trained(tmp_path, *rising, "health.stop_at=[divergence]", "health.roll_back=true")
-    summary = trainer.directory.read_summary()
+    summary = trainer.records.directory.read_summary()
     (alarm,) = summary["alarms"]
-    assert summary["status"] == "early_stopped" and summary["images"] < alarm["images"] < trainer.total_images
-    run = trainer.directory
+    assert summary["status"] == "early_stopped" and summary["images"] < alarm["images"] < trainer.progress.total_images
+    run = trainer.records.directory
     assert summary["final"] == summary["best"] and summary["final"]["images"] == summary["images"]
     last, best = (checkpoint.load(run.checkpoint(which)) for which in ("last", "best"))
     for key in ("generator", "discriminator", "generator_ema", "phases", "rng_states", "images"):

@@ -7,34 +7,34 @@ import copy
 import pytest
 import torch
 from torch import nn
-from toy_gan import CPU, TERMS, batch, latents, make_phase, networks, weights
+from toy_gan import CPU, TERMS, flat_weights, latents_rng, make_batch, make_gan, make_phase
 
 from gan_lab.losses import adversarial
 from gan_lab.losses.base import LossContext, LossTerm
-from gan_lab.training.loss_context import SharedFakes
+from gan_lab.training.gan import SharedFakes
 from gan_lab.training.phase import Phase
 from gan_lab.training.precision import Precision
 
 
 @pytest.mark.parametrize("name", ["d", "g"])
 def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None:
-    game = networks()
+    game = make_gan()
     by_hand = copy.deepcopy(game)
     term = adversarial.BCEDiscriminatorLoss() if name == "d" else adversarial.NonSaturatingGeneratorLoss()
     phase = make_phase(game, name, term)
-    figures = phase.step(game, batch())
+    figures = phase.step(game, make_batch())
 
-    fake = by_hand.generator(torch.randn(8, 3, generator=latents()))
+    fake = by_hand.generator(torch.randn(8, 3, generator=latents_rng()))
     logits = by_hand.discriminator(fake if name == "g" else fake.detach()).logits
     bce = nn.functional.binary_cross_entropy_with_logits
     if name == "d":
-        loss = bce(by_hand.discriminator(batch().real).logits, torch.ones(8)) + bce(logits, torch.zeros(8))
+        loss = bce(by_hand.discriminator(make_batch().real).logits, torch.ones(8)) + bce(logits, torch.zeros(8))
     else:
         loss = bce(logits, torch.ones(8))
     player, idle = (by_hand.generator, by_hand.discriminator) if name == "g" else (by_hand.discriminator, by_hand.generator)
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(player.parameters()))])
-    torch.testing.assert_close(weights(phase.network), weights(player) - 0.1 * gradient)
-    assert torch.equal(weights(phase.opponent), weights(idle))
+    torch.testing.assert_close(flat_weights(phase.network), flat_weights(player) - 0.1 * gradient)
+    assert torch.equal(flat_weights(phase.opponent), flat_weights(idle))
     torch.testing.assert_close(figures[f"{name}/loss"], loss.detach())
     torch.testing.assert_close(figures[f"{name}/gradient_norm"], gradient.norm())
 
@@ -43,31 +43,31 @@ def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None
 def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
     results = []
     for accumulate in (1, 4):
-        game = networks()
-        phase = make_phase(game, name[0] if name == "g" else "d", TERMS[name], gradient_accumulation_steps=accumulate)
-        figures = phase.step(game, batch())
-        results.append((weights(phase.network), figures))
+        game = make_gan()
+        phase = make_phase(game, name[0] if name == "g" else "d", TERMS[name], num_micro_batches=accumulate)
+        figures = phase.step(game, make_batch())
+        results.append((flat_weights(phase.network), figures))
     torch.testing.assert_close(results[0][0], results[1][0])
     torch.testing.assert_close(dict(results[0][1]), dict(results[1][1]))
 
 
 def test_clipping_limits_the_step_and_reports_the_norm_before() -> None:
-    game = networks()
+    game = make_gan()
     phase = make_phase(game, "d", adversarial.BCEDiscriminatorLoss(weight=50.0), max_grad_norm=0.25)
-    before = weights(game.discriminator)
-    norm = phase.step(game, batch())["d/gradient_norm"]
+    before = flat_weights(game.discriminator)
+    norm = phase.step(game, make_batch())["d/gradient_norm"]
     assert norm > 0.25
-    assert (weights(game.discriminator) - before).norm().item() == pytest.approx(0.1 * 0.25, rel=1e-4)
+    assert (flat_weights(game.discriminator) - before).norm().item() == pytest.approx(0.1 * 0.25, rel=1e-4)
 
 
 def test_a_weight_scales_the_loss_but_not_the_terms_own_figure() -> None:
-    game = networks()
-    figures = make_phase(game, "g", adversarial.NonSaturatingGeneratorLoss(weight=3.0)).step(game, batch())
+    game = make_gan()
+    figures = make_phase(game, "g", adversarial.NonSaturatingGeneratorLoss(weight=3.0)).step(game, make_batch())
     torch.testing.assert_close(figures["g/loss"], 3 * figures["g/loss_term"])
 
 
 def test_every_other_player_moves_after_n_critic_steps() -> None:
-    phase = make_phase(networks(), "g", adversarial.WassersteinGeneratorLoss(), interval=5)
+    phase = make_phase(make_gan(), "g", adversarial.WassersteinGeneratorLoss(), update_interval=5)
     assert [n for n in range(20) if phase.due(n)] == [4, 9, 14, 19]
 
 
@@ -79,7 +79,7 @@ class Lazy(LossTerm):
 
 
 def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_weight() -> None:
-    game = networks()
+    game = make_gan()
     by_hand = copy.deepcopy(game.discriminator)
     terms = {"lazy": Lazy(weight=2.0, interval=3), "main": adversarial.HingeDiscriminatorLoss(weight=0.0)}
     phase = Phase(
@@ -91,9 +91,9 @@ def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_
         (),
         Precision(CPU),
     )
-    seen = [phase.step(game, batch()) for _ in range(4)]
+    seen = [phase.step(game, make_batch()) for _ in range(4)]
     assert ["d/lazy" in figures for figures in seen] == [True, False, False, True]
-    random = latents()
+    random = latents_rng()
     for n in range(4):
         torch.randn(8, 3, generator=random)  # the main update's latents
         if n % 3 == 0:
@@ -102,13 +102,13 @@ def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_
                 by_hand.parameters(), torch.autograd.grad(loss, list(by_hand.parameters())), strict=True
             ):
                 parameter.data -= 0.1 * 0.75 * gradient  # the rate corrected for 4 updates in 3 steps
-    torch.testing.assert_close(weights(game.discriminator), weights(by_hand))
+    torch.testing.assert_close(flat_weights(game.discriminator), flat_weights(by_hand))
     with pytest.raises(ValueError, match="interval=0"):
         Lazy(interval=0)
 
 
 def test_adam_is_corrected_for_lazy_updates_as_in_stylegan2() -> None:
-    game = networks()
+    game = make_gan()
     adam = torch.optim.Adam(game.discriminator.parameters(), lr=0.002, betas=(0.0, 0.99))
     terms = {"main": adversarial.HingeDiscriminatorLoss(), "lazy": Lazy(interval=16)}
     Phase("d", game.discriminator, game.generator, adam, terms, (), Precision(CPU))
@@ -123,52 +123,52 @@ def test_adam_is_corrected_for_lazy_updates_as_in_stylegan2() -> None:
 def test_autocast_steps_stay_near_float32(dtype: str) -> None:
     steps = []
     for precision in (Precision(CPU), Precision(CPU, autocast=dtype, loss_scaling=dtype == "float16")):
-        game = networks()
+        game = make_gan()
         phase = make_phase(game, "d", adversarial.BCEDiscriminatorLoss(), precision=precision)
-        before = weights(game.discriminator)
-        figures = phase.step(game, batch())
+        before = flat_weights(game.discriminator)
+        figures = phase.step(game, make_batch())
         assert figures["d/loss"].dtype == torch.float32
-        steps.append(weights(game.discriminator) - before)
+        steps.append(flat_weights(game.discriminator) - before)
     assert (steps[0] - steps[1]).norm() < 0.03 * steps[0].norm()
 
 
 def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None:
-    game = networks()
+    game = make_gan()
     phase = make_phase(
         game,
         "d",
         adversarial.BCEDiscriminatorLoss(weight=1e36),
         precision=Precision(CPU, autocast="float16", loss_scaling=True),
     )
-    before, scale = weights(game.discriminator), phase.scaler.get_scale()
-    figures = phase.step(game, batch())
-    assert torch.equal(weights(game.discriminator), before)
+    before, scale = flat_weights(game.discriminator), phase.scaler.get_scale()
+    figures = phase.step(game, make_batch())
+    assert torch.equal(flat_weights(game.discriminator), before)
     assert (figures["d/skipped_steps"], figures["d/gradient_norm"]) == (1, 0)
     assert phase.optimizer_metrics()["d/loss_scale"] == scale / 2
 
 
 def test_a_skipped_step_repeats_the_last_figures_until_no_scale_helps() -> None:
-    game = networks()
+    game = make_gan()
     phase = make_phase(
         game, "d", adversarial.BCEDiscriminatorLoss(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
     )
-    before = phase.step(game, batch())
+    before = phase.step(game, make_batch())
     phase.terms["loss_term"].weight = float("inf")
-    after = phase.step(game, batch())
+    after = phase.step(game, make_batch())
     assert after["d/skipped_steps"] == 1 and after["d/loss"] == before["d/loss"]
-    other = make_phase(networks(), "d", adversarial.BCEDiscriminatorLoss(), precision=phase.precision)
+    other = make_phase(make_gan(), "d", adversarial.BCEDiscriminatorLoss(), precision=phase.precision)
     other.load_state_dict(phase.state_dict())
     assert other._last_finite[1]["loss"] == before["d/loss"], "also after a resume"
     figures = {name: float(value) for name, value in after.items()}
     assert not phase.has_diverged(figures), "one overflow is none of anybody's business"
     for _ in range(20):
-        figures = {name: float(value) for name, value in phase.step(game, batch()).items()}
+        figures = {name: float(value) for name, value in phase.step(game, make_batch()).items()}
     assert phase.has_diverged(figures), "the scale has gone below 1 and it still overflows"
     assert phase.has_diverged({"d/loss": float("nan")}) and not phase.has_diverged({"d/loss": 1.0, "g/loss": float("nan")})
 
 
 def test_a_learning_rate_changed_for_a_resume_wins_over_the_stored_one() -> None:
-    game = networks()
+    game = make_gan()
     state = make_phase(game, "d", adversarial.HingeDiscriminatorLoss()).state_dict()
     phase = make_phase(game, "d", adversarial.HingeDiscriminatorLoss())
     phase.optimizer.param_groups[0]["lr"] = 0.025
@@ -185,23 +185,23 @@ def test_tf32_is_refused_where_there_are_no_such_cores() -> None:
 
 def test_both_turns_on_the_same_fakes_are_the_tutorials_iteration() -> None:
     """pytorch/examples ``dcgan/main.py``: the discriminator learns, then judges the same fakes for the generator."""
-    game = networks()
-    by_hand = copy.deepcopy(networks())
+    game = make_gan()
+    by_hand = copy.deepcopy(make_gan())
     phases = [
         make_phase(game, "d", adversarial.BCEDiscriminatorLoss()),
         make_phase(game, "g", adversarial.NonSaturatingGeneratorLoss()),
     ]
     handed = SharedFakes()
     for phase in phases:
-        phase.step(game, batch(), handed)
+        phase.step(game, make_batch(), handed)
 
     fake = by_hand.generator(handed.latents)
     softplus, judge = nn.functional.softplus, lambda images: by_hand.discriminator(images).logits
-    loss = softplus(-judge(batch().real)).mean() + softplus(judge(fake.detach())).mean()
+    loss = softplus(-judge(make_batch().real)).mean() + softplus(judge(fake.detach())).mean()
     descend(by_hand.discriminator, loss)
     descend(by_hand.generator, softplus(-judge(fake)).mean())
-    torch.testing.assert_close(weights(game.discriminator), weights(by_hand.discriminator))
-    torch.testing.assert_close(weights(game.generator), weights(by_hand.generator))
+    torch.testing.assert_close(flat_weights(game.discriminator), flat_weights(by_hand.discriminator))
+    torch.testing.assert_close(flat_weights(game.generator), flat_weights(by_hand.generator))
 
 
 def descend(network: nn.Module, loss: torch.Tensor, rate: float = 0.1) -> None:

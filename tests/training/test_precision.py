@@ -21,10 +21,10 @@ from gan_lab.losses.penalties import GradientPenalty, R1Penalty, R2Penalty
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
 from gan_lab.training import precision as precisions
-from gan_lab.training.checkpointer import restore, training_state
 from gan_lab.training.fixed_point import FixedPoint
-from gan_lab.training.loss_context import GAN, StepContext
+from gan_lab.training.gan import GAN
 from gan_lab.training.precision import Precision
+from gan_lab.training.step_context import StepContext
 from gan_lab.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -78,18 +78,18 @@ def test_double_precision_is_double_throughout(overrides: list[str], tmp_path: P
     batch = next(trainer.loader.batches())
     assert batch.real.dtype == torch.float64
     with Narrowed() as narrowed:
-        for phase in trainer.phases:
-            figures = phase.step(trainer.gan, trainer.growth_state.match_resolution(batch))
+        for phase in trainer.updater.phases:
+            figures = phase.step(trainer.updater.gan, trainer.updater.growth_state.match_resolution(batch))
             assert figures[f"{phase.name}/loss"].dtype == torch.float64 and all(map(torch.isfinite, figures.values()))
     allowed = {"()"}  # the discriminator's sign that ADA counts, once a batch
     assert {place.split(" ", 1)[1] for place in narrowed.places} <= allowed, narrowed.places
-    for phase in trainer.phases:
+    for phase in trainer.updater.phases:
         assert all(
             parameter.grad.dtype == torch.float64 for parameter in phase.network.parameters() if parameter.grad is not None
         )
         state = [value for each in phase.optimizer.state.values() for name, value in each.items() if name != "step"]
         assert state and all(value.dtype == torch.float64 for value in state if isinstance(value, Tensor))
-    pictures, _ = trainer.sampler.sample(4, torch.Generator().manual_seed(0))
+    pictures, _ = trainer.records.sampler.sample(4, torch.Generator().manual_seed(0))
     assert pictures.dtype == torch.uint8 and len(pictures.unique()) > 1
 
 
@@ -145,7 +145,7 @@ def test_the_commands_know_what_to_do_with_such_a_run(precision: str, tmp_path: 
 
 
 def go_on(trainer: Trainer, steps: int) -> Trainer:
-    for batch in itertools.islice(trainer.loader.batches(trainer.images), steps):
+    for batch in itertools.islice(trainer.loader.batches(trainer.progress.images), steps):
         trainer.step(batch)
     return trainer
 
@@ -153,16 +153,16 @@ def go_on(trainer: Trainer, steps: int) -> Trainer:
 def test_a_training_in_fixed_point_goes_on_bit_for_bit(tmp_path: Path) -> None:
     chosen = ["precision=int16", "penalty=r1", "augment=ada"]
     whole = go_on(begin(tmp_path / "whole", *chosen), 2)
-    torch.save(training_state(whole), tmp_path / "state.pt")
+    torch.save(whole.checkpointer.state(), tmp_path / "state.pt")
     go_on(whole, 2)
     resumed = begin(tmp_path / "second", *chosen)
     torch.rand(7)  # whatever came between
-    restore(resumed, torch.load(tmp_path / "state.pt", weights_only=True))
+    resumed.checkpointer.restore(torch.load(tmp_path / "state.pt", weights_only=True))
     go_on(resumed, 2)
     for name in ("generator", "discriminator"):
-        states = (getattr(trainer.gan, name).state_dict() for trainer in (whole, resumed))
+        states = (getattr(trainer.updater.gan, name).state_dict() for trainer in (whole, resumed))
         torch.testing.assert_close(*states, rtol=0, atol=0)
-    one, other = (trainer.phases[0].precision.state_dict()["random"] for trainer in (whole, resumed))
+    one, other = (trainer.updater.phases[0].precision.state_dict()["random"] for trainer in (whole, resumed))
     assert torch.equal(one, other)
 
 
@@ -172,10 +172,10 @@ def test_emulation_changes_neither_the_other_numbers_drawn_nor_the_weights_it_re
     for name, trainer in trainers.items():
         torch.manual_seed(0)
         go_on(trainer, 2)
-        numbers[name] = (torch.get_rng_state(), trainer.gan.rng.get_state())
+        numbers[name] = (torch.get_rng_state(), trainer.updater.gan.rng.get_state())
     torch.testing.assert_close(numbers["int16"], numbers["fp32"], rtol=0, atol=0)
 
-    game, fixed = trainers["int16"].gan, trainers["int16"].phases[0].precision.rounding
+    game, fixed = trainers["int16"].updater.gan, trainers["int16"].updater.phases[0].precision.rounding
     weights = [parameter.detach().clone() for parameter in game.generator.parameters()]
     assert any(not torch.equal(fixed.round_nearest(weight), weight) for weight in weights), "the updates are added to float32"
     with fixed(CPU):
@@ -190,7 +190,7 @@ def test_a_slower_precision_says_so_and_others_say_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def told(precision: Precision, times: float) -> str:
-        monkeypatch.setattr(precisions, "_times_single", lambda device, dtype: times)
+        monkeypatch.setattr(precisions, "_time_relative_to_float32", lambda device, dtype: times)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             precision.warn_if_slow()
@@ -199,8 +199,8 @@ def test_a_slower_precision_says_so_and_others_say_nothing(
     bf16 = Precision(CPU, autocast="bfloat16")
     assert "bfloat16 takes 1.3 times as long as fp32" in told(bf16, 1.3)
     assert told(bf16, 1.1) == told(Precision(CPU), 9.0) == ""
-    assert "an emulation" in told(Precision(CPU, rounding=FixedPoint(16, 0)), 1.0)
-    assert "a reference for others" in told(Precision(CPU, param_dtype="float64"), 1.0)
+    assert "emulated, and slower" in told(Precision(CPU, rounding=FixedPoint(16, 0)), 1.0)
+    assert "a reference for other precisions" in told(Precision(CPU, param_dtype="float64"), 1.0)
 
 
 def test_the_trial_times_both_formats() -> None:
@@ -219,7 +219,7 @@ def test_errors_are_those_of_the_format_alone(tmp_path: Path) -> None:
     errors = errors_of({"again": look(trainers["fp64"], scene), "fp32": single}, right)
     assert all(error["again"] == 0 < error["fp32"] < 1e-4 for what, error in errors.items() if "bias" not in what), errors
     assert any("gradient of" in what for what in errors)
-    assert all(module.training for module in trainers["fp64"].gan.discriminator.modules())
+    assert all(module.training for module in trainers["fp64"].updater.gan.discriminator.modules())
 
 
 def test_a_gradient_that_underflows_is_wrong_by_one() -> None:

@@ -1,4 +1,4 @@
-"""Functions of the one clock: averages, schedules, cadences, meters."""
+"""Functions of the one clock: averages, schedules, cadences, averagers."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_decay_may_begin_late() -> None:
         Steps(at=[2.0])
 
 
-def test_cadences_fire_once_for_each_point_whatever_the_batch() -> None:
+def test_triggers_fire_once_for_each_point_whatever_the_batch() -> None:
     every, at = IntervalTrigger(100), MilestoneTrigger([50, 120])
     for batch in (7, 32, 100):
         clock = range(0, 700, batch)
@@ -104,22 +104,22 @@ def test_cadences_fire_once_for_each_point_whatever_the_batch() -> None:
 
 def test_everything_also_happens_at_the_end() -> None:
     done: list[str] = []
-    events = Callbacks(
-        [(IntervalTrigger(1000), lambda: done.append("a")), (MilestoneTrigger([]), lambda: done.append("b"))], end=64
+    callbacks = Callbacks(
+        {"a": (IntervalTrigger(1000), lambda: done.append("a")), "b": (MilestoneTrigger([]), lambda: done.append("b"))}, end=64
     )
-    assert events.due(0, 32) == []
-    for action in events.due(32, 64):
+    assert callbacks.due(0, 32) == []
+    for action in callbacks.due(32, 64):
         action()
     assert done == ["a", "b"]
 
 
-def test_a_meter_reads_means_once_and_survives_a_checkpoint() -> None:
-    meter = MetricAverager()
-    meter.add({"a": torch.tensor(1.0), "b": torch.tensor(4.0)})
-    meter.add({"a": torch.tensor(2.0)})
-    restored = MetricAverager()
-    restored.load_state_dict(meter.state_dict(), torch.device("cpu"))
-    for each in (meter, restored):
+def test_a_averager_reads_means_once_and_survives_a_checkpoint() -> None:
+    averager = MetricAverager(torch.device("cpu"))
+    averager.add({"a": torch.tensor(1.0), "b": torch.tensor(4.0)})
+    averager.add({"a": torch.tensor(2.0)})
+    restored = MetricAverager(torch.device("cpu"))
+    restored.load_state_dict(averager.state_dict())
+    for each in (averager, restored):
         each.add({"a": torch.tensor(6.0)})
         assert each.read(SingleProcess()) == {"a": 3.0, "b": 4.0}
         assert each.read(SingleProcess()) == {}
