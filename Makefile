@@ -1,7 +1,7 @@
-# The virtual environment is built on first use, and again only when pyproject.toml has changed.
+# The virtual environment is built on first use and updated when pyproject.toml changes.
 PYTHON ?= python3
 VENV ?= .venv
-# more arguments: make train ARGS="model=dcgan dataset=cifar10 epochs=20"
+# Further arguments of a command: make train ARGS="model=dcgan dataset=cifar10 epochs=20"
 ARGS ?=
 RUN ?= latest
 
@@ -11,49 +11,52 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-slow lint format bench sweep evaluate report clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  ARGS="..." passes arguments on:  make train ARGS="model=dcgan dataset=cifar10 epochs=20"'
+	@echo '  source $(VENV)/bin/activate   makes gan-train, gan-evaluate, gan-sample, ... commands of this shell'
 
-setup: $(READY)  ## the virtual environment, with everything that training and testing need
+setup: $(READY)  ## create the virtual environment, with all that training and testing need
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "gan_lab needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	  { echo "gan_lab needs Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-train: $(READY)  ## the main job: a GAN on embedded garments, to pictures, curves and a score
+train: $(READY)  ## train the default GAN on embedded images: samples, curves and a score, in minutes
 	$(BIN)/python -m gan_lab.train $(ARGS)
 
-test: $(READY)  ## the default suite, minutes
+test: $(READY)  ## run the default tests, minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
-test-slow: $(READY)  ## the whole suite, half an hour on two cores
+test-slow: $(READY)  ## run all tests, half an hour on two cores
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-lint: $(READY)  ## style and types
+lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)  ## put style right
+format: $(READY)  ## fix the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## where the time of a step goes
+bench: $(READY)  ## measure where the time of a training step goes
 	$(BIN)/python -m gan_lab.benchmark $(ARGS)
 
-sweep: $(READY)  ## Optuna looks for the best score
+sweep: $(READY)  ## search for the best score with Optuna
 	$(BIN)/python -m gan_lab.train -m sweep=quality $(ARGS)
 
 evaluate: $(READY)  ## score the newest run, or RUN=outputs/...
 	$(BIN)/python -m gan_lab.evaluate run=$(RUN) $(ARGS)
 
-report: $(READY)  ## write the page of the newest run anew, or of RUN=outputs/...
+report: $(READY)  ## rewrite the page of the newest run, or of RUN=outputs/...
 	$(BIN)/python -m gan_lab.report run=$(RUN)
 
-clean:  ## remove the environment and caches; runs stay
+clean:  ## remove the environment and caches, not the runs
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
