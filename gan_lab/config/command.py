@@ -1,31 +1,36 @@
-"""How a command ends: errors are part of the interface."""
+"""Runs a command as a program: help and version, checks of the command line, and how errors end it."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.help import help_of, is_asked_for
+from gan_lab.config.arguments import check_additions, check_arguments, explain
+from gan_lab.config.help import format_help
 from gan_lab.runtime.torchrun import rank_prefix
+from gan_lab.version import __version__
 
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
-"""Mistakes of a user, and what the system refuses: no room, no permission. Any other error is ours and keeps its traceback."""
+"""Mistakes of a user, and what the system refuses (no space, no permission): a message. Other errors keep their traceback."""
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
+HYDRA_ECHO = "Error executing job with overrides:"
+"""Hydra writes this line, with all overrides, before an error of ours."""
+
 
 def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Remove the folder Hydra has made for a job that was refused, unless something is in it."""
+    """Remove the folder that Hydra has made for a job that was refused, unless something is in it."""
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
@@ -42,7 +47,7 @@ def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[Dict
 
 
 def expand_home(argument: str) -> str:
-    """``key=~/pictures`` as an override Hydra can read: no shell expands that, and Hydra's grammar has no ``~`` in a value."""
+    """``key=~/images`` as an override that Hydra can read: no shell expands it, and Hydra's grammar has no ``~`` in a value."""
     key, equals, value = argument.partition("=")
     if value != "~" and not value.startswith("~/"):
         return argument
@@ -53,8 +58,8 @@ def expand_home(argument: str) -> str:
 def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a ``hydra.main`` function as a program.
 
-    An error of :data:`USER_ERRORS` ends it with exit code 1 and a message (with a traceback under
-    ``HYDRA_FULL_ERROR=1``), Ctrl-C with 130 and a closed pipe with 141, as a shell would tell it.
+    One of :data:`USER_ERRORS` ends it with exit code 1 and a message (with a traceback under ``HYDRA_FULL_ERROR=1``), Ctrl-C
+    with 130 and a closed pipe with 141, as a shell would.
 
     Args:
         command: the function.
@@ -62,21 +67,51 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
         rewrite: changes the command line before Hydra sees it.
     """
     with_traceback = os.environ.get(FULL_ERROR) == "1"
-    os.environ[FULL_ERROR] = "1"  # Hydra would word errors itself, and those it doesn't know as tracebacks
+    os.environ[FULL_ERROR] = "1"  # otherwise Hydra formats errors itself, and unknown ones as tracebacks
+    arguments = sys.argv[1:]
     try:
-        if is_asked_for(sys.argv[1:]):
-            print(help_of(config))
+        if {"--help", "-h"} & set(arguments):
+            print(format_help(config, arguments))
+        elif "--version" in arguments:
+            print(f"gan_lab {__version__}")
         else:
-            sys.argv[1:] = rewrite([expand_home(argument) for argument in sys.argv[1:]])
-            command()
+            check_arguments(arguments)
+            arguments = rewrite([expand_home(argument) for argument in arguments])
+            check_additions(arguments, config)
+            sys.argv[1:] = arguments
+            with _without_echo():
+                command()
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discard what is still buffered
         sys.exit(141)
     except USER_ERRORS as error:
         if with_traceback:
             raise
-        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.exit(f"{rank_prefix(error)}error: {error}{cause}")
+        from_hydra = isinstance(error, HydraException | OmegaConfBaseException)
+        sys.exit(f"{rank_prefix(error)}error: {explain(error, arguments, config) if from_hydra else error}")
+
+
+class _Filter:
+    """A stream that leaves out :data:`HYDRA_ECHO`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith(HYDRA_ECHO) else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _without_echo() -> Iterator[None]:
+    stderr = sys.stderr
+    sys.stderr = _Filter(stderr)
+    try:
+        yield
+    finally:
+        sys.stderr = stderr

@@ -1,49 +1,137 @@
-"""``--help`` of a command, from ``conf/hydra/help``: what Hydra would print in four seconds, at once."""
+"""``--help`` of a command, made from the comments of ``conf/*.yaml`` without Hydra, which would take seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from hydra import compose
 from omegaconf import OmegaConf
 
-from gan_lab.config.compose import hydra_compose
 from gan_lab.config.schema import CONF_DIR
 
-FLAGS = frozenset({"--help", "-h"})
-NOT_OURS = ("hydra", "wandb", "dataset/shared", "sweep/shared")
-OVERRIDE = "override hydra/help"
+WIDTH = 80
+HIDDEN_GROUPS = frozenset({"hydra", "wandb"})
+HIDDEN_SECTIONS = frozenset({"defaults", "hydra"})
+HELP = "override hydra/help"
 
 
-def is_asked_for(arguments: Sequence[str]) -> bool:
-    return bool(FLAGS & set(arguments))
+class Key(NamedTuple):
+    """A line of a YAML file: a key with its default and comment, or a heading (``name`` is empty)."""
+
+    name: str
+    default: str
+    comment: str
 
 
-def help_of(config: str) -> str:
-    """The help of the command whose configuration is ``conf/<config>.yaml``."""
-    defaults = OmegaConf.load(CONF_DIR / f"{config}.yaml").defaults
-    chosen = next(default[OVERRIDE] for default in defaults if OmegaConf.is_dict(default) and OVERRIDE in default)
-    page = OmegaConf.create({"hydra": {"help": OmegaConf.load(CONF_DIR / "hydra" / "help" / f"{chosen}.yaml")}})
-    text = str(page.hydra.help.template)
-    for placeholder, fill in (("$APP_CONFIG_GROUPS", _groups), ("$CONFIG", lambda: _keys(config))):
-        if placeholder in text:
-            text = text.replace(placeholder, fill())
-    return text
+def format_help(config: str, arguments: Sequence[str] = ()) -> str:
+    """The help of the command whose configuration is ``conf/<config>.yaml``.
+
+    Args:
+        config: name of the configuration.
+        arguments: the command line; the keys of options it chooses (``model=sngan``) are explained too.
+    """
+    file = CONF_DIR / f"{config}.yaml"
+    defaults = OmegaConf.load(file).defaults
+    chosen = next(default[HELP] for default in defaults if OmegaConf.is_dict(default) and HELP in default)
+    page = OmegaConf.load(CONF_DIR / "hydra" / "help" / f"{chosen}.yaml")
+    parts = [_wrap(page.header)]
+    options = [argument.split("=", 1) for argument in arguments if re.fullmatch(r"[a-z_]+=[\w\[\],]+", argument)]
+    asked = [(group, name) for group, names in options for name in names.strip("[]").split(",")]
+    asked = [(group, name) for group, name in asked if (CONF_DIR / group / f"{name}.yaml").is_file()]
+    if asked:
+        parts += [_format_option(group, name) for group, name in asked]
+    else:
+        groups = _default_options(file)
+        if groups:
+            parts.append("Choices, as group=option; * marks the default:\n\n" + "\n".join(_format_groups(groups)))
+        parts.append("Keys, as key=value, with their defaults:\n\n" + "\n".join(_format_keys(_keys(file))))
+        if groups:
+            parts.append(
+                _wrap(
+                    "More keys: those of a choice, such as model=sngan --help. --cfg job prints the whole composed "
+                    "configuration; --hydra-help lists Hydra's own flags."
+                )
+            )
+    parts.append("Examples:\n" + "\n".join(f"  {line}" for line in str(page.footer).strip().splitlines()))
+    return "\n\n".join(parts)
 
 
-def _groups() -> str:
-    """Every group with its options."""
-    folders = sorted(path for path in CONF_DIR.rglob("*") if path.is_dir())
-    names = {path: path.relative_to(CONF_DIR).as_posix() for path in folders}
-    lines = [
-        f"{name}: {', '.join(sorted(file.stem for file in path.glob('*.yaml')))}"
-        for path, name in names.items()
-        if not name.startswith(NOT_OURS)
+def _default_options(file: Path) -> dict[str, list[str]]:
+    """The default option, or options, of each group that a configuration has, those it includes first."""
+    found: dict[str, list[str]] = {}
+    for default in OmegaConf.load(file).defaults:
+        if isinstance(default, str):
+            if default not in ("_self_",) and (included := CONF_DIR / f"{default}.yaml").is_file() and included != file:
+                found |= _default_options(included) if "defaults" in OmegaConf.load(included) else {}
+            continue
+        for group, option in default.items():
+            if not str(group).startswith("override") and (CONF_DIR / str(group)).is_dir():
+                found[str(group)] = list(option) if OmegaConf.is_list(option) else [str(option)]
+    shown = {group: names for group, names in found.items() if group not in HIDDEN_GROUPS}
+    return {group: shown[group] for group in sorted(shown, key=lambda group: group != "model")}
+
+
+def _format_groups(groups: dict[str, list[str]]) -> Iterator[str]:
+    width = max(map(len, groups)) + 3
+    for group, chosen in groups.items():
+        names = sorted(file.stem for file in (CONF_DIR / group).glob("*.yaml"))
+        marked = ", ".join(f"{name}*" if name in chosen else name for name in names)
+        yield textwrap.fill(marked, WIDTH, initial_indent=f"  {group:<{width - 2}}", subsequent_indent=" " * width)
+
+
+def _format_option(group: str, name: str) -> str:
+    """One option's file: what it is, and its keys."""
+    file = CONF_DIR / group / f"{name}.yaml"
+    about = [
+        line[2:] for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("# ") and "@package" not in line
     ]
-    return "\n".join(lines) + "\n"
+    keys = [key for key in _keys(file) if key.name]
+    prefix = "" if keys and keys[0].name.startswith(f"{group}.") else f"{group}."
+    named = [key._replace(name=prefix + key.name) for key in keys if "_target_" not in key.name]
+    return "\n".join([f"{group}={name}", *(_wrap(line, "  ") for line in about[:1]), "", *_format_keys(named)])
 
 
-def _keys(config: str) -> str:
-    """Every key with its default."""
-    with hydra_compose():
-        return OmegaConf.to_yaml(compose(config))
+def _keys(file: Path) -> list[Key]:
+    """The keys of a YAML file with dotted names, and its comment lines as headings."""
+    found: list[Key] = []
+    parents: list[tuple[int, str]] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line.startswith("# ") and found:
+            found.append(Key("", "", line[2:]))
+        match = re.match(r"\s*([\w/]+):(?:\s+(.*?))?\s*$", line)
+        if not match or line.lstrip().startswith(("#", "-")):
+            continue
+        parents = [(depth, name) for depth, name in parents if depth < indent]
+        value, _, comment = (
+            re.split(r"(?:^|\s+)(#)\s", match[2] or "", maxsplit=1) if "# " in (match[2] or "") else (match[2] or "", "", "")
+        )
+        name = ".".join([*(name for _, name in parents), match[1]])
+        parents.append((indent, match[1]))
+        if name.partition(".")[0] not in HIDDEN_SECTIONS:
+            found.append(Key(name, value.strip(), comment.strip()))
+    nested = {key.name.rpartition(".")[0] for key in found}
+    return [key for key in found if key.name not in nested or key.comment]
+
+
+def _format_keys(keys: Sequence[Key]) -> Iterator[str]:
+    """One line each; a long comment goes on below."""
+    for key in keys:
+        if not key.name:
+            yield f"\n{_wrap(key.comment, '  ')}:"
+            continue
+        head = f"  {key.name}={key.default}" if key.default else f"  {key.name}"
+        if not key.comment:
+            yield head
+        elif len(head) < 34:
+            yield textwrap.fill(key.comment, WIDTH, initial_indent=f"{head:<34}", subsequent_indent=" " * 34)
+        else:
+            yield head
+            yield textwrap.fill(key.comment, WIDTH, initial_indent=" " * 34, subsequent_indent=" " * 34)
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(" ".join(str(text).split()), WIDTH, initial_indent=indent, subsequent_indent=indent)

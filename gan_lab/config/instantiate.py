@@ -1,4 +1,4 @@
-"""How a section becomes an object; the one call of Hydra's ``instantiate``."""
+"""Builds the object that a section of the configuration describes; the only call of Hydra's ``instantiate``."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 ALLOWED_TARGETS = ("gan_lab.", "torch.optim.", "optuna.pruners.")
-"""A ``_target_`` outside these is refused: a configuration chooses among objects, it does not run code."""
+"""Prefixes of allowed ``_target_``s: a configuration chooses among objects, it must not run arbitrary code."""
 
 
 def instantiate(node: Any, where: str = "", **more: Any) -> Any:
-    """The object a section describes.
+    """The object that a section describes.
 
-    Every section below it is first held against the signature of its ``_target_``.
+    Every section in it is first checked against the signature of its ``_target_``.
 
     Args:
-        node: a section with ``_target_``, or a dictionary of such.
-        where: its name, for messages.
+        node: a section with ``_target_``, or a dictionary of such sections.
+        where: its dotted name, for messages.
         more: further arguments of the outermost target.
 
     Raises:
-        ValueError: a target that is not allowed, an unknown or missing argument, a value of the wrong type, or whatever the
-            object itself refuses.
+        ValueError: the target is not allowed, an argument is unknown or missing, a value has the wrong type, or the object
+            refuses it.
     """
     _check_section(node, where, tuple(more))
     try:
@@ -60,16 +60,19 @@ def _check_arguments(node: DictConfig, where: str, given: tuple[str, ...]) -> No
         target = get_object(name)
     except (ImportError, ValueError, HydraException) as error:
         raise ValueError(f"{where}._target_={name}: no such object") from error
-    if not f"{getattr(target, '__module__', '')}.".startswith(ALLOWED_TARGETS):  # reached through a module that imports it
+    if not f"{getattr(target, '__module__', '')}.".startswith(
+        ALLOWED_TARGETS
+    ):  # reached through another module that imports it
         raise ValueError(f"{where}._target_={name}: belongs to {getattr(target, '__module__', 'another module')}")
     parameters, hints = _signature(target)
     own = {str(key): node[key] for key in node if not str(key).startswith("_")}
     takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    parameters = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     for key, value in own.items():
         if key not in parameters and not takes_more:
             raise ValueError(f"{where}.{key}: {name} takes {', '.join(parameters) or 'no arguments'}")
         if not _fits(value, hints.get(key, Any)):
-            raise ValueError(f"{where}.{key}={value}: must be {_spell(hints[key])}")
+            raise ValueError(f"{where}.{key}={value}: must be {_format_hint(hints[key])}")
     needed = [k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     missing = [k for k in needed if k not in own and k not in given]
     if missing and not node.get("_partial_", False):
@@ -77,8 +80,17 @@ def _check_arguments(node: DictConfig, where: str, given: tuple[str, ...]) -> No
 
 
 def _signature(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """Parameters and type hints of a callable; those behind ``**kwargs`` of a subclass are its parents'."""
+    """Parameters and type hints of a callable; ``**kwargs`` of a subclass stands for its parents' parameters."""
     parameters = dict(inspect.signature(target).parameters)
+    if inspect.isclass(target):
+        for parent in target.__mro__[1:]:
+            rest = next((name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
+            if rest is None or parent is object:
+                break
+            if "__init__" in vars(parent):
+                del parameters[rest]
+                inherited = list(inspect.signature(vars(parent)["__init__"]).parameters.items())[1:]
+                parameters = dict(inherited) | parameters
     hints: dict[str, Any] = {}
     for owner in reversed(target.__mro__ if inspect.isclass(target) else [target]):
         function = owner.__dict__.get("__init__") if inspect.isclass(owner) else owner
@@ -88,7 +100,7 @@ def _signature(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain configuration value can be what ``hint`` says; whatever is not a plain type passes."""
+    """Whether a plain configuration value fits a type hint; hints that are not plain types accept everything."""
     if OmegaConf.is_dict(value) or hint is Any:
         return True
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -108,5 +120,5 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is not None and not isinstance(value, str | int | float | bool | type(None))
 
 
-def _spell(hint: Any) -> str:
+def _format_hint(hint: Any) -> str:
     return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
