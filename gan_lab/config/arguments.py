@@ -111,8 +111,9 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
             return unknown_key(key, cfg)
         if key == _key_of(error):
             return _wrong_value(key, value, cfg, _first_line(error))
-    if isinstance(_innermost(error), MissingMandatoryValue) and (key := _key_of(error)):
-        return f"{key} has no default and has to be given: {key}=..."
+    missing = _key_of(error)
+    if isinstance(_innermost(error), MissingMandatoryValue) and missing:
+        return f"{missing} has no default and has to be given: {missing}=..."
     return _first_line(error)
 
 

@@ -1,4 +1,4 @@
-"""What a player minimises: a loss is a list of terms for each player."""
+"""Loss terms: a loss is a list of terms for each network."""
 
 from gan_lab.losses.base import LossContext, LossTerm
 

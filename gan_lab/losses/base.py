@@ -1,4 +1,4 @@
-"""The shape of a term."""
+"""The interface of a loss term, and what it sees of a batch."""
 
 from __future__ import annotations
 
@@ -7,25 +7,11 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-
-class DiscriminatorOutputView(Protocol):
-    """What the discriminator says of images: see :class:`gan_lab.models.base.DiscriminatorOutput`."""
-
-    @property
-    def logits(self) -> Tensor:
-        """``[N]``, or ``[N, H, W]`` of a judge of each pixel, at least float32, before any sigmoid."""
-
-    @property
-    def features(self) -> Tensor:
-        """``[N, F]``, what the logits were read from."""
-
-    @property
-    def class_logits(self) -> Tensor | None:
-        """``[N, K]`` of an auxiliary classifier, else None."""
+from gan_lab.models.base import DiscriminatorOutput
 
 
 class LossContext(Protocol):
-    """What a term may look at: see :class:`gan_lab.training.step_context.StepContext`. Nothing is computed before it is asked for."""
+    """What a loss term may read, computed on first access; see :class:`gan_lab.training.step_context.StepContext`."""
 
     @property
     def real(self) -> Tensor:
@@ -33,50 +19,50 @@ class LossContext(Protocol):
 
     @property
     def fake(self) -> Tensor:
-        """Generated images, like ``real``; connected to the generator's graph in the generator's turn only."""
+        """Generated images, like ``real``; with the generator's graph in the generator step only."""
 
     @property
     def labels(self) -> Tensor | None:
-        """``[N, K]`` of 0 and 1, of reals and fakes alike; None without conditioning."""
+        """``[N, K]`` of 0 and 1, the same for reals and fakes; None without conditioning."""
 
     @property
     def interpolation_weight(self) -> Tensor:
-        """A number in [0, 1) for each image, ``[N]``; the same however many parts or processes a batch is split among."""
+        """A random number in [0, 1) for each image, ``[N]``; the same however the batch is split."""
 
     @property
     def multi_label(self) -> bool:
-        """Whether labels are attributes, any number of which an image may have."""
+        """Whether labels are attributes, of which an image may have any number."""
 
     @property
-    def real_output(self) -> DiscriminatorOutputView:
-        """The discriminator on ``real``; in the generator's turn without a graph."""
+    def real_output(self) -> DiscriminatorOutput:
+        """The discriminator's output on ``real``; without a graph in the generator step."""
 
     @property
-    def fake_output(self) -> DiscriminatorOutputView:
-        """The discriminator on ``fake``."""
+    def fake_output(self) -> DiscriminatorOutput:
+        """The discriminator's output on ``fake``."""
 
     @property
     def real_logits(self) -> Tensor:
-        """Those of ``real_judgement``."""
+        """The logits of ``real_output``."""
 
     @property
     def fake_logits(self) -> Tensor:
-        """Those of ``fake_judgement``."""
+        """The logits of ``fake_output``."""
 
-    def discriminate(self, images: Tensor) -> DiscriminatorOutputView:
-        """The discriminator on other images, under the same labels."""
+    def discriminate(self, images: Tensor) -> DiscriminatorOutput:
+        """The discriminator's output on other images, under the same labels."""
 
     def input_gradient(self, values: Tensor, images: Tensor) -> Tensor:
-        """d ``values`` / d ``images`` for each image, at least float32 and differentiable, safe under loss scaling."""
+        """d ``values`` / d ``images`` for each image, at least float32, differentiable, correct under loss scaling."""
 
 
 class LossTerm(ABC):
-    """One summand of what a player minimises: ``Round -> scalar``.
+    """One summand of a network's loss: maps a :class:`LossContext` to a scalar.
 
     Args:
-        weight: factor of the term in the player's loss.
-        every: lazy regularisation: the term is computed in every n-th step of its player, with ``every`` times its
-            weight, in an update of its own (StyleGAN2, section 3.1).
+        weight: factor of the term.
+        interval: lazy regularization: the term is computed in every n-th step of its network, in an update of its own, with
+            ``interval`` times its weight (StyleGAN2, section 3.1).
 
     ``needs_gradient_of`` names the images ("real", "fake") that must require a gradient while the term is computed.
     """
@@ -90,11 +76,11 @@ class LossTerm(ABC):
         self.interval = interval
 
     @abstractmethod
-    def __call__(self, round: LossContext) -> Tensor:
+    def __call__(self, context: LossContext) -> Tensor:
         """The unweighted value, a scalar averaged over the batch."""
 
-    def check(self, network: nn.Module) -> None:  # noqa: B027 - most terms go with any network
-        """Raise ValueError if this term can't work on an untrained ``player``, saying why."""
+    def check(self, network: nn.Module) -> None:  # noqa: B027 - most terms work with any network
+        """Raise ValueError, saying why, if this term can't work with an untrained ``network``."""
 
-    def after_step(self, network: nn.Module) -> None:  # noqa: B027 - most terms have nothing to do here
-        """Called when the player's optimizer has stepped; weight clipping lives here."""
+    def after_step(self, network: nn.Module) -> None:  # noqa: B027 - most terms do nothing here
+        """Called after the network's optimizer step; weight clipping is applied here."""

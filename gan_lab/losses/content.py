@@ -1,4 +1,4 @@
-"""Terms about what is in the images rather than whether they are real."""
+"""Losses on the content of images: features, pixels, perceptual distance, class labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from gan_lab.losses.base import DiscriminatorOutputView, LossContext, LossTerm
+from gan_lab.losses.base import LossContext, LossTerm
+from gan_lab.models.base import DiscriminatorOutput
 
 
 class FeatureMatchingLoss(LossTerm):
@@ -18,8 +19,8 @@ class FeatureMatchingLoss(LossTerm):
     The mean over features in place of their sum keeps the weight's meaning from network to network.
     """
 
-    def __call__(self, round: LossContext) -> Tensor:
-        real, fake = (_mean(judgement.features) for judgement in (round.real_output, round.fake_output))
+    def __call__(self, context: LossContext) -> Tensor:
+        real, fake = (_mean(output.features) for output in (context.real_output, context.fake_output))
         return (real - fake).square().mean()
 
 
@@ -30,18 +31,18 @@ class PerceptualNetwork(Protocol):
         """Maps of images in [-1, 1] at some layers, with gradients through ``fake`` alone."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """Compute there, and in numbers of that type, from here on."""
+        """Compute on that device and in that type from now on."""
 
 
 class PairedLoss(LossTerm):
-    """A distance of each fake from the very image it should have been, as super-resolution knows it."""
+    """A distance between each generated image and its target image, as in super-resolution."""
 
     @abstractmethod
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
         """The mean over a batch, of images ``[N, C, H, W]`` in [-1, 1]."""
 
-    def __call__(self, round: LossContext) -> Tensor:
-        return self.distance(round.fake, round.real)
+    def __call__(self, context: LossContext) -> Tensor:
+        return self.distance(context.fake, context.real)
 
 
 class PixelL1Loss(PairedLoss):
@@ -62,7 +63,7 @@ class CharbonnierLoss(PairedLoss):
     """``mean(sqrt(e^2 + eps^2))`` of errors of values in [0, 1]: L1 that is smooth at 0 (Lai et al. 2017, LapSRN, eq. 3).
 
     Args:
-        eps: where it bends; 0.001 in the paper.
+        eps: below this error the loss is quadratic; 0.001 in the paper.
         weight, interval: of :class:`LossTerm`.
     """
 
@@ -97,21 +98,21 @@ class PerceptualLoss(PairedLoss):
 
 
 class AuxiliaryClassifierRealLoss(LossTerm):
-    """Cross-entropy of the auxiliary classifier on real images; for attributes, of each.
+    """Cross-entropy of the auxiliary classifier on real images; binary cross-entropy for attributes.
 
-    Odena et al. 2017, eq. 3, add that on fakes; like most of the code after them we train the classifier on reals alone, so
-    that it does not learn what the generator got wrong.
+    Odena et al. 2017, eq. 3, also train the classifier on fakes. Like most later code this trains it on reals alone, so that
+    it does not learn the generator's mistakes.
     """
 
-    def __call__(self, round: LossContext) -> Tensor:
-        return _label_loss(round, round.real_output)
+    def __call__(self, context: LossContext) -> Tensor:
+        return _label_loss(context, context.real_output)
 
 
 class AuxiliaryClassifierFakeLoss(LossTerm):
-    """The same on fakes, by which the generator learns to draw what it was asked for."""
+    """Cross-entropy of the auxiliary classifier on fakes, which teaches the generator to follow the labels."""
 
-    def __call__(self, round: LossContext) -> Tensor:
-        return _label_loss(round, round.fake_output)
+    def __call__(self, context: LossContext) -> Tensor:
+        return _label_loss(context, context.fake_output)
 
 
 def _mean(features: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ def _mean_absolute(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().mean(dtype=torch.promote_types(a.dtype, torch.float32))
 
 
-def _label_loss(round: LossContext, judgement: DiscriminatorOutputView) -> Tensor:
-    assert round.labels is not None and judgement.class_logits is not None, "conditioning=auxiliary_classifier has both"
-    loss = binary_cross_entropy_with_logits if round.multi_label else cross_entropy
-    return loss(judgement.class_logits, round.labels)
+def _label_loss(context: LossContext, output: DiscriminatorOutput) -> Tensor:
+    assert context.labels is not None and output.class_logits is not None, "conditioning=auxiliary_classifier has both"
+    loss = binary_cross_entropy_with_logits if context.multi_label else cross_entropy
+    return loss(output.class_logits, context.labels)

@@ -1,8 +1,7 @@
-"""What keeps a discriminator well behaved; each combines with any adversarial loss, and with others of them.
+"""Penalties and constraints on the discriminator; each combines with any adversarial loss and with the others.
 
 Notation: ``D(x)`` is the logit of an image, ``grad`` its gradient with respect to the image, ``||.||`` the Euclidean norm of
-one image's. Means are over the batch. Images are differentiated before augmentation: what is bounded is the slope of all that
-judges.
+one image's. Means are over the batch. Gradients are with respect to images before augmentation, so that they include it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gan_lab.losses.base import LossContext, LossTerm
 class WeightClipping(LossTerm):
     """Clamp every parameter of the critic to ``[-limit, limit]`` after each step (Arjovsky et al. 2017, algorithm 1).
 
-    The constraint of the original WGAN. Its value is 0: it acts on the weights and not on the loss.
+    The constraint of the original WGAN. Its loss is 0; it acts on the weights.
     """
 
     def __init__(self, limit: float = 0.01) -> None:
@@ -32,12 +31,12 @@ class WeightClipping(LossTerm):
         mean = float(weights.abs().mean())
         if mean > 50 * self.limit:
             raise ValueError(
-                f"penalty: weight_clipping with limit={self.limit} would leave nothing of this discriminator, whose weights "
-                f"begin at {mean:.2g}, as equalised layers do; use penalty=gradient_penalty or a limit of about {mean:.1g}"
+                f"penalty: weight_clipping with limit={self.limit} would erase this discriminator, whose initial weights "
+                f"average {mean:.2g} (equalized learning rate); use penalty=gradient_penalty or a limit of about {mean:.1g}"
             )
 
-    def __call__(self, round: LossContext) -> Tensor:
-        return torch.zeros((), device=round.real.device)
+    def __call__(self, context: LossContext) -> Tensor:
+        return torch.zeros((), device=context.real.device)
 
     @torch.no_grad()
     def after_step(self, network: nn.Module) -> None:
@@ -49,15 +48,15 @@ class WeightClipping(LossTerm):
 class DriftPenalty(LossTerm):
     """``D(real)^2``: keeps a critic's outputs from drifting away from 0 (Karras et al. 2018, appendix A.1; weight 0.001)."""
 
-    def __call__(self, round: LossContext) -> Tensor:
-        return round.real_logits.square().mean()
+    def __call__(self, context: LossContext) -> Tensor:
+        return context.real_logits.square().mean()
 
 
 class GradientNormPenalty(LossTerm):
-    """``(||grad D(x)|| - target)^2`` at images of the subclass's choice.
+    """``(||grad D(x)|| - target)^2`` at points that a subclass chooses.
 
     Args:
-        target: the slope wanted.
+        target: the desired gradient norm.
     """
 
     def __init__(self, weight: float = 10.0, target: float = 1.0, interval: int = 1) -> None:
@@ -65,20 +64,20 @@ class GradientNormPenalty(LossTerm):
         self.target = target
 
     @abstractmethod
-    def points(self, round: LossContext) -> Tensor:
-        """Where the slope is taken."""
+    def points(self, context: LossContext) -> Tensor:
+        """Images at which the gradient is taken."""
 
-    def __call__(self, round: LossContext) -> Tensor:
-        images = self.points(round).detach().requires_grad_()
-        slopes = squared_norms(round.input_gradient(round.discriminate(images).logits, images)).sqrt()
-        return (slopes - self.target).square().mean()
+    def __call__(self, context: LossContext) -> Tensor:
+        images = self.points(context).detach().requires_grad_()
+        norms = squared_norms(context.input_gradient(context.discriminate(images).logits, images)).sqrt()
+        return (norms - self.target).square().mean()
 
 
 class GradientPenalty(GradientNormPenalty):
     """WGAN-GP (Gulrajani et al. 2017, eq. 3): at random points between a real image and a fake one, weight 10, target 1."""
 
-    def points(self, round: LossContext) -> Tensor:
-        return torch.lerp(round.real, round.fake.detach().to(round.real.dtype), _per_image(round.interpolation_weight))
+    def points(self, context: LossContext) -> Tensor:
+        return torch.lerp(context.real, context.fake.detach().to(context.real.dtype), _per_image(context.interpolation_weight))
 
 
 class DRAGANPenalty(GradientNormPenalty):
@@ -87,17 +86,19 @@ class DRAGANPenalty(GradientNormPenalty):
     The noise is ``spread`` times the batch's standard deviation times U[0, 1] for each value, as in the authors' code.
 
     Args:
-        spread: 0.5 there.
+        spread: 0.5 in that code.
     """
 
     def __init__(self, weight: float = 10.0, target: float = 1.0, spread: float = 0.5, interval: int = 1) -> None:
         super().__init__(weight, target, interval)
         self.spread = spread
 
-    def points(self, round: LossContext) -> Tensor:
-        random = torch.rand_like(round.real, dtype=torch.float32).to(round.real.dtype)  # the same numbers in every precision
-        noise = self.spread * round.real.std() * random
-        return round.real + _per_image(round.interpolation_weight) * noise
+    def points(self, context: LossContext) -> Tensor:
+        random = torch.rand_like(context.real, dtype=torch.float32).to(
+            context.real.dtype
+        )  # the same in every precision
+        noise = self.spread * context.real.std() * random
+        return context.real + _per_image(context.interpolation_weight) * noise
 
 
 class R1Penalty(LossTerm):
@@ -105,8 +106,8 @@ class R1Penalty(LossTerm):
 
     needs_gradient_of = frozenset({"real"})
 
-    def __call__(self, round: LossContext) -> Tensor:
-        return squared_norms(round.input_gradient(round.real_logits, round.real)).mean() / 2
+    def __call__(self, context: LossContext) -> Tensor:
+        return squared_norms(context.input_gradient(context.real_logits, context.real)).mean() / 2
 
 
 class R2Penalty(LossTerm):
@@ -114,17 +115,17 @@ class R2Penalty(LossTerm):
 
     needs_gradient_of = frozenset({"fake"})
 
-    def __call__(self, round: LossContext) -> Tensor:
-        return squared_norms(round.input_gradient(round.fake_logits, round.fake)).mean() / 2
+    def __call__(self, context: LossContext) -> Tensor:
+        return squared_norms(context.input_gradient(context.fake_logits, context.fake)).mean() / 2
 
 
-def _clipped_parameters(player: nn.Module) -> list[Tensor]:
-    """Its parameters but for the tables of labels, which are inputs as images are."""
-    return [parameter for name, parameter in player.named_parameters() if not name.endswith("table")]
+def _clipped_parameters(network: nn.Module) -> list[Tensor]:
+    """The parameters except tables of labels, which are inputs like images."""
+    return [parameter for name, parameter in network.named_parameters() if not name.endswith("table")]
 
 
 def squared_norms(gradient: Tensor) -> Tensor:
-    """``[N]``, of each image's gradient."""
+    """Squared norm of each image's gradient, ``[N]``."""
     return gradient.flatten(1).square().sum(1)
 
 

@@ -30,7 +30,7 @@ from gan_lab.config.help import help_of
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger
 
-ONCE = ["kind.rounds=1", "kind.steps=1", "kind.warmup=1"]
+ONCE = ["benchmark.rounds=1", "benchmark.steps=1", "benchmark.warmup=1"]
 
 
 def make(path: Path, *overrides: str) -> Job:
@@ -46,7 +46,7 @@ def measure(path: Path, *overrides: str):
 
 
 def test_shares_of_the_phases_add_up_and_follow_from_how_often_they_happen(tmp_path: Path) -> None:
-    chosen = ["n_critic=2", "evaluation.every_kimg=0.032", "penalty=r1", "penalty.interval=4", "kind.tutorial=false"]
+    chosen = ["n_critic=2", "evaluation.every_kimg=0.032", "penalty=r1", "penalty.interval=4", "benchmark.tutorial=false"]
     result: StepResult = measure(tmp_path, *ONCE, *chosen)
     assert result.times == {  # of 4 steps of 16 images, with a tick at 32 images and one at the end
         "data": 1.0,
@@ -69,18 +69,18 @@ def test_shares_of_the_phases_add_up_and_follow_from_how_often_they_happen(tmp_p
 
 
 def test_what_is_written_holds_the_choices_in_force(tmp_path: Path) -> None:
-    result: StepResult = measure(tmp_path, *ONCE, "kind.tutorial=false", "model.norm=none", "optimizer.fused=false")
+    result: StepResult = measure(tmp_path, *ONCE, "benchmark.tutorial=false", "model.norm=none", "optimizer.fused=false")
     written = json.loads(json.dumps(result.to_dict()))
     assert written["phases"].keys() == result.times.keys() <= written["milliseconds"].keys()
-    assert min(written["figures"].values()) > 0 and written["facts"]["tutorial loop"] == "left out, kind.tutorial=false"
+    assert min(written["figures"].values()) > 0 and written["facts"]["tutorial loop"] == "left out, benchmark.tutorial=false"
     choices = written["choices"]
     assert choices | {"discriminator_passes": "joint", "optimizer.fused": False, "memory_format": "channels_last"} == choices
     assert choices | {"reuse_fakes": True, "compile": "none", "num_threads": 1, "torch": str(torch.__version__)} == choices
 
 
 def test_a_score_that_must_wait_is_measured_and_counted_as_often_as_it_is_taken(tmp_path: Path) -> None:
-    chosen = ["evaluation.every_kimg=0.016", "evaluation.max_time_fraction=1e-6", "kind.tutorial=false"]
-    result: StepResult = measure(tmp_path, *ONCE[1:], "kind.rounds=3", *chosen)
+    chosen = ["evaluation.every_kimg=0.016", "evaluation.max_time_fraction=1e-6", "benchmark.tutorial=false"]
+    result: StepResult = measure(tmp_path, *ONCE[1:], "benchmark.rounds=3", *chosen)
     assert min(result.seconds["evaluation"]) > 1e-3  # not the nothing it is to refuse
     assert result.times["evaluation"] == 1 / 4  # at the end
 
@@ -263,7 +263,7 @@ def test_curves_are_trained_in_turn_and_compared_at_the_tutorials_end(tmp_path: 
 
 
 def test_quality_trains_both(tmp_path: Path) -> None:
-    result = measure(tmp_path, "benchmark=quality", "kind.epochs=1", "kind.batch_size=32", "epochs=0.5")
+    result = measure(tmp_path, "benchmark=quality", "benchmark.epochs=1", "benchmark.batch_size=32", "epochs=0.5")
     assert [len(curve) for curve in result.curves.values()] == [2, 2]
     assert result.curves[OURS][0][1] == pytest.approx(result.curves[TUTORIAL][0][1], rel=1e-6)  # the same untrained generator
 
@@ -336,9 +336,9 @@ def test_a_wrong_wish_is_answered(tmp_path: Path) -> None:
     done = run_module("benchmark", *SMALL, "tune=perhaps", "hydra.run.dir=bench", cwd=tmp_path)
     assert done.returncode == 1 and "tune=perhaps: must be false, true, or recipe" in done.stderr
     for wrong, message in (
-        (["benchmark=distributed", "kind.processes=1"], "processes=1 at least 2"),
-        (["kind.rounds=0"], "kind: rounds=0, steps=10 and warmup=5 must be at least 1"),
-        (["benchmark=quality", "kind.epochs=0"], "epochs=0, batch_size=64 and slices=1 must be at least 1"),
+        (["benchmark=distributed", "benchmark.processes=1"], "processes=1 at least 2"),
+        (["benchmark.rounds=0"], "kind: rounds=0, steps=10 and warmup=5 must be at least 1"),
+        (["benchmark=quality", "benchmark.epochs=0"], "epochs=0, batch_size=64 and slices=1 must be at least 1"),
         (["benchmark=quality", "evaluation=none"], "benchmark=quality needs a score: evaluation=fast"),
         (["benchmark=quality", "model=progan_small"], "benchmark=quality: tutorials' networks do not grow"),
     ):
@@ -353,7 +353,7 @@ def test_the_help_names_every_kind() -> None:
 
 @pytest.mark.slow
 def test_the_command_tunes(tmp_path: Path) -> None:
-    done = run_module("benchmark", *SMALL, "tune=true", "kind.rounds=1", "kind.steps=2", "hydra.run.dir=bench", cwd=tmp_path)
+    done = run_module("benchmark", *SMALL, "tune=true", "benchmark.rounds=1", "benchmark.steps=2", "hydra.run.dir=bench", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {"benchmark.json", "tuned.txt"}
     trials = {trial["choice"]: trial for trial in json.loads((tmp_path / "bench" / "benchmark.json").read_text())["trials"]}
@@ -385,7 +385,7 @@ with tutorial(job.cfg, build_trainer(job), 8, Path({str(tmp_path)!r})) as book:
 
 @pytest.mark.slow
 def test_start_up_and_ranks_are_measured(tmp_path: Path) -> None:
-    result = measure(tmp_path, "benchmark=startup", "kind.rounds=1")
+    result = measure(tmp_path, "benchmark=startup", "benchmark.rounds=1")
     assert min(times[0] for times in result.seconds.values()) > 0
-    result = measure(tmp_path, "benchmark=distributed", "kind.rounds=1", "kind.steps=2", *SMALL)
+    result = measure(tmp_path, "benchmark=distributed", "benchmark.rounds=1", "benchmark.steps=2", *SMALL)
     assert result.ratios["largest difference of a loss in 2 steps"] < 1e-3

@@ -290,8 +290,8 @@ def bench(*arguments: str, cwd: Path) -> dict[str, dict[str, list[float]]]:
 def test_the_growth_benchmark_measures_every_size(tmp_path: Path) -> None:
     result = bench(
         "benchmark=growth",
-        "kind.rounds=1",
-        "kind.steps=1",
+        "benchmark.rounds=1",
+        "benchmark.steps=1",
         "model=progan_small",
         "dataset.size=16",
         "batch_size=4",
@@ -306,10 +306,10 @@ def test_the_growth_benchmark_measures_every_size(tmp_path: Path) -> None:
 def test_the_data_benchmark_prepares_streams_and_starts(tmp_path: Path) -> None:
     result = bench(
         "benchmark=data",
-        "kind.rounds=1",
+        "benchmark.rounds=1",
         "kind.pictures=80",
-        "kind.size=16",
-        "kind.batch_size=8",
+        "benchmark.size=16",
+        "benchmark.batch_size=8",
         "kind.large=1000",
         cwd=tmp_path,
     )

@@ -67,7 +67,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option: str) -> None:
     extra = ["dataset.path=somewhere"] if option in ("dataset=folder", "dataset=huggingface") else []
-    if option.startswith("kind="):
+    if option.startswith("benchmark="):
         compose_config(option, config="benchmark")
         return
     check(compose_config(option, *extra))
@@ -83,7 +83,7 @@ def test_every_option_becomes_an_object_that_trains(
         return
     path = tmp_path_factory.mktemp("run")
     if option in NEEDS_ANOTHER_RUN:
-        with pytest.raises(ValueError, match="of which one"):
+        with pytest.raises(ValueError, match="needs a run"):
             build(path, option)
         return
     more = {"dataset=folder": f"dataset.path={pictures}", **SUPER_RESOLUTION, **BESIDE_OTHERS}
@@ -148,7 +148,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("device=cuda", "device=cuda: this machine, or this build of PyTorch, has no CUDA"),
         ("device=tpu", "device=tpu: must be auto, cpu, cuda"),
         ("dataset=folder dataset.path=/nowhere/at/all", "there is no such folder"),
-        ("evaluation.features=inceptoin", "evaluation.features=inceptoin: must be auto or one of inception, domain, random"),
+        ("evaluation.features=inceptoin", "evaluation.features=inceptoin: must be auto or one of inception, dataset_classifier, random"),
         ("features=[vgg16]", "evaluation.features=auto: none of vgg16 is at hand"),
         ("protocol.default.num_fakes=1", "num_fakes=1: a covariance needs at least 2 images"),
         ("evaluation.metrics.frechet.bootstrap=1", "bootstrap=1"),
@@ -252,8 +252,8 @@ def test_debug_makes_every_experiment_small(experiment: str) -> None:
 
 
 def test_a_training_is_never_longer_than_max_kimg(tmp_path: Path) -> None:
-    assert build(tmp_path / "a", "epochs=100", "max_kimg=0.128").total_images == 128
-    assert build(tmp_path / "b", "epochs=1", "max_kimg=0.128").total_images == 64
+    assert build(tmp_path / "a", "epochs=100", "max_kimg=0.128").progress.total_images == 128
+    assert build(tmp_path / "b", "epochs=1", "max_kimg=0.128").progress.total_images == 64
 
 
 def test_the_celebrity_experiments_change_one_thing_each() -> None:

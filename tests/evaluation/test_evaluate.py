@@ -97,7 +97,7 @@ def test_another_suite_and_other_protocols_in_one_pass(run: Path, tmp_path: Path
     domain = evaluate("run=run", "checkpoints=last", "evaluation=full", "out=more.json", *few, cwd=tmp_path)
     assert domain.returncode == 0, domain.stderr
     (result,) = scores_of(tmp_path / "more.json")[0]["results"].values()
-    assert {"cs_fashion", "modes_fashion", "mode_kl_fashion"} <= set(result["scores"])
+    assert {"classifier_score_fashion", "modes_fashion", "mode_kl_fashion"} <= set(result["scores"])
     assert sum(result["details"]["share of fakes by class, told by fashion"].values()) == pytest.approx(1)
     report = run_module("report", "run=run", cwd=tmp_path)
     assert report.returncode == 0 and "kd_random" in (run / "report.html").read_text()
@@ -128,7 +128,7 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
     compare(cfg)
     assert "fd_fashion" in capsys.readouterr().out
     assert evaluate("run=other", "checkpoints=last", "evaluation.num_fakes=40", cwd=tmp_path).returncode == 0
-    with pytest.raises(ValueError, match="lab: fakes is 32 and 40"):
+    with pytest.raises(ValueError, match="default: fakes is 32 and 40"):
         compare(cfg)
     assert run_module("train", "resume=other", "epochs=3", cwd=tmp_path).returncode == 0
     compare(cfg)  # what was found of an earlier state no longer counts
@@ -308,14 +308,14 @@ def test_a_best_checkpoint_is_not_lost_when_scores_are_taken_otherwise(run: Path
     assert refused.returncode == 1 and [path.name for path in (run / "checkpoints").glob("best*")] == ["best.pt"]
     done = run_module("train", "resume=run", "epochs=3", "evaluation.num_fakes=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "do not compare with those before (fakes was 32 and is 40)" in done.stdout
+    assert "can't be compared with earlier ones (fakes was 32 and is 40)" in done.stdout
     kept = checkpoint.load(run / "checkpoints" / f"best-{before['images']}.pt")
     assert kept["images"] == before["images"] and kept["scores"]["best"]["fd_fashion"] == before["fd_fashion"]
     assert json.loads((run / "summary.json").read_text())["best"]["images"] > 128
 
 
 def test_a_run_keeps_the_features_that_auto_chose(run: Path) -> None:
-    assert "features: domain" in (run / "config.yaml").read_text()
+    assert "features: dataset_classifier" in (run / "config.yaml").read_text()
 
 
 def test_a_run_of_an_earlier_version_is_told_of(run: Path, refusal: Refusal) -> None:
@@ -325,7 +325,7 @@ def test_a_run_of_an_earlier_version_is_told_of(run: Path, refusal: Refusal) -> 
 
 
 def test_standing_statistics_are_not_for_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"protocol\.lab\.batch_norm: in training"):
+    with pytest.raises(ValueError, match=r"protocol\.default\.batch_norm: training"):
         build_trainer(make_job(tmp_path / "no", "protocol.default.batch_norm=standing"))
 
 

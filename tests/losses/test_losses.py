@@ -127,7 +127,7 @@ REALS, FAKES = (torch.randn(6, 1, 4, 4, dtype=torch.float64) for _ in range(2))
 def round_of(function: Callable[[Tensor], Tensor], term: LossTerm | None = None, **more: object) -> StepContext:
     needs = term.needs_gradient_of if term else frozenset()
     game = GAN(Fixed(FAKES), Known(function), NormalLatents(1))
-    more.setdefault("generator_turn", False)
+    more.setdefault("generator_step", False)
     return StepContext(game, REALS, torch.zeros(6, 1), needs_gradient_of=needs, **more)  # type: ignore[arg-type]
 
 
@@ -246,7 +246,7 @@ def test_penalties_survive_float16_whatever_a_discriminator_normalises_with(norm
 
 
 def test_feature_matching_is_the_distance_of_mean_features_and_reaches_the_generator() -> None:
-    round = round_of(linear, generator_turn=True)
+    round = round_of(linear, generator_step=True)
     value = FeatureMatchingLoss()(round)
     expected = (REALS.flatten(1).mean(0) - FAKES.flatten(1).mean(0)).square().mean()
     torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)

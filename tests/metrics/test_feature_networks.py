@@ -224,7 +224,7 @@ def test_every_option_is_made_from_its_yaml(tmp_path: Path) -> None:
     for name in ("inception", "vgg16", "dinov2"):
         source: FeatureSource = instantiate(cfg.features[name], f"features.{name}")
         assert not source.is_available(COLOUR), "nothing is downloaded unasked"
-    assert not instantiate(cfg.features.imagenet, "features.imagenet").is_here(GREY)
+    assert not instantiate(cfg.features.imagenet, "features.imagenet").is_available(GREY)
 
 
 # Inception
@@ -338,7 +338,7 @@ def test_inception_is_frozen_and_leaves_random_numbers_alone(inception_file: Pat
 def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = load_inception(inception_file)
     name = f"inception_{sha256(inception_file)[:8]}"
-    assert other.name == name and [other.score(metric) for metric in ("fd", "kd", "cs")] == [
+    assert other.name == name and [other.score(metric) for metric in ("fd", "kd", "classifier_score")] == [
         f"fd_{name}",
         f"kd_{name}",
         f"cs_{name}",
@@ -347,7 +347,7 @@ def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, mo
     monkeypatch.setattr(inception, "PUBLISHED", published)  # as if these were
     found = InceptionFeatures(str(inception_file.parent), None, "tensorflow1", "tensorflow1").load(COLOUR)
     for network in (found, load_inception(inception_file)):
-        assert network.name == "inception" and [network.score(metric) for metric in ("fd", "kd", "cs")] == ["fid", "kid", "is"]
+        assert network.name == "inception" and [network.score(metric) for metric in ("fd", "kd", "classifier_score")] == ["fid", "kid", "is"]
         assert network.score("precision") == "precision_inception" and network.fingerprint == other.fingerprint
 
 

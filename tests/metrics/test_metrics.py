@@ -180,8 +180,8 @@ def test_the_classifier_score_is_torch_fidelitys() -> None:
     logits = 3 * features(203, 10, seed=6)
     expected = reference.isc_features_to_metric(logits, splits=10, shuffle=True, rng_seed=2020)
     found = ClassifierScore(splits=10, seed=2020)(sample(logits, logits=logits), sample(logits), NETWORK)
-    assert found["cs_random"] == pytest.approx(expected["inception_score_mean"], rel=1e-6)
-    assert found["cs_random_std"] == pytest.approx(expected["inception_score_std"], rel=1e-6)
+    assert found["classifier_score_random"] == pytest.approx(expected["inception_score_mean"], rel=1e-6)
+    assert found["classifier_score_random_std"] == pytest.approx(expected["inception_score_std"], rel=1e-6)
 
 
 def test_precision_and_recall_are_torch_fidelitys(both: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:

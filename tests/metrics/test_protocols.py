@@ -131,8 +131,8 @@ def test_fid_kid_is_precision_and_recall_are_torch_fidelitys(count: int, incepti
         "fd": "frechet_inception_distance",
         "kd": "kernel_inception_distance_mean",
         "kd_std": "kernel_inception_distance_std",
-        "cs": "inception_score_mean",
-        "cs_std": "inception_score_std",
+        "classifier_score": "inception_score_mean",
+        "classifier_score_std": "inception_score_std",
         "precision": "precision",
         "recall": "recall",
     }.items():

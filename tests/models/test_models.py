@@ -287,7 +287,7 @@ def test_resting_layers_get_no_gradient() -> None:
         network.set_resolution(8, 0.5)
     discriminator(generator(torch.randn(4, 8))).logits.sum().backward()
     at_work = {
-        name.split(".")[1] for name, p in generator.named_parameters() if name.startswith("to_image") and p.grad is not None
+        name.split(".")[1] for name, p in generator.named_parameters() if name.startswith("to_rgb") and p.grad is not None
     }
     assert at_work == {"0", "1"}
     blocks = {

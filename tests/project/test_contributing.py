@@ -39,10 +39,10 @@ def test_the_page_adds_four_choices_of_two_files_each() -> None:
         ("conf", "loss"),
         ("conf", "model"),
         ("conf", "penalty"),
+        ("gan_lab", "losses"),
+        ("gan_lab", "losses"),
         ("gan_lab", "metrics"),
         ("gan_lab", "models"),
-        ("gan_lab", "terms"),
-        ("gan_lab", "terms"),
     ]
 
 

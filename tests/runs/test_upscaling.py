@@ -251,7 +251,7 @@ def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upsc
 
     assert sample("input=photo.jpg", "tile=16") == (0, "photo_x4.png  84 x 120\n")
     with Image.open(tmp_path / "photo_x4.png") as large, Image.open(tmp_path / "photo.jpg") as small:
-        expected = Run.open(upscaling.path).enlarger().picture(small)
+        expected = Run.open(upscaling.path).tiled_upscaler().upscale(small)
         assert np.array_equal(np.asarray(large), np.asarray(expected))
     before = (tmp_path / "photo_x4.png").stat().st_mtime_ns
     code, told = sample("input=photo.jpg")

@@ -95,7 +95,7 @@ def test_each_rank_makes_the_step_of_the_whole_batch(name: str, accumulate: int)
     def step(ranks: SingleProcess) -> tuple[Tensor, dict[str, float]]:
         with SEEDED:
             game = make_gan()
-        object.__setattr__(game, "ranks", ranks)
+        object.__setattr__(game, "processes", ranks)
         phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], num_micro_batches=accumulate)
         whole, meter = make_batch(), MetricAverager(torch.device("cpu"))
         for _ in range(3):

@@ -73,7 +73,7 @@ def test_another_error_stays_what_it_is(error: Exception) -> None:
 def test_only_what_can_be_given_is_advised(demand: MemoryOptions, remedies: list[str]) -> None:
     assert demand.suggestions() == remedies
     for batch_size, accumulate in re.findall(r"batch_size=(\d+)(?: gradient_accumulation_steps=(\d+))?", " ".join(remedies)):
-        assert int(batch_size) % (demand.processes * int(accumulate or demand.accumulate)) == 0
+        assert int(batch_size) % (demand.processes * int(accumulate or demand.gradient_accumulation_steps)) == 0
 
 
 def test_what_was_computed_is_let_go_while_the_error_is_kept() -> None:
@@ -99,7 +99,7 @@ step = Trainer.step
 
 def greedy(self, batch):
     step(self, batch)
-    if self.images == 96:
+    if self.progress.images == 96:
         torch.empty(2**50)
 
 
