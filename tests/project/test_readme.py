@@ -12,6 +12,7 @@ import pytest
 from helpers import compose_config
 
 from gan_lab.config import CONF_DIR
+from gan_lab.config.arguments import check_arguments
 from gan_lab.config.command import expand_home
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,7 @@ CHOICES = PAGES["gan_lab/docs/choices.md"]
 
 COMMAND = re.compile(r"(?:-m gan_lab\.|(?<![\w/-])gan-)([a-z]+)(?: ([^\n`#]*))?(?=[\n`#])")
 CONFIGS = {"train": "config"}
-COMMANDS = [(page, *found) for page, text in PAGES.items() for found in COMMAND.findall(text)]
+COMMANDS = [(page, name, words.strip()) for page, text in PAGES.items() for name, words in COMMAND.findall(text)]
 
 GROUPS = [folder.name for folder in sorted(CONF_DIR.iterdir()) if folder.is_dir() and folder.name not in ("hydra", "wandb")]
 LINK = re.compile(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)")
@@ -40,9 +41,10 @@ def test_every_page_has_commands_that_are_checked() -> None:
 @pytest.mark.parametrize(("page", "module", "arguments"), COMMANDS)
 def test_every_command_composes(page: str, module: str, arguments: str) -> None:
     assert (ROOT / "gan_lab" / f"{module}.py").is_file()
-    words = shlex.split(arguments.partition('"')[0])
+    words = shlex.split(arguments.rstrip(')"'))
     if "--shell-completion" in words:
         return
+    check_arguments(words)
     overrides = [expand_home(word) for word in words if "=" in word and not word.startswith("-")]
     for combination in product(*map(choices, overrides)):
         compose_config(*combination, config=CONFIGS.get(module, module))
