@@ -200,8 +200,7 @@ def _tell(job: Job, trainer: Trainer, result: StepResult, why_not: str) -> None:
         "the run as configured": f"{at_most}{clock(whole)} for {end / 1000:g} kimg, {clock(training)} of it training",
         "peak memory": f"{result.figures['peak_memory_mib']:,.0f} MiB",
         **({TUTORIAL: f"left out, {why_not}"} if why_not else {}),
-        "compute": trainer.records.info.facts["compute"]
-        + (", optimizers fused" if result.choices["optimizer.fused"] else ""),
+        "compute": trainer.records.info.facts["compute"] + (", optimizers fused" if result.choices["optimizer.fused"] else ""),
         "precision": str(result.choices["precision"]),
         "machine": f"{result.choices['device']}, torch {result.choices['torch']}",
     }

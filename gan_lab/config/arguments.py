@@ -251,7 +251,7 @@ def _first_choice(override: Override) -> str:
 def _has(cfg: DictConfig, key: str) -> bool:
     section, _, name = key.rpartition(".")
     parent: Any = OmegaConf.select(cfg, section) if section else cfg
-    return OmegaConf.is_dict(parent) and name in parent
+    return OmegaConf.is_dict(parent) and name in list(parent.keys())  # `in parent` is false of missing values
 
 
 def _leaves(cfg: Any, prefix: str = "") -> list[str]:

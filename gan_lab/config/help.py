@@ -89,7 +89,7 @@ def _format_option(group: str, name: str) -> str:
         line[2:] for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("# ") and "@package" not in line
     ]
     keys = [key for key in _keys(file) if key.name]
-    prefix = "" if keys and keys[0].name.startswith(f"{group}.") else f"{group}."
+    prefix = "" if "# @package _global_" in file.read_text(encoding="utf-8") else f"{group}."
     named = [key._replace(name=prefix + key.name) for key in keys if "_target_" not in key.name]
     return "\n".join([f"{group}={name}", *(_wrap(line, "  ") for line in about[:1]), "", *_format_keys(named)])
 

@@ -94,9 +94,7 @@ class DRAGANPenalty(GradientNormPenalty):
         self.spread = spread
 
     def points(self, context: LossContext) -> Tensor:
-        random = torch.rand_like(context.real, dtype=torch.float32).to(
-            context.real.dtype
-        )  # the same in every precision
+        random = torch.rand_like(context.real, dtype=torch.float32).to(context.real.dtype)  # the same in every precision
         noise = self.spread * context.real.std() * random
         return context.real + _per_image(context.interpolation_weight) * noise
 

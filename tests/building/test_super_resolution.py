@@ -402,7 +402,10 @@ def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photogra
     ("overrides", "message"),
     [
         (["model=dcgan", "degradation=bicubic", "evaluation=pairs"], "this generator samples from latents and takes no images"),
-        (["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"], "this generator upscales images and needs low-resolution ones"),
+        (
+            ["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"],
+            "this generator upscales images and needs low-resolution ones",
+        ),
         (["loss=[hinge,pixel]"], "loss: pixel compares each generated image with its target image"),
         (["evaluation=pairs"], "it needs super-resolution, degradation=bicubic or another"),
         (["dataset.resize_mode=whole"], "images of any size are for super-resolution"),

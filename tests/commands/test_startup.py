@@ -93,7 +93,7 @@ def test_help_and_configuration_are_told_at_once(command: str, tmp_path: Path, w
     [
         ("nonsense=1", "nonsense"),
         ("model=nonsense", "dcgan_small"),
-        ("batch_size=many", "'many' of type 'str' could not be converted to Integer"),
+        ("batch_size=many", "batch_size=many: must be a whole number"),
         ("batch_size=0", "batch_size=0: must be at least 1"),
     ],
     ids=["key", "option", "type", "value"],

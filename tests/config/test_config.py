@@ -116,8 +116,8 @@ def test_every_top_level_key_has_a_type_and_a_value() -> None:
     ("override", "message"),
     [
         ("model=stylegan9", "Could not find 'model/stylegan9'.*dcgan"),
-        ("bath_size=8", "Could not override 'bath_size'"),
-        ("model.widht=8", "Could not override 'model.widht'"),
+        ("bath_size=8", "bath_size: there is no such key here; did you mean batch_size"),
+        ("model.widht=8", "model.widht: there is no such key here; did you mean model.width"),
         ("batch_size=many", "Value 'many'.*could not be converted to Integer"),
         ("epochs=soon", "Value 'soon'.*could not be converted to Float"),
     ],
@@ -148,7 +148,10 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("device=cuda", "device=cuda: this machine, or this build of PyTorch, has no CUDA"),
         ("device=tpu", "device=tpu: must be auto, cpu, cuda"),
         ("dataset=folder dataset.path=/nowhere/at/all", "there is no such folder"),
-        ("evaluation.features=inceptoin", "evaluation.features=inceptoin: must be auto or one of inception, dataset_classifier, random"),
+        (
+            "evaluation.features=inceptoin",
+            "evaluation.features=inceptoin: must be auto or one of inception, dataset_classifier, random",
+        ),
         ("features=[vgg16]", "evaluation.features=auto: none of vgg16 is at hand"),
         ("protocol.default.num_fakes=1", "num_fakes=1: a covariance needs at least 2 images"),
         ("evaluation.metrics.frechet.bootstrap=1", "bootstrap=1"),

@@ -153,7 +153,7 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
         (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be a whole number, at least 1"),
         (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
         (["run=run", "checkpoints=[]"], "name last, best, pretrained or several"),
-        (["run=run", "evaluation=pairs"], "evaluation=pairs compares pictures with what they should be"),
+        (["run=run", "evaluation=pairs"], "evaluation=pairs compares images with their originals"),
         (["run=run", "protocol=[stacked_mnist]"], "this evaluation has none of its metrics (modes)"),
         (["run=run", "out=run"], "out=run is a folder"),
         (["compare=run"], "give two or more run directories"),
@@ -289,7 +289,7 @@ def test_training_with_scores_is_bit_identical_to_training_without(model: str, t
     a, b = (checkpoint.load(tmp_path / x / "checkpoints" / "last.pt") for x in "ab")
     for player in ("generator", "discriminator"):
         assert all(torch.equal(value, b[player][name]) for name, value in a[player].items())
-    assert torch.equal(a["random"][0]["torch"], b["random"][0]["torch"])
+    assert torch.equal(a["rng_states"][0]["torch"], b["rng_states"][0]["torch"])
     assert with_scores.gan.generator.training and with_scores.gan.discriminator.training
 
 
@@ -310,7 +310,7 @@ def test_a_best_checkpoint_is_not_lost_when_scores_are_taken_otherwise(run: Path
     assert done.returncode == 0, done.stderr
     assert "can't be compared with earlier ones (fakes was 32 and is 40)" in done.stdout
     kept = checkpoint.load(run / "checkpoints" / f"best-{before['images']}.pt")
-    assert kept["images"] == before["images"] and kept["scores"]["best"]["fd_fashion"] == before["fd_fashion"]
+    assert kept["images"] == before["images"] and kept["evaluator"]["best"]["fd_fashion"] == before["fd_fashion"]
     assert json.loads((run / "summary.json").read_text())["best"]["images"] > 128
 
 

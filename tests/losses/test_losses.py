@@ -33,14 +33,17 @@ CLOSED_FORMS = {
     "BCEDiscriminatorLoss": -(p(REAL).log().mean() + (1 - p(FAKE)).log().mean()),
     "NonSaturatingGeneratorLoss": -p(FAKE).log().mean(),
     "SaturatingGeneratorLoss": (1 - p(FAKE)).log().mean(),
-    "HingeDiscriminatorLoss": -(torch.minimum(REAL - 1, torch.zeros(64)).mean() + torch.minimum(-FAKE - 1, torch.zeros(64)).mean()),
+    "HingeDiscriminatorLoss": -(
+        torch.minimum(REAL - 1, torch.zeros(64)).mean() + torch.minimum(-FAKE - 1, torch.zeros(64)).mean()
+    ),
     "WassersteinGeneratorLoss": -FAKE.mean(),
     "LeastSquaresDiscriminatorLoss": 0.5 * ((REAL - 1) ** 2).mean() + 0.5 * (FAKE**2).mean(),
     "LeastSquaresGeneratorLoss": 0.5 * ((FAKE - 1) ** 2).mean(),
     "WassersteinDiscriminatorLoss": -(REAL.mean() - FAKE.mean()),
     "RelativisticDiscriminatorLoss": -p(REAL - FAKE).log().mean(),
     "RelativisticGeneratorLoss": -p(FAKE - REAL).log().mean(),
-    "RelativisticAverageDiscriminatorLoss": -0.5 * (p(REAL - FAKE.mean()).log().mean() + (1 - p(FAKE - REAL.mean())).log().mean()),
+    "RelativisticAverageDiscriminatorLoss": -0.5
+    * (p(REAL - FAKE.mean()).log().mean() + (1 - p(FAKE - REAL.mean())).log().mean()),
     "RelativisticAverageGeneratorLoss": -0.5 * (p(FAKE - REAL.mean()).log().mean() + (1 - p(REAL - FAKE.mean())).log().mean()),
 }
 
@@ -257,13 +260,13 @@ def test_feature_matching_is_the_distance_of_mean_features_and_reaches_the_gener
 def test_the_classifiers_loss_is_cross_entropy_of_classes_or_of_each_attribute() -> None:
     logits = torch.randn(6, 3)
     labels = torch.eye(3)[torch.tensor([0, 2, 1, 1, 0, 2])]
-    judged = SimpleNamespace(class_logits=logits)
-    round = SimpleNamespace(real_judgement=judged, fake_judgement=judged, labels=labels, multi_label=False)
+    output = SimpleNamespace(class_logits=logits)
+    context = SimpleNamespace(real_output=output, fake_output=output, labels=labels, multi_label=False)
     expected = -(labels * (logits - logits.logsumexp(1, keepdim=True))).sum(1).mean()
-    torch.testing.assert_close(AuxiliaryClassifierRealLoss()(round), expected)
-    round.multi_label = True
+    torch.testing.assert_close(AuxiliaryClassifierRealLoss()(context), expected)
+    context.multi_label = True
     expected = -(labels * p(logits).log() + (1 - labels) * (1 - p(logits)).log()).mean()
-    torch.testing.assert_close(AuxiliaryClassifierFakeLoss()(round), expected)
+    torch.testing.assert_close(AuxiliaryClassifierFakeLoss()(context), expected)
 
 
 def test_weight_clipping_boxes_every_parameter_and_costs_no_loss() -> None:

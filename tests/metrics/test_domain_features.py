@@ -161,7 +161,9 @@ def test_auto_takes_what_is_there(tmp_path: Path) -> None:
 
 def test_a_name_that_is_none_is_refused() -> None:
     cfg = compose_config()
-    with pytest.raises(ValueError, match=r"evaluation\.features=inceptoin: must be auto or one of inception, dataset_classifier"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.features=inceptoin: must be auto or one of inception, dataset_classifier"
+    ):
         load_features(cfg, "inceptoin", FeatureDomain("", 1, 32), {})
     with pytest.raises(ValueError, match=r"no classifier has learnt these pictures in grey.*fashion, mnist are in the"):
         load_features(cfg, "dataset_classifier", FeatureDomain("", 1, 32), {})

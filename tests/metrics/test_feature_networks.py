@@ -347,7 +347,11 @@ def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, mo
     monkeypatch.setattr(inception, "PUBLISHED", published)  # as if these were
     found = InceptionFeatures(str(inception_file.parent), None, "tensorflow1", "tensorflow1").load(COLOUR)
     for network in (found, load_inception(inception_file)):
-        assert network.name == "inception" and [network.score(metric) for metric in ("fd", "kd", "classifier_score")] == ["fid", "kid", "is"]
+        assert network.name == "inception" and [network.score(metric) for metric in ("fd", "kd", "classifier_score")] == [
+            "fid",
+            "kid",
+            "is",
+        ]
         assert network.score("precision") == "precision_inception" and network.fingerprint == other.fingerprint
 
 

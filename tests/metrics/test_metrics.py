@@ -368,8 +368,7 @@ def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatc
 def test_a_protocol_may_name_its_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     only = suite_of(tmp_path, noise(60), [protocol(metrics=["kernel"])])
     assert (
-        set(only(from_latents)[0].scores) == {"kd_random", "kd_random_std", "kd_random_ci95"}
-        and only.score_name == "kd_random"
+        set(only(from_latents)[0].scores) == {"kd_random", "kd_random_std", "kd_random_ci95"} and only.score_name == "kd_random"
     )
     with pytest.raises(ValueError, match=r"none of its metrics \(modes\); evaluation=full has"):
         suite_of(tmp_path, noise(60), [protocol(metrics=["modes"])])

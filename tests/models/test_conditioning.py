@@ -247,7 +247,7 @@ def test_grids_without_names_are_as_before() -> None:
 
 
 def test_a_round_without_conditioning_gives_no_labels(tmp_path: Path) -> None:
-    game: GAN = build_trainer(make_job(tmp_path)).gan
+    game: GAN = build_trainer(make_job(tmp_path)).updater.gan
     round = StepContext(game, torch.zeros(2, 1, 32, 32), torch.zeros(2, 100), generator_step=False)
     assert round.labels is None and not round.multi_label
     assert ImageDataset.from_arrays(np.zeros((2, 4, 4, 1), np.uint8)).labels is None
