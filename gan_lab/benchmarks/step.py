@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from gan_lab.reporting import live_pages
 from gan_lab.runtime.environment import describe_device
 from gan_lab.runtime.timer import peak_memory
 from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.callbacks import Callback, Trigger
 from gan_lab.training.trainer import Trainer
 
 BARE, LOOP, TUTORIAL = "bare step", "whole loop", "tutorial loop"
@@ -35,6 +36,9 @@ BEFORE_THE_FIRST_STEP = ("evaluation", "sampling", "checkpoint")
 
 MANY = 10_000
 """Images that a loop is as slow on as on more."""
+
+Events = Mapping[str, tuple[Trigger, Callback]]
+"""Callbacks with their triggers, by name."""
 
 LONG_AGO = 1e9
 """Seconds of training that let every score be afforded that may take a share of them."""
@@ -59,19 +63,20 @@ class StepBenchmark(Repeated):
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
+            events = trainer.callbacks.schedule
             begin(trainer)
             _measure_every_time(trainer)
-            why_not = in_the_way(job.cfg, trainer.updater.gan) if self._tutorial else "kind.tutorial=false"
+            why_not = in_the_way(job.cfg, trainer.updater.gan) if self._tutorial else "benchmark.tutorial=false"
             size = trainer.updater.growth_state.batch_size
             book = None if why_not else stack.enter_context(tutorial(job.cfg, trainer, size, folder, MANY))
             is_penalty = penalties_of(job, trainer)
             with trainer.timer.running():
                 seconds = self._whole(trainer, book)
-                seconds |= self._phases(trainer, is_penalty)
+                seconds |= self._phases(trainer, events, is_penalty)
             trainer.records.tracker.finish(trainer.records.summary("finished"))
         result = StepResult(seconds, dict.fromkeys((BARE, LOOP, TUTORIAL), size))
-        result.times = _times(job, trainer, result, is_penalty)
-        _tell(job, trainer, result, why_not)
+        result.times = _times(job, trainer, events, result, is_penalty)
+        _tell(job, trainer, events, result, why_not)
         return result
 
     def _whole(self, trainer: Trainer, book: Tutorial | None) -> dict[str, list[float]]:
@@ -91,7 +96,9 @@ class StepBenchmark(Repeated):
                 seconds[TUTORIAL].append(book.steps(steps) / steps)
         return seconds
 
-    def _phases(self, trainer: Trainer, is_penalty: Callable[[LossTerm], bool]) -> dict[str, list[float]]:
+    def _phases(
+        self, trainer: Trainer, events: Events, is_penalty: Callable[[LossTerm], bool]
+    ) -> dict[str, list[float]]:
         endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
         batch, wait = trainer.updater.growth_state.match_resolution(next(endless)), synchronize(trainer.device)
         often: dict[str, Action] = {
@@ -103,7 +110,7 @@ class StepBenchmark(Repeated):
         steps = _whole_turns(self._steps, max(phase.update_interval for phase in trainer.updater.phases))
         seconds = interleaved(often, self._rounds, self._steps, wait)
         seconds |= players.measure(players.time_phases(trainer, is_penalty), trainer, batch, self._rounds, steps, wait)
-        return seconds | interleaved({n: a for n, (_, a) in trainer.callbacks.schedule.items()}, self._rounds, 1, wait)
+        return seconds | interleaved({name: callback for name, (_, callback) in events.items()}, self._rounds, 1, wait)
 
 
 def begin(trainer: Trainer) -> None:
@@ -162,21 +169,23 @@ def _whole_turns(count: int, of: int) -> int:
     return -(-count // of) * of
 
 
-def _times(job: Job, trainer: Trainer, result: StepResult, is_penalty: Callable[[LossTerm], bool]) -> dict[str, float]:
+def _times(
+    job: Job, trainer: Trainer, events: Events, result: StepResult, is_penalty: Callable[[LossTerm], bool]
+) -> dict[str, float]:
     """How often each phase happens in a step of the configured training."""
     end, size = trainer.records.info.total_images, trainer.updater.growth_state.batch_size
     steps = -(-end // size)
     found = {turn.measured: turn.times for turn in players.time_phases(trainer, is_penalty)}
     times = {"data": 1.0, **found, "average": 1.0}
     limits = {"evaluation": job.cfg.evaluation.max_time_fraction, "page": live_pages.LARGEST_SHARE}
-    for name, (cadence, _) in trainer.callbacks.schedule.items():
+    for name, (cadence, _) in events.items():
         wanted = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
         count = affordable(wanted, result.median(name), limits.get(name), steps * result.median(LOOP))
         times[name] = count / steps
     return times
 
 
-def _tell(job: Job, trainer: Trainer, result: StepResult, why_not: str) -> None:
+def _tell(job: Job, trainer: Trainer, events: Events, result: StepResult, why_not: str) -> None:
     """Ratios, figures and facts that follow."""
     result.ratios[f"{LOOP} / {BARE}"] = result.ratio(LOOP, BARE)
     if TUTORIAL in result.seconds:
@@ -184,7 +193,7 @@ def _tell(job: Job, trainer: Trainer, result: StepResult, why_not: str) -> None:
     end, size = trainer.records.info.total_images, trainer.updater.growth_state.batch_size
     steps = -(-end // size)
     training = result.median(LOOP) * steps  # logging included
-    whole = training + steps * sum(result.per_step(name) for name in trainer.callbacks.schedule if name != "logging")
+    whole = training + steps * sum(result.per_step(name) for name in events if name != "logging")
     result.choices = choices_in_force(job, trainer)
     result.figures = {
         "images_per_second": size / result.median(LOOP),

@@ -165,7 +165,7 @@ def _try(best: Job, tried: Job, told: str, rounds: int, steps: int) -> Trial:
         loops = {name: _Loop(trainer) for name, trainer in zip("ab", trainers, strict=True)}
         steps = -(-steps // cycle(trainers[0])) * cycle(trainers[0])  # every turn of both in each measurement
         before = interleaved(loops, 1, steps)
-        if fallen_back := [warning for warning in warnings if "goes on without" in warning]:
+        if fallen_back := [warning for warning in warnings if "continues without compiling" in warning]:
             return Trial(told, [], note=fallen_back[0])
         seconds = interleaved(loops, rounds, steps)
     trial = Trial(told, [a / b for a, b in zip(seconds["a"], seconds["b"], strict=True)])
