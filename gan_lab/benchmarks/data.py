@@ -44,7 +44,7 @@ class DataBenchmark:
 
     def __init__(self, rounds: int, pictures: int, folder: str | None, size: int, batch_size: int, large: int) -> None:
         if min(rounds, pictures, size, batch_size, large) < 1:
-            raise ValueError(f"kind: {rounds=}, {pictures=}, {size=}, {batch_size=} and {large=} must be at least 1")
+            raise ValueError(f"benchmark: {rounds=}, {pictures=}, {size=}, {batch_size=} and {large=} must be at least 1")
         self._rounds, self._pictures, self._folder = rounds, pictures, folder
         self._size, self._batch_size, self._large = size, batch_size, large
 
@@ -146,7 +146,7 @@ def _folder(given: str | None, job: Job, count: int, scratch: Path) -> Iterator[
         path = Path(given).expanduser()
         if not any(path.glob("*/*.jpg")):
             raise ValueError(
-                f"kind.folder={given}: must hold class folders of .jpg files, as torchvision's ImageFolder wants them"
+                f"benchmark.folder={given}: must hold class folders of .jpg files, as torchvision's ImageFolder wants them"
             )
         yield path
         return

@@ -27,7 +27,7 @@ class DistributedBenchmark:
 
     def __init__(self, rounds: int, steps: int, processes: int) -> None:
         if min(rounds, steps) < 1 or processes < 2:
-            raise ValueError(f"kind: {rounds=} and {steps=} must be at least 1, {processes=} at least 2")
+            raise ValueError(f"benchmark: {rounds=} and {steps=} must be at least 1, {processes=} at least 2")
         self._rounds, self._steps, self._processes = rounds, steps, processes
 
     def __call__(self, job: Job) -> Result:

@@ -91,7 +91,7 @@ class QualityBenchmark:
 
     def __init__(self, epochs: int, batch_size: int, slices: int) -> None:
         if min(epochs, batch_size, slices) < 1:
-            raise ValueError(f"kind: {epochs=}, {batch_size=} and {slices=} must be at least 1")
+            raise ValueError(f"benchmark: {epochs=}, {batch_size=} and {slices=} must be at least 1")
         self._epochs, self._batch_size, self._slices = epochs, batch_size, slices
 
     def __call__(self, job: Job) -> QualityResult:

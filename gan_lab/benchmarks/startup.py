@@ -40,7 +40,7 @@ class StartupBenchmark:
 
     def __init__(self, rounds: int) -> None:
         if rounds < 1:
-            raise ValueError(f"kind: {rounds=} must be at least 1")
+            raise ValueError(f"benchmark: {rounds=} must be at least 1")
         self._rounds = rounds
 
     def __call__(self, job: Job) -> Result:

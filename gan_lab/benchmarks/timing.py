@@ -25,7 +25,7 @@ class Repeated:
 
     def __init__(self, rounds: int, steps: int, warmup: int) -> None:
         if min(rounds, steps, warmup) < 1:
-            raise ValueError(f"kind: {rounds=}, {steps=} and {warmup=} must be at least 1")
+            raise ValueError(f"benchmark: {rounds=}, {steps=} and {warmup=} must be at least 1")
         self._rounds, self._steps, self._warmup = rounds, steps, warmup
 
 

@@ -337,7 +337,7 @@ def test_a_wrong_wish_is_answered(tmp_path: Path) -> None:
     assert done.returncode == 1 and "tune=perhaps: must be false, true, or recipe" in done.stderr
     for wrong, message in (
         (["benchmark=distributed", "benchmark.processes=1"], "processes=1 at least 2"),
-        (["benchmark.rounds=0"], "kind: rounds=0, steps=10 and warmup=5 must be at least 1"),
+        (["benchmark.rounds=0"], "benchmark: rounds=0, steps=10 and warmup=5 must be at least 1"),
         (["benchmark=quality", "benchmark.epochs=0"], "epochs=0, batch_size=64 and slices=1 must be at least 1"),
         (["benchmark=quality", "evaluation=none"], "benchmark=quality needs a score: evaluation=fast"),
         (["benchmark=quality", "model=progan_small"], "benchmark=quality: tutorials' networks do not grow"),
@@ -359,7 +359,9 @@ def test_the_command_tunes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {"benchmark.json", "tuned.txt"}
     trials = {trial["choice"]: trial for trial in json.loads((tmp_path / "bench" / "benchmark.json").read_text())["trials"]}
-    assert trials["compile=both"]["compile_seconds"] is not None or "continues without compiling" in trials["compile=both"]["note"]
+    assert (
+        trials["compile=both"]["compile_seconds"] is not None or "continues without compiling" in trials["compile=both"]["note"]
+    )
     done = run_module("benchmark", *SMALL, "tune=true", "benchmark=growth", "hydra.run.dir=bench2", cwd=tmp_path)
     assert done.returncode == 1 and "leave out benchmark=growth" in done.stderr
 

@@ -116,8 +116,8 @@ def test_every_top_level_key_has_a_type_and_a_value() -> None:
     ("override", "message"),
     [
         ("model=stylegan9", "Could not find 'model/stylegan9'.*dcgan"),
-        ("bath_size=8", "bath_size: there is no such key here; did you mean batch_size"),
-        ("model.widht=8", "model.widht: there is no such key here; did you mean model.width"),
+        ("bath_size=8", "Key 'bath_size' not in 'Config'"),
+        ("model.widht=8", "Key 'widht' is not in struct"),
         ("batch_size=many", "Value 'many'.*could not be converted to Integer"),
         ("epochs=soon", "Value 'soon'.*could not be converted to Float"),
     ],
@@ -152,20 +152,26 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
             "evaluation.features=inceptoin",
             "evaluation.features=inceptoin: must be auto or one of inception, dataset_classifier, random",
         ),
-        ("features=[vgg16]", "evaluation.features=auto: none of vgg16 is at hand"),
+        ("features=[vgg16]", "evaluation.features=auto: none of vgg16 is available"),
         ("protocol.default.num_fakes=1", "num_fakes=1: a covariance needs at least 2 images"),
         ("evaluation.metrics.frechet.bootstrap=1", "bootstrap=1"),
-        ("evaluation.metrics.prdc.reach=0", "reach=0"),
+        ("evaluation.metrics.prdc.nearest_k=0", "nearest_k=0"),
         ("console=loud", "console=loud: must be one of auto, live, plain"),
         ("tracker=wandb tracker.wandb.mode=sometimes", "must be offline, online or disabled"),
         ("schedule=linear schedule.end=-1", "end=-1"),
-        ("~loss.generator.hinge", "loss.generator: nothing to minimise in every step"),
-        ("+loss.generator.hinge.interval=2", "every: gan_lab.losses.adversarial.WassersteinGeneratorLoss takes weight"),
+        ("~loss.generator.hinge", "loss.generator: no term is minimized in every step"),
+        (
+            "+loss.generator.hinge.interval=2",
+            "loss.generator.hinge.interval: gan_lab.losses.adversarial.WassersteinGeneratorLoss takes weight",
+        ),
         ("model.latents._target_=gan_lab.runtime.device.os.system", "belongs to"),
         ("ema.kimg=0", "must be positive"),
-        ("loss=feature_matching", "loss.discriminator: nothing to minimise in every step; feature_matching goes beside"),
+        (
+            "loss=feature_matching",
+            "loss.discriminator: no term is minimized in every step; feature_matching needs another loss",
+        ),
         ("model=progan dataset.size=36", "size=36: this family builds 8, 10, 12, 14, 16, 20, .*1024 pixels"),
-        ("model=progan model.growth.fade_kimg=1", "fade_kimg and stable_kimg are given both or neither"),
+        ("model=progan model.growth.fade_kimg=1", "model.growth: give both fade_kimg and stable_kimg, or neither"),
         ("model=sngan model.discriminator.halvings=9", "halvings=9, plain_blocks=2: 32 pixels can be halved 1 to 4 times"),
         ("augment=diffaugment augment.diffaugment.policy=[colour]", "colour"),
         (
@@ -232,7 +238,7 @@ def test_help_and_cfg_answer_without_torch(tmp_path: Path) -> None:
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
-    for flags, expected in ((["--help"], "dataset: celeba, cifar10, cifar100"), (["--cfg", "job"], "batch_size:")):
+    for flags, expected in ((["--help"], "dataset         celeba, cifar10, cifar100"), (["--cfg", "job"], "batch_size:")):
         done = subprocess.run([sys.executable, "-c", code, *flags], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout

@@ -290,7 +290,7 @@ def test_training_with_scores_is_bit_identical_to_training_without(model: str, t
     for player in ("generator", "discriminator"):
         assert all(torch.equal(value, b[player][name]) for name, value in a[player].items())
     assert torch.equal(a["rng_states"][0]["torch"], b["rng_states"][0]["torch"])
-    assert with_scores.gan.generator.training and with_scores.gan.discriminator.training
+    assert with_scores.updater.gan.generator.training and with_scores.updater.gan.discriminator.training
 
 
 def test_scores_wait_when_their_share_of_the_time_is_used_up(tmp_path: Path) -> None:
