@@ -44,11 +44,13 @@ RUNS = {
     "dcgan_cifar": "model=dcgan_cifar loss=minimax optimizer=adamw dataset.mirror=true",
     "wgan_gp": "model=wgan_gp dataset.channels=3 reuse_fakes=false",
     "ada_lazy_r1": "augment=ada augment.ada.p=0.3 augment.ada.kimg=1 penalty=r1 penalty.interval=2",
-    "diffaugment_instance_noise": "augment=[diffaugment,instance_noise] loss=lsgan discriminator_passes=split dataset.channels=3",
+    "diffaugment_instance_noise": "augment=[diffaugment,instance_noise] loss=lsgan "
+    "discriminator_passes=split dataset.channels=3",
     "relativistic_r1_r2": "loss=relativistic penalty=r1_r2 penalty.gamma=1 model=dcgan model.norm=layer schedule=linear",
     "auxiliary_classifier": "conditioning=auxiliary_classifier loss=[bce,feature_matching]",
     "conditional_batch_norm": "conditioning=conditional_batch_norm evaluation=full penalty=dragan loss=relativistic_average",
-    "accumulate_clip": "gradient_accumulation_steps=2 max_grad_norm=0.5 model=dcgan model.norm=instance optimizer=sgd schedule=steps",
+    "accumulate_clip": "gradient_accumulation_steps=2 max_grad_norm=0.5 "
+    "model=dcgan model.norm=instance optimizer=sgd schedule=steps",
     "recompute": "activation_checkpointing=true model=sngan_deep model.attention=16 conditioning=concatenation n_critic=1",
     "bf16": "precision=bf16 evaluation=none",
     "int16": "precision=int16",

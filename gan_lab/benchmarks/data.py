@@ -52,8 +52,8 @@ class DataBenchmark:
         """The training step it is compared with is the job's, with ``dataset.size`` and ``batch_size`` as given there."""
         if job.cfg.dataset.resize_mode == WHOLE:
             raise ValueError(
-                "benchmark=data holds the stream against loaders of images of one size: dataset.resize_mode=crop; benchmark=step tells what "
-                "patches cost (data)"
+                "benchmark=data compares with loaders of images of one size: choose dataset.resize_mode=crop; "
+                "benchmark=step tells what patches cost (data)"
             )
         with tempfile.TemporaryDirectory() as scratch, _folder(self._folder, job, self._pictures, Path(scratch)) as folder:
             files = sorted(map(str, folder.rglob("*.jpg")))

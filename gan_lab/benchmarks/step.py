@@ -96,9 +96,7 @@ class StepBenchmark(Repeated):
                 seconds[TUTORIAL].append(book.steps(steps) / steps)
         return seconds
 
-    def _phases(
-        self, trainer: Trainer, events: Events, is_penalty: Callable[[LossTerm], bool]
-    ) -> dict[str, list[float]]:
+    def _phases(self, trainer: Trainer, events: Events, is_penalty: Callable[[LossTerm], bool]) -> dict[str, list[float]]:
         endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
         batch, wait = trainer.updater.growth_state.match_resolution(next(endless)), synchronize(trainer.device)
         often: dict[str, Action] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -168,7 +169,7 @@ def _overrides(arguments: Sequence[str]) -> Iterator[str]:
 
 def _values_of(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
     """What a flag was given, as ``--flag value`` or ``--flag=value``."""
-    found = [after for word, after in zip(arguments, arguments[1:], strict=False) if word in flags]
+    found = [after for word, after in pairwise(arguments) if word in flags]
     return found + [word.partition("=")[2] for word in arguments if word.partition("=")[0] in flags and "=" in word]
 
 

@@ -60,9 +60,7 @@ def _check_arguments(node: DictConfig, where: str, given: tuple[str, ...]) -> No
         target = get_object(name)
     except (ImportError, ValueError, HydraException) as error:
         raise ValueError(f"{where}._target_={name}: no such object") from error
-    if not f"{getattr(target, '__module__', '')}.".startswith(
-        ALLOWED_TARGETS
-    ):  # reached through another module that imports it
+    if not f"{getattr(target, '__module__', '')}.".startswith(ALLOWED_TARGETS):  # reached through a module that imports it
         raise ValueError(f"{where}._target_={name}: belongs to {getattr(target, '__module__', 'another module')}")
     parameters, hints = _signature(target)
     own = {str(key): node[key] for key in node if not str(key).startswith("_")}
@@ -90,13 +88,18 @@ def _signature(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any
             if "__init__" in vars(parent):
                 del parameters[rest]
                 inherited = list(inspect.signature(vars(parent)["__init__"]).parameters.items())[1:]
-                parameters = dict(inherited) | parameters
+                parameters = {name: _optional(parameter) for name, parameter in inherited} | parameters
     hints: dict[str, Any] = {}
     for owner in reversed(target.__mro__ if inspect.isclass(target) else [target]):
         function = owner.__dict__.get("__init__") if inspect.isclass(owner) else owner
         if isinstance(function, types.FunctionType):
             hints |= typing.get_type_hints(function)
     return parameters, hints
+
+
+def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
+    """As no longer required: a subclass may set it by itself."""
+    return parameter if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) else parameter.replace(default=None)
 
 
 def _fits(value: Any, hint: Any) -> bool:

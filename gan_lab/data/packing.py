@@ -213,7 +213,8 @@ def _written(
         if len(journal.bad) > max_corrupt_fraction * len(pictures):
             share = len(journal.bad) / len(pictures) + 0.005
             raise UnreadableImage(
-                f"{_tell_bad(journal, pictures)}. Mend or remove them, or allow more by dataset.max_corrupt_fraction={share:.2f}"
+                f"{_tell_bad(journal, pictures)}. Repair or remove them, or allow more: "
+                f"dataset.max_corrupt_fraction={share:.2f}"
             )
         yield journal
 

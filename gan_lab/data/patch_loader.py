@@ -29,7 +29,7 @@ class PatchLoader(BatchLoader):
         degradation: makes the small ones.
         size: height and width of a patch, a multiple of the scale.
         per_picture: patches of each picture in an epoch.
-        random_flip_rot: whether a patch is shown in any of its eight positions, mirrored and turned by quarters; else ``mirror`` says.
+        random_flip_rot: whether each patch is mirrored and turned by quarters at random (eight ways); else ``mirror`` decides.
 
     Raises:
         ValueError: a size that is no multiple, or pictures too small for the scale.

@@ -13,10 +13,11 @@ from gan_lab.metrics.networks import FeatureNetwork
 
 
 class ClassifierScore(Metric):
-    """``classifier_score``, with Inception's weights ``is`` (Salimans et al. 2016): ``exp E KL(p(y|x) | p(y))`` on average over splits.
+    """The Inception score, ``exp E KL(p(y|x) | p(y))``, averaged over splits (Salimans et al. 2016).
 
-    ``classifier_score_std`` is the splits' standard deviation, what is usually given behind the sign. The score is at most the number of
-    classes, which is what makes one classifier's incomparable with another's.
+    Logged as ``classifier_score``, with Inception's published weights as ``is``. ``classifier_score_std`` is the standard
+    deviation over the splits, usually given after the plus-minus sign. The score is at most the number of classes: scores of
+    different classifiers can't be compared.
 
     Args:
         splits: of the fakes; 10 in the paper.

@@ -63,8 +63,8 @@ def enable_activation_checkpointing(network: nn.Module) -> None:
     blocks = [module for module in network.modules() if isinstance(module, CheckpointedBlocks)]
     if not blocks:
         raise ValueError(
-            f"activation_checkpointing=true: {type(network).__module__}.{type(network).__name__} has no blocks to compute again; set "
-            f"activation_checkpointing=false or choose a model of the families {', '.join(FAMILIES)}"
+            f"activation_checkpointing=true: {type(network).__module__}.{type(network).__name__} has no blocks to recompute; "
+            f"set activation_checkpointing=false or choose a model of the families {', '.join(FAMILIES)}"
         )
     for module in blocks:
         module.checkpoint_activations = True

@@ -32,7 +32,11 @@ class Compiled:
             result = self._call(*arguments)
         except Exception as error:  # a compiler missing, an operation it does not know: of many types, none of them public
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            log.warning("compile: continues without compiling, because %s can't be compiled (%s)", type(self._network).__name__, first_line)
+            log.warning(
+                "compile: continues without compiling, because %s can't be compiled (%s)",
+                type(self._network).__name__,
+                first_line,
+            )
             self._call = self._network
             result = self._network(*arguments)
         self._proven = True

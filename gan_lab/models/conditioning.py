@@ -77,10 +77,9 @@ class ConditionalNorms(GeneratorCondition):
 
     Args:
         num_classes: length K of a label vector.
-        lr_multiplier: factor at run time of what is learnt, which under Adam multiplies the learning rate of scales and shifts (as
-            StyleGAN's mapping network has it divided; without adaptive steps its square does). Starting from no difference
-            between classes, and each learning from its own images alone, they need tens of thousands of steps at 1, the
-            published recipes' rate.
+        lr_multiplier: factor of the scales and shifts at run time, which under Adam multiplies their learning rate (as in
+            StyleGAN's mapping network; with SGD its square does). The classes start equal and each learns from its own images
+            alone: at 1, the published recipes' rate, that takes tens of thousands of steps.
     """
 
     def __init__(self, num_classes: int, lr_multiplier: float = 1.0) -> None:
@@ -100,7 +99,7 @@ class ConditionalNorms(GeneratorCondition):
 
 
 class ConditionalNorm(ConditionalModule):
-    """``norm(x) * (1 + scale[label]) + shift[label]``; the scales and shifts start at 0, and move ``lr_multiplier`` times as fast."""
+    """``norm(x) * (1 + scale[label]) + shift[label]``; both start at 0 and learn ``lr_multiplier`` times as fast."""
 
     def __init__(self, norm: nn.Module, channels: int, num_classes: int, lr_multiplier: float = 1.0) -> None:
         super().__init__()

@@ -31,7 +31,10 @@ class MemoryOptions:
 
     def __str__(self) -> str:
         recompute = str(self.activation_checkpointing).lower()
-        return f"batch_size={self.batch_size} gradient_accumulation_steps={self.gradient_accumulation_steps} precision={self.precision} activation_checkpointing={recompute}"
+        return (
+            f"batch_size={self.batch_size} gradient_accumulation_steps={self.gradient_accumulation_steps} "
+            f"precision={self.precision} activation_checkpointing={recompute}"
+        )
 
     def suggestions(self) -> list[str]:
         """What there is to try; first what changes the training least."""
@@ -49,9 +52,9 @@ class MemoryOptions:
 
 @contextmanager
 def explain_out_of_memory(demand: MemoryOptions) -> Iterator[None]:
-    """Within it an error for want of memory becomes a message.
+    """Turns an out-of-memory error of the code within into a message.
 
-    What the frames of the error hold is let go: a multirun keeps its jobs' errors, and would keep their activations with them.
+    The frames of the error are cleared: a multirun keeps its jobs' errors, and with them it would keep their activations.
 
     Raises:
         ValueError: there was not enough memory, with what there is to try.
@@ -64,8 +67,9 @@ def explain_out_of_memory(demand: MemoryOptions) -> Iterator[None]:
             raise
         traceback.clear_frames(error.__traceback__)
         raise ValueError(
-            f"the memory of the {where} is full with {demand}; try {', '.join([*demand.suggestions(), 'a smaller model.width'])} "
-            "(a resume may change gradient_accumulation_steps and activation_checkpointing; a score takes evaluation.batch_size images at a time)"
+            f"the memory of the {where} is full with {demand}; "
+            f"try {', '.join([*demand.suggestions(), 'a smaller model.width'])} (a resume may change "
+            "gradient_accumulation_steps and activation_checkpointing; evaluation uses batches of evaluation.batch_size)"
         ) from error
 
 

@@ -165,7 +165,9 @@ def test_a_name_that_is_none_is_refused() -> None:
         ValueError, match=r"evaluation\.features=inceptoin: must be auto or one of inception, dataset_classifier"
     ):
         load_features(cfg, "inceptoin", FeatureDomain("", 1, 32), {})
-    with pytest.raises(ValueError, match=r"no classifier has learnt these pictures in grey.*fashion, mnist are in the"):
+    with pytest.raises(
+        ValueError, match=r"no classifier was trained on these images in grayscale.*the package has fashion, mnist"
+    ):
         load_features(cfg, "dataset_classifier", FeatureDomain("", 1, 32), {})
     cfg = compose_config("features.dataset_classifier.file=mnist")
     assert load_features(cfg, "dataset_classifier", FeatureDomain("", 1, 32), {}).name == "mnist"

@@ -341,7 +341,7 @@ def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, mo
     assert other.name == name and [other.score(metric) for metric in ("fd", "kd", "classifier_score")] == [
         f"fd_{name}",
         f"kd_{name}",
-        f"cs_{name}",
+        f"classifier_score_{name}",
     ]
     published = replace(inception.PUBLISHED, names=[inception_file.name], sha256_prefix=sha256(inception_file)[:8])
     monkeypatch.setattr(inception, "PUBLISHED", published)  # as if these were

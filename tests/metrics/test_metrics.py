@@ -345,7 +345,7 @@ def test_images_are_generated_once_and_networks_shared(tmp_path: Path) -> None:
 
 
 def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("reference", "suite"):
+    for module in ("reference_stats", "suite"):
         monkeypatch.setattr(f"gan_lab.metrics.{module}.PIXEL_BYTES", 30 * 256)
 
     class Pixels(Metric):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import SMALL, run_module
 from torch import Tensor, nn
-from toy_gan import TERMS, make_batch, make_phase, make_gan, flat_weights
+from toy_gan import TERMS, flat_weights, make_batch, make_gan, make_phase
 
 from gan_lab.data.loader import Batch
 from gan_lab.metrics.mean_covariance import MeanCovariance

@@ -43,8 +43,10 @@ def test_an_error_for_want_of_memory_becomes_advice(error: Exception | None, whe
         else:
             raise error
     assert str(told.value).startswith(
-        f"the memory of the {where} is full with batch_size=64 gradient_accumulation_steps=1 precision=fp32 activation_checkpointing=false; try "
-        "batch_size=64 gradient_accumulation_steps=2, activation_checkpointing=true, batch_size=32, precision=bf16, a smaller model.width"
+        f"the memory of the {where} is full with batch_size=64 gradient_accumulation_steps=1 "
+        "precision=fp32 activation_checkpointing=false; "
+        "try batch_size=64 gradient_accumulation_steps=2, activation_checkpointing=true, "
+        "batch_size=32, precision=bf16, a smaller model.width"
     )
 
 

@@ -317,11 +317,11 @@ def test_a_worker_that_is_heard_of_is_waited_for(tmp_path: Path) -> None:
     trial = ask(busy)
     code = f"""
 import optuna
-from gan_lab.sweeps.study_storage import Complete, StudyStorage
+from gan_lab.sweeps.study_storage import StudyComplete, StudyStorage
 study = optuna.load_study(study_name="s", storage=StudyStorage({url!r}, 1, 1))
 try:
     study.ask()
-except Complete:
+except StudyComplete:
     print("complete")
 """
     other = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True)

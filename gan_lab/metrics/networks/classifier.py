@@ -174,9 +174,11 @@ class DatasetClassifier(FeatureSource):
         path = self._find(domain)
         if path is None:
             raise ValueError(
-                f"evaluation.features=dataset_classifier: no classifier has learnt {domain.name or 'these pictures'} in "
-                f"{'colour' if domain.channels == 3 else 'grey'}; python -m gan_lab.evaluate fit_features=true dataset=... "
-                f"does, if it has labels, or name one: features.dataset_classifier.file=... ({', '.join(_shipped())} are in the package)"
+                f"evaluation.features=dataset_classifier: no classifier was trained on {domain.name or 'these images'} in "
+                f"{'color' if domain.channels == 3 else 'grayscale'}; train one with "
+                "python -m gan_lab.evaluate fit_features=true dataset=... if the images have labels, or name "
+                "a file, features.dataset_classifier.file=... "
+                f"(the package has {', '.join(_shipped())})"
             )
         network = Classifier.load(path)
         if domain.channels > network.metadata.channels and domain.name != STACKED:
