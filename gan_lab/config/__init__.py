@@ -4,21 +4,14 @@ Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg j
 """
 
 from gan_lab.config.command import remove_empty_output_dir, run_command
+from gan_lab.config.evaluation_config import open_evaluation, prepend_run_overrides
 from gan_lab.config.export_experiment import export_experiment
 from gan_lab.config.instantiate import instantiate
-from gan_lab.config.job import (
-    Job,
-    jobs_per_seed,
-    open_evaluation,
-    open_job,
-    option,
-    prepend_resumed_overrides,
-    prepend_run_overrides,
-    read_config,
-    write_config,
-)
+from gan_lab.config.job import Job, jobs_per_seed, open_job, option, write_config
 from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
+from gan_lab.config.resume import prepend_resumed_overrides
 from gan_lab.config.schema import CONF_DIR
+from gan_lab.config.stored_config import read_config
 
 __all__ = [
     "CONF_DIR",

@@ -30,17 +30,18 @@ HYDRA_ECHO = "Error executing job with overrides:"
 
 
 def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Remove the folder that Hydra has made for a job that was refused, unless something is in it."""
+    """Remove the folders that Hydra made for a job that was refused, unless something is in them."""
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
         except Exception:
-            folder = Path(HydraConfig.get().runtime.output_dir)
-            if folder.resolve() != Path.cwd():  # some commands name the working directory
-                with suppress(OSError):
+            folder = Path(HydraConfig.get().runtime.output_dir).resolve()
+            with suppress(OSError):
+                while folder.is_relative_to(Path.cwd()) and folder != Path.cwd():  # some commands name the working directory
                     folder.rmdir()
+                    folder = folder.parent
             raise
 
     return run

@@ -1,4 +1,4 @@
-"""Hydra's ``compose`` outside of a command of Hydra's, and inside of one."""
+"""Hydra's ``compose``, inside and outside of a Hydra command."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from hydra.core.global_hydra import GlobalHydra
 
 from gan_lab.config.schema import CONF_DIR
 
+BASE_CONFIG = "config"
+"""The configuration whose defaults list names the groups; the benchmark's includes it."""
+
 
 @contextmanager
 def hydra_compose() -> Iterator[None]:
-    """``compose`` finds ``conf/``; a command that is running gets its own Hydra back afterwards."""
+    """Let ``compose`` find ``conf/``; a running command gets its own Hydra back afterwards."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

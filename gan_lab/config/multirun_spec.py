@@ -16,8 +16,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.compose import hydra_compose
-from gan_lab.config.job import BASE_CONFIG, flatten_config, format_choice, resolve_and_validate
+from gan_lab.config.compose import BASE_CONFIG, hydra_compose
+from gan_lab.config.resolve import resolve_and_validate
+from gan_lab.config.stored_config import flatten_config, format_choice
 
 NOT_COMPARED = (
     "study",

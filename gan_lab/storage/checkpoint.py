@@ -15,6 +15,7 @@ from torch import nn
 from gan_lab.storage.files import write_atomically
 
 FORMAT = 6
+"""Increased whenever entries change their names or meaning."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -48,8 +49,13 @@ def load(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is damaged or no checkpoint of gan_lab ({reason[:200]})") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint this version of gan_lab can read (format {FORMAT} expected)")
+    if not isinstance(state, dict) or "format" not in state:
+        raise ValueError(f"{path} is not a checkpoint of gan_lab")
+    if state["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has format {state['format']}; this version of gan_lab reads format {FORMAT} only. Use the version that "
+            "wrote it (gan_lab 0.1 wrote format 5), or train anew"
+        )
     return state
 
 

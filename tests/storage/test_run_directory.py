@@ -43,7 +43,10 @@ def test_damage_of_every_kind_is_named(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"last\.pt is damaged or no checkpoint"):
             checkpoint.load(path)
     torch.save({"some": "other file"}, path)
-    with pytest.raises(ValueError, match="no checkpoint this version"):
+    with pytest.raises(ValueError, match="is not a checkpoint of gan_lab"):
+        checkpoint.load(path)
+    torch.save({"format": 5, "images": 64}, path)
+    with pytest.raises(ValueError, match="has format 5; this version of gan_lab reads format 6 only"):
         checkpoint.load(path)
 
 

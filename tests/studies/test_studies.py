@@ -219,8 +219,8 @@ def test_what_would_not_compare_does_not_join_a_study(changed: str, message: str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sweep=quality"], "sweep=quality is of several runs: add -m"),
-        (["seeds=3"], "seeds=3 is of several runs: add -m"),
+        (["sweep=quality"], "sweep=quality needs several runs: add -m"),
+        (["seeds=3"], "seeds=3 needs several runs: add -m"),
         (["seeds=3", "seed=1,2"], "seeds=3: counts on from one seed"),
     ],
 )

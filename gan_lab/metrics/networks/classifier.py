@@ -225,5 +225,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged or no classifier of gan_lab ({str(error).splitlines()[0][:200]})") from error
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-        raise ValueError(f"{path} is no classifier this version of gan_lab can read; fit_features=true makes it anew")
+        raise ValueError(f"{path} is not a classifier that this version of gan_lab can read; fit_features=true trains it anew")
     return stored

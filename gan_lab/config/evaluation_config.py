@@ -1,0 +1,71 @@
+"""The configuration of ``gan_lab.evaluate``: of a run its own, with what an evaluation may exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from gan_lab.config.resolve import resolve_and_validate
+from gan_lab.config.stored_config import differences, read_config, stored_overrides
+from gan_lab.storage.run_directory import RunDirectory
+
+EXCHANGEABLE = ("evaluation", "degradation", "protocol", "features", "dataset", "paths", "device", "console")
+"""Sections and keys of a run's configuration that an evaluation may exchange."""
+
+SHARED_BY_DEGRADATIONS = tuple(f"degradation.{key}=" for key in ("scale", "patch", "patches", "random_flip_rot", "preview"))
+"""Overrides that stay when one degradation is exchanged for another: the networks were built for them."""
+
+
+def prepend_run_overrides(arguments: Sequence[str]) -> list[str]:
+    """A command line that evaluates a run, with the run's own choices and overrides before those given."""
+    named = [a.partition("=")[2] for a in arguments if a.startswith("run=")]
+    if not named or named[-1] in ("", "null"):
+        return list(arguments)
+    stored = read_config(RunDirectory.find(named[-1]))
+    flags = [a for a in arguments if a.startswith("-")]
+    given = [a for a in arguments if not a.startswith("-")]
+    exchanged = {a.partition("=")[0] for a in given} & set(stored.choices)
+    kept = [
+        a
+        for a in stored_overrides(stored)
+        if a.partition("=")[0] in stored.choices or a.partition(".")[0] not in exchanged or a.startswith(SHARED_BY_DEGRADATIONS)
+    ]  # overrides of an exchanged group are dropped with it
+    return [*flags, *kept, *given]
+
+
+def open_evaluation(cfg: DictConfig) -> DictConfig:
+    """The configuration of an evaluation: as composed, or, of a run, the run's with what the command line changes in it.
+
+    Raises:
+        ValueError: the command line changes something that the trained run consists of.
+    """
+    task = HydraConfig.get().overrides.task
+    if cfg.run is None:
+        counts = [o for o in task if o.startswith(("evaluation.num_", "protocol.")) and ".num_" in o]
+        if cfg.fakes is not None and counts:
+            raise ValueError(f"{counts[0]}: of a folder of fakes all images are used")
+        return resolve_and_validate(cfg, task)
+    stored = read_config(RunDirectory.find(cfg.run))
+    merged = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in stored]), stored)
+    assert isinstance(merged, DictConfig)
+    known = set(stored_overrides(stored))
+    changed, removed = differences(stored, cfg, [override for override in task if override not in known])
+    for key in [*removed, *changed]:
+        if key.partition(".")[0] in stored and key.partition(".")[0] not in EXCHANGEABLE:
+            raise ValueError(f"{key}: an evaluation can't change a trained run; it may exchange {', '.join(EXCHANGEABLE)}")
+    for key in removed:
+        _remove(merged, key)
+    for key, value in changed.items():
+        OmegaConf.update(merged, key, value, force_add=True)
+    return resolve_and_validate(merged, task)
+
+
+def _remove(cfg: DictConfig, key: str) -> None:
+    """Remove a key, and every section that is empty without it."""
+    parent, _, name = key.rpartition(".")
+    section = OmegaConf.select(cfg, parent)
+    section.pop(name)
+    if not section and "." in parent:
+        _remove(cfg, parent)

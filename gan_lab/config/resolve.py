@@ -1,0 +1,37 @@
+"""Resolves and checks a composed configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from gan_lab.config.schema import check
+
+PATHS = ("paths.data", "paths.weights", "dataset.root", "dataset.path", "evaluation.reals")
+"""Stored as absolute paths, so that a run can be resumed from any working directory."""
+
+
+def resolve_and_validate(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
+    """Resolve and check a configuration.
+
+    Args:
+        cfg: as composed; changed in place.
+        given: overrides of the command line.
+
+    Raises:
+        ValueError: both ``epochs`` and ``kimg`` were given, or a value is not allowed.
+    """
+    named = {override.lstrip("+").partition("=")[0] for override in given} & {"epochs", "kimg"}
+    if len(named) == 2:
+        raise ValueError("epochs and kimg both say how long to train: give one of them")
+    if named == {"epochs"}:
+        cfg.kimg = None  # the command line has priority over files and over the resumed run
+    OmegaConf.resolve(cfg)
+    for key in PATHS:
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, str) and (key != "dataset.path" or Path(value).expanduser().exists()):  # else a name on a hub
+            OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
+    check(cfg)
+    return cfg

@@ -1,0 +1,79 @@
+"""A run's ``config.yaml``: the resolved configuration, with the choices and overrides that it was composed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.version import __version__
+
+
+def read_config(directory: RunDirectory) -> DictConfig:
+    """A run's configuration.
+
+    Raises:
+        ValueError: it is damaged, or of version 0.1, whose keys and checkpoints had other names.
+    """
+    path = directory.config
+    try:
+        cfg = OmegaConf.load(path)
+    except (OSError, OmegaConfBaseException, ValueError) as error:
+        raise ValueError(f"{path} can't be read: {error}") from error
+    except Exception as error:  # the YAML parser's own errors, without importing it for their name
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if (
+        not isinstance(cfg, DictConfig)
+        or "model" not in cfg
+        or not OmegaConf.is_list(cfg.get("overrides"))
+        or not OmegaConf.is_dict(cfg.get("choices"))
+    ):
+        raise ValueError(f"{path} is not the configuration of a run")
+    if "version" not in cfg:
+        raise ValueError(
+            f"{directory.path} was trained by gan_lab 0.1, whose keys and checkpoints version {__version__} can't read; "
+            "resume, sample or evaluate it with 0.1, or train it anew (CHANGELOG.md lists the new names)"
+        )
+    return cfg
+
+
+def stored_overrides(stored: DictConfig) -> list[str]:
+    """The command line that a run was composed from."""
+    choices = (f"{group}={format_choice(choice)}" for group, choice in stored.choices.items() if choice is not None)
+    return [*choices, *stored.overrides]
+
+
+def format_choice(choice: Any) -> str:
+    """An option, or a list of them, as typed on the command line."""
+    if OmegaConf.is_list(choice) or isinstance(choice, list):
+        return f"[{','.join(map(str, choice))}]"
+    return str(choice)
+
+
+def flatten_config(cfg: Any, prefix: str = "") -> dict[str, Any]:
+    """Resolved values by dotted key; lists count as values."""
+    plain = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+    if not isinstance(plain, Mapping) or not plain:
+        return {prefix: plain}
+    return {k: v for key, value in plain.items() for k, v in flatten_config(value, f"{prefix}.{key!s}".lstrip(".")).items()}
+
+
+def differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """What the overrides ``new`` change in a stored configuration.
+
+    Found by composing with and without them: so values that refer to a changed one change too, while defaults that differ since
+    the run began stay as the run had them.
+
+    Returns:
+        The changed values by dotted key, and the keys that are removed.
+    """
+    before = flatten_config(compose(HydraConfig.get().job.config_name, overrides=stored_overrides(stored)))
+    after = flatten_config(composed)
+    named = {override.lstrip("+~").partition("=")[0] for override in new}
+    changed = {key: value for key, value in after.items() if key not in before or before[key] != value or key in named}
+    return changed, sorted(before.keys() - after.keys())
