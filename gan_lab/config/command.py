@@ -38,10 +38,13 @@ def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[Dict
             return task(cfg)
         except Exception:
             folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-            with suppress(OSError):
-                while folder.is_relative_to(Path.cwd()) and folder != Path.cwd():  # some commands name the working directory
+            if folder != Path.cwd():  # some commands name the working directory
+                with suppress(OSError):
                     folder.rmdir()
-                    folder = folder.parent
+                    for parent in folder.parents:
+                        if parent == Path.cwd() or not parent.is_relative_to(Path.cwd()):
+                            break
+                        parent.rmdir()
             raise
 
     return run
