@@ -6,8 +6,6 @@ import errno
 import json
 import logging
 import os
-import signal
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ import numpy as np
 from gan_lab.data.packed_file import PackedDataset, write_tail
 from gan_lab.data.parallel_decoding import ImageFormat, decode_in_parallel
 from gan_lab.data.raw_images import RawImages
+from gan_lab.runtime.signals import exit_on_sigterm
 from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.utils.progress import Progress
 from gan_lab.version import __version__
@@ -105,7 +104,7 @@ def pack_dataset(
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
-    with file_lock(lock, "another process is preparing the same data set; waiting for it"), Terminated():
+    with file_lock(lock, "another process is preparing the same data set; waiting for it"), exit_on_sigterm():
         if (found := _find(path, is_current)) is not None:
             return found  # the process we waited for has made it
         stored = pictures()
@@ -247,20 +246,3 @@ def _finish(handle: BinaryIO, pictures: RawImages, shape: ImageFormat, journal: 
     write_tail(handle, None if pictures.labels is None else pictures.labels[kept], sizes, manifest)
     handle.flush()
     os.fsync(handle.fileno())
-
-
-class Terminated:
-    """A context in which SIGTERM raises SystemExit, so that a scheduler's end is an orderly one."""
-
-    def __enter__(self) -> None:
-        self._previous: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._raise)
-
-    def __exit__(self, *error: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    @staticmethod
-    def _raise(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)

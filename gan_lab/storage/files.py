@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and locks between processes."""
+"""Atomic writes, and locks between processes."""
 
 from __future__ import annotations
 
@@ -7,40 +7,56 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: there a second process on the same run is not noticed
+except ImportError:  # Windows has no file locks of this kind: a second process working on the same run goes unnoticed
     fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` in one step: a reader, or a crash, sees the old file or the new one and nothing between."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that replaces ``path`` in one step when the block ends without an error.
+
+    Readers see the old file or the complete new one, even after a crash. An error in the block leaves ``path`` as it was.
+
+    Args:
+        path: the file to replace; missing parent folders are created.
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with unfinished.open("wb") as handle:
-            handle.write(data)
+        with temporary.open("wb") as handle:
+            yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        unfinished.replace(path)
+        temporary.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` by ``content`` (text as UTF-8) in one step; see :func:`atomic_file`."""
+    with atomic_file(path) as handle:
+        handle.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextmanager
 def file_lock(path: Path, waiting: str) -> Iterator[None]:
-    """Wait for any other process that holds the lock ``path``; a killed one lets go.
+    """Hold a lock between processes; wait while another process holds it. The lock of a killed process is released.
 
-    The file stays when it is done: removed, it could be locked by two processes, each holding another one of that name. It is
-    a record lock, which forked children do not inherit: orphans of a killed process must not keep it.
+    The lock file is never removed: otherwise two processes could each hold a lock on a different file of the same name. It is a
+    record lock, which forked children do not inherit: orphans of a killed process must not keep it.
 
     Args:
-        path: made if it isn't there.
-        waiting: what is logged when another process holds it.
+        path: the lock file; created if it does not exist.
+        waiting: message logged if another process holds the lock.
     """
     with path.open("w") as lock:
         if fcntl is not None:

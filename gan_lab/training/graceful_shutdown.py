@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
 from types import FrameType
+
+from gan_lab.runtime.signals import handle_signals
 
 log = logging.getLogger(__name__)
 
@@ -20,17 +21,14 @@ class GracefulShutdown:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._since = 0.0
-        self._previous: dict[signal.Signals, object] = {}
+        self._handlers = handle_signals(self._handle, signal.SIGINT, signal.SIGTERM)
 
     def __enter__(self) -> GracefulShutdown:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+        self._handlers.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._handlers.__exit__(None, None, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and time.monotonic() - self._since < DUPLICATE_SECONDS:

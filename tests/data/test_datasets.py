@@ -29,7 +29,6 @@ from PIL import Image
 
 import gan_lab.data.packing as prepare_module
 from gan_lab.config import instantiate
-from gan_lab.data import downloads as fetch_module
 from gan_lab.data.datasets import DatasetBuilder
 from gan_lab.data.datasets.celeba import CelebA
 from gan_lab.data.datasets.cifar import KINDS, Cifar
@@ -42,6 +41,7 @@ from gan_lab.data.idx_format import read_idx
 from gan_lab.data.image_decoding import MAX_PIXELS, decode
 from gan_lab.data.packed_file import PackedDataset
 from gan_lab.data.raw_images import FileImages
+from gan_lab.storage.downloads import file_digest
 
 RNG = np.random.default_rng(0)
 
@@ -225,7 +225,7 @@ def test_cifar_is_read_from_the_archive_too(shared: dict[str, Any], monkeypatch:
         tar.add(root / "made" / "cifar-100-python", "cifar-100-python")
     with pytest.raises(ValueError, match=r"cifar-100-python\.tar\.gz is not the published file \(MD5 .* instead of eb9058c3"):
         Cifar(kind="CIFAR100", **shared).load()
-    monkeypatch.setattr(KINDS["CIFAR100"].published, "tgz_md5", fetch_module.md5(archive))
+    monkeypatch.setattr(KINDS["CIFAR100"].published, "tgz_md5", file_digest(archive, "md5"))
     assert len(Cifar(kind="CIFAR100", **shared).load()) == 20
 
 
@@ -253,7 +253,7 @@ def test_a_pickle_is_read_without_executing_it_and_its_damage_named(
 def test_what_is_neither_there_nor_to_be_had_says_where_to_put_it(
     shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kind: str, make: type[DatasetBuilder]
 ) -> None:
-    monkeypatch.setattr(fetch_module, "download_url", offline)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(ValueError, match=r"dataset=test needs .*data.*no route to host.*MD5 [0-9a-f]{32}.*paths\.data"):
         make(kind=kind, **shared).load()  # type: ignore[call-arg]
 

@@ -297,7 +297,7 @@ def test_held_out_images_are_those_a_limit_leaves_or_the_test_split_at_hand(
     assert sorted([*data.index, *others.index]) == list(range(10_000))
     assert gan_lab.building.monitoring.find_held_out(cfg, source, data.excluded()) is None, "no limit, and no test split"
     mnist = make_job(tmp_path, "dataset=mnist", f"paths.data={tmp_path}/data", "dataset.limit=null").cfg
-    monkeypatch.setattr("gan_lab.data.downloads.download_url", lambda *_, **__: pytest.fail("something was downloaded"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: pytest.fail("something was downloaded"))
     assert gan_lab.building.monitoring.find_held_out(mnist, build_dataset(mnist), data.excluded()) is None
     assert not (tmp_path / "data" / "MNIST").exists()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from gan_lab.data.packed_file import PackedDataset, VariableSizePixels
 from gan_lab.data.packing import pack_dataset
 from gan_lab.data.parallel_decoding import ImageFormat
 from gan_lab.data.raw_images import RawImages
+from gan_lab.runtime.device import available_cores
+from gan_lab.storage.downloads import Checksum, obtain_file
 from gan_lab.utils.progress import Progress, silent
 
 IN_MEMORY = 256 * 2**20
@@ -86,7 +87,7 @@ class DatasetBuilder(ABC):
         self.shape = ImageFormat(0 if resize_mode == WHOLE else size, channels, resize_mode, self.precrop())
         self._classes: Sequence[str | int] | None = classes
         self._attributes, self._limit, self._seed = attributes, limit, seed
-        self._max_corrupt_fraction, self._num_workers = max_corrupt_fraction, num_workers or _processors()
+        self._max_corrupt_fraction, self._num_workers = max_corrupt_fraction, num_workers or available_cores()
 
     @abstractmethod
     def pictures(self) -> RawImages:
@@ -104,6 +105,16 @@ class DatasetBuilder(ABC):
     def domain(self) -> str:
         """What its images show, as a name for features that know them: the same for all splits and sizes."""
         return self.name
+
+    def published_file(self, folder: Path, name: str, urls: Sequence[str], md5: str) -> Path:
+        """The published file ``name`` in ``folder``, downloaded if it is missing and downloads are allowed.
+
+        Raises:
+            ValueError: it is missing, or its MD5 sum differs.
+        """
+        addresses = urls if self.download else ()
+        needed_by, advice = f"dataset={self.name}", "set paths.data"
+        return obtain_file(folder, [name], addresses, Checksum("md5", md5), needed_by, advice, show_progress=True)
 
     def precrop(self) -> int | None:
         """Side of the central square cut out of each stored picture before it is fitted."""
@@ -154,11 +165,6 @@ class DatasetBuilder(ABC):
         if len(pictures) == 0:
             raise ValueError(f"dataset={self.name}: no picture in split {self.split}")
         return pictures
-
-
-def _processors() -> int:
-    """Those this process may use, which on a shared machine are fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_current(packed: PackedDataset) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from torchvision.datasets.utils import download_file_from_google_drive
 
 from gan_lab.data.datasets.base import DatasetBuilder
-from gan_lab.data.downloads import verified
 from gan_lab.data.raw_images import FileImages, RawImages, ZipImages
+from gan_lab.storage.downloads import Checksum
 
 FILES = {
     "img_align_celeba.zip": ("0B7EVK8r0v71pZjFTYXZWM3FlRnM", "00d2c5bc6d35e252742224ab0c1e8fcb"),
@@ -86,7 +86,7 @@ class CelebA(DatasetBuilder):
                 raise ValueError("not asked to")
             self._folder.mkdir(parents=True, exist_ok=True)
             download_file_from_google_drive(number, str(self._folder), f"{name}.download", checksum)
-            return verified(path.with_name(f"{name}.download"), checksum, self.name).rename(path)
+            return Checksum("md5", checksum).verify(path.with_name(f"{name}.download"), f"dataset={self.name}").rename(path)
         except Exception as error:  # quota pages, missing gdown, no network: all mean that a person must fetch it
             path.with_name(f"{name}.download").unlink(missing_ok=True)
             wanted = "\n".join(f"  {self._folder / file}   MD5 {md5}" for file, (_, md5) in FILES.items())

@@ -14,7 +14,6 @@ import numpy as np
 import torchvision.datasets as published
 
 from gan_lab.data.datasets.base import DatasetBuilder
-from gan_lab.data.downloads import obtain_file
 from gan_lab.data.raw_images import ArrayImages
 
 
@@ -78,7 +77,7 @@ class Cifar(DatasetBuilder):
         if folder.is_dir():
             return folder, lambda name: _read_file(folder / name, self.name)
         url, checksum = self._kind.published.url, self._kind.published.tgz_md5
-        archive = obtain_file(self.root, url.rsplit("/", 1)[-1], [url], checksum, self.name, self.download)
+        archive = self.published_file(self.root, url.rsplit("/", 1)[-1], [url], checksum)
 
         def read(name: str) -> bytes:
             with tarfile.open(archive) as tar:

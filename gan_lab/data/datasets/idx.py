@@ -10,7 +10,6 @@ import torchvision.datasets as published
 
 from gan_lab.data.class_names import DIGITS, FASHION, KANA
 from gan_lab.data.datasets.base import DatasetBuilder
-from gan_lab.data.downloads import obtain_file
 from gan_lab.data.idx_format import read_idx
 from gan_lab.data.raw_images import ArrayImages
 
@@ -59,4 +58,4 @@ class Idx(DatasetBuilder):
             return unpacked
         checksum = dict(self._kind.published.resources)[name]
         addresses = [mirror + name for mirror in self._kind.published.mirrors]
-        return obtain_file(self._folder, name, addresses, checksum, self.name, self.download)
+        return self.published_file(self._folder, name, addresses, checksum)

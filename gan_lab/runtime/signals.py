@@ -1,0 +1,37 @@
+"""Signal handlers for the duration of a block."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def handle_signals(handler: Handler, *signals: signal.Signals) -> Iterator[None]:
+    """Call ``handler`` for these signals within the block, and restore the previous handlers afterwards.
+
+    Does nothing outside the main thread, where Python allows no handlers.
+    """
+    previous: dict[signal.Signals, object] = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            if old is not None:  # a handler that was not installed from Python cannot be restored
+                signal.signal(number, old)  # type: ignore[arg-type]
+
+
+def exit_on_sigterm() -> AbstractContextManager[None]:
+    """Within the block a SIGTERM, a scheduler's signal before it kills, raises SystemExit, so that cleanup code runs."""
+    return handle_signals(_exit, signal.SIGTERM)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,33 @@
+"""Reads files written by ``torch.save`` without running code they may contain."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def load_tensors(path: Path, otherwise: str, *, verify_checksums: bool = False) -> Any:
+    """Read a file of tensors and plain Python values onto the CPU.
+
+    Args:
+        path: a file written by ``torch.save``.
+        otherwise: what the file is if it is not damaged, for the message: "no checkpoint of gan_lab".
+        verify_checksums: whether to compare the CRC-32 sums in the file with its content, which ``torch.load`` does not do.
+            Only for PyTorch's zip format.
+
+    Raises:
+        ValueError: the file cannot be read, is damaged, or contains anything but plain data.
+    """
+    try:
+        if verify_checksums:
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise ValueError(f"checksum of {damaged} differs")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is damaged or {otherwise} ({reason[:200]})") from error
