@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gan_lab.data.packed_file import VariableSizePixels
+from gan_lab.utils.suggestions import index_of_name
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class ImageDataset:
         """
         if self.labels is None or self.multi_label:
             raise ValueError("dataset.classes: this data set has no classes to choose from")
-        wanted = [_position(name, self.classes, "dataset.classes") for name in names]
+        wanted = [index_of_name(name, self.classes, "dataset.classes") for name in names]
         if len(set(wanted)) < len(wanted):
             raise ValueError(f"dataset.classes={list(names)}: a class is named twice")
         number = np.full(len(self.classes), -1)
@@ -144,7 +144,7 @@ class ImageDataset:
             raise ValueError("dataset.attributes: this data set has no attributes; dataset.classes chooses classes")
         keep = np.ones(len(self.index), dtype=bool)
         for name in names:
-            column = _position(name.removeprefix("-"), self.classes, "dataset.attributes")
+            column = index_of_name(name.removeprefix("-"), self.classes, "dataset.attributes")
             keep &= self.labels[self.index, column] == (0 if name.startswith("-") else 1)
         if not keep.any():
             raise ValueError(f"dataset.attributes={list(names)}: no image has them all")
@@ -174,13 +174,3 @@ class ImageDataset:
         numbers = own.sum(0, dtype=np.int64) if own.ndim == 2 else np.bincount(own[own >= 0], minlength=len(self.classes))
         unlabelled = {"(unlabelled)": int((own < 0).sum())} if own.ndim == 1 and (own < 0).any() else {}
         return dict(zip(self.classes, map(int, numbers), strict=True)) | unlabelled
-
-
-def _position(name: str | int, names: Sequence[str], where: str) -> int:
-    """The number of a class given by its name or its number."""
-    if str(name) in names:
-        return names.index(str(name))
-    if isinstance(name, int) and 0 <= name < len(names):
-        return name
-    near = get_close_matches(str(name), names, n=3) or list(names[:10])
-    raise ValueError(f"{where}: there is no {name}; did you mean {', '.join(near)}? ({len(names)} names in all)")

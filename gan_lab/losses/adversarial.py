@@ -1,4 +1,4 @@
-"""Adversarial losses, one term for each network. All work on float32 logits and are safe under autocast.
+"""Adversarial losses, with one loss term for each network. They work on logits of at least float32, also under autocast.
 
 Notation: ``r = D(real)`` and ``f = D(fake)`` are logits, ``softplus(x) = log(1 + exp(x))``.
 """
@@ -14,14 +14,14 @@ from gan_lab.losses.base import LossContext, LossTerm
 
 
 class AdversarialLoss(LossTerm):
-    """An adversarial loss; computed in every step, so it has no ``interval``."""
+    """An adversarial loss of either network; computed in every step, so it has no ``interval``."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight)
 
 
 class DiscriminatorLoss(AdversarialLoss):
-    """A discriminator's adversarial loss; it also defines the threshold between real and fake."""
+    """A discriminator's adversarial loss; it also defines the threshold between real and fake logits."""
 
     @abstractmethod
     def decision_threshold(self, context: LossContext) -> Tensor | float:
@@ -79,8 +79,7 @@ class HingeDiscriminatorLoss(DiscriminatorLoss):
 
 
 class WassersteinGeneratorLoss(AdversarialLoss):
-    """``-f``: the generator's loss of both the Wasserstein GAN (Arjovsky et al. 2017) and the hinge loss (Miyato et al. 2018,
-    eq. 17)."""
+    """``-f``, for the Wasserstein GAN (Arjovsky et al. 2017) and for the hinge loss (Miyato et al. 2018, eq. 17)."""
 
     def __call__(self, context: LossContext) -> Tensor:
         return -context.fake_logits.mean()
@@ -108,14 +107,14 @@ class LeastSquaresGeneratorLoss(AdversarialLoss):
 
 
 class CriticLoss(DiscriminatorLoss):
-    """A discriminator whose output has no absolute zero: its threshold is the midpoint of its mean outputs on the batch."""
+    """A loss that depends on differences of logits only; the threshold is the midpoint of the mean real and fake logits."""
 
     def decision_threshold(self, context: LossContext) -> Tensor:
         return (context.fake_logits.detach().mean() + context.real_logits.detach().mean()) / 2
 
 
 class WassersteinDiscriminatorLoss(CriticLoss):
-    """``f - r``: the critic's loss, minus its estimate of the Wasserstein-1 distance (Arjovsky et al. 2017, eq. 3)."""
+    """``f - r``: the negative of the critic's estimate of the Wasserstein-1 distance (Arjovsky et al. 2017, eq. 3)."""
 
     def __call__(self, context: LossContext) -> Tensor:
         return context.fake_logits.mean() - context.real_logits.mean()

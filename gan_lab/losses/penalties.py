@@ -17,7 +17,10 @@ from gan_lab.losses.base import LossContext, LossTerm
 class WeightClipping(LossTerm):
     """Clamp every parameter of the critic to ``[-limit, limit]`` after each step (Arjovsky et al. 2017, algorithm 1).
 
-    The constraint of the original WGAN. Its loss is 0; it acts on the weights.
+    The constraint of the original WGAN. The value of the term is 0; it changes the weights directly.
+
+    Raises:
+        ValueError: ``limit`` is not positive.
     """
 
     def __init__(self, limit: float = 0.01) -> None:
@@ -53,10 +56,11 @@ class DriftPenalty(LossTerm):
 
 
 class GradientNormPenalty(LossTerm):
-    """``(||grad D(x)|| - target)^2`` at points that a subclass chooses.
+    """``(||grad D(x)|| - target)^2`` at points that a subclass defines.
 
     Args:
         target: the desired gradient norm.
+        weight, interval: those of :class:`LossTerm`.
     """
 
     def __init__(self, weight: float = 10.0, target: float = 1.0, interval: int = 1) -> None:
@@ -81,12 +85,13 @@ class GradientPenalty(GradientNormPenalty):
 
 
 class DRAGANPenalty(GradientNormPenalty):
-    """DRAGAN (Kodali et al. 2017): at random points between a real image and the same with noise, weight 10, target 1.
+    """DRAGAN (Kodali et al. 2017): at random points between a real image and that image plus noise, weight 10, target 1.
 
     The noise is ``spread`` times the batch's standard deviation times U[0, 1] for each value, as in the authors' code.
 
     Args:
-        spread: 0.5 in that code.
+        spread: scale of the noise; 0.5 in the authors' code.
+        weight, target, interval: those of :class:`GradientNormPenalty`.
     """
 
     def __init__(self, weight: float = 10.0, target: float = 1.0, spread: float = 0.5, interval: int = 1) -> None:
@@ -94,7 +99,9 @@ class DRAGANPenalty(GradientNormPenalty):
         self.spread = spread
 
     def points(self, context: LossContext) -> Tensor:
-        random = torch.rand_like(context.real, dtype=torch.float32).to(context.real.dtype)  # the same in every precision
+        random = torch.rand_like(context.real, dtype=torch.float32).to(
+            context.real.dtype
+        )  # drawn in float32 so that every precision gets the same numbers
         noise = self.spread * context.real.std() * random
         return context.real + _per_image(context.interpolation_weight) * noise
 
@@ -118,7 +125,7 @@ class R2Penalty(LossTerm):
 
 
 def _clipped_parameters(network: nn.Module) -> list[Tensor]:
-    """The parameters except tables of labels, which are inputs like images."""
+    """All parameters except label tables, which act as an input of the network rather than as its weights."""
     return [parameter for name, parameter in network.named_parameters() if not name.endswith("table")]
 
 

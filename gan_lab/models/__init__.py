@@ -1,1 +1,4 @@
-"""Networks, one file per family. A generator maps latents to images in [-1, 1], a discriminator images to ``[N]`` logits."""
+"""Networks, one module per model family, and what the families share.
+
+A generator maps latents (or low-resolution images) to images in [-1, 1], a discriminator maps images to logits.
+"""

@@ -1,7 +1,7 @@
-"""Activations thrown away in the forward pass and computed again in the backward pass (Chen et al. 2016, arXiv:1604.06174).
+"""Activation checkpointing (Chen et al. 2016, arXiv:1604.06174): activations are recomputed in the backward pass, not stored.
 
-What a training keeps of a network is then the input of each block, and during the backward pass the inside of one block at a
-time. Nothing else changes: losses, gradients and what layers remember are bit for bit those of a training that keeps all.
+A network then stores the input of each block, and during the backward pass the activations inside one block at a time.
+Losses, gradients, buffers and random numbers are bit for bit those of training without checkpointing.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from torch.utils.checkpoint import checkpoint
 from gan_lab.models.conditioning import ConditionalSequential
 
 FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan", "srgan", "esrgan")
-"""Built of :class:`CheckpointedBlocks`, with all that is built from them."""
+"""Modules of ``gan_lab.models`` whose networks are built of :class:`CheckpointedBlocks`; named in an error message."""
 
 
 class CheckpointedBlocks(ConditionalSequential):
-    """Layers one after the other, in blocks whose inside may be thrown away.
+    """A sequence of layers, divided into blocks whose inner activations may be recomputed.
 
-    They are numbered as in one row, so that the names of the weights tell nothing of blocks. The first layer of a block must
-    not work in place: the block's input is what is kept.
+    Layers are numbered as in one sequence, so the names of the parameters don't depend on the blocks. The first layer of a
+    block must not work in place, because the block's input is what is stored.
 
     Args:
-        layers: of all blocks. Without ``starts`` they are one.
-        starts: number of the first layer of each block.
+        layers: of all blocks.
+        starts: index of the first layer of each block; by default all layers are one block.
 
     Attributes:
-        recompute: whether what is inside is thrown away.
+        checkpoint_activations: whether the activations inside the blocks are recomputed.
     """
 
     checkpoint_activations = False
@@ -50,12 +50,12 @@ class CheckpointedBlocks(ConditionalSequential):
         if not (self.checkpoint_activations and torch.is_grad_enabled()):
             return super().forward(maps, labels)
         for start, end in pairwise([*self._starts, len(self)]):
-            maps = _recomputed(self[start:end], maps, labels)
+            maps = _checkpointed(self[start:end], maps, labels)
         return maps
 
 
 def enable_activation_checkpointing(network: nn.Module) -> None:
-    """Have ``network`` throw away what is inside its blocks, from here on and in copies of it.
+    """Make ``network``, and all later copies of it, recompute the activations inside its blocks.
 
     Raises:
         ValueError: it has no blocks.
@@ -70,27 +70,28 @@ def enable_activation_checkpointing(network: nn.Module) -> None:
         module.checkpoint_activations = True
 
 
-def _recomputed(block: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
+def _checkpointed(block: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
     return checkpoint(block, maps, labels, use_reentrant=False, context_fn=lambda: (nullcontext(), _RestoredBuffers(block)))
 
 
 class _RestoredBuffers:
-    """A context in which the buffers of ``block`` are what they were when it was made; may be entered again.
+    """A context in which the buffers of ``block`` have the values they had when it was created; may be entered repeatedly.
 
-    A pass in training mode changes them, running statistics and spectral normalisation's vectors; the second pass has to begin
-    where the first one did and to leave no trace. Tensors are exchanged, not written to: other passes may have kept them.
+    A forward pass in training mode changes buffers: running statistics and the vectors of spectral normalization. The second
+    pass must start from the same values as the first and leave the current ones unchanged. Tensors are exchanged instead of
+    written to, because the graph of another pass may hold them.
     """
 
     def __init__(self, block: nn.Module) -> None:
-        self._places = [
+        self._saved = [
             (module, name, buffer.clone()) for module in block.modules() for name, buffer in module.named_buffers(recurse=False)
         ]
 
     def __enter__(self) -> None:
-        self._present = [getattr(module, name) for module, name, _ in self._places]
-        for module, name, before in self._places:
-            setattr(module, name, before.clone())  # a penalty differentiates twice, and has it computed a third time
+        self._current = [getattr(module, name) for module, name, _ in self._saved]
+        for module, name, saved in self._saved:
+            setattr(module, name, saved.clone())  # a clone: penalties differentiate twice and recompute a third time
 
     def __exit__(self, *error: object) -> None:
-        for (module, name, _), present in zip(self._places, self._present, strict=True):
-            setattr(module, name, present)
+        for (module, name, _), current in zip(self._saved, self._current, strict=True):
+            setattr(module, name, current)

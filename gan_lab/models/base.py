@@ -1,4 +1,4 @@
-"""The shape of the two players, whatever the family."""
+"""Base classes of the networks: generator, discriminator, and networks that grow progressively."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from gan_lab.models.layers import to_at_least_float32
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What a discriminator says of a batch of images.
+    """What a discriminator returns for a batch of images.
 
-    ``logits``: ``[N]``, or ``[N, H, W]`` of one that judges each pixel, at least float32, before any sigmoid; ``features``:
-    ``[N, F]``, what they were read from;
-    ``class_logits``: ``[N, K]`` of an auxiliary classifier, else None.
+    Attributes:
+        logits: ``[N]``, or ``[N, H, W]`` of a discriminator that classifies each pixel; at least float32, before any sigmoid.
+        features: ``[N, F]``, the input of the layer that computes the logits.
+        class_logits: ``[N, K]`` of an auxiliary classifier, else None.
     """
 
     logits: Tensor
     features: Tensor
     class_logits: Tensor | None = None
 
-    def select(self, part: slice) -> DiscriminatorOutput:
-        """The same of some of the images."""
-        return DiscriminatorOutput(*(None if values is None else values[part] for values in self))  # type: ignore[arg-type]
+    def select(self, images: slice) -> DiscriminatorOutput:
+        """The output for some of the images."""
+        return DiscriminatorOutput(*(None if values is None else values[images] for values in self))  # type: ignore[arg-type]
 
 
 class Generator(nn.Module, ABC):
-    """Latents ``[N, latent_size]``, and labels ``[N, K]`` if it is conditional, to images ``[N, C, H, W]`` in about [-1, 1].
+    """Maps latents ``[N, latent_size]``, and labels ``[N, K]`` if conditional, to images ``[N, C, H, W]`` in about [-1, 1].
 
-    Those that enlarge pictures are given these instead: :class:`gan_lab.models.upscaler.Upscaler`.
-
-    Labels are 0 and 1: one of K classes, or any number of K attributes.
+    A label vector holds 0 and 1: one-hot for one of K classes, multi-hot for K attributes. Super-resolution generators take
+    low-resolution images instead of latents; see :class:`gan_lab.models.upscaler.Upscaler`.
 
     Attributes:
-        normalises_latents: whether only the direction of a latent vector counts, so that truncating values changes nothing.
+        normalizes_latents: whether only the direction of a latent vector matters, so that truncation has no effect.
     """
 
     normalizes_latents = False
@@ -47,7 +47,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        """Images from latents that labels may have been joined to."""
+        """Images from latents, which the condition may have concatenated with labels."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         latents, labels = _to_param_dtype(self, latents), _to_param_dtype(self, labels)
@@ -55,14 +55,14 @@ class Generator(nn.Module, ABC):
 
 
 class Discriminator(nn.Module, ABC):
-    """Images, and labels ``[N, K]`` if it is conditional, to a :class:`DiscriminatorOutput`.
+    """Maps images, and labels ``[N, K]`` if conditional, to a :class:`DiscriminatorOutput`.
 
-    A family provides :meth:`extract_features` and ``logit``, the last layer; how labels enter is the condition's affair.
+    A family provides :meth:`extract_features` and ``logit``, the last layer; the condition decides how labels enter.
 
     Args:
         condition: how labels enter. Its ``num_planes`` come in addition to the images' channels.
-        size: of the images.
-        num_features: channels of what :meth:`extract_features` returns.
+        size: side of the images in pixels.
+        num_features: channels of the output of :meth:`extract_features`.
     """
 
     logit: nn.Module
@@ -74,28 +74,29 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def extract_features(self, images: Tensor) -> Tensor:
-        """Images to features ``[N, F, h, w]`` or ``[N, F]``."""
+        """Features ``[N, F, h, w]`` or ``[N, F]`` of images."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         labels = _to_param_dtype(self, labels)
         features = self.extract_features(self.join(images, labels))
         logits = to_at_least_float32(self.logit(features).flatten())
         pooled = features.flatten(2).sum(2) if features.dim() > 2 else features
-        more, class_logits = self.head(pooled, labels)
-        return DiscriminatorOutput(logits + more, features.flatten(1), class_logits)
+        label_logits, class_logits = self.head(pooled, labels)
+        return DiscriminatorOutput(logits + label_logits, features.flatten(1), class_logits)
 
 
 def _to_param_dtype(network: nn.Module, values: Any) -> Any:
-    """What is drawn in float32 for every precision, in the type of the weights."""
+    """Latents and labels, which are float32 in every precision, in the type of the parameters."""
     return None if values is None else values.to(next(network.parameters()).dtype)
 
 
 class ProgressiveNetwork(ABC):
-    """A network that starts at a low resolution and grows.
+    """A network that starts at a low resolution and grows (Karras et al. 2018).
 
     Attributes:
-        size: side of its images at the moment.
-        alpha: share of the newest layers in them, from 0 (just added) to 1 (faded in).
+        resolutions: sides of images it can work at, in pixels, ascending.
+        resolution: the current one.
+        alpha: weight of the newest layers, from 0 (just added) to 1 (faded in).
     """
 
     resolutions: list[int]
@@ -103,17 +104,17 @@ class ProgressiveNetwork(ABC):
     alpha: float
 
     def set_resolution(self, size: int, alpha: float) -> None:
-        """Work at ``size``, one of ``sizes``, with the newest layers faded in by ``alpha``."""
+        """Work at ``size``, one of ``resolutions``, with the newest layers weighted by ``alpha``."""
         assert size in self.resolutions and 0.0 <= alpha <= 1.0, (size, alpha)
         self.resolution, self.alpha = size, alpha
 
     @property
     def level(self) -> int:
-        """How many times the smallest size has been doubled."""
+        """Number of doublings from the lowest resolution to the current one."""
         return self.resolutions.index(self.resolution)
 
     def get_extra_state(self) -> dict[str, float]:
-        """Goes with the weights: whoever loads them works at the resolution they have reached."""
+        """Part of the state dict, so that a network that loads the weights works at their resolution."""
         return {"size": self.resolution, "alpha": self.alpha}
 
     def set_extra_state(self, state: dict[str, float]) -> None:

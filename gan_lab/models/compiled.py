@@ -1,4 +1,4 @@
-"""Networks translated by ``torch.compile``."""
+"""Networks compiled by ``torch.compile``, with a fallback."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ log = logging.getLogger(__name__)
 
 
 class Compiled:
-    """What is called in a network's place; where it can't be compiled, the network itself, with a message.
+    """The compiled forward function of a network; if compiling fails it logs a warning and calls the network itself.
 
-    The network stays as it is: whoever saves, averages or differentiates it twice does so without the compiler.
+    The network itself is unchanged: saving, averaging and differentiating it twice don't involve the compiler.
 
     Args:
-        network: translated at its first call, and anew for each shape of batch.
+        network: compiled at its first call, and again for each new shape of a batch.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._call = torch.compile(network)
-        self._proven = False
+        self._has_run = False
 
     def __call__(self, *arguments: Any) -> Any:
-        if self._proven:
+        if self._has_run:
             return self._call(*arguments)
         try:
             result = self._call(*arguments)
-        except Exception as error:  # a compiler missing, an operation it does not know: of many types, none of them public
+        except Exception as error:  # a missing compiler, an unsupported operation: many types, none of them public
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             log.warning(
                 "compile: continues without compiling, because %s can't be compiled (%s)",
@@ -39,5 +39,5 @@ class Compiled:
             )
             self._call = self._network
             result = self._network(*arguments)
-        self._proven = True
+        self._has_run = True
         return result

@@ -1,9 +1,9 @@
-"""How labels enter a network, whatever its family.
+"""How labels enter the networks, independent of the family.
 
-Labels are ``[N, K]`` float, one-hot for classes and multi-hot for attributes; an embedding of them is the sum of the rows of
-the labels set, so that both are served by one product.
+Labels are ``[N, K]`` float, one-hot for classes and multi-hot for attributes. An embedding of a label vector is the sum of the
+table rows of its labels, so one matrix product serves both.
 
-A family asks a condition for parts while it builds itself; each condition here answers with what it stands for.
+A network asks its condition for parts while it is constructed; each class here returns the parts for one way of conditioning.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from gan_lab.models.layers import to_at_least_float32
 
 
 class ConditionalModule(nn.Module):
-    """A layer that is given the labels too: ``forward(maps, labels)``."""
+    """A layer that also takes the labels: ``forward(maps, labels)``."""
 
 
 class ConditionalSequential(nn.Sequential):
-    """Layers one after the other, labels being passed to those that take them."""
+    """Layers in sequence; the labels are passed to those that take them."""
 
     def forward(self, maps: Tensor, labels: Tensor | None = None) -> Tensor:
         for layer in self:
@@ -34,13 +34,13 @@ class ConditionalSequential(nn.Sequential):
 
 
 class GeneratorCondition:
-    """No condition: the base of the others.
+    """No conditioning of the generator; base class of the others.
 
     Args:
         num_classes: length K of a label vector.
 
     Attributes:
-        num_inputs: what it adds to the length of a latent vector.
+        num_inputs: number of values that :meth:`join` adds to a latent vector.
     """
 
     def __init__(self, num_classes: int = 0) -> None:
@@ -48,12 +48,17 @@ class GeneratorCondition:
         self.num_inputs = 0
 
     def join(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """The generator's input."""
+        """The generator's input, ``[N, latent_size + num_inputs]``."""
         return latents
 
-    def norm(self, channels: int, kind: Callable[..., nn.Module] = nn.BatchNorm2d) -> nn.Module:
-        """A normalisation layer; ``kind(channels, affine=False)`` must give one without scale and shift."""
-        return kind(channels)
+    def norm(self, channels: int, make_norm: Callable[..., nn.Module] = nn.BatchNorm2d) -> nn.Module:
+        """A normalization layer.
+
+        Args:
+            channels: of the maps to normalize.
+            make_norm: returns the layer for a number of channels; with ``affine=False`` without scale and shift.
+        """
+        return make_norm(channels)
 
     def check(self, generator: nn.Module) -> None:
         """Raise ValueError if labels can't enter a ``generator`` built with this condition."""
@@ -67,19 +72,19 @@ class ConcatenatedLatents(GeneratorCondition):
         self.num_inputs = num_classes
 
     def join(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        return torch.cat([latents, _given(labels, self.num_inputs)], 1)
+        return torch.cat([latents, _require_labels(labels, self.num_inputs)], 1)
 
 
 class ConditionalNorms(GeneratorCondition):
-    """Every hidden normalisation has a scale and a shift for each label (conditional batch norm, de Vries et al. 2017).
+    """Every hidden normalization layer has a scale and a shift for each label (conditional batch norm, de Vries et al. 2017).
 
-    In a family that normalises in another way (ProGAN's pixel norm) these follow its own normalisation.
+    In a family with another normalization (ProGAN's pixel norm) the scale and the shift follow that one.
 
     Args:
         num_classes: length K of a label vector.
-        lr_multiplier: factor of the scales and shifts at run time, which under Adam multiplies their learning rate (as in
-            StyleGAN's mapping network; with SGD its square does). The classes start equal and each learns from its own images
-            alone: at 1, the published recipes' rate, that takes tens of thousands of steps.
+        lr_multiplier: factor of the scales and shifts at run time. Under Adam it multiplies their learning rate, as in
+            StyleGAN's mapping network; under SGD its square does. The classes start equal and each learns from its own images
+            alone: at 1, the published rate, that takes tens of thousands of steps.
     """
 
     def __init__(self, num_classes: int, lr_multiplier: float = 1.0) -> None:
@@ -88,27 +93,34 @@ class ConditionalNorms(GeneratorCondition):
             raise ValueError(f"lr_multiplier={lr_multiplier}: must be positive")
         self.lr_multiplier = lr_multiplier
 
-    def norm(self, channels: int, kind: Callable[..., nn.Module] = nn.BatchNorm2d) -> nn.Module:
-        return ConditionalNorm(kind(channels, affine=False), channels, self.num_classes, self.lr_multiplier)
+    def norm(self, channels: int, make_norm: Callable[..., nn.Module] = nn.BatchNorm2d) -> nn.Module:
+        return ConditionalNorm(make_norm(channels, affine=False), channels, self.num_classes, self.lr_multiplier)
 
     def check(self, generator: nn.Module) -> None:
         if not any(isinstance(module, ConditionalNorm) for module in generator.modules()):
             raise ValueError(
-                "conditioning: this generator has no normalisation to condition; choose conditioning=concatenation"
+                "conditioning: this generator has no normalization to condition; choose conditioning=concatenation"
             )
 
 
 class ConditionalNorm(ConditionalModule):
-    """``norm(x) * (1 + scale[label]) + shift[label]``; both start at 0 and learn ``lr_multiplier`` times as fast."""
+    """``norm(x) * (1 + scale[label]) + shift[label]``.
+
+    Args:
+        norm: normalization without scale and shift.
+        channels: of the maps.
+        num_classes: length K of a label vector.
+        lr_multiplier: see :class:`ConditionalNorms`.
+    """
 
     def __init__(self, norm: nn.Module, channels: int, num_classes: int, lr_multiplier: float = 1.0) -> None:
         super().__init__()
         self.norm = norm
         self.lr_multiplier = lr_multiplier
-        self.table = nn.Parameter(torch.zeros(num_classes, 2 * channels))
+        self.table = nn.Parameter(torch.zeros(num_classes, 2 * channels))  # weight clipping skips parameters named ``table``
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        rows = _given(labels, len(self.table)) @ (self.table * self.lr_multiplier)
+        rows = _require_labels(labels, len(self.table)) @ (self.table * self.lr_multiplier)
         scale, shift = rows.unflatten(1, (-1, *[1] * (maps.dim() - 2))).chunk(2, dim=1)
         return self.norm(maps) * (1 + scale) + shift
 
@@ -117,13 +129,13 @@ class ConditionalNorm(ConditionalModule):
 
 
 class DiscriminatorCondition:
-    """No condition: the base of the others.
+    """No conditioning of the discriminator; base class of the others.
 
     Args:
         num_classes: length K of a label vector.
 
     Attributes:
-        num_planes: what it adds to the images' channels.
+        num_planes: number of channels that :meth:`join` adds to the images.
     """
 
     num_planes = 0
@@ -132,16 +144,16 @@ class DiscriminatorCondition:
         self.num_classes = num_classes
 
     def join(self, size: int) -> nn.Module:
-        """A module ``(images, labels) -> images`` with ``num_planes`` more channels."""
-        return _ImagesAlone()
+        """A module ``(images, labels) -> images`` with ``num_planes`` more channels, for images of ``size`` pixels."""
+        return _NoPlane()
 
     def head(self, num_features: int) -> nn.Module:
-        """A module ``(pooled features, labels) -> (summand of the logits, class logits or None)``."""
-        return _NothingMore()
+        """A module ``(pooled features, labels) -> (what is added to the logits, class logits or None)``."""
+        return _NoHead()
 
 
 class ConcatenatedPlane(DiscriminatorCondition):
-    """Each label is a learnt picture; their sum is one more channel of the image."""
+    """Each label has a learned plane of the images' size; the sum of an image's planes is one more input channel."""
 
     num_planes = 1
 
@@ -157,13 +169,13 @@ class Projection(DiscriminatorCondition):
 
 
 class AuxiliaryClassifier(DiscriminatorCondition):
-    """The discriminator also tells the labels (AC-GAN, Odena et al. 2017); terms of the conditioning train it to."""
+    """The discriminator also predicts the labels (AC-GAN, Odena et al. 2017); loss terms of the conditioning train it."""
 
     def head(self, num_features: int) -> nn.Module:
         return _ClassifierHead(self.num_classes, num_features)
 
 
-class _ImagesAlone(nn.Module):
+class _NoPlane(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return images
 
@@ -172,15 +184,15 @@ class _LabelPlane(nn.Module):
     def __init__(self, num_classes: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.table = nn.Parameter(torch.randn(num_classes, size * size))
+        self.table = nn.Parameter(torch.randn(num_classes, size * size))  # weight clipping skips parameters named ``table``
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        plane = (_given(labels, len(self.table)) @ self.table).view(-1, 1, self.size, self.size)
-        factor = self.size // images.shape[-1]  # of a growing network; a mean of independent values is that much smaller
+        plane = (_require_labels(labels, len(self.table)) @ self.table).view(-1, 1, self.size, self.size)
+        factor = self.size // images.shape[-1]  # above 1 while a network grows; averaging divides the standard deviation by it
         return torch.cat([images, (avg_pool2d(plane, factor) * factor).to(images.dtype)], 1)
 
 
-class _NothingMore(nn.Module):
+class _NoHead(nn.Module):
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
         return 0.0, None
 
@@ -192,7 +204,7 @@ class _ProjectionHead(nn.Module):
         nn.init.xavier_uniform_(self.embedding.weight)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
-        embedding = self.embedding(_given(labels, self.embedding.in_features))
+        embedding = self.embedding(_require_labels(labels, self.embedding.in_features))
         return (to_at_least_float32(embedding) * to_at_least_float32(features)).sum(1), None
 
 
@@ -207,13 +219,18 @@ class _ClassifierHead(nn.Module):
         return 0.0, to_at_least_float32(self.classify(features))
 
 
-def _given(labels: Tensor | None, num_classes: int) -> Tensor:
-    """The labels a conditional network can't do without.
+def _require_labels(labels: Tensor | None, num_classes: int) -> Tensor:
+    """``labels``, checked.
 
     Raises:
-        ValueError: there are none, or of another number of classes.
+        ValueError: they are None or have another number of classes.
     """
     if labels is None or labels.dim() != 2 or labels.shape[1] != num_classes:
         found = "none" if labels is None else "x".join(map(str, labels.shape))
         raise ValueError(f"a conditional network needs labels [N, {num_classes}] and was given {found}")
     return labels
+
+
+UNCONDITIONAL_GENERATOR = GeneratorCondition()
+UNCONDITIONAL_DISCRIMINATOR = DiscriminatorCondition()
+"""Default arguments of the networks; they have no state, so all networks can share them."""

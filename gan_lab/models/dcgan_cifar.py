@@ -1,7 +1,7 @@
-"""The CIFAR-100 study's GAN: a dense start, transposed convolutions up to the image, dropout in the discriminator.
+"""The GAN of the CIFAR-100 study: a dense first layer, transposed convolutions, dropout in the discriminator.
 
 Tutorial DCGANs in this style (Keras, TensorFlow) start from a dense layer instead of a transposed convolution on a 1x1 map
-and keep the discriminator weak by dropout in place of BatchNorm. The study trains it with the hinge loss and Adam for 50
+and weaken the discriminator by dropout instead of using BatchNorm. The study trains it with the hinge loss and Adam for 50
 epochs at batch 256 with 100-dimensional noise: ``model=dcgan_cifar dataset=cifar100 loss=hinge epochs=50 batch_size=256``.
 """
 
@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
+from gan_lab.models.conditioning import (
+    UNCONDITIONAL_DISCRIMINATOR,
+    UNCONDITIONAL_GENERATOR,
+    DiscriminatorCondition,
+    GeneratorCondition,
+)
 from gan_lab.models.layers import check_positive, doubling_widths, normal_init, split_size
 
 
@@ -21,10 +26,10 @@ class Generator(base.Generator):
     """Latents ``[N, latent_size]`` to images ``[N, channels, size, size]`` in [-1, 1].
 
     Args:
-        size: of the image, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
-        channels: 1 grey, 3 colour.
-        width: channels of the last hidden layer; doubles towards the smallest map.
-        max_width: channels of a layer at most.
+        size: side of the images, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
+        channels: of the images; 1 gray, 3 color.
+        width: channels of the last hidden layer; doubles toward the smallest map.
+        max_width: upper bound of a layer's channels.
         latent_size: length of a latent vector.
         condition: how labels enter.
     """
@@ -36,7 +41,7 @@ class Generator(base.Generator):
         width: int = 64,
         max_width: int = 1024,
         latent_size: int = 100,
-        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+        condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
         super().__init__(condition)
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
@@ -48,7 +53,8 @@ class Generator(base.Generator):
         for wide, narrow in pairwise(widths):
             conv = nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)
             blocks += [[conv, condition.norm(narrow), nn.LeakyReLU(0.2, inplace=True)]]
-        blocks[-1] += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]  # the largest map lies inside
+        # in the last block, so that the largest map is not stored under activation checkpointing
+        blocks[-1] += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
         self.layers = CheckpointedBlocks.from_blocks(blocks).apply(normal_init)
 
     def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
@@ -56,12 +62,12 @@ class Generator(base.Generator):
 
 
 class Discriminator(base.Discriminator):
-    """Images ``[N, channels, size, size]`` in [-1, 1] to logits ``[N]``; no normalisation, dropout after every layer.
+    """Images ``[N, channels, size, size]`` in [-1, 1] to logits ``[N]``; no normalization, dropout after every layer.
 
     Args:
         size, channels, max_width: as the generator's.
         width: channels of the first layer; doubles with every halving of the map.
-        dropout: probability of a feature being zeroed.
+        dropout: probability of zeroing a feature, in [0, 1).
         condition: how labels enter.
     """
 
@@ -72,7 +78,7 @@ class Discriminator(base.Discriminator):
         width: int = 64,
         max_width: int = 1024,
         dropout: float = 0.3,
-        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+        condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width, max_width=max_width)
         if not 0.0 <= dropout < 1.0:

@@ -1,7 +1,7 @@
-"""ESRGAN's generator (Wang et al. 2018): residual blocks in residual blocks of densely connected convolutions.
+"""ESRGAN's generator (Wang et al. 2018): residual-in-residual blocks of densely connected convolutions.
 
-Three channels, scale 4, width 64, growth 32, 23 blocks: 16,697,987 parameters, those of BasicSR's ``RRDBNet``, whose names the
-weights have. At scale 2 BasicSR folds the picture's pixels first; here the network enlarges once instead of twice.
+With 3 channels, scale 4, width 64, growth 32 and 23 blocks: 16,697,987 parameters, as in BasicSR's ``RRDBNet``, with its
+parameter names. At scale 2 BasicSR applies pixel unshuffle to the input; here the network upsamples once instead of twice.
 """
 
 from __future__ import annotations
@@ -11,26 +11,23 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
-from gan_lab.models.conditioning import GeneratorCondition
+from gan_lab.models.conditioning import UNCONDITIONAL_GENERATOR, GeneratorCondition
 from gan_lab.models.layers import check_positive
-from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
+from gan_lab.models.upscaler import Upscaler, scaled_init
 
 SLOPE = 0.2
-"""Of the leaky ReLU."""
+"""Negative slope of the leaky ReLU."""
+
 RESIDUAL_SCALE = 0.2
-"""What is learnt is multiplied by this before it is added (section 3.1)."""
+"""Factor of each residual before it is added to the input (section 3.1)."""
 
 
 class RRDBNet(Upscaler):
-    """RRDBNet.
+    """RRDBNet: residual-in-residual dense blocks, then nearest upsampling with convolutions.
 
     Args:
-        channels: 1 grey, 3 colour.
-        scale: 2, 3, 4 or 8.
-        width: channels between blocks.
-        blocks: residual-in-residual ones.
         growth: channels that each dense convolution adds.
-        condition: none.
+        channels, scale, width, blocks, condition: those of :class:`Upscaler`.
     """
 
     def __init__(
@@ -40,15 +37,15 @@ class RRDBNet(Upscaler):
         width: int = 64,
         blocks: int = 23,
         growth: int = 32,
-        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+        condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
-        super().__init__(scale, condition)
-        check_positive(channels=channels, width=width, blocks=blocks, growth=growth)
+        super().__init__(channels, scale, width, blocks, condition)
+        check_positive(growth=growth)
         self.receptive_radius = 15 * blocks + 5
         self.conv_first = nn.Conv2d(channels, width, 3, 1, 1)
         self.body = CheckpointedBlocks.from_blocks([[RRDB(width, growth)] for _ in range(blocks)])
         self.conv_body = nn.Conv2d(width, width, 3, 1, 1)
-        self._ups = [f"conv_up{n + 1}" for n in range(len(FACTORS[scale]))]
+        self._ups = [f"conv_up{n + 1}" for n in range(len(self.factors))]
         for name in self._ups:
             self.add_module(name, nn.Conv2d(width, width, 3, 1, 1))
         self.conv_hr = nn.Conv2d(width, width, 3, 1, 1)
@@ -57,13 +54,13 @@ class RRDBNet(Upscaler):
     def upscale(self, low: Tensor) -> Tensor:
         first = self.conv_first(low)
         maps = first + self.conv_body(self.body(first))
-        for name, factor in zip(self._ups, FACTORS[self.scale], strict=True):
+        for name, factor in zip(self._ups, self.factors, strict=True):
             maps = leaky_relu(self.get_submodule(name)(interpolate(maps, scale_factor=factor, mode="nearest")), SLOPE)
         return self.conv_last(leaky_relu(self.conv_hr(maps), SLOPE))
 
 
 class RRDB(nn.Module):
-    """Three dense blocks, and the input added."""
+    """Residual-in-residual dense block: three dense blocks, plus the input."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -76,7 +73,7 @@ class RRDB(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each seeing the input and what all before it have made; the input is added to the last."""
+    """Five convolutions, each on the block's input and all previous outputs; the last output is added to the input."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -85,7 +82,7 @@ class DenseBlock(nn.Module):
         scaled_init(module for module in self.children() if isinstance(module, nn.Conv2d))
 
     def forward(self, maps: Tensor) -> Tensor:
-        seen = [maps]
+        inputs = [maps]
         for n in range(1, 5):
-            seen.append(leaky_relu(self.get_submodule(f"conv{n}")(torch.cat(seen, 1)), SLOPE))
-        return maps + RESIDUAL_SCALE * self.get_submodule("conv5")(torch.cat(seen, 1))
+            inputs.append(leaky_relu(self.get_submodule(f"conv{n}")(torch.cat(inputs, 1)), SLOPE))
+        return maps + RESIDUAL_SCALE * self.get_submodule("conv5")(torch.cat(inputs, 1))

@@ -1,20 +1,21 @@
-"""Where the labels of conditional samples come from."""
+"""Labels of generated images: encoding, random labels with the data's frequencies, and labels of chosen classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gan_lab.utils.suggestions import index_of_name
+
 TABLE_SIZE = 16_384
-"""Labels kept at most: enough for frequencies, small enough for a checkpoint."""
+"""Maximum number of stored labels: enough for their frequencies, small enough for a checkpoint."""
 
 
 class NoLabels:
-    """An unconditional generator is given none."""
+    """For an unconditional generator, which takes no labels. The methods are those of :class:`Labels`."""
 
     names: tuple[str, ...] = ()
     multi_label = False
@@ -39,7 +40,7 @@ class NoLabels:
 
 
 class Labels:
-    """A sample of a data set's labels, from which those of fakes are drawn.
+    """A sample of a data set's labels, from which labels of fakes are drawn.
 
     Args:
         names: of the K classes or attributes.
@@ -53,7 +54,7 @@ class Labels:
 
     @classmethod
     def from_dataset(cls, names: Sequence[str], labels: Tensor) -> Labels:
-        """Those of a data set, or of a random part of a large one in which no label is missing that the data has."""
+        """All labels, or of a large data set a random :data:`TABLE_SIZE` and one of each class or attribute they lack."""
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         kept = order[:TABLE_SIZE]
         for number in range(len(names)):
@@ -63,58 +64,57 @@ class Labels:
         return cls(names, labels[kept].clone())
 
     def encode(self, labels: Tensor | None) -> Tensor:
-        """Class numbers or attributes to float ``[N, K]`` of 0 and 1."""
-        assert labels is not None, "a conditional game on a data set without labels"
+        """Class numbers ``[N]`` or attributes ``[N, K]`` to float ``[N, K]`` of 0 and 1."""
+        assert labels is not None, "a conditional GAN needs a data set with labels"
         if labels.dim() == 2:
             return labels.float()
         return torch.zeros(len(labels), len(self.names), device=labels.device).scatter_(1, labels[:, None], 1.0)
 
     def sample(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
-        """``[count, K]`` as frequent, and in such combinations, as in the data. ``generator`` is on the CPU."""
+        """Random labels ``[count, K]`` with the frequencies, and combinations, of the data. ``generator`` is on the CPU."""
         return self.encode(self.table[torch.randint(len(self.table), (count,), generator=generator)]).to(device)
 
     def class_indices(self, labels: Tensor | None) -> Tensor | None:
-        """Class numbers ``[N]`` of encoded labels; None for attributes, which are no classes."""
+        """Class numbers ``[N]`` of encoded labels; None for attributes."""
         return None if self.multi_label or labels is None else labels.argmax(1)
 
     def available_classes(self) -> list[str]:
-        """Names of the classes or attributes that some image has."""
+        """Names of the classes or attributes that at least one image has."""
         present = self.table.any(0) if self.multi_label else torch.bincount(self.table, minlength=len(self.names)) > 0
         return [name for name, there in zip(self.names, present, strict=True) if there]
 
     def for_classes(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
-        """``[len(names) * count, K]``: ``count`` in a row for each of some classes, given by name or by number.
+        """Labels ``[len(names) * count, K]``: ``count`` rows in sequence for each of some classes.
 
-        An attribute's rows are drawn from the data's combinations that have it, or with a minus sign before its name have not.
+        Args:
+            names: classes or attributes by name or by number. For an attribute, rows are drawn from those of the data that have
+                it; with a minus sign before its name, from those that don't.
+            count: rows of each.
+            generator: on the CPU.
 
         Raises:
-            ValueError: no such class, one named twice, or no combination with such an attribute.
+            ValueError: an unknown class, one named twice, or no row with such an attribute.
         """
         if len({str(name) for name in names}) < len(names):
             raise ValueError(f"classes={list(names)}: one is named twice")
-        return torch.cat([self._of_one(name, count, generator) for name in names])
+        return torch.cat([self._for_class(str(name), count, generator) for name in names])
 
-    def _of_one(self, name: str | int, count: int, generator: torch.Generator) -> Tensor:
-        number = self._number(str(name).removeprefix("-") if self.multi_label else str(name))
+    def _for_class(self, name: str, count: int, generator: torch.Generator) -> Tensor:
         if not self.multi_label:
-            return self.encode(torch.full((count,), number))
-        rows = self.table[self.table[:, number] == (0 if str(name).startswith("-") else 1)]
+            return self.encode(torch.full((count,), self._index(name)))
+        rows = self.table[self.table[:, self._index(name.removeprefix("-"))] == (0 if name.startswith("-") else 1)]
         if not len(rows):
             raise ValueError(f"classes: none of the training images had {name}")
         return self.encode(rows[torch.randint(len(rows), (count,), generator=generator)])
 
-    def _number(self, name: str) -> int:
-        if name in self.names:
-            return self.names.index(name)
-        if name.isdecimal() and int(name) < len(self.names):
-            return int(name)
-        near = get_close_matches(name, self.names, n=3) or list(self.names[:10])
-        raise ValueError(f"classes: there is no {name}; did you mean {', '.join(near)}? ({len(self.names)} in all)")
+    def _index(self, name: str) -> int:
+        by_number = name.isdecimal() and name not in self.names
+        return index_of_name(int(name) if by_number else name, self.names, "classes")
 
     def state_dict(self) -> dict[str, Any]:
         return {"names": list(self.names), "table": self.table}
 
 
 def labels_from_state(state: dict[str, Any]) -> Labels | NoLabels:
-    """The source a checkpoint tells of."""
+    """The labels that were stored in a checkpoint by ``state_dict``."""
     return Labels(state["names"], state["table"]) if state else NoLabels()

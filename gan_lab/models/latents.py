@@ -1,4 +1,4 @@
-"""Where the generator's input comes from."""
+"""Latent vectors: the random input of a generator."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class NormalLatents:
         """Latents ``[count, size]``, float32.
 
         Args:
-            count: how many.
-            device: where they go.
-            generator: whose numbers are drawn; one on the CPU makes the draw the same on every device.
-            truncation: values come from the normal distribution cut off at +- this (Brock et al. 2019, section 3.1): fewer odd
-                images, and less variety.
+            count: number of vectors.
+            device: of the result.
+            generator: random number generator; one on the CPU gives the same latents on every device.
+            truncation: values come from the normal distribution truncated to +- this (Brock et al. 2019, section 3.1), which
+                trades variety for quality.
 
         Raises:
             ValueError: ``truncation`` is not positive.
@@ -41,20 +41,20 @@ class NormalLatents:
 
 
 class NoLatents:
-    """A generator that is given pictures draws nothing."""
+    """For super-resolution generators, whose input is an image."""
 
     size = 0
 
     def sample(
         self, count: int, device: torch.device, generator: torch.Generator | None = None, truncation: float | None = None
     ) -> Tensor:
-        """Raise ValueError: there is nothing to draw from."""
-        raise ValueError("this generator enlarges pictures: give it some by input=...")
+        """Raise ValueError: there are no latents."""
+        raise ValueError("this generator enlarges images: give it some by input=...")
 
 
 def _truncated(count: int, size: int, bound: float, generator: torch.Generator | None) -> Tensor:
     if not 0 < bound < math.inf:
         raise ValueError(f"truncation={bound}: must be positive and finite")
-    share = math.erf(bound / math.sqrt(2))  # of the normal distribution that lies within the bound
+    inside = math.erf(bound / math.sqrt(2))  # probability that a normal value lies within the bound
     uniform = torch.rand(count, size, generator=generator, dtype=torch.float64) * 2 - 1
-    return (math.sqrt(2) * torch.erfinv(share * uniform)).float()
+    return (math.sqrt(2) * torch.erfinv(inside * uniform)).float()

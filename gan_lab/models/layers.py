@@ -1,4 +1,4 @@
-"""What several families share."""
+"""Layers, initialization and size arithmetic that several families share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import normalize
 from torch.nn.utils import parametrize
 
-from gan_lab.utils.image_ops import upsample_nearest_2x
-
 BASE_SIZES = (4, 5, 6, 7)
+"""Sides in pixels of the smallest map that a stack of stride-2 layers starts from or ends at."""
 
 
 def to_at_least_float32(values: Tensor) -> Tensor:
@@ -20,7 +19,7 @@ def to_at_least_float32(values: Tensor) -> Tensor:
 
 
 def normal_init(module: nn.Module) -> None:
-    """DCGAN's initialisation, to be used with ``Module.apply``: weights N(0, 0.02), BatchNorm weights N(1, 0.02), biases 0.
+    """DCGAN's initialization, for ``Module.apply``: weights N(0, 0.02), BatchNorm weights N(1, 0.02), biases 0.
 
     Radford et al. 2015, section 4; BatchNorm as in the reference implementation, pytorch/examples ``dcgan/main.py``.
     """
@@ -34,29 +33,15 @@ def normal_init(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def doubling_widths(width: int, doublings: int, largest: int) -> list[int]:
-    """``width``, twice as many, ...: one for each doubling of the map, none above ``largest``."""
-    return [min(width << n, max(width, largest)) for n in range(doublings)]
-
-
-class Doubled(nn.Module):
-    """:func:`doubled` as a layer."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return upsample_nearest_2x(maps)
-
-
-class Halved(nn.Module):
-    """The mean of each 2x2 box."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return avg_pool2d(maps, 2)
+def doubling_widths(width: int, doublings: int, max_width: int) -> list[int]:
+    """``[width, 2 * width, 4 * width, ...]``, ``doublings`` numbers, none above ``max(width, max_width)``."""
+    return [min(width << n, max(width, max_width)) for n in range(doublings)]
 
 
 class Float32Norm(nn.Module):
-    """A normalisation that computes in float32 where autocast hands it float16.
+    """Mixin: a normalization that computes in float32 if autocast passes it float16.
 
-    Its second derivative, which penalties need, has powers of 1 / (standard deviation) far beyond float16's largest number.
+    Its second derivative, which gradient penalties need, holds powers of 1 / (standard deviation) that exceed float16's range.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -64,19 +49,19 @@ class Float32Norm(nn.Module):
 
 
 class BatchDependent:
-    """Marks a layer whose output for one image depends on the others of its batch."""
+    """Marks a layer whose output for one image depends on the other images of the batch."""
 
 
 class BatchNorm(BatchDependent, Float32Norm, nn.BatchNorm2d):
-    """Batch normalisation, see :class:`Float32Norm`."""
+    """Batch normalization, see :class:`Float32Norm`."""
 
 
 class LayerNorm(Float32Norm, nn.GroupNorm):
-    """Layer normalisation of maps: one group, see :class:`Float32Norm`."""
+    """Layer normalization of maps, as group normalization with one group; see :class:`Float32Norm`."""
 
 
 class InstanceNorm(Float32Norm, nn.InstanceNorm2d):
-    """Instance normalisation, see :class:`Float32Norm`."""
+    """Instance normalization, see :class:`Float32Norm`."""
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -85,27 +70,27 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": lambda channels: InstanceNorm(channels, affine=True),
     "none": lambda channels: nn.Identity(),
 }
-"""What a discriminator may normalise with. Those other than ``batch`` leave images independent of each other, as a penalty on
-the gradient of each image supposes (Gulrajani et al. 2017, section 4)."""
+"""A discriminator's normalizations. With all but ``batch`` the output for an image is independent of the others, which a
+penalty on each image's gradient assumes (Gulrajani et al. 2017, section 4)."""
 
 
-def make_norm(kind: str, channels: int) -> nn.Module:
-    """One of :data:`NORMS`.
+def make_norm(name: str, channels: int) -> nn.Module:
+    """A layer of one of :data:`NORMS`.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: ``name`` is not one of them.
     """
-    if kind not in NORMS:
-        raise ValueError(f"norm={kind}: must be one of {', '.join(NORMS)}")
-    return NORMS[kind](channels)
+    if name not in NORMS:
+        raise ValueError(f"norm={name}: must be one of {', '.join(NORMS)}")
+    return NORMS[name](channels)
 
 
 class SpectralNorm(nn.Module):
-    """A weight divided by its largest singular value (Miyato et al. 2018, algorithm 1), one power iteration at each use.
+    """Divides a weight by its largest singular value (Miyato et al. 2018, algorithm 1), with one power iteration per use.
 
-    The singular value keeps its gradient through the weight. The vector ``u`` is renewed in training mode only; in evaluation
-    mode the result is a pure function of the weight and of ``u``'s direction, so it does no harm that averages of weights
-    average ``u`` as well. In float32 under autocast too: the iteration does not survive fewer bits.
+    The gradient passes through the singular value. The vector ``u`` is updated in training mode only; in evaluation mode the
+    result is a pure function of the weight and of the direction of ``u``, so an average of weights may average ``u`` as well.
+    Computed in float32 under autocast too, because the power iteration needs its precision.
     """
 
     u: Tensor
@@ -133,20 +118,20 @@ def add_spectral_norm(network: nn.Module) -> None:
             parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
 
 
-def split_size(size: int, largest: int = 256, fewest: int = 2) -> tuple[int, int]:
-    """Write ``size`` as ``base * 2**doublings`` with base 4 to 7, the map a stack of stride-2 layers starts from.
+def split_size(size: int, max_size: int = 256, min_doublings: int = 2) -> tuple[int, int]:
+    """Write ``size`` as ``base * 2**doublings``, where base is one of :data:`BASE_SIZES`.
 
     Returns:
         ``(base, doublings)``; 64 gives (4, 4), 28 gives (7, 2).
 
     Raises:
-        ValueError: no such factors, fewer than ``fewest`` doublings, or a size above ``largest``.
+        ValueError: no such factors, fewer than ``min_doublings`` doublings, or a size above ``max_size``.
     """
     for base in BASE_SIZES:
         doublings = (size // base).bit_length() - 1
-        if base << max(doublings, 0) == size and doublings >= fewest and size <= largest:
+        if base << max(doublings, 0) == size and doublings >= min_doublings and size <= max_size:
             return base, doublings
-    possible = sorted(base << n for n in range(fewest, 10) for base in BASE_SIZES if base << n <= largest)
+    possible = sorted(base << n for n in range(min_doublings, 10) for base in BASE_SIZES if base << n <= max_size)
     raise ValueError(f"size={size}: this family builds {', '.join(map(str, possible))} pixels; set dataset.size to one of them")
 
 

@@ -1,7 +1,8 @@
-"""Progressive growing (Karras et al. 2018), after the authors' ``networks.py``.
+"""ProGAN: progressive growing (Karras et al. 2018), after the authors' ``networks.py``.
 
-Both networks start at 4x4 and double: a new pair of layers is faded in by ``alpha``, from the old images upsampled to the new
-ones. All layers exist from the start, those above the size at work rest. At 1024x1024 each has 23.1 M parameters (table 2).
+Both networks start at 4x4 and double their resolution. The layers of a new resolution are faded in: images are interpolated,
+by ``alpha``, between the upsampled ones of the previous resolution and the new ones. All layers exist from the start; those
+above the current resolution are unused. At 1024x1024 each network has 23.1 M parameters (table 2).
 """
 
 from __future__ import annotations
@@ -15,21 +16,27 @@ from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
 
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import BatchDependent, Doubled, Halved, check_positive, split_size, to_at_least_float32
+from gan_lab.models.conditioning import (
+    UNCONDITIONAL_DISCRIMINATOR,
+    UNCONDITIONAL_GENERATOR,
+    DiscriminatorCondition,
+    GeneratorCondition,
+)
+from gan_lab.models.layers import BatchDependent, check_positive, split_size, to_at_least_float32
 from gan_lab.utils.image_ops import upsample_nearest_2x
 
-LARGEST = 1024
+MAX_SIZE = 1024
+"""Largest side of an image in pixels, as in the paper."""
 
 
 class Generator(base.ProgressiveNetwork, base.Generator):
-    """Latents ``[N, latent_size]`` to images ``[N, channels, s, s]`` of the size s at work, in about [-1, 1]: no tanh.
+    """Latents ``[N, latent_size]`` to images ``[N, channels, s, s]`` of the current resolution s, in about [-1, 1]: no tanh.
 
     Args:
-        size: of the grown network's images, ``base * 2**n`` with base 4 to 7, up to 1024 pixels.
-        channels: 1 grey, 3 colour.
-        width: feature maps of a layer at most (fmap_max).
-        channel_base: a layer working on side s has ``2 * channel_base / s`` feature maps (fmap_base), but at most ``width``.
+        size: side of the fully grown network's images, ``base * 2**n`` with base 4 to 7, up to 1024 pixels.
+        channels: of the images; 1 gray, 3 color.
+        width: upper bound of a layer's feature maps (fmap_max).
+        channel_base: a layer at resolution s has ``2 * channel_base / s`` feature maps (fmap_base), but at most ``width``.
         latent_size: length of a latent vector.
         condition: how labels enter.
     """
@@ -43,15 +50,19 @@ class Generator(base.ProgressiveNetwork, base.Generator):
         width: int = 512,
         channel_base: int = 8192,
         latent_size: int = 512,
-        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+        condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
         super().__init__(condition)
         check_positive(channels=channels, latent_size=latent_size)
         self.resolutions = progressive_resolutions(size)
-        widths = [num_channels(side, width, channel_base) for side in self.resolutions]
+        widths = [num_channels(resolution, width, channel_base) for resolution in self.resolutions]
         self.start = _start(self.resolutions[0], latent_size + condition.num_inputs, widths[0], condition)
         self.blocks = nn.ModuleList(
-            CheckpointedBlocks(Doubled(), *_conv_act(before, after, condition), *_conv_act(after, after, condition))
+            CheckpointedBlocks(
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                *_conv_act(before, after, condition),
+                *_conv_act(after, after, condition),
+            )
             for before, after in pairwise(widths)
         )
         self.to_rgb = nn.ModuleList(EqualizedConv2d(maps, channels, 1, gain=1.0) for maps in widths)
@@ -68,11 +79,11 @@ class Generator(base.ProgressiveNetwork, base.Generator):
 
 
 class Discriminator(base.ProgressiveNetwork, base.Discriminator):
-    """Images ``[N, channels, s, s]`` of the size at work to logits ``[N]``.
+    """Images ``[N, channels, s, s]`` of the current resolution s to logits ``[N]``.
 
     Args:
         size, channels, width, channel_base: as the generator's.
-        group: images whose standard deviation becomes one more feature map (minibatch standard deviation, section 3).
+        group: number of images that each minibatch standard deviation is computed over (section 3).
         condition: how labels enter.
     """
 
@@ -83,12 +94,12 @@ class Discriminator(base.ProgressiveNetwork, base.Discriminator):
         width: int = 512,
         channel_base: int = 8192,
         group: int = 4,
-        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+        condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, group=group)
         self.resolutions = progressive_resolutions(size)
         smallest = self.resolutions[0]
-        widths = [num_channels(side, width, channel_base) for side in self.resolutions]
+        widths = [num_channels(resolution, width, channel_base) for resolution in self.resolutions]
         num_features = num_channels(smallest // 2, width, channel_base)
         super().__init__(condition, size, num_features)
         self.from_rgb = nn.ModuleList(
@@ -96,7 +107,7 @@ class Discriminator(base.ProgressiveNetwork, base.Discriminator):
         )
         self.blocks = nn.ModuleList(
             CheckpointedBlocks(
-                EqualizedConv2d(wide, wide, 3), _Activation(), EqualizedConv2d(wide, narrow, 3), _Activation(), Halved()
+                EqualizedConv2d(wide, wide, 3), _Activation(), EqualizedConv2d(wide, narrow, 3), _Activation(), nn.AvgPool2d(2)
             )
             for narrow, wide in pairwise(widths)
         )
@@ -122,23 +133,26 @@ class Discriminator(base.ProgressiveNetwork, base.Discriminator):
 
 
 def progressive_resolutions(size: int) -> list[int]:
-    """The sides on the way to ``size``: 4, 8, 16, ... or from 5, 6 or 7 on.
+    """The resolutions up to ``size``, each twice the previous one, from a base of 4, 5, 6 or 7 pixels.
 
     Raises:
-        ValueError: ``size`` is not one of these doubled.
+        ValueError: ``size`` is not such a base times a power of two.
     """
-    smallest, doublings = split_size(size, LARGEST, fewest=1)
+    smallest, doublings = split_size(size, MAX_SIZE, min_doublings=1)
     return [smallest << n for n in range(doublings + 1)]
 
 
-def num_channels(side: int, width: int, channel_base: int) -> int:
-    """Of a layer that works on ``side`` x ``side``."""
+def num_channels(resolution: int, width: int, channel_base: int) -> int:
+    """Number of feature maps of a layer at a resolution; see :class:`Generator`."""
     check_positive(width=width, channel_base=channel_base)
-    return max(1, min(2 * channel_base // side, width))
+    return max(1, min(2 * channel_base // resolution, width))
 
 
 class EqualizedConv2d(nn.Module):
-    """A convolution whose weights are N(0, 1) and scaled at run time by gain / sqrt(fan in) (section 4.1); biases are not."""
+    """A convolution with equalized learning rate (section 4.1).
+
+    Weights start as N(0, 1) and are scaled at run time by gain / sqrt(fan in); biases start at 0 and are not scaled.
+    """
 
     def __init__(self, before: int, after: int, kernel: int, gain: float = math.sqrt(2)) -> None:
         super().__init__()
@@ -151,7 +165,7 @@ class EqualizedConv2d(nn.Module):
 
 
 class EqualizedLinear(nn.Module):
-    """The same for a dense layer."""
+    """A dense layer with equalized learning rate, see :class:`EqualizedConv2d`."""
 
     def __init__(self, before: int, after: int, gain: float = math.sqrt(2)) -> None:
         super().__init__()
@@ -164,7 +178,7 @@ class EqualizedLinear(nn.Module):
 
 
 class PixelNorm(nn.Module):
-    """Each place's feature vector is divided by its root mean square (section 4.2), taken in float32."""
+    """Divides the feature vector of each pixel by its root mean square (section 4.2), computed in float32."""
 
     def forward(self, maps: Tensor) -> Tensor:
         wide = to_at_least_float32(maps)
@@ -172,9 +186,9 @@ class PixelNorm(nn.Module):
 
 
 class MinibatchStdDev(BatchDependent, nn.Module):
-    """One more feature map: the standard deviation over a group of images, averaged over features and places (section 3).
+    """Adds a feature map: the standard deviation over a group of images, averaged over features and pixels (section 3).
 
-    Groups are made of images ``M`` apart, with M groups in a batch; a batch that ``group`` does not divide has smaller ones.
+    With M groups in a batch, a group consists of every M-th image. A batch that ``group`` doesn't divide has smaller groups.
     """
 
     def __init__(self, group: int) -> None:
@@ -203,7 +217,7 @@ def _norm(condition: GeneratorCondition, channels: int) -> nn.Module:
 
 
 def _start(smallest: int, inputs: int, channels: int, condition: GeneratorCondition) -> CheckpointedBlocks:
-    """Latents, normalised, to the first map."""
+    """Layers from normalized latents to the map of the lowest resolution."""
     return CheckpointedBlocks(
         PixelNorm(),
         EqualizedLinear(inputs, channels * smallest**2, gain=math.sqrt(2) / smallest),

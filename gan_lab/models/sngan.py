@@ -1,6 +1,6 @@
-"""SNGAN's residual networks (Miyato et al. 2018, tables 3 to 5) with spectral normalisation; with attention they are SAGAN's.
+"""SNGAN's residual networks (Miyato et al. 2018, tables 3 to 5) with spectral normalization; with attention, those of SAGAN.
 
-At 32x32, 3 channels, width 256 in the generator and 128 in the discriminator: 4,276,739 and 1,053,825 parameters, those of
+At 32x32, 3 channels, width 256 in the generator and 128 in the discriminator: 4,276,739 and 1,053,825 parameters, as in
 kwotsin/mimicry ``sngan_32``. Upsampling is nearest, as in the authors' code (mimicry: bilinear).
 """
 
@@ -14,8 +14,14 @@ from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
-from gan_lab.models.conditioning import ConditionalModule, DiscriminatorCondition, GeneratorCondition
-from gan_lab.models.layers import Halved, add_spectral_norm, check_positive, doubling_widths, split_size, to_at_least_float32
+from gan_lab.models.conditioning import (
+    UNCONDITIONAL_DISCRIMINATOR,
+    UNCONDITIONAL_GENERATOR,
+    ConditionalModule,
+    DiscriminatorCondition,
+    GeneratorCondition,
+)
+from gan_lab.models.layers import add_spectral_norm, check_positive, doubling_widths, split_size, to_at_least_float32
 from gan_lab.utils.image_ops import upsample_nearest_2x
 
 
@@ -23,13 +29,13 @@ class Generator(base.Generator):
     """Latents ``[N, latent_size]`` to images ``[N, channels, size, size]`` in [-1, 1].
 
     Args:
-        size: of the image, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
-        channels: 1 grey, 3 colour.
-        width: channels of the last block, doubling towards the smallest map.
-        max_width: channels of a block at most; equal to ``width`` all blocks are equally wide, as in table 3.
+        size: side of the images, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
+        channels: of the images; 1 gray, 3 color.
+        width: channels of the last block; doubles toward the smallest map.
+        max_width: upper bound of a block's channels; if equal to ``width``, all blocks have this width, as in table 3.
         latent_size: length of a latent vector.
-        attention: side of the map that self-attention is applied to, or None.
-        spectral_norm: whether every layer is spectrally normalised, as in SAGAN.
+        attention: side of the map that self-attention is applied to; None for no attention.
+        spectral_norm: whether every layer is spectrally normalized, as in SAGAN.
         condition: how labels enter.
     """
 
@@ -42,7 +48,7 @@ class Generator(base.Generator):
         latent_size: int = 128,
         attention: int | None = None,
         spectral_norm: bool = False,
-        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+        condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
         super().__init__(condition)
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
@@ -64,15 +70,15 @@ class Generator(base.Generator):
 
 
 class Discriminator(base.Discriminator):
-    """Images ``[N, channels, size, size]`` in [-1, 1] to logits ``[N]``; features are summed over the last map.
+    """Images ``[N, channels, size, size]`` in [-1, 1] to logits ``[N]``; the features are summed over the last map.
 
     Args:
         size, channels, attention: as the generator's.
-        width: channels of the first block, doubling with every halving of the map.
-        max_width: channels of a block at most.
-        halvings: blocks that halve the map; None: down to the generator's smallest.
-        plain_blocks: blocks after those.
-        spectral_norm: whether every layer is spectrally normalised; without it this is WGAN-GP's residual critic.
+        width: channels of the first block; doubles with every block.
+        max_width: upper bound of a block's channels.
+        halvings: number of blocks that halve the map; None: down to the generator's smallest map.
+        plain_blocks: number of blocks after those.
+        spectral_norm: whether every layer is spectrally normalized; without it this is WGAN-GP's residual critic.
         condition: how labels enter.
     """
 
@@ -86,7 +92,7 @@ class Discriminator(base.Discriminator):
         plain_blocks: int = 2,
         attention: int | None = None,
         spectral_norm: bool = True,
-        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+        condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width, max_width=max_width)
         _, doublings = split_size(size)
@@ -113,7 +119,7 @@ class Discriminator(base.Discriminator):
 
 
 class UpBlock(ConditionalModule):
-    """Norm, ReLU, upsample, convolution, norm, ReLU, convolution; beside it an upsampled 1x1 convolution."""
+    """Norm, ReLU, upsampling, convolution, norm, ReLU, convolution; the shortcut is an upsampled 1x1 convolution."""
 
     def __init__(self, before: int, after: int, condition: GeneratorCondition) -> None:
         super().__init__()
@@ -123,30 +129,29 @@ class UpBlock(ConditionalModule):
         self.shortcut = _xavier(nn.Conv2d(before, after, 1))
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        residual = self.conv1(upsample_nearest_2x(relu(_normalised(self.norm1, maps, labels))))
-        residual = self.conv2(relu(_normalised(self.norm2, residual, labels)))
-        return residual + upsample_nearest_2x(
-            self.shortcut(maps)
-        )  # a 1x1 convolution and nearest upsampling commute: this order is cheaper
+        residual = self.conv1(upsample_nearest_2x(relu(_normalize(self.norm1, maps, labels))))
+        residual = self.conv2(relu(_normalize(self.norm2, residual, labels)))
+        # a 1x1 convolution and nearest upsampling commute: this order is cheaper
+        return residual + upsample_nearest_2x(self.shortcut(maps))
 
 
 class DownBlock(nn.Module):
-    """ReLU, convolution, ReLU, convolution, halving; beside it a 1x1 convolution where something changes."""
+    """ReLU, convolution, ReLU, convolution, 2x2 average pooling; the shortcut is a 1x1 convolution if the shape changes."""
 
     def __init__(self, before: int, after: int, halve: bool) -> None:
         super().__init__()
         self.conv1 = _xavier(nn.Conv2d(before, before, 3, 1, 1), gain=2**0.5)
         self.conv2 = _xavier(nn.Conv2d(before, after, 3, 1, 1), gain=2**0.5)
         self.shortcut = _xavier(nn.Conv2d(before, after, 1)) if halve or before != after else nn.Identity()
-        self.halve = Halved() if halve else nn.Identity()
+        self.halve = nn.AvgPool2d(2) if halve else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
         residual = self.halve(self.conv2(relu(self.conv1(relu(maps)))))
-        return residual + self.shortcut(self.halve(maps))  # the mean and a 1x1 convolution commute
+        return residual + self.shortcut(self.halve(maps))  # pooling and a 1x1 convolution commute
 
 
 class FirstBlock(nn.Module):
-    """A :class:`DownBlock` for images: no ReLU before the first convolution."""
+    """The :class:`DownBlock` for images, without a ReLU before the first convolution."""
 
     def __init__(self, channels: int, after: int) -> None:
         super().__init__()
@@ -159,9 +164,9 @@ class FirstBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every place of the map looks at every other (Zhang et al. 2019, section 3); its share starts at 0.
+    """Self-attention over all positions of a map (Zhang et al. 2019, section 3): ``x + gamma * attention(x)``.
 
-    Keys and values are pooled to half the side, as in the authors' code.
+    ``gamma`` is learned and starts at 0. Keys and values are max-pooled to half the side, as in the authors' code.
     """
 
     def __init__(self, channels: int) -> None:
@@ -171,16 +176,15 @@ class SelfAttention(nn.Module):
         self.key = _xavier(nn.Conv2d(channels, narrow, 1, bias=False))
         self.value = _xavier(nn.Conv2d(channels, half, 1, bias=False))
         self.out = _xavier(nn.Conv2d(half, channels, 1, bias=False))
-        self.share = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, maps: Tensor) -> Tensor:
         query = self.query(maps).flatten(2)
         key, value = (max_pool2d(part(maps), 2).flatten(2) for part in (self.key, self.value))
-        attention = torch.softmax(to_at_least_float32(query.transpose(1, 2) @ key), dim=-1).to(
-            value.dtype
-        )  # [N, places, pooled places]
-        seen = (value @ attention.transpose(1, 2)).unflatten(2, maps.shape[2:])
-        return maps + self.share * self.out(seen)
+        scores = to_at_least_float32(query.transpose(1, 2) @ key)  # [N, positions, pooled positions]
+        weights = torch.softmax(scores, dim=-1).to(value.dtype)
+        attended = (value @ weights.transpose(1, 2)).unflatten(2, maps.shape[2:])
+        return maps + self.gamma * self.out(attended)
 
 
 class _SumOverMap(nn.Module):
@@ -188,18 +192,17 @@ class _SumOverMap(nn.Module):
         return maps.sum((2, 3))
 
 
-def _attention(at: int | None, side: int, channels: int) -> list[nn.Module]:
-    return [SelfAttention(channels)] if at == side else []
+def _attention(attention: int | None, side: int, channels: int) -> list[nn.Module]:
+    return [SelfAttention(channels)] if attention == side else []
 
 
-def _check_attention(at: int | None, sides: list[int]) -> None:
-    if at is not None and at not in sides:
-        raise ValueError(
-            f"attention={at}: the maps of this network are {', '.join(map(str, dict.fromkeys(sides)))} pixels wide"
-        )
+def _check_attention(attention: int | None, sides: list[int]) -> None:
+    if attention is not None and attention not in sides:
+        possible = ", ".join(map(str, dict.fromkeys(sides)))
+        raise ValueError(f"attention={attention}: the maps of this network are {possible} pixels wide")
 
 
-def _normalised(norm: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
+def _normalize(norm: nn.Module, maps: Tensor, labels: Tensor | None) -> Tensor:
     return norm(maps, labels) if isinstance(norm, ConditionalModule) else norm(maps)
 
 

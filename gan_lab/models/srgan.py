@@ -1,7 +1,7 @@
-"""SRGAN (Ledig et al. 2017): a residual network that enlarges pictures, and discriminators for them.
+"""SRGAN (Ledig et al. 2017): residual super-resolution generators, and discriminators for any super-resolution model.
 
-Three channels, scale 4, width 64, 16 blocks: 1,517,571 parameters without batch normalisation (BasicSR's ``MSRResNet``, whose
-names the weights have) and 1,549,462 with it, as published.
+With 3 channels, scale 4, width 64 and 16 blocks: 1,517,571 parameters without batch normalization (BasicSR's ``MSRResNet``,
+with its parameter names) and 1,549,462 with batch normalization, as published.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from torch.nn.functional import interpolate, leaky_relu, pixel_shuffle
 
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
-from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
+from gan_lab.models.conditioning import (
+    UNCONDITIONAL_DISCRIMINATOR,
+    UNCONDITIONAL_GENERATOR,
+    DiscriminatorCondition,
+    GeneratorCondition,
+)
 from gan_lab.models.layers import add_spectral_norm, check_positive, make_norm, split_size, to_at_least_float32
-from gan_lab.models.upscaler import FACTORS, Upscaler, scaled_init
+from gan_lab.models.upscaler import Upscaler, scaled_init
 
 SLOPE = 0.1
-"""Of MSRResNet's leaky ReLU."""
+"""Negative slope of MSRResNet's leaky ReLU."""
 
 
 class MSRResNet(Upscaler):
-    """MSRResNet (Wang et al. 2018): residual blocks without normalisation, sub-pixel convolutions, and bilinear enlargement
-    that the network's own is added to.
+    """MSRResNet (Wang et al. 2018): residual blocks without normalization, then sub-pixel convolutions.
 
-    Args:
-        channels: 1 grey, 3 colour.
-        scale: 2, 3, 4 or 8.
-        width: channels of hidden layers.
-        blocks: residual ones.
-        condition: none.
+    The output is added to the bilinearly upsampled input. Arguments are those of :class:`Upscaler`.
     """
 
     def __init__(
@@ -39,15 +38,14 @@ class MSRResNet(Upscaler):
         scale: int,
         width: int = 64,
         blocks: int = 16,
-        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+        condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
-        super().__init__(scale, condition)
-        check_positive(channels=channels, width=width, blocks=blocks)
-        self.receptive_radius = 2 * blocks + 4  # a pixel a convolution, those behind the enlargement count for less
+        super().__init__(channels, scale, width, blocks, condition)
+        self.receptive_radius = 2 * blocks + 4  # one pixel per convolution before the upsampling, less after it
         self.conv_first = nn.Conv2d(channels, width, 3, 1, 1)
         self.body = CheckpointedBlocks.from_blocks([[ResidualBlock(width)] for _ in range(blocks)])
-        self._upconvs = [f"upconv{n + 1}" for n in range(len(FACTORS[scale]))]
-        for name, factor in zip(self._upconvs, FACTORS[scale], strict=True):
+        self._upconvs = [f"upconv{n + 1}" for n in range(len(self.factors))]
+        for name, factor in zip(self._upconvs, self.factors, strict=True):
             self.add_module(name, nn.Conv2d(width, width * factor**2, 3, 1, 1))
         self.conv_hr = nn.Conv2d(width, width, 3, 1, 1)
         self.conv_last = nn.Conv2d(width, channels, 3, 1, 1)
@@ -55,14 +53,14 @@ class MSRResNet(Upscaler):
 
     def upscale(self, low: Tensor) -> Tensor:
         maps = self.body(leaky_relu(self.conv_first(low), SLOPE))
-        for name, factor in zip(self._upconvs, FACTORS[self.scale], strict=True):
+        for name, factor in zip(self._upconvs, self.factors, strict=True):
             maps = leaky_relu(pixel_shuffle(self.get_submodule(name)(maps), factor), SLOPE)
         detail = self.conv_last(leaky_relu(self.conv_hr(maps), SLOPE))
         return detail + interpolate(low, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
 
 class ResidualBlock(nn.Module):
-    """Convolution, ReLU, convolution, and the input added."""
+    """Convolution, ReLU, convolution, plus the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -74,10 +72,9 @@ class ResidualBlock(nn.Module):
 
 
 class SRResNet(Upscaler):
-    """SRResNet as published (Ledig et al. 2017, figure 4): batch normalisation, parametric ReLU, 9x9 convolutions at both ends.
+    """SRResNet as published (Ledig et al. 2017, figure 4): batch normalization, PReLU, 9x9 first and last convolution.
 
-    Args:
-        channels, scale, width, blocks, condition: as of :class:`MSRResNet`.
+    Arguments are those of :class:`Upscaler`.
     """
 
     def __init__(
@@ -86,17 +83,16 @@ class SRResNet(Upscaler):
         scale: int,
         width: int = 64,
         blocks: int = 16,
-        condition: GeneratorCondition = GeneratorCondition(),  # noqa: B008 - has no state
+        condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
-        super().__init__(scale, condition)
-        check_positive(channels=channels, width=width, blocks=blocks)
+        super().__init__(channels, scale, width, blocks, condition)
         self.receptive_radius = 2 * blocks + 11
         self.first = nn.Sequential(nn.Conv2d(channels, width, 9, 1, 4), nn.PReLU())
         self.body = CheckpointedBlocks.from_blocks([[BatchNormResidualBlock(width)] for _ in range(blocks)])
         self.middle = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), make_norm("batch", width))
         ups = [
             layer
-            for factor in FACTORS[scale]
+            for factor in self.factors
             for layer in (nn.Conv2d(width, width * factor**2, 3, 1, 1), nn.PixelShuffle(factor), nn.PReLU())
         ]
         self.last = nn.Sequential(*ups, nn.Conv2d(width, channels, 9, 1, 4))
@@ -107,7 +103,7 @@ class SRResNet(Upscaler):
 
 
 class BatchNormResidualBlock(nn.Module):
-    """Convolution, norm, PReLU, convolution, norm, and the input added."""
+    """Convolution, batch norm, PReLU, convolution, batch norm, plus the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -124,16 +120,16 @@ class BatchNormResidualBlock(nn.Module):
 
 
 class VGGStyleDiscriminator(base.Discriminator):
-    """The VGG-style one: two convolutions a size, each second one halving it, then two dense layers.
+    """Two convolutions at each size, the second of which halves it, then two dense layers.
 
-    At 128 pixels, 3 channels, width 64 the layers of BasicSR's ``VGGStyleDiscriminator``, 14,499,401 parameters.
+    At 128 pixels, 3 channels and width 64, the layers of BasicSR's ``VGGStyleDiscriminator``: 14,499,401 parameters.
 
     Args:
-        size: of the images, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
-        channels: 1 grey, 3 colour.
-        width: channels of the first size; they double up to eight times as many.
+        size: side of the images, ``base * 2**n`` with base 4 to 7, 16 to 256 pixels.
+        channels: of the images; 1 gray, 3 color.
+        width: channels at the first size; they double with each halving, up to ``8 * width``.
         norm: ``batch`` as published; ``layer``, ``instance`` or ``none``.
-        spectral_norm: whether every layer is spectrally normalised.
+        spectral_norm: whether every layer is spectrally normalized.
         condition: how labels enter.
     """
 
@@ -144,7 +140,7 @@ class VGGStyleDiscriminator(base.Discriminator):
         width: int = 64,
         norm: str = "batch",
         spectral_norm: bool = False,
-        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+        condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width)
         smallest, halvings = split_size(size)
@@ -154,8 +150,8 @@ class VGGStyleDiscriminator(base.Discriminator):
         blocks: list[list[nn.Module]] = [[nn.Conv2d(planes, width, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True)]]
         for number, (narrow, wide) in enumerate(pairwise(widths)):
             if number:
-                blocks += [_normalised(nn.Conv2d(narrow, wide, 3, 1, 1, bias=False), norm, wide)]
-            blocks += [_normalised(nn.Conv2d(wide, wide, 4, 2, 1, bias=False), norm, wide)]
+                blocks += [_conv_norm_act(nn.Conv2d(narrow, wide, 3, 1, 1, bias=False), norm, wide)]
+            blocks += [_conv_norm_act(nn.Conv2d(wide, wide, 4, 2, 1, bias=False), norm, wide)]
         dense = nn.Linear(widths[-1] * smallest**2, 100)
         self.layers = CheckpointedBlocks.from_blocks(
             [blocks[0] + blocks[1], *blocks[2:], [nn.Flatten(), dense, nn.LeakyReLU(0.2)]]
@@ -168,18 +164,18 @@ class VGGStyleDiscriminator(base.Discriminator):
         return self.layers(images)
 
 
-def _normalised(convolution: nn.Conv2d, norm: str, channels: int) -> list[nn.Module]:
+def _conv_norm_act(convolution: nn.Conv2d, norm: str, channels: int) -> list[nn.Module]:
     return [convolution, make_norm(norm, channels), nn.LeakyReLU(0.2, inplace=True)]
 
 
 class UNetDiscriminatorSN(base.Discriminator):
-    """A word on each pixel: a spectrally normalised U-Net (Schonfeld et al. 2020; as in Real-ESRGAN, Wang et al. 2021).
+    """A spectrally normalized U-Net with a logit for each pixel (Schonfeld et al. 2020; as in Real-ESRGAN, Wang et al. 2021).
 
-    At width 64, 3 channels the layers of BasicSR's ``UNetDiscriminatorSN``, 4,376,897 parameters. Its logits are ``[N, H, W]``.
+    At width 64 and 3 channels, the layers of BasicSR's ``UNetDiscriminatorSN``: 4,376,897 parameters. Logits are ``[N, H, W]``.
 
     Args:
-        size: of the images, a multiple of 8.
-        channels, width, condition: as of :class:`VGGStyleDiscriminator`.
+        size: side of the images in pixels, a multiple of 8.
+        channels, width, condition: as for :class:`VGGStyleDiscriminator`.
     """
 
     def __init__(
@@ -187,7 +183,7 @@ class UNetDiscriminatorSN(base.Discriminator):
         size: int,
         channels: int,
         width: int = 64,
-        condition: DiscriminatorCondition = DiscriminatorCondition(),  # noqa: B008 - has no state
+        condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width)
         if size % 8:
@@ -197,8 +193,8 @@ class UNetDiscriminatorSN(base.Discriminator):
         self.down = nn.ModuleList(nn.Conv2d(width << n, width << n + 1, 4, 2, 1, bias=False) for n in range(3))
         self.up = nn.ModuleList(nn.Conv2d(width << n + 1, width << n, 3, 1, 1, bias=False) for n in (2, 1, 0))
         self.last = nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1, bias=False) for _ in range(2))
-        for part in (self.down, self.up, self.last):
-            add_spectral_norm(part)
+        for layers in (self.down, self.up, self.last):
+            add_spectral_norm(layers)
         self.logit = nn.Conv2d(width, 1, 3, 1, 1)
 
     def extract_features(self, images: Tensor) -> Tensor:

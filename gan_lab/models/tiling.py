@@ -1,4 +1,4 @@
-"""Pictures of any size through an upscaler, in memory that does not grow with them."""
+"""Super-resolution of images of any size, tile by tile, in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,62 +11,67 @@ from gan_lab.models.upscaler import Upscaler
 from gan_lab.utils.image_ops import normalize, to_uint8
 
 TILE = 192
-"""Pixels of the small picture across that are enlarged at a time; a map of MSRResNet at scale 4 then takes some 300 MiB."""
+"""Side of a tile in pixels of the small image; a feature map of MSRResNet at scale 4 then takes about 300 MiB."""
 
 MAX_MARGIN = 48
-"""Pixels looked at around a tile, at most. Deep networks (RRDB spans 350) reach further by their layers than what they learn
-depends on; of those tiles are nearly, not exactly, what the whole picture would be."""
+"""Upper bound of the margin around a tile, in pixels of the small image. The receptive radius of deep networks (350 pixels for
+RRDBNet) is larger than the neighborhood that noticeably affects their output; their tiles match the whole image closely, not
+exactly."""
 
-Read = Callable[[int, int], Tensor]
-"""Rows from the first to before the second of the small picture, uint8 ``[C, rows, w]``."""
+ReadRows = Callable[[int, int], Tensor]
+"""Returns rows ``first`` to ``last - 1`` of the small image, uint8 ``[C, rows, w]``."""
 
 
 def upscale_strips(
-    network: Upscaler, read: Read, height: int, width: int, device: torch.device, tile: int = TILE, margin: int | None = None
+    network: Upscaler,
+    read_rows: ReadRows,
+    height: int,
+    width: int,
+    device: torch.device,
+    tile: int = TILE,
+    margin: int | None = None,
 ) -> Iterator[Tensor]:
-    """The large picture from top to bottom, in strips as high as a tile, uint8 ``[C, scale * rows, scale * width]`` on the CPU.
+    """Yield the large image from top to bottom in strips, uint8 ``[C, scale * rows, scale * width]`` on the CPU.
 
-    Each tile is enlarged with a margin of its neighbours, which is cut off. Where that is as wide as the network reaches, the
-    tiles are to the level what the whole picture would have become: there are no seams.
+    Each tile is enlarged together with a margin of neighboring pixels, which is cut off afterward. If the margin is at least
+    the network's receptive radius, there are no seams: the result is that of the whole image, up to float rounding.
 
     Args:
         network: in evaluation mode, on ``device``.
-        read: the picture.
-        height, width: of it.
-        device: computed on.
-        tile: pixels across.
-        margin: pixels around a tile; None: as far as the network reaches, at most :data:`MAX_MARGIN`.
+        read_rows: returns rows of the small image.
+        height, width: of the small image, in pixels.
+        device: where the network runs.
+        tile: side of a tile in pixels of the small image, and the rows that a strip stands for.
+        margin: pixels around a tile; None: the receptive radius, but at most :data:`MAX_MARGIN`.
     """
     margin = min(network.receptive_radius, MAX_MARGIN) if margin is None else margin
     for top in range(0, height, tile):
         bottom = min(top + tile, height)
-        start = max(0, top - margin)
-        rows = read(start, min(height, bottom + margin))
-        parts = []
+        first = max(0, top - margin)
+        rows = read_rows(first, min(height, bottom + margin))
+        tiles = []
         for left in range(0, width, tile):
             right = min(left + tile, width)
-            begin = max(0, left - margin)
-            part = _enlarged(network, rows[:, :, begin : min(width, right + margin)], device)
-            scale = network.scale
-            parts.append(
-                part[:, scale * (top - start) : scale * (bottom - start), scale * (left - begin) : scale * (right - begin)]
-            )
-        yield torch.cat(parts, 2)
+            start = max(0, left - margin)
+            enlarged = _upscale(network, rows[:, :, start : min(width, right + margin)], device)
+            inner_rows = slice(network.scale * (top - first), network.scale * (bottom - first))
+            tiles.append(enlarged[:, inner_rows, network.scale * (left - start) : network.scale * (right - start)])
+        yield torch.cat(tiles, 2)
 
 
 def upscale_tiled(
-    network: Upscaler, picture: Tensor, device: torch.device, tile: int = TILE, margin: int | None = None
+    network: Upscaler, image: Tensor, device: torch.device, tile: int = TILE, margin: int | None = None
 ) -> Tensor:
-    """A whole uint8 picture ``[C, h, w]``, see :func:`upscale_strips`."""
-    _, height, width = picture.shape
+    """The whole enlarged image of a uint8 image ``[C, h, w]``, see :func:`upscale_strips`."""
+    _, height, width = image.shape
 
-    def read(top: int, bottom: int) -> Tensor:
-        return picture[:, top:bottom]
+    def read_rows(first: int, last: int) -> Tensor:
+        return image[:, first:last]
 
-    return torch.cat(list(upscale_strips(network, read, height, width, device, tile, margin)), 1)
+    return torch.cat(list(upscale_strips(network, read_rows, height, width, device, tile, margin)), 1)
 
 
 @torch.no_grad()
-def _enlarged(network: Upscaler, picture: Tensor, device: torch.device) -> Tensor:
-    values = normalize(picture[None].to(device)).contiguous(memory_format=torch.channels_last)  # 1.6 times as fast on a CPU
+def _upscale(network: Upscaler, image: Tensor, device: torch.device) -> Tensor:
+    values = normalize(image[None].to(device)).contiguous(memory_format=torch.channels_last)  # 1.6 times as fast on a CPU
     return to_uint8(network(values))[0].cpu()

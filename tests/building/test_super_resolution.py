@@ -327,7 +327,7 @@ def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
     trainer = build(tmp_path, "initial_weights=run", f"initial_weights.path={tmp_path / 'net_g.pth'}")
     torch.testing.assert_close(dict(trainer.updater.ema.network.state_dict()), dict(theirs), rtol=0, atol=0)
     (tmp_path / "net_g.pth").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match="is neither a run directory nor a file of weights"):
+    with pytest.raises(ValueError, match="is damaged or neither a run directory nor a file of weights"):
         build(tmp_path, "initial_weights=run", f"initial_weights.path={tmp_path / 'net_g.pth'}")
 
 
@@ -412,7 +412,7 @@ def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photogra
         (["pretraining=pixels"], "one that samples from latents has no target image"),
         (["initial_weights=run"], r"needs a run, initial_weights\.path=outputs"),
         (["model=srgan", "evaluation=fast"], "for super-resolution choose evaluation=pairs"),
-        (["model=srgan", "degradation.patch=16", "conditioning=projection"], "given the picture itself and no label"),
+        (["model=srgan", "degradation.patch=16", "conditioning=projection"], "takes an image and no labels"),
         (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
         (["model=srgan", "degradation=jpeg"], "one of bicubic and blur_downsample belongs in it"),
         (["model=srgan"], "patch=128: the largest picture has only 28x28 pixels"),

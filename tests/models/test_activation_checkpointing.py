@@ -1,4 +1,4 @@
-"""Activations that are computed again, beside a training that keeps them."""
+"""Activation checkpointing: compared with training that stores all activations."""
 
 from __future__ import annotations
 
@@ -38,45 +38,45 @@ from gan_lab.utils.image_ops import normalize
 CPU = torch.device("cpu")
 
 
-def play(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tuple[GAN, tuple[Phase, ...], Batch]:
-    """A game about to begin, half faded in if it grows, and one batch of made images."""
+def make_gan(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tuple[GAN, tuple[Phase, ...], Batch]:
+    """An untrained GAN, half faded in if it grows, its phases, and one batch of random images."""
     job = make_job(path, f"dataset.size={size}", "dataset.channels=3", "n_critic=1", *overrides)
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=random)
     data = ImageDataset.from_arrays(pixels.numpy(), np.arange(count) % 3, ("a", "b", "c"))
     torch.manual_seed(0)
     precision: Precision = instantiate(job.cfg.precision, "precision", device=CPU)
-    game = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
-    for network in (game.generator, game.discriminator):
+    gan = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
+    for network in (gan.generator, gan.discriminator):
         if isinstance(network, ProgressiveNetwork):
             network.set_resolution(size, 0.5)
     real = normalize(data.images(slice(None)), precision.param_dtype)
-    low = avg_pool2d(real, 4) if isinstance(game.latents, NoLatents) else None
+    low = avg_pool2d(real, 4) if isinstance(gan.latents, NoLatents) else None
     batch = Batch(real, data.labels_of(np.arange(count)), low)
-    return game, build_phases(job.cfg, game, precision), batch
+    return gan, build_phases(job.cfg, gan, precision), batch
 
 
-def iterate(game: GAN, phases: tuple[Phase, ...], batch: Batch) -> list[dict[str, Tensor]]:
-    handed = SharedFakes() if game.reuse_fakes else None
-    return [phase.step(game, batch, handed) for phase in phases]
+def iterate(gan: GAN, phases: tuple[Phase, ...], batch: Batch) -> list[dict[str, Tensor]]:
+    shared_fakes = SharedFakes() if gan.reuse_fakes else None
+    return [phase.step(gan, batch, shared_fakes) for phase in phases]
 
 
 CASES = {
-    "batch-norm-and-fakes-handed-over": ["model=dcgan", "loss=bce"],
+    "batch-norm-and-shared-fakes": ["model=dcgan", "loss=bce"],
     "spectral-norm-and-scaled-r1": ["model=dcgan", "model.spectral_norm=true", "penalty=r1_r2", "precision=fp16"],
     "dropout-and-gradient-penalty": ["model=dcgan_cifar", "penalty=gradient_penalty", "conditioning=projection"],
     "attention-and-bf16": [
         *("model=sagan", "model.attention=8", "penalty=gradient_penalty", "precision=bf16"),
         "conditioning=conditional_batch_norm",
     ],
-    "two-passes-and-parts": [
+    "two-passes-and-micro-batches": [
         "model=sngan",
         "discriminator_passes=split",
         "gradient_accumulation_steps=2",
         "penalty=r1",
         "penalty.interval=2",
     ],
-    "a-fade": ["model=progan", "conditioning=concatenation", "gradient_accumulation_steps=2"],
+    "progressive-growing": ["model=progan", "conditioning=concatenation", "gradient_accumulation_steps=2"],
     "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
     "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
 }
@@ -84,22 +84,22 @@ CASES = {
 
 @pytest.mark.parametrize("overrides", CASES.values(), ids=CASES)
 @pytest.mark.filterwarnings("ignore:lr_scheduler")
-def test_a_training_is_bit_for_bit_the_one_that_keeps_its_activations(overrides: list[str], tmp_path: Path) -> None:
+def test_training_is_bit_for_bit_the_same_with_checkpointing(overrides: list[str], tmp_path: Path) -> None:
     results = []
-    for again in ("false", "true"):
-        game, phases, batch = play(tmp_path, *overrides, f"activation_checkpointing={again}")
-        turns = 10 if phases[0].scaler.is_enabled() else 2  # its first scales overflow
-        figures = [iterate(game, phases, batch) for _ in range(turns)]
-        networks = (game.generator, game.discriminator)
+    for enabled in ("false", "true"):
+        gan, phases, batch = make_gan(tmp_path, *overrides, f"activation_checkpointing={enabled}")
+        steps = 10 if phases[0].scaler.is_enabled() else 2  # the scaler's first scales overflow
+        metrics = [iterate(gan, phases, batch) for _ in range(steps)]
+        networks = (gan.generator, gan.discriminator)
         gradients = [[parameter.grad for parameter in network.parameters()] for network in networks]
         states = [{k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)} for network in networks]
-        results.append((figures, gradients, states, torch.get_rng_state()))
-    assert all(any(each is not None and each.norm().isfinite() and each.any() for each in player) for player in results[0][1])
+        results.append((metrics, gradients, states, torch.get_rng_state()))
+    assert all(any(each is not None and each.norm().isfinite() and each.any() for each in network) for network in results[0][1])
     torch.testing.assert_close(*results, rtol=0, atol=0, equal_nan=True)
 
 
 class LiveMemory(TorchDispatchMode):
-    """Counts the bytes of tensors made within it while they live, gradients and what backward passes make included."""
+    """Counts the bytes of live tensors created inside the context, including gradients and tensors of backward passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,15 +118,15 @@ class LiveMemory(TorchDispatchMode):
     def _count(self, storage: torch.UntypedStorage) -> None:
         self._known.add(id(storage))
         self._live += storage.nbytes()
-        weakref.finalize(storage, self._gone, id(storage), storage.nbytes())
+        weakref.finalize(storage, self._freed, id(storage), storage.nbytes())
 
-    def _gone(self, key: int, count: int) -> None:
+    def _freed(self, key: int, count: int) -> None:
         self._known.remove(key)
         self._live -= count
 
 
 @pytest.mark.parametrize(
-    ("overrides", "share"),
+    ("overrides", "fraction"),
     [
         (["model=dcgan", "model.width=16"], 0.7),
         (["model=dcgan_cifar", "model.width=16"], 0.75),
@@ -135,23 +135,23 @@ class LiveMemory(TorchDispatchMode):
     ],
     ids=["dcgan", "dcgan_cifar", "sngan", "progan-and-gradient-penalty"],
 )
-def test_a_step_needs_less_memory(overrides: list[str], share: float, tmp_path: Path) -> None:
+def test_a_step_needs_less_memory(overrides: list[str], fraction: float, tmp_path: Path) -> None:
     peaks = []
-    for again in ("false", "true"):
-        game, phases, batch = play(tmp_path, *overrides, f"activation_checkpointing={again}", size=32)
-        iterate(game, phases, batch)  # gradients and the optimizer's state are there from now on
+    for enabled in ("false", "true"):
+        gan, phases, batch = make_gan(tmp_path, *overrides, f"activation_checkpointing={enabled}", size=32)
+        iterate(gan, phases, batch)  # creates gradients and the optimizers' state
         with LiveMemory() as memory:
-            iterate(game, phases, batch)
+            iterate(gan, phases, batch)
         peaks.append(memory.peak)
-    assert peaks[1] < share * peaks[0], peaks
+    assert peaks[1] < fraction * peaks[0], peaks
 
 
 def differentiate(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """Two passes before one backward pass, one of them differentiated twice: gradients, logits and what layers remember."""
+    """Two forward passes, one differentiated twice, before one backward pass: logits, gradients and buffers."""
     images = images.clone().requires_grad_()
     first, second = network(images).logits, network(images.flip(0) / 2).logits
-    (slope,) = torch.autograd.grad(first.sum(), images, create_graph=True)
-    (slope.square().sum() + second.square().mean()).backward()
+    (gradient,) = torch.autograd.grad(first.sum(), images, create_graph=True)
+    (gradient.square().sum() + second.square().mean()).backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     return [first.detach(), second.detach(), *gradients, *(buffer.clone() for buffer in network.buffers())]
 
@@ -167,54 +167,54 @@ NETWORKS = {
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("family", NETWORKS)
-def test_a_copy_computes_again_what_the_network_keeps(family: str, training: bool) -> None:
+def test_a_copy_recomputes_what_the_network_stores(family: str, training: bool) -> None:
     torch.manual_seed(0)
     network = NETWORKS[family]()
     source = copy.deepcopy(network)
     enable_activation_checkpointing(source)
-    again = copy.deepcopy(source)
+    checkpointed = copy.deepcopy(source)
     for parameter in source.parameters():
-        parameter.data.fill_(torch.nan)  # whoever still looked at the weights it was copied from would show it
-    assert list(again.state_dict()) == list(network.state_dict())
-    assert all(block.checkpoint_activations for block in again.modules() if isinstance(block, CheckpointedBlocks))
+        parameter.data.fill_(torch.nan)  # a copy that still used these weights would return NaN
+    assert list(checkpointed.state_dict()) == list(network.state_dict())
+    assert all(block.checkpoint_activations for block in checkpointed.modules() if isinstance(block, CheckpointedBlocks))
     images, results = torch.randn(4, 3, 16, 16), []
-    for player in (network, again):
+    for each in (network, checkpointed):
         torch.manual_seed(1)
-        results.append(differentiate(player.train(training), images))
+        results.append(differentiate(each.train(training), images))
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
-def test_statistics_of_several_processes_are_taken_once() -> None:
+def test_synchronized_batch_norm_statistics_are_updated_once() -> None:
     network = dcgan.Discriminator(16, 3, width=4)
     networks = [network, copy.deepcopy(network)]
     enable_activation_checkpointing(networks[1])
-    for player in networks:
-        convert_sync_batch_norm(player, lambda values: 2 * values, 2)  # another process with the same images
+    for each in networks:
+        convert_sync_batch_norm(each, lambda values: 2 * values, 2)  # another process with the same images
     images = torch.randn(4, 3, 16, 16)
-    torch.testing.assert_close(*(differentiate(player, images) for player in networks), rtol=0, atol=0)
+    torch.testing.assert_close(*(differentiate(each, images) for each in networks), rtol=0, atol=0)
 
 
-def test_blocks_are_numbered_as_one_row_of_layers() -> None:
+def test_blocks_are_numbered_as_one_sequence_and_store_their_inputs() -> None:
     layers = [nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)]
     blocks = CheckpointedBlocks.from_blocks([layers[:2], layers[2:4], layers[4:]])
     assert list(blocks.state_dict()) == list(ConditionalSequential(*layers).state_dict())
     assert isinstance(blocks[:3], CheckpointedBlocks) and len(blocks[:3]) == 3
-    values, kept = torch.randn(6, 3), []
+    values, stored = torch.randn(6, 3), []
     blocks.checkpoint_activations = True
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: stored.append(tensor.shape) or tensor, lambda tensor: tensor):
         result = blocks(values)
     torch.testing.assert_close(result, ConditionalSequential(*layers)(values), rtol=0, atol=0)
-    assert sorted(kept) == [(6, 3), (6, 4), (6, 5)], "what goes into each block, and nothing else"
+    assert sorted(stored) == [(6, 3), (6, 4), (6, 5)], "the input of each block, and nothing else"
 
 
-def test_every_family_can() -> None:
+def test_every_family_has_blocks() -> None:
     files = [file.read_text(encoding="utf-8") for file in (CONF_DIR / "model").glob("*.yaml")]
     named = {family for text in files for family in re.findall(r"gan_lab\.models\.(\w+)\.[A-Z]", text)}
     assert named - {"latents", "conditioning"} == set(FAMILIES) == set(NETWORKS) | {"esrgan"}, "whose discriminator is srgan's"
 
 
-def test_what_cannot_be_computed_again_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Linear has no blocks to compute again; .* dcgan, dcgan_cifar, sngan, progan"):
+def test_a_network_without_blocks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Linear has no blocks to recompute; .* dcgan, dcgan_cifar, sngan, progan"):
         enable_activation_checkpointing(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="would not be rounded by an emulated precision"):
-        play(tmp_path, "model=dcgan", "precision=int16", "activation_checkpointing=true")
+        make_gan(tmp_path, "model=dcgan", "precision=int16", "activation_checkpointing=true")

@@ -1,4 +1,4 @@
-"""Labels, from the data set to the row of the grid."""
+"""Conditional GANs: labels from the data set to training, sample grids and the sample command."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ def random(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# -- where labels come from ------------------------------------------------------------------------------------------------
+# -- labels ----------------------------------------------------------------------------------------------------------------
 
 
-def test_classes_become_one_hot_and_are_drawn_as_often_as_they_occur() -> None:
+def test_classes_are_encoded_one_hot_and_drawn_with_their_frequencies() -> None:
     labels = Labels.from_dataset(["a", "b", "c"], torch.tensor([0, 2, 2, 2] * 500))
     assert torch.equal(labels.encode(torch.tensor([2, 0])), torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
-    shares = labels.sample(4000, CPU, random()).mean(0)
-    torch.testing.assert_close(shares, torch.tensor([0.25, 0.0, 0.75]), atol=0.03, rtol=0)
+    frequencies = labels.sample(4000, CPU, random()).mean(0)
+    torch.testing.assert_close(frequencies, torch.tensor([0.25, 0.0, 0.75]), atol=0.03, rtol=0)
 
 
-def test_of_many_labels_an_even_part_is_kept() -> None:
+def test_of_many_labels_a_representative_sample_is_stored() -> None:
     many = torch.arange(100_000) % 10
     many[77_777] = 10
     labels = Labels.from_dataset([str(n) for n in range(12)], many)
     assert len(labels.table) <= 16_385 and labels.available_classes() == [str(n) for n in range(11)], (
-        "a rare one too, an absent one not"
+        "including a rare one, without an absent one"
     )
     assert labels.sample(5000, CPU, random()).mean(0)[:10].min() > 0.05
     rare = torch.zeros(100_000, 2, dtype=torch.uint8)
     rare[:, 0], rare[31_415, 1] = 1, 1
-    assert Labels.from_dataset(["often", "rare"], rare).for_classes(["rare"], 1, random()).tolist() == [[1, 1]]
+    assert Labels.from_dataset(["frequent", "rare"], rare).for_classes(["rare"], 1, random()).tolist() == [[1, 1]]
 
 
-def test_classes_are_asked_for_by_name_or_number() -> None:
+def test_classes_are_chosen_by_name_or_number() -> None:
     labels = Labels.from_dataset(["rose", "tank"], torch.tensor([0, 1]))
     assert labels.for_classes(["tank", "rose"], 2, random()).argmax(1).tolist() == [1, 1, 0, 0]
     assert labels.for_classes([1], 2, random()).argmax(1).tolist() == [1, 1]
@@ -62,7 +62,7 @@ def test_classes_are_asked_for_by_name_or_number() -> None:
         NoLabels().for_classes(["rose"], 1, random())
 
 
-def test_attributes_are_drawn_in_combinations_the_data_has() -> None:
+def test_attributes_are_drawn_in_combinations_of_the_data() -> None:
     rows = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 1, 0]], dtype=torch.uint8)
     labels = Labels.from_dataset(["Smiling", "Hat", "Young"], rows)
     drawn = {tuple(row) for row in labels.sample(200, CPU, random()).tolist()}
@@ -75,26 +75,26 @@ def test_attributes_are_drawn_in_combinations_the_data_has() -> None:
         none.for_classes(["Bald"], 1, random())
 
 
-def test_a_checkpoint_tells_where_labels_come_from() -> None:
+def test_labels_are_restored_from_their_state() -> None:
     labels = Labels.from_dataset(["a", "b"], torch.tensor([0, 1, 1]))
     again = labels_from_state(labels.state_dict())
     assert again.names == ("a", "b") and torch.equal(again.table, labels.table)  # type: ignore[union-attr]
     assert isinstance(labels_from_state(NoLabels().state_dict()), NoLabels)
 
 
-# -- in a game -------------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------------------------------
 
 
-def test_fakes_are_made_and_judged_under_the_labels_of_the_reals(tmp_path: Path) -> None:
+def test_fakes_are_generated_and_discriminated_with_the_labels_of_the_reals(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, "conditioning=projection"))
     batch = next(trainer.loader.batches())
-    given: list[torch.Tensor] = []
+    received: list[torch.Tensor] = []
     for network in (trainer.updater.gan.generator, trainer.updater.gan.discriminator):
-        network.register_forward_hook(lambda module, arguments, output: given.append(arguments[1]))
+        network.register_forward_hook(lambda module, arguments, output: received.append(arguments[1]))
     for phase in trainer.updater.phases:
         phase.step(trainer.updater.gan, batch)
-    assert batch.labels is not None and len(given) == 2 + 3  # turns of D: G, D, D; of G: G, D
-    assert all(torch.equal(labels.argmax(1), batch.labels) for labels in given)
+    assert batch.labels is not None and len(received) == 2 + 3  # generator step: G, D; discriminator step: G, D, D
+    assert all(torch.equal(labels.argmax(1), batch.labels) for labels in received)
 
 
 def test_a_data_set_without_labels_is_refused(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_data_set_without_labels_is_refused(tmp_path: Path) -> None:
         build_trainer(make_job(tmp_path / "run", "dataset=folder", f"dataset.path={tmp_path}", "conditioning=projection"))
 
 
-def test_the_number_of_classes_is_that_of_the_data(tmp_path: Path) -> None:
+def test_the_number_of_classes_comes_from_the_data_set(tmp_path: Path) -> None:
     job = make_job(tmp_path, "conditioning=concatenation", "dataset.classes=[bag,sandal,coat]")
     build_trainer(job)
     assert job.cfg.conditioning.num_classes == 3
@@ -112,8 +112,8 @@ def test_the_number_of_classes_is_that_of_the_data(tmp_path: Path) -> None:
         build_trainer(make_job(tmp_path, "conditioning=concatenation", "conditioning.num_classes=7"))
 
 
-def test_a_conditional_game_learns_which_class_is_which(tmp_path: Path) -> None:
-    """Two classes of plain images, dark and bright: after some steps each row is of its own brightness."""
+def test_a_conditional_gan_learns_the_classes(tmp_path: Path) -> None:
+    """Two classes of uniform images, dark and bright: after some steps the generated images of each have its brightness."""
     for n in range(64):
         for name, level in (("bright", 205), ("dark", 50)):
             (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def test_a_conditional_game_learns_which_class_is_which(tmp_path: Path) -> None:
     assert images[:8].mean() > images[8:].mean() + 60
 
 
-# -- in a run --------------------------------------------------------------------------------------------------------------
+# -- a run -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +152,13 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
-def test_both_players_classifiers_are_logged(conditional: Path) -> None:
+def test_class_losses_and_accuracies_of_both_networks_are_logged(conditional: Path) -> None:
     row = next(row for row in RunDirectory(conditional / "run").history() if "d/loss" in row)
     assert {"d/labels", "g/labels", "d/class_accuracy_real", "g/class_accuracy_fake"} <= set(row)
     assert row["d/loss"] == pytest.approx(row["d/hinge"] + row["d/labels"], rel=1e-4)
 
 
-def test_the_grid_has_a_row_for_each_class_with_its_name(conditional: Path) -> None:
+def test_the_sample_grid_has_a_named_row_for_each_class(conditional: Path) -> None:
     run = RunDirectory(conditional / "run")
     with Image.open(run.final) as samples, Image.open(run.reals) as reals:
         assert samples.size == reals.size and samples.height == 2 * (10 * 34 - 2), "ten classes, a row each"
@@ -168,7 +168,7 @@ def test_the_grid_has_a_row_for_each_class_with_its_name(conditional: Path) -> N
     assert all(named)
 
 
-def test_samples_of_given_classes(conditional: Path) -> None:
+def test_sample_takes_classes(conditional: Path) -> None:
     done = run_module("sample", "run=run", "classes=[bag,sneaker]", "count=5", cwd=conditional)
     assert done.returncode == 0, done.stderr
     folder = conditional / "run" / "samples" / "last-seed-0-bag-sneaker"
@@ -178,8 +178,8 @@ def test_samples_of_given_classes(conditional: Path) -> None:
     run = Run.open(conditional / "run")
     images = run.sample(5, classes=["bag", "sneaker"])
     assert images.shape == (10, 1, 32, 32)
-    with Image.open(folder / "sneaker-2.png") as picture:
-        assert np.array_equal(np.asarray(picture), images[7, 0].numpy())
+    with Image.open(folder / "sneaker-2.png") as image:
+        assert np.array_equal(np.asarray(image), images[7, 0].numpy())
     assert run.labels.names[8] == "bag" and run.sample(3).shape == (3, 1, 32, 32)
 
 
@@ -192,7 +192,7 @@ def test_samples_of_given_classes(conditional: Path) -> None:
         (["standing_statistics=0"], "standing_statistics=0"),
     ],
 )
-def test_what_can_not_be_sampled_is_said(conditional: Path, arguments: list[str], message: str) -> None:
+def test_invalid_arguments_of_sample_are_refused(conditional: Path, arguments: list[str], message: str) -> None:
     done = run_module("sample", "run=run", *arguments, cwd=conditional)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
     assert not list((conditional / "run" / "samples").glob("last*hat*"))
@@ -209,7 +209,7 @@ def test_truncation_and_standing_statistics_change_the_images(conditional: Path)
 
 
 @pytest.mark.parametrize("conditioning", ["concatenation", pytest.param("auxiliary_classifier", marks=pytest.mark.slow)])
-def test_a_conditional_run_goes_on_as_if_it_had_not_stopped(conditioning: str, tmp_path: Path) -> None:
+def test_a_resumed_conditional_run_equals_an_uninterrupted_one(conditioning: str, tmp_path: Path) -> None:
     common = [f"conditioning={conditioning}", "console=plain", "log.every_kimg=0.016"]
     assert train(*common, "epochs=3", "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
     assert train(*common, "epochs=1", "hydra.run.dir=parts", cwd=tmp_path).returncode == 0
@@ -218,8 +218,8 @@ def test_a_conditional_run_goes_on_as_if_it_had_not_stopped(conditioning: str, t
     assert_same(RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "parts"))
 
 
-def test_attributes_condition_as_classes_do(tmp_path: Path) -> None:
-    """CelebA's kind of labels: rows of the grid are attributes."""
+def test_attributes_are_labels_too(tmp_path: Path) -> None:
+    """CelebA's labels are attributes: an image may have several."""
     write_celeba(tmp_path / "data", zipped=False)
     common = [
         "dataset=celeba",
@@ -239,34 +239,34 @@ def test_attributes_condition_as_classes_do(tmp_path: Path) -> None:
     assert summary["status"] == "finished"
 
 
-def test_grids_without_names_are_as_before() -> None:
+def test_row_names_only_add_a_margin_to_a_grid() -> None:
     images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
     plain, named = image_grid(images, 2), image_grid(images, 2, row_names=["x", "y"])
     assert plain.size == (18, 18) and named.height == 18
     assert named.crop((named.width - 18, 0, named.width, 18)).tobytes() == plain.tobytes()
 
 
-def test_a_round_without_conditioning_gives_no_labels(tmp_path: Path) -> None:
-    game: GAN = build_trainer(make_job(tmp_path)).updater.gan
-    round = StepContext(game, torch.zeros(2, 1, 32, 32), torch.zeros(2, 100), generator_step=False)
-    assert round.labels is None and not round.multi_label
+def test_without_conditioning_there_are_no_labels(tmp_path: Path) -> None:
+    gan: GAN = build_trainer(make_job(tmp_path)).updater.gan
+    context = StepContext(gan, torch.zeros(2, 1, 32, 32), torch.zeros(2, 100), generator_step=False)
+    assert context.labels is None and not context.multi_label
     assert ImageDataset.from_arrays(np.zeros((2, 4, 4, 1), np.uint8)).labels is None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "exchange"),
+    ("arguments", "replacement"),
     [
         (["loss=[bce,feature_matching]", "augment=ada", "augment.ada.kimg=0.1", "gradient_accumulation_steps=2"], "loss=hinge"),
         (["penalty=[r1,drift]", "penalty.interval=3", "precision=fp16"], "penalty=[gradient_penalty]"),
     ],
 )
 @pytest.mark.slow
-def test_lists_of_choices_are_told_kept_and_not_exchanged(arguments: list[str], exchange: str, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_lists_of_choices(arguments: list[str], replacement: str, tmp_path: Path) -> None:
     common = [*arguments, "console=plain", "log.every_kimg=0.016", "batch_size=8"]
     whole = train(*common, "epochs=3", "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0 and arguments[0].partition("[")[2][:-1].replace(",", "+") in whole.stdout, whole.stderr
     assert train(*common, "epochs=1", "hydra.run.dir=parts", cwd=tmp_path).returncode == 0
-    refused = run_module("train", "resume=parts", exchange, cwd=tmp_path)
+    refused = run_module("train", "resume=parts", replacement, cwd=tmp_path)
     assert refused.returncode == 1 and "would exchange a whole group" in refused.stderr
     resumed = run_module("train", "resume=parts", "epochs=3", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

@@ -29,7 +29,7 @@ def test_dcgan_has_the_published_parameter_counts() -> None:
     assert count_parameters(dcgan.Discriminator(64, 3)) == 2_765_568
 
 
-def spell(module: nn.Module) -> str:
+def describe(module: nn.Module) -> str:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         assert module.bias is None
         kind = "up" if isinstance(module, nn.ConvTranspose2d) else "down"
@@ -43,8 +43,8 @@ def spell(module: nn.Module) -> str:
     return type(module).__name__.lower()
 
 
-def test_dcgan_64_is_the_reference_implementation_layer_for_layer() -> None:
-    assert [spell(m) for m in dcgan.Generator(64, 3).layers] == [
+def test_dcgan_64_has_the_layers_of_the_reference_implementation() -> None:
+    assert [describe(m) for m in dcgan.Generator(64, 3).layers] == [
         *("up 100>512 4-1-0", "bn 512", "relu"),
         *("up 512>256 4-2-1", "bn 256", "relu"),
         *("up 256>128 4-2-1", "bn 128", "relu"),
@@ -52,7 +52,7 @@ def test_dcgan_64_is_the_reference_implementation_layer_for_layer() -> None:
         *("up 64>3 4-2-1", "tanh"),
     ]
     discriminator = dcgan.Discriminator(64, 3)
-    assert [spell(m) for m in [*discriminator.layers, discriminator.logit]] == [
+    assert [describe(m) for m in [*discriminator.layers, discriminator.logit]] == [
         *("down 3>64 4-2-1", "leaky 0.2"),
         *("down 64>128 4-2-1", "bn 128", "leaky 0.2"),
         *("down 128>256 4-2-1", "bn 256", "leaky 0.2"),
@@ -62,7 +62,7 @@ def test_dcgan_64_is_the_reference_implementation_layer_for_layer() -> None:
 
 
 @pytest.mark.parametrize("network", [dcgan.Generator(64, 3), dcgan.Discriminator(64, 3)])
-def test_dcgan_starts_from_the_published_distributions(network: nn.Module) -> None:
+def test_dcgan_is_initialized_as_published(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             count = module.weight.numel()
@@ -84,13 +84,13 @@ def test_any_size_and_channels(family: ModuleType, channels: int, size: int) -> 
     discriminator = family.Discriminator(size, channels, width=2)
     images = generator(torch.randn(3, 5))
     assert images.shape == (3, channels, size, size)
-    judgement = discriminator(images)
-    assert judgement.logits.shape == (3,) and judgement.logits.dtype == torch.float32
-    assert len(judgement.features) == 3 and judgement.class_logits is None
+    output = discriminator(images)
+    assert output.logits.shape == (3,) and output.logits.dtype == torch.float32
+    assert len(output.features) == 3 and output.class_logits is None
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "instance", "none"])
-def test_only_batch_norm_lets_an_image_depend_on_the_others(norm: str) -> None:
+def test_only_with_batch_norm_an_output_depends_on_other_images(norm: str) -> None:
     torch.manual_seed(0)
     discriminator = dcgan.Discriminator(32, 1, width=4, norm=norm)
     images = torch.randn(4, 1, 32, 32)
@@ -100,7 +100,7 @@ def test_only_batch_norm_lets_an_image_depend_on_the_others(norm: str) -> None:
         dcgan.Discriminator(32, 1, norm="group")
 
 
-def test_the_cifar_study_has_a_dense_start_and_dropout() -> None:
+def test_dcgan_cifar_has_a_dense_first_layer_and_dropout() -> None:
     generator, discriminator = dcgan_cifar.Generator(32, 3), dcgan_cifar.Discriminator(32, 3, dropout=0.25)
     assert isinstance(generator.layers[0], nn.Linear) and generator.layers[0].out_features == 256 * 4 * 4
     assert [m.p for m in discriminator.modules() if isinstance(m, nn.Dropout)] == [0.25] * 3
@@ -108,7 +108,7 @@ def test_the_cifar_study_has_a_dense_start_and_dropout() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 8, 30, 33, 100, 144, 512])
-def test_a_size_no_stack_of_doublings_reaches_is_refused_with_the_possible_ones(size: int) -> None:
+def test_an_impossible_size_is_refused_with_the_possible_ones(size: int) -> None:
     with pytest.raises(ValueError, match=rf"size={size}: .* 28, 32, 40, 48, 56, 64, .* 256 pixels"):
         dcgan.Generator(size, 3)
 
@@ -118,14 +118,14 @@ def test_split_size(size: int, expected: tuple[int, int]) -> None:
     assert split_size(size) == expected
 
 
-def test_other_nonsense_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="width=0"):
         dcgan.Generator(32, 1, width=0)
     with pytest.raises(ValueError, match="dropout=1"):
         dcgan_cifar.Discriminator(32, 3, dropout=1.0)
 
 
-def test_latents_are_normal_and_follow_their_generator() -> None:
+def test_latents_are_normal_and_reproducible() -> None:
     source, cpu = NormalLatents(50), torch.device("cpu")
     a, b = (source.sample(200, cpu, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(a, b) and a.shape == (200, 50)
@@ -155,12 +155,12 @@ def test_truncated_latents_follow_the_truncated_normal_distribution() -> None:
 def test_sngan_has_the_parameter_counts_of_mimicry(
     size: int, wide: dict[str, int], blocks: dict[str, int], expected: tuple[int, int]
 ) -> None:
-    """Those of ``SNGANGenerator32``, ``SNGANDiscriminator32`` and their like in kwotsin/mimicry, counted there."""
+    """Counted in kwotsin/mimicry: ``SNGANGenerator32``, ``SNGANDiscriminator32`` and their 64 and 128 pixel versions."""
     networks = sngan.Generator(size, 3, **wide), sngan.Discriminator(size, 3, **wide, **blocks)  # type: ignore[arg-type]
     assert tuple(map(count_parameters, networks)) == expected
 
 
-def test_a_projected_sngan_has_the_parameter_counts_of_mimicrys_cgan_pd() -> None:
+def test_sngan_with_projection_has_the_parameter_counts_of_mimicrys_cgan_pd() -> None:
     generator = sngan.Generator(32, 3, condition=ConditionalNorms(100))
     discriminator = sngan.Discriminator(32, 3, condition=Projection(100))
     assert (count_parameters(generator), count_parameters(discriminator)) == (4_580_867, 1_066_625)
@@ -173,7 +173,7 @@ def test_spectral_norm_finds_the_largest_singular_value(shape: tuple[int, ...]) 
     raw = layer.weight.detach().clone()
     add_spectral_norm(layer)
     for _ in range(2000):
-        layer.weight  # noqa: B018 - every use is a power iteration
+        layer.weight  # noqa: B018 - each access is a power iteration
     expected = raw / torch.linalg.matrix_norm(raw.flatten(1), 2)
     torch.testing.assert_close(layer.weight.detach(), expected, rtol=1e-4, atol=1e-5)
     layer.eval()
@@ -182,7 +182,7 @@ def test_spectral_norm_finds_the_largest_singular_value(shape: tuple[int, ...]) 
     torch.testing.assert_close(layer.state_dict(), before, rtol=0, atol=0)
 
 
-def test_the_gradient_of_a_spectral_norm_is_pytorchs() -> None:
+def test_spectral_norm_has_the_same_gradient_as_pytorchs() -> None:
     torch.manual_seed(0)
     ours, theirs = nn.Linear(7, 12), nn.Linear(7, 12)
     theirs.load_state_dict(ours.state_dict())
@@ -199,14 +199,14 @@ def test_the_gradient_of_a_spectral_norm_is_pytorchs() -> None:
     )
 
 
-def test_every_layer_of_an_sngan_discriminator_is_spectrally_normalised() -> None:
+def test_every_layer_of_an_sngan_discriminator_is_spectrally_normalized() -> None:
     discriminator = sngan.Discriminator(32, 1, width=4, max_width=4, condition=Projection(3))
     layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     for _ in range(1000):
         weights = [layer.weight for layer in layers]
     for weight in weights:
         assert torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item() == pytest.approx(1.0, abs=1e-3)
-    assert len(weights) == 4 * 2 + 2 + 1 + 1  # convolutions, shortcuts where something changes, the logit, the embedding
+    assert len(weights) == 4 * 2 + 2 + 1 + 1  # convolutions, shortcuts that change the shape, the logit, the embedding
     assert all(
         isinstance(m.parametrizations.weight[0], SpectralNorm)
         for m in discriminator.modules()
@@ -214,19 +214,19 @@ def test_every_layer_of_an_sngan_discriminator_is_spectrally_normalised() -> Non
     )
 
 
-def test_attention_starts_as_the_identity_and_then_is_softmax_attention() -> None:
+def test_self_attention_starts_as_the_identity_and_is_softmax_attention() -> None:
     torch.manual_seed(0)
     attention = sngan.SelfAttention(16)
     maps = torch.randn(2, 16, 6, 6)
     assert torch.equal(attention(maps), maps)
-    attention.share.data.fill_(0.5)
+    attention.gamma.data.fill_(0.5)
     q = attention.query(maps).flatten(2).transpose(1, 2)
     k, v = (nn.functional.max_pool2d(f(maps), 2).flatten(2).transpose(1, 2) for f in (attention.key, attention.value))
     expected = nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).unflatten(2, (6, 6))
     torch.testing.assert_close(attention(maps), maps + 0.5 * attention.out(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_attention_goes_where_it_is_asked_for_and_nowhere_else() -> None:
+def test_attention_is_applied_to_the_requested_map_only() -> None:
     for network in (sngan.Generator(32, 3, width=8, attention=16), sngan.Discriminator(32, 3, width=8, attention=16)):
         assert sum(isinstance(m, sngan.SelfAttention) for m in network.modules()) == 1
     with pytest.raises(ValueError, match="attention=20: the maps of this network are 8, 16, 32 pixels wide"):
@@ -251,7 +251,7 @@ def small_progan(network: str, condition: object = None) -> progan.Generator | p
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
-def test_a_grown_generator_starts_as_the_old_one_upsampled_and_ends_as_the_new_path_alone(size: int) -> None:
+def test_growing_a_generator_fades_from_the_upsampled_old_images_to_the_new_ones(size: int) -> None:
     generator, latents = small_progan("generator"), torch.randn(5, 8)
     generator.set_resolution(size // 2, 1.0)
     old = nn.functional.interpolate(generator(latents), scale_factor=2, mode="nearest")
@@ -267,11 +267,11 @@ def test_a_grown_generator_starts_as_the_old_one_upsampled_and_ends_as_the_new_p
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
-def test_a_grown_discriminator_starts_as_the_old_one_on_halved_images(size: int) -> None:
+def test_growing_a_discriminator_fades_from_the_old_logits_on_downsampled_images(size: int) -> None:
     discriminator, images = small_progan("discriminator"), torch.randn(8, 3, size, size)
-    halved = nn.functional.avg_pool2d(images, 2)
+    downsampled = nn.functional.avg_pool2d(images, 2)
     discriminator.set_resolution(size // 2, 1.0)
-    old = discriminator(halved).logits
+    old = discriminator(downsampled).logits
     discriminator.set_resolution(size, 0.0)
     torch.testing.assert_close(discriminator(images).logits, old, rtol=0, atol=1e-6)
     discriminator.set_resolution(size, 1.0)
@@ -281,22 +281,20 @@ def test_a_grown_discriminator_starts_as_the_old_one_on_halved_images(size: int)
     torch.testing.assert_close(discriminator(images).logits, new, rtol=0, atol=1e-6)
 
 
-def test_resting_layers_get_no_gradient() -> None:
+def test_unused_layers_get_no_gradient() -> None:
     generator, discriminator = small_progan("generator"), small_progan("discriminator")
     for network in (generator, discriminator):
         network.set_resolution(8, 0.5)
     discriminator(generator(torch.randn(4, 8))).logits.sum().backward()
-    at_work = {
-        name.split(".")[1] for name, p in generator.named_parameters() if name.startswith("to_rgb") and p.grad is not None
-    }
-    assert at_work == {"0", "1"}
+    used = {name.split(".")[1] for name, p in generator.named_parameters() if name.startswith("to_rgb") and p.grad is not None}
+    assert used == {"0", "1"}
     blocks = {
         name.split(".")[1] for name, p in discriminator.named_parameters() if name.startswith("blocks") and p.grad is not None
     }
     assert blocks == {"0"}
 
 
-def test_a_grown_network_remembers_its_size_with_its_weights() -> None:
+def test_a_state_dict_includes_the_resolution() -> None:
     generator = small_progan("generator")
     generator.set_resolution(16, 0.5)
     other = small_progan("generator")
@@ -304,7 +302,7 @@ def test_a_grown_network_remembers_its_size_with_its_weights() -> None:
     assert (other.resolution, other.alpha) == (16, 0.5) and other(torch.randn(2, 8)).shape == (2, 3, 16, 16)
 
 
-def test_equalised_layers_keep_unit_variance_and_unscaled_biases() -> None:
+def test_equalized_layers_keep_unit_variance_and_unscaled_biases() -> None:
     torch.manual_seed(0)
     layer = progan.EqualizedConv2d(64, 64, 3, gain=1.0)
     assert layer(torch.randn(8, 64, 16, 16))[:, :, 1:-1, 1:-1].std().item() == pytest.approx(1.0, abs=0.05)
@@ -315,13 +313,13 @@ def test_equalised_layers_keep_unit_variance_and_unscaled_biases() -> None:
 
 
 def test_pixel_norm_makes_the_mean_square_one() -> None:
-    normalised = progan.PixelNorm()(7 * torch.randn(2, 32, 3, 3))
-    torch.testing.assert_close(normalised.square().mean(1), torch.ones(2, 3, 3), rtol=1e-5, atol=1e-5)
+    normalized = progan.PixelNorm()(7 * torch.randn(2, 32, 3, 3))
+    torch.testing.assert_close(normalized.square().mean(1), torch.ones(2, 3, 3), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("count", "group"), [(8, 4), (6, 3), (5, 1), (2, 2)])
-def test_the_minibatch_deviation_is_that_of_groups(count: int, group: int) -> None:
-    """Group m is made of the images m, m + M, m + 2M, ... as in the authors' code."""
+def test_the_minibatch_standard_deviation_is_that_of_groups(count: int, group: int) -> None:
+    """With M groups, group m consists of the images m, m + M, m + 2M, ..., as in the authors' code."""
     maps = torch.randn(count, 7, 4, 4, dtype=torch.float64)
     out = progan.MinibatchStdDev(4)(maps)
     assert out.shape == (count, 8, 4, 4) and torch.equal(out[:, :7], maps)
@@ -342,12 +340,12 @@ ATTRIBUTES = torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("labels", [LABELS, ATTRIBUTES], ids=["classes", "attributes"])
 @pytest.mark.parametrize("condition", [ConcatenatedLatents, ConditionalNorms])
-def test_every_generator_draws_by_label(family: ModuleType, condition: type, labels: Tensor) -> None:
+def test_every_conditional_generator_uses_the_labels(family: ModuleType, condition: type, labels: Tensor) -> None:
     torch.manual_seed(0)
     generator = family.Generator(32, 1, width=4, latent_size=5, condition=condition(3)).eval()
     for module in generator.modules():
         if isinstance(module, ConditionalNorm):
-            assert (module.table == 0).all(), "starts as the unconditional one"
+            assert (module.table == 0).all(), "starts like an unconditional network"
             nn.init.normal_(module.table)
     latents = torch.randn(1, 5).expand(4, 5)
     images = generator(latents, labels)
@@ -359,7 +357,7 @@ def test_every_generator_draws_by_label(family: ModuleType, condition: type, lab
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("condition", [ConcatenatedPlane, Projection])
-def test_every_discriminator_judges_by_label(family: ModuleType, condition: type) -> None:
+def test_every_conditional_discriminator_uses_the_labels(family: ModuleType, condition: type) -> None:
     torch.manual_seed(0)
     discriminator = family.Discriminator(32, 1, width=4, condition=condition(3)).eval()
     logits = discriminator(torch.randn(1, 1, 32, 32).expand(4, 1, 32, 32), LABELS).logits
@@ -376,38 +374,38 @@ def test_projection_adds_the_inner_product_of_embedding_and_features() -> None:
     torch.testing.assert_close(discriminator(images, LABELS).logits, expected)
 
 
-def test_an_auxiliary_classifier_tells_labels_beside_the_logit() -> None:
+def test_an_auxiliary_classifier_adds_class_logits_and_keeps_the_logits() -> None:
     torch.manual_seed(0)
     plain = dcgan.Discriminator(32, 1, width=4)
     torch.manual_seed(0)
     discriminator = dcgan.Discriminator(32, 1, width=4, condition=AuxiliaryClassifier(3))
     discriminator.load_state_dict(plain.state_dict(), strict=False)
     images = torch.randn(4, 1, 32, 32)
-    judgement = discriminator(images, LABELS)
-    torch.testing.assert_close(judgement.logits, plain(images).logits)
-    assert judgement.class_logits.shape == (4, 3)
+    output = discriminator(images, LABELS)
+    torch.testing.assert_close(output.logits, plain(images).logits)
+    assert output.class_logits.shape == (4, 3)
 
 
-def test_a_conditional_norm_is_batch_norm_with_a_scale_and_a_shift_for_each_class() -> None:
+def test_a_conditional_norm_is_batch_norm_with_scale_and_shift_per_class() -> None:
     torch.manual_seed(0)
     layer, maps = ConditionalNorm(nn.BatchNorm2d(5, affine=False), 5, 3), torch.randn(4, 5, 6, 6)
     nn.init.normal_(layer.table)
-    normal = nn.functional.batch_norm(maps, None, None, training=True)
+    normalized = nn.functional.batch_norm(maps, None, None, training=True)
     for n, number in enumerate(LABELS.argmax(1)):
         scale, shift = layer.table[number].chunk(2)
-        expected = normal[n] * (1 + scale)[:, None, None] + shift[:, None, None]
+        expected = normalized[n] * (1 + scale)[:, None, None] + shift[:, None, None]
         torch.testing.assert_close(layer(maps, LABELS)[n], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_norms_of_vectors_are_conditioned_too_and_a_network_without_norms_is_refused() -> None:
+def test_conditional_norms_take_vectors_and_refuse_a_network_without_norms() -> None:
     layer = ConditionalNorm(nn.BatchNorm1d(5, affine=False), 5, 3)
     assert layer(torch.randn(4, 5), LABELS).shape == (4, 5)
-    with pytest.raises(ValueError, match="no normalisation to condition"):
+    with pytest.raises(ValueError, match="no normalization to condition"):
         ConditionalNorms(3).check(nn.Linear(3, 3))
     ConditionalNorms(3).check(nn.Sequential(layer))
 
 
-def test_standing_statistics_are_those_of_the_images_drawn() -> None:
+def test_standing_statistics_are_those_of_the_generated_images() -> None:
     torch.manual_seed(0)
     generator = dcgan.Generator(32, 1, width=4, latent_size=5)
     source, random = NormalLatents(5), torch.Generator().manual_seed(1)

@@ -120,7 +120,7 @@ class Repeating(Upscaler):
     """Enlarges by repetition, so that what comes out can be told exactly."""
 
     def __init__(self, scale: int = 2) -> None:
-        super().__init__(scale, esrgan.GeneratorCondition())
+        super().__init__(channels=3, scale=scale, width=1, blocks=1, condition=esrgan.GeneratorCondition())
         self.receptive_radius = 0
         self.weight = torch.nn.Parameter(torch.ones(()))
 
@@ -264,7 +264,7 @@ def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upsc
             modes[path.name] = large.mode
     assert modes == {"a.png": "RGBA", "b.png": "L"}
     for arguments, message in (
-        ((), "this generator enlarges pictures: give it some by input=..."),
+        ((), "this generator enlarges images: give it some by input=..."),
         (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: images out of latents have that"),
         (("input=photo.jpg", "overwrite=true", "tile=0"), "tile=0: must be at least 1 pixel"),
     ):

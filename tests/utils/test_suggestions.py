@@ -1,0 +1,26 @@
+"""Looking up names that a user has typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from gan_lab.utils.suggestions import index_of_name
+
+DIGITS = tuple("9876543210")
+
+
+@pytest.mark.parametrize(("name", "index"), [("bird", 1), (2, 2), (0, 0)])
+def test_an_entry_is_found_by_name_or_number(name: str | int, index: int) -> None:
+    assert index_of_name(name, ["ant", "bird", "cat"], "key") == index
+
+
+def test_a_number_that_is_a_name_counts_as_a_name() -> None:
+    assert index_of_name(9, DIGITS, "key") == 0 and index_of_name("1", DIGITS, "key") == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestions"), [("brid", "bird"), ("zebra", "ant, bird, cat"), (3, "ant, bird, cat"), (-1, "ant, bird, cat")]
+)
+def test_an_unknown_name_is_refused_with_suggestions(name: str | int, suggestions: str) -> None:
+    with pytest.raises(ValueError, match=rf"^key: there is no {name}; did you mean {suggestions}\? \(3 names in all\)$"):
+        index_of_name(name, ["ant", "bird", "cat"], "key")
