@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from gan_lab.storage import checkpoint
-from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
+from gan_lab.storage.safe_load import load_tensors
 from gan_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = ("last", "best", "pretrained")
 
 
 def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
@@ -51,10 +48,9 @@ def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
 def _read_published(path: Path) -> Mapping[str, Any]:
     """The tensors of a file, at the top level or below ``params_ema`` or ``params``."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"initial_weights.path={path} is neither a run directory nor a file of weights ({reason})") from error
+        state = load_tensors(path, "neither a run directory nor a file of weights")
+    except ValueError as error:
+        raise ValueError(f"initial_weights.path={error}") from error
     if not isinstance(state, dict):
         raise ValueError(f"initial_weights.path={path} holds no weights")
     return next((state[key] for key in ("params_ema", "params") if isinstance(state.get(key), dict)), state)

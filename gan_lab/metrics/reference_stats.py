@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import math
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.metrics.base import PIXEL_BYTES, FeatureStats
 from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import FeatureNetwork, extract_batch
-from gan_lab.storage.files import file_lock, write_atomically
+from gan_lab.storage.files import atomic_file, file_lock
+from gan_lab.storage.safe_load import load_tensors
 from gan_lab.utils.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -104,14 +103,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        log.warning("%s is damaged and is made anew (%s)", path, str(error).splitlines()[0][:100] if str(error) else "empty")
+        kept = load_tensors(path, "holds no statistics")
+    except ValueError as error:
+        log.warning("%s; they are computed again", error)
         return None
     return kept if isinstance(kept, dict) and kept.get("format") == FORMAT else None
 
 
 def _write(path: Path, kept: dict[str, Any]) -> None:
-    buffer = io.BytesIO()
-    torch.save(kept, buffer)
-    write_atomically(path, buffer.getvalue())
+    with atomic_file(path) as handle:
+        torch.save(kept, handle)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from PIL import Image
 
-from gan_lab.storage.files import write_atomically
+from gan_lab.storage.files import atomic_file
 
 LONGEST = 120
 """Frames at most; of a longer run every n-th grid is taken, the first and the last always."""
@@ -24,10 +23,9 @@ def write_animation(previews: list[Path], path: Path, milliseconds: int = 250) -
     frames = [frame for frame in frames if frame.size == frames[-1].size]
     if len(frames) < 2:
         return
-    buffer = io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [2000]
-    frames[0].save(buffer, format="WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=80)
-    write_atomically(path, buffer.getvalue())
+    with atomic_file(path) as handle:
+        frames[0].save(handle, format="WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=80)
 
 
 def _open(path: Path) -> Image.Image | None:

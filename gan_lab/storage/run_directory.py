@@ -1,23 +1,22 @@
-"""A run directory: the contract between the rooms that write it and the rooms that read it.
+"""The files of a run: their paths, and how to read them.
 
 ::
 
-    config.yaml      the resolved configuration, and the overrides it was composed from
-    metrics.jsonl    one object a line, append only
-    scores.json      what gan_lab.evaluate has found
+    config.yaml      the resolved configuration and the overrides it was composed from
+    metrics.jsonl    one JSON object per line, append only
+    scores.json      results of gan_lab.evaluate
     summary.json     status, scores, alarms, speed, versions
     samples/         images-000000000.png ... final.png, reals.png
-    checkpoints/     last.pt, best.pt
-    losses.png       loss and accuracy of both players
-    samples.webp     the samples as a film of the training
+    checkpoints/     last.pt, best.pt, pretrained.pt; their entries: gan_lab/training/checkpointer.py
+    losses.png       losses and accuracies of both networks
+    samples.webp     the sample grids as an animation
     report.html      one self-contained page
-    train.log
+    train.log        the log of the command
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,29 +25,30 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: there a second process on the same run is not noticed
+except ImportError:  # Windows has no flock: a second process training the same run goes unnoticed
     fcntl = None  # type: ignore[assignment]
 
-log = logging.getLogger(__name__)
+CHECKPOINTS = ("last", "best", "pretrained")
+"""The checkpoints a run may have; ``pretrained`` is the generator before adversarial training."""
 
 RESUMED = "resumed"
-"""Key of the marker line in ``metrics.jsonl``: lines before it that lie beyond its ``images`` were trained over again."""
+"""Key of the marker line in ``metrics.jsonl``. Earlier rows with more ``images`` than the marker were trained again."""
 
 COMPLETED = ("finished", "early_stopped")
-"""What ``summary.json`` says is the status of a run that has come to its end, or to one that an alarm has set."""
+"""Statuses in ``summary.json`` of a run that trained to its end, or until an alarm ended it."""
 
 PRUNED = "pruned"
-"""The alarm that ends a trial of a sweep which does worse than others did."""
+"""The alarm that ends a trial of a sweep because it is worse than other trials."""
 
 STUDY = "study.json"
-"""Beside the runs of a sweep: what Optuna knows of it."""
+"""File in the folder of a sweep that records its Optuna study."""
 
 
 class RunDirectory:
-    """Paths and records of one run. Needs neither torch nor Hydra.
+    """Paths and records of one run. Imports neither torch nor Hydra.
 
     Args:
-        path: the run's folder; it need not exist yet.
+        path: the run's folder, which need not exist yet.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -56,10 +56,10 @@ class RunDirectory:
 
     @classmethod
     def find(cls, path: str | os.PathLike[str]) -> RunDirectory:
-        """The existing run at ``path``; ``latest`` stands for the newest one under ``outputs/`` and ``multirun/``.
+        """The existing run at ``path``; ``latest`` is the newest one under ``outputs/`` and ``multirun/``.
 
         Raises:
-            ValueError: there is no run there.
+            ValueError: there is no run at ``path``.
         """
         if str(path) == "latest":
             configs = [c for root in ("outputs", "multirun") for c in Path(root).rglob("config.yaml") if "wandb" not in c.parts]
@@ -115,20 +115,25 @@ class RunDirectory:
         return self.path / "report.html"
 
     def checkpoint(self, which: str) -> Path:
-        """``which`` is ``last`` or ``best``."""
+        """The file of a checkpoint, which need not exist.
+
+        Args:
+            which: one of :data:`CHECKPOINTS`.
+        """
         return self.path / "checkpoints" / f"{which}.pt"
 
     def sample_grid(self, images: int) -> Path:
+        """The sample grid of the generator after training on ``images`` images."""
         return self.samples / f"images-{images:09d}.png"
 
     def sample_grids(self) -> list[Path]:
-        """The preview grids, oldest first."""
+        """The existing sample grids, oldest first."""
         return sorted(self.samples.glob("images-*.png"))
 
     def history(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl`` in order of ``images``, without what a resume trained over again.
+        """The rows of ``metrics.jsonl`` in order of ``images``.
 
-        A last line torn by a crash is passed over.
+        Rows that a resumed run trained again are left out, and so is a last line that a crash left incomplete.
         """
         rows: list[dict[str, Any]] = []
         if not self.metrics.exists():
@@ -150,7 +155,7 @@ class RunDirectory:
         """``summary.json``, or an empty dictionary before the run has written one.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: the file is damaged.
         """
         if not self.summary.exists():
             return {}
@@ -163,12 +168,12 @@ class RunDirectory:
         return summary
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """What ``scores.json`` holds, oldest first; see :func:`read_evaluations`."""
+        """The evaluations in ``scores.json``, oldest first; see :func:`read_evaluations`."""
         return read_evaluations(self.scores)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for this process; the system lets go of it even when the process is killed.
+        """Lock the run for this process; the operating system releases the lock even if the process is killed.
 
         Raises:
             ValueError: another process is training this run.
@@ -189,10 +194,10 @@ class RunDirectory:
 
 
 def latest_study() -> Path:
-    """The newest folder of several runs under ``multirun/``.
+    """The newest folder of a multirun under ``multirun/``.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no multirun.
     """
     folders = [page.parent for page in Path("multirun").rglob("multirun.yaml")]
     if not folders:
@@ -201,18 +206,18 @@ def latest_study() -> Path:
 
 
 def read_evaluations(path: Path) -> list[dict[str, Any]]:
-    """The evaluations kept in a file, oldest first; none where there is no file.
+    """The evaluations stored in a file, oldest first; an empty list if there is no file.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the file contains something else.
     """
     if not path.exists():
         return []
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        whole = isinstance(kept, list) and all(isinstance(entry, dict) and "results" in entry for entry in kept)
+        evaluations = json.loads(path.read_text(encoding="utf-8"))
+        valid = isinstance(evaluations, list) and all(isinstance(entry, dict) and "results" in entry for entry in evaluations)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} can't be read as scores of gan_lab ({error})") from error
-    if not whole:
+    if not valid:
         raise ValueError(f"{path} holds no scores of gan_lab")
-    return kept
+    return evaluations

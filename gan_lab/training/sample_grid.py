@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import BatchLoader
-from gan_lab.storage.files import write_atomically
+from gan_lab.storage.files import atomic_file, write_atomically
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.image_ops import image_grid, upsample_nearest
 
@@ -73,9 +72,8 @@ class SampleGrid:
         return found.repeat(-(-self.columns // len(found)))[: self.columns]
 
     def _save(self, images: Tensor, path: Path) -> Path:
-        buffer = io.BytesIO()
-        image_grid(images, self.columns, self.scale, row_names=self.row_names).save(buffer, format="PNG")
-        write_atomically(path, buffer.getvalue())
+        with atomic_file(path) as handle:
+            image_grid(images, self.columns, self.scale, row_names=self.row_names).save(handle, format="PNG")
         return path
 
 
@@ -106,7 +104,6 @@ class ComparisonGrid(SampleGrid):
         return self._save(self.high_resolution, self.directory.reals, None, ())
 
     def _save(self, images: Tensor, path: Path, columns: int | None = len(COLUMNS), names: Sequence[str] = COLUMNS) -> Path:
-        buffer = io.BytesIO()
-        image_grid(images, columns, self.scale, column_names=names).save(buffer, format="PNG")
-        write_atomically(path, buffer.getvalue())
+        with atomic_file(path) as handle:
+            image_grid(images, columns, self.scale, column_names=names).save(handle, format="PNG")
         return path

@@ -29,7 +29,7 @@ from gan_lab.metrics.networks.imagenet import ImageNetFeatures
 from gan_lab.metrics.networks.inception import InceptionFeatures, InceptionV3
 from gan_lab.metrics.networks.resize import RESIZES, resizing
 from gan_lab.metrics.networks.vgg16 import VGG16Features
-from gan_lab.metrics.networks.weights import Loaded, Weights, find, load_state, obtain, sha256
+from gan_lab.metrics.networks.weights import Loaded, Weights, load_state, sha256
 
 COLOUR, GREY = FeatureDomain("", 3, 32), FeatureDomain("", 1, 28)
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10" / "train.zip"
@@ -76,29 +76,6 @@ def randomise(network: nn.Module, seed: int) -> None:
 
 
 # weights
-
-
-def test_a_file_is_found_under_any_of_its_names(tmp_path: Path) -> None:
-    assert find(tmp_path / "none", ["a"]) is None
-    (tmp_path / "b").write_bytes(b"weights")
-    assert find(tmp_path, ["a", "b"]) == tmp_path / "b"
-    prefix = sha256(tmp_path / "b")[:8]
-    assert obtain(tmp_path, ["a", "b"], [], prefix, "a test") == tmp_path / "b"
-    with pytest.raises(ValueError, match=rf"a test: .*b is not the published file .*{prefix} instead of 00000000\); remove it"):
-        obtain(tmp_path, ["a", "b"], [], "00000000", "a test")
-    (tmp_path / "b").write_bytes(b"more weights")
-    assert not sha256(tmp_path / "b").startswith(prefix), "a changed file is read again"
-
-
-def test_a_file_is_downloaded_whole_or_not_at_all(tmp_path: Path) -> None:
-    source, folder = tmp_path / "published", tmp_path / "new" / "weights"
-    source.write_bytes(b"weights")
-    addresses, prefix = [(tmp_path / "moved").as_uri(), source.as_uri()], sha256(source)[:8]
-    with pytest.raises(ValueError, match="SHA-256 begins with 00000000") as refused:
-        obtain(folder, ["a"], addresses, "00000000", "a test")
-    assert prefix in str(refused.value) and not list(folder.iterdir())
-    assert obtain(folder, ["a"], addresses, prefix, "a test").read_bytes() == b"weights"
-    assert [path.name for path in folder.iterdir()] == ["a"]
 
 
 def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

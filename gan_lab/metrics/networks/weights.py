@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import pickle
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gan_lab.metrics.networks.base import FeatureNetwork, NetworkOutput, fingerprint
 from gan_lab.metrics.networks.resize import Preprocessing
+from gan_lab.storage.downloads import Checksum, file_digest, find_file, obtain_file
+from gan_lab.storage.safe_load import load_tensors
 
 PREFIX = 8
 """Hexadecimal digits of a SHA-256 sum in the name of a file, torch hub's convention."""
@@ -30,79 +28,17 @@ INSTEAD = "evaluation.features=dataset_classifier or random go without"
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal; read again only after it has changed."""
-    about = path.stat()
-    return _sha256(path, about.st_size, about.st_mtime_ns)
-
-
-def find(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first of ``names`` that is a file in ``folder``."""
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def obtain(
-    folder: Path, names: Sequence[str], addresses: Sequence[str], sha256_prefix: str | None, what: str, instead: str = ""
-) -> Path:
-    """A published file under any of its usual names, downloaded under the first of them if it isn't there.
-
-    Args:
-        folder: where it is looked for.
-        names: the usual ones.
-        addresses: where it is published; the first that answers is taken.
-        sha256_prefix: what its checksum begins with; None if that is not known.
-        what: what needs it, for the message.
-        instead: what else would do, for the message.
-
-    Raises:
-        ValueError: it can't be had, or is another file; the message says which to put where.
-    """
-    path = find(folder, names)
-    if path is not None:
-        return path if sha256_prefix is None else verified(path, sha256_prefix, what)
-    path = folder / names[0]
-    reasons = []
-    for address in addresses:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # to a temporary name beside it, renamed once it is whole and right
-            torch.hub.download_url_to_file(address, str(path), hash_prefix=sha256_prefix, progress=False)
-        except (OSError, RuntimeError, HTTPException) as error:
-            reasons.append(f"{address}: {error}")
-        else:
-            return path
-    checksum = "" if sha256_prefix is None else f" (its SHA-256 begins with {sha256_prefix})"
-    raise ValueError(
-        f"{what} needs {path}, which is not there and could not be downloaded ({'; '.join(reasons)}). Put the published "
-        f"{names[0]} there{checksum}, or set paths.weights{instead and f'; {instead}'}"
-    )
-
-
-def verified(path: Path, sha256_prefix: str, what: str) -> Path:
-    """``path``, if its content is the published one.
-
-    Raises:
-        ValueError: it is not.
-    """
-    found = sha256(path)
-    if not found.startswith(sha256_prefix):
-        raise ValueError(
-            f"{what}: {path} is not the published file (its SHA-256 begins with {found[: len(sha256_prefix)]} instead of "
-            f"{sha256_prefix}); remove it"
-        )
-    return path
+    """The SHA-256 checksum of a file, in hexadecimal."""
+    return file_digest(path, "sha256")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by their names, on the CPU.
 
     Raises:
-        ValueError: it is damaged, or holds anything else.
+        ValueError: the file is damaged, or contains anything else.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"{path} is damaged or holds no weights ({reason})") from error
+    state = load_tensors(path, "holds no weights")
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no weights: a file of named tensors is wanted")
     return state
@@ -123,6 +59,10 @@ class Published:
     names: Sequence[str]
     address: str
     sha256_prefix: str | None
+
+    @property
+    def checksum(self) -> Checksum | None:
+        return None if self.sha256_prefix is None else Checksum("sha256", self.sha256_prefix)
 
 
 @dataclass(frozen=True)
@@ -177,7 +117,7 @@ class Weights:
 
     def are_available(self) -> bool:
         """Whether the file is; not whether it is the right one, which takes reading it."""
-        return find(self._folder, self._published.names) is not None if self._file is None else self._file.is_file()
+        return find_file(self._folder, self._published.names) is not None if self._file is None else self._file.is_file()
 
     def load(self) -> Loaded:
         """Read, after a download if need be.
@@ -185,14 +125,15 @@ class Weights:
         Raises:
             ValueError: there are none, or they are damaged or not the published ones.
         """
-        published, prefix, path = self._published, self._published.sha256_prefix, self._file
+        published, checksum, path = self._published, self._published.checksum, self._file
         what = f"evaluation.features={published.features}"
         if path is None:
-            path = obtain(self._folder, published.names, [published.address], prefix, what, INSTEAD)
+            advice = f"set paths.weights; {INSTEAD}"
+            path = obtain_file(self._folder, published.names, [published.address], checksum, what, advice)
             return Loaded(load_state(path), path, sha256(path), True)
         if not path.is_file():
             raise ValueError(f"{what}: features.{published.features}.weights={path} is not there")
-        return Loaded(load_state(path), path, sha256(path), prefix is not None and sha256(path).startswith(prefix))
+        return Loaded(load_state(path), path, sha256(path), checksum is not None and checksum.matches(path))
 
 
 class Pretrained(FeatureNetwork):
@@ -256,9 +197,3 @@ def _joined(parts: list[NetworkOutput]) -> NetworkOutput:
         return parts[0]
     logits = [part.logits for part in parts if part.logits is not None]
     return NetworkOutput(torch.cat([part.features for part in parts]), torch.cat(logits) if logits else None)
-
-
-@functools.cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
