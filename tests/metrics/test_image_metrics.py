@@ -23,6 +23,7 @@ from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.random import RandomConvolutions
 from gan_lab.metrics.sliced_wasserstein import SlicedWasserstein, laplacian_pyramid, level_sizes
 from gan_lab.metrics.ssim import ms_ssim, scales, ssim
+from gan_lab.storage import downloads
 
 NETWORK = RandomConvolutions(1, 2, seed=0)  # which none of them looks at
 SETTINGS = {"images": 100, "patches": 16, "patch": 7, "repeats": 2, "directions": 20, "seed": 0}
@@ -369,7 +370,8 @@ def test_lpips_says_which_files_to_put_where_and_takes_no_others(tmp_path: Path,
     with pytest.raises(ValueError, match=r"alexnet-owt-7be5be79.pth .the one there has another SHA-256 sum than 7be5be79"):
         LPIPS(str(tmp_path), "alex", "cpu")
 
-    monkeypatch.setattr(weights, "sha256", lambda path: {alexnet: "7be5be791159", lin: "df73285e35b2"}[path])
+    sums = {alexnet: "7be5be791159", lin: "df73285e35b2"}
+    monkeypatch.setattr(downloads, "file_digest", lambda path, algorithm: sums[path])
     metric = LPIPS(tmp_path, "alex", "cpu")
     a = smooth(5, 3, 32)
     b = disturbed(a, 40)
