@@ -1,15 +1,15 @@
 # gan_lab in a container. Build and run it, in a checkout, on a CPU:
 #
 #   docker build --build-arg USER_ID="$(id -u)" -t gan_lab .
-#   docker run --rm -it -v "$PWD/outputs:/work/outputs" -v gan_lab_data:/work/data gan_lab epochs=2
+#   docker run --rm -it -v "$PWD/outputs:/workspace/outputs" -v gan_lab_data:/workspace/data gan_lab epochs=2
 #
 # With CUDA, where the NVIDIA Container Toolkit is installed:
 #
 #   docker build --build-arg USER_ID="$(id -u)" --build-arg TORCH=cu126 -t gan_lab:cuda .
-#   docker run --rm -it --gpus all -v "$PWD/outputs:/work/outputs" -v gan_lab_data:/work/data gan_lab:cuda epochs=2
+#   docker run --rm -it --gpus all -v "$PWD/outputs:/workspace/outputs" -v gan_lab_data:/workspace/data gan_lab:cuda epochs=2
 #
-# What no -v keeps is gone with the container. For sweeps (-m) also: -v "$PWD/multirun:/work/multirun"
-# Another command: docker run --rm -v "$PWD/outputs:/work/outputs" -v gan_lab_data:/work/data --entrypoint gan-evaluate gan_lab run=latest
+# What no -v keeps is gone with the container. For sweeps (-m) also: -v "$PWD/multirun:/workspace/multirun"
+# Another command: docker run --rm -v "$PWD/outputs:/workspace/outputs" -v gan_lab_data:/workspace/data --entrypoint gan-evaluate gan_lab run=latest
 
 FROM python:3.12-slim AS wheel
 WORKDIR /source
@@ -33,12 +33,12 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir /wheel/*.whl
 
 RUN useradd --create-home --no-log-init --non-unique --uid "${USER_ID}" gan_lab \
-    && install --directory --owner=gan_lab --group=gan_lab /work /work/outputs /work/multirun /work/data
+    && install --directory --owner=gan_lab --group=gan_lab /workspace /workspace/outputs /workspace/multirun /workspace/data
 
-ENV GAN_LAB_DATA=/work/data \
-    GAN_LAB_WEIGHTS=/work/data/weights
+ENV GAN_LAB_DATA=/workspace/data \
+    GAN_LAB_WEIGHTS=/workspace/data/weights
 
 USER gan_lab
-WORKDIR /work
-VOLUME ["/work/outputs", "/work/multirun", "/work/data"]
+WORKDIR /workspace
+VOLUME ["/workspace/outputs", "/workspace/multirun", "/workspace/data"]
 ENTRYPOINT ["gan-train"]
