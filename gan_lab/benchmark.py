@@ -1,4 +1,4 @@
-"""Benchmark: ``python -m gan_lab.benchmark [kind=...] [tune=true] [anything gan_lab.train takes]``."""
+"""Benchmark: ``python -m gan_lab.benchmark [benchmark=...] [tune=true] [any argument of gan_lab.train]``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TUNE = (False, True, "recipe")
 def benchmark(cfg: DictConfig) -> None:
     """Measure, print a table, and write ``benchmark.json``."""
     if cfg.resume is not None:
-        raise ValueError("resume: a benchmark trains nothing that could be gone on with")
+        raise ValueError("resume: a benchmark can't be resumed")
     if cfg.tune not in TUNE:
-        raise ValueError(f"tune={cfg.tune}: must be false, true, or recipe, which also tries what changes what is learnt")
+        raise ValueError(f"tune={cfg.tune}: must be false, true, or recipe (also try choices that change results)")
     job = open_job(cfg)
     if job.directory.config.exists():
-        raise ValueError(f"{job.directory.path} holds a run; a benchmark needs a folder of its own")
+        raise ValueError(f"{job.directory.path} holds a run; a benchmark needs its own folder")
     measured = instantiate(cfg.benchmark, "benchmark")
     result = _tuned(job) if cfg.tune else measured(job)
     result.print()

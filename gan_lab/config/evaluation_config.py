@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.resolve import resolve_and_validate
-from gan_lab.config.stored_config import differences, read_config, stored_overrides
+from gan_lab.config.stored_config import differences, named_config, read_config, split_flags, stored_overrides
 from gan_lab.storage.run_directory import RunDirectory
 
 EXCHANGEABLE = ("evaluation", "degradation", "protocol", "features", "dataset", "paths", "device", "console")
@@ -20,12 +20,9 @@ SHARED_BY_DEGRADATIONS = tuple(f"degradation.{key}=" for key in ("scale", "patch
 
 def prepend_run_overrides(arguments: Sequence[str]) -> list[str]:
     """A command line that evaluates a run, with the run's own choices and overrides before those given."""
-    named = [a.partition("=")[2] for a in arguments if a.startswith("run=")]
-    if not named or named[-1] in ("", "null"):
+    if (stored := named_config(arguments, "run")) is None:
         return list(arguments)
-    stored = read_config(RunDirectory.find(named[-1]))
-    flags = [a for a in arguments if a.startswith("-")]
-    given = [a for a in arguments if not a.startswith("-")]
+    flags, given = split_flags(arguments)
     exchanged = {a.partition("=")[0] for a in given} & set(stored.choices)
     kept = [
         a

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.stored_config import differences, read_config, stored_overrides
+from gan_lab.config.stored_config import differences, named_config, split_flags, stored_overrides
 from gan_lab.storage.run_directory import RunDirectory
 
 FIXED_ON_RESUME = (
@@ -41,12 +41,9 @@ def prepend_resumed_overrides(arguments: Sequence[str]) -> list[str]:
     Raises:
         ValueError: the run can't be read, or a whole group of it would be exchanged.
     """
-    named = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if not named or named[-1] in ("", "null"):
+    if (stored := named_config(arguments, "resume")) is None:
         return list(arguments)
-    stored = read_config(RunDirectory.find(named[-1]))
-    flags = [a for a in arguments if a.startswith("-")]
-    given = [a for a in arguments if not a.startswith("-")]
+    flags, given = split_flags(arguments)
     if {"-m", "--multirun"} & set(flags):
         raise ValueError("resume continues a single run: it can't be combined with a multirun")
     for override in given:

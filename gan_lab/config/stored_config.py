@@ -42,6 +42,17 @@ def read_config(directory: RunDirectory) -> DictConfig:
     return cfg
 
 
+def named_config(arguments: Sequence[str], key: str) -> DictConfig | None:
+    """The configuration of the run that ``key=PATH`` on a command line names, or None."""
+    paths = [a.partition("=")[2] for a in arguments if a.startswith(f"{key}=")]
+    return read_config(RunDirectory.find(paths[-1])) if paths and paths[-1] not in ("", "null") else None
+
+
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags of a command line, and its overrides."""
+    return [a for a in arguments if a.startswith("-")], [a for a in arguments if not a.startswith("-")]
+
+
 def stored_overrides(stored: DictConfig) -> list[str]:
     """The command line that a run was composed from."""
     choices = (f"{group}={format_choice(choice)}" for group, choice in stored.choices.items() if choice is not None)

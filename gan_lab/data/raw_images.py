@@ -73,7 +73,7 @@ class ArrayImages(RawImages):
     Args:
         pixels: ``[N, H, W]``, or ``[N, H, W, C]`` with 1, 3 or 4 channels, uint8.
         files: where they were read from.
-        labels, classes: see :class:`DegradedImages`.
+        labels, classes: see :class:`RawImages`.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class FileImages(RawImages):
     Args:
         root: the folder.
         names: paths below it.
-        labels, classes: see :class:`DegradedImages`.
+        labels, classes: see :class:`RawImages`.
         lists: further files that tell what the pictures are.
     """
 
@@ -140,7 +140,7 @@ class ZipImages(RawImages):
     Args:
         archive: the zip.
         names: members.
-        labels, classes: see :class:`DegradedImages`.
+        labels, classes: see :class:`RawImages`.
         lists: further files that tell what the pictures are.
 
     Raises:
@@ -190,7 +190,7 @@ class GeneratedImages(RawImages):
         count: how many.
         make: number to picture; called by several threads at once.
         files: where they come from, as far as there are files.
-        labels, classes: see :class:`DegradedImages`.
+        labels, classes: see :class:`RawImages`.
     """
 
     def __init__(

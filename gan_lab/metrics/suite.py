@@ -238,7 +238,7 @@ class MetricSuite:
         return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
 
     def evaluate(self, sampler: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
-        """What a sampler or a run, which can :attr:`draw`, is worth."""
+        """The results of anything with a method ``sample``, such as a sampler or a run."""
         return self(sampler.sample, progress, ranks=ranks)
 
     def record(self) -> dict[str, Any]:

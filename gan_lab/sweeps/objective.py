@@ -18,7 +18,7 @@ class Objective:
     """Reads figures out of a summary; all are minimised.
 
     Args:
-        names: :data:`SCORE`, a score by its name (``fid``, ``fd_fashion``), or one of :data:`RUN_METRICS`.
+        names: :data:`SCORE`, a score by its name (``fid``, ``fd_fashion``), or one of :data:`SUMMARY_METRICS`.
 
     Raises:
         ValueError: not a name or a list of names.
