@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gan_lab.building.gan import build_gan
 from gan_lab.building.initial_weights import load_initial_weights
 from gan_lab.building.monitoring import build_monitor
@@ -66,40 +68,16 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     overfitting = task.overfitting_estimate(gan, device)
     grid = task.sample_grid(job, gan, device)
     metrics = MetricRecorder(updater, progress, timer, monitor, tracker, device)
-    parts: dict[str, Stateful] = {
-        "sample_grid": grid,
-        "evaluator": evaluator,
-        "monitor": monitor,
-        "averager": metrics.averager,
-        "tracker": tracker,
-    }
+    parts: dict[str, Stateful] = {"sample_grid": grid, "evaluator": evaluator, "monitor": monitor}
+    parts |= {"averager": metrics.averager, "tracker": tracker}
     checkpointer = Checkpointer(job.directory, progress, timer, updater, parts, len(loader.data), device)
+    show_progress = partial(tracker.activity, "score")
     evaluation = ScheduledEvaluation(
-        evaluator,
-        overfitting,
-        sampler,
-        updater,
-        progress,
-        timer,
-        monitor,
-        metrics,
-        checkpointer,
-        lambda done, total: tracker.activity("score", done, total),
+        evaluator, overfitting, sampler, updater, progress, timer, monitor, metrics, checkpointer, show_progress
     )
     info = describe_run(job, task, gan, loader, evaluator.suite, precision, progress.total_images)
-    records = RunRecorder(
-        job.directory,
-        info,
-        tracker,
-        LivePage(write_run_page),
-        sampler,
-        grid,
-        progress,
-        timer,
-        evaluator,
-        monitor,
-        processes.is_main_process,
-    )
+    page, is_main = LivePage(write_run_page), processes.is_main_process
+    records = RunRecorder(job.directory, info, tracker, page, sampler, grid, progress, timer, evaluator, monitor, is_main)
     reset_peak_memory(device)
     return Trainer(
         updater=updater,

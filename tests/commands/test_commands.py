@@ -317,7 +317,7 @@ def test_the_data_benchmark_prepares_streams_and_starts(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_keeps_out_of_runs(finished: RunDirectory) -> None:
-    for arguments, message in ((["resume=run"], "a benchmark trains nothing"), (["hydra.run.dir=run"], "run holds a run")):
+    for arguments, message in ((["resume=run"], "a benchmark can't be resumed"), (["hydra.run.dir=run"], "run holds a run")):
         done = run_module("benchmark", *SMALL, *arguments, cwd=finished.path.parent)
         assert done.returncode == 1 and message in done.stderr, done.stderr
 
