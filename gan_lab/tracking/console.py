@@ -128,7 +128,7 @@ IN_A_LINE = {
     "g/fool_rate": "g/fool",
     "d/overfitting": "d/overfit",
     "pretraining/loss": "pixels",
-    "growth/resolution": "size",
+    "growth/resolution": "resolution",
     "growth/alpha": "alpha",
     "time/images_per_second": "images/s",
     "time/seconds_per_epoch": "s/epoch",

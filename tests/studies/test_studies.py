@@ -413,7 +413,7 @@ def postgresql() -> Iterator[str]:
         port = free.getsockname()[1]
     tool, data = folders[-1], own / "data"
     subprocess.run(
-        [tool / "initdb", "-D", data, "-A", "trust", "-U", "default"], check=True, cwd=own, stdout=subprocess.DEVNULL, **who
+        [tool / "initdb", "-D", data, "-A", "trust", "-U", "lab"], check=True, cwd=own, stdout=subprocess.DEVNULL, **who
     )
     options = f"-p {port} -k {own} -c listen_addresses=127.0.0.1"
     start = [tool / "pg_ctl", "-D", data, "-w", "-l", own / "log", "-o", options, "start"]

@@ -161,7 +161,7 @@ def test_a_run_goes_on_in_the_middle_of_a_fade_as_if_it_had_not_stopped(tmp_path
     common = [*TINY, "checkpoint.every_kimg=0.016", "log.every_kimg=0.016", "console=plain"]
     whole = train(*common, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    assert re.search(r"size 16  alpha 0\.\d+", whole.stdout) and "size 32  alpha 1 " in whole.stdout
+    assert re.search(r"resolution 16  alpha 0\.\d+", whole.stdout) and "resolution 32  alpha 1 " in whole.stdout
     (tmp_path / "stop.py").write_text(
         "import sys, signal, os\n"
         "from gan_lab.training import trainer\n"
@@ -180,7 +180,7 @@ def test_a_run_goes_on_in_the_middle_of_a_fade_as_if_it_had_not_stopped(tmp_path
     assert stopped.returncode == 130, stopped.stdout + stopped.stderr
     half = Run.open(tmp_path / "parts")
     assert half.sample(2).shape == (2, 1, 16, 16)
-    assert half.generator.size == 16 and 0.3 < half.generator.alpha < 1  # type: ignore[attr-defined]
+    assert half.generator.resolution == 16 and 0.3 < half.generator.alpha < 1  # type: ignore[attr-defined]
     resumed = run_module("train", "resume=parts", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert_same(RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "parts"))
