@@ -63,8 +63,8 @@ def test_a_page_tells_the_size_of_a_growing_network_and_shows_scores_alone_as_sc
     with directory.metrics.open("a") as handle:
         handle.write('{"images": 128, "epoch": 2.0, "seconds": 1.0, "growth/resolution": 16, "growth/alpha": 0.25}\n')
     page = write_report(directory).read_text()
-    assert "0.1k images, 16x16, alpha 0.25" in page and "Size of a growing network" in page
-    assert "Size of a growing network" not in write_report(finished).read_text()
+    assert "0.1k images, 16x16, alpha 0.25" in page and "Resolution of a growing network" in page
+    assert "Resolution of a growing network" not in write_report(finished).read_text()
     assert [score["name"] for score in _scores(finished.read_summary())] == [
         "fd_fashion",
         "precision_fashion",
