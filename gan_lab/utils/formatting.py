@@ -1,17 +1,54 @@
-"""Numbers as people read them."""
+"""How numbers are written in the console, on pages, in tables and in log lines."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 CI_SUFFIX = "_ci95"
-"""What ends the name of a score's error bar, the half-width of its interval."""
+"""Suffix of the name of a metric's error, the half-width of its 95 % confidence interval."""
 
 
-def format_with_ci(figures: Mapping[str, Any], name: str) -> str:
-    """A figure with its error bar, if it has one: ``5.31 ± 0.12``; empty where there is none."""
-    if figures.get(name) is None:
-        return ""
-    error = figures.get(f"{name}{CI_SUFFIX}")
-    return f"{figures[name]:.4g}" + ("" if error is None else f" ± {error:.2g}")
+def format_number(value: float) -> str:
+    """Four significant digits, ``0.5812``; from 1,000 on an integer with thousands separators, ``12,346``."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def decimals_of_error(error: float) -> int:
+    """Decimal places of an error at two significant digits: 3 for 0.0123, -1 for 321."""
+    return 1 - int(f"{error:.1e}".partition("e")[2])
+
+
+def format_with_decimals(value: float, decimals: int) -> str:
+    """Round to ``decimals`` places, negative ones to tens, hundreds and so on: ``1,450`` for 1446.2 and -1."""
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+
+
+def format_with_error(value: float, error: float | None) -> str:
+    """The error to two significant digits and the value to the same place, ``5.31 ± 0.12``.
+
+    Without an error, or with one of 0 or infinity, the value as :func:`format_number` writes it.
+    """
+    if error is None or not 0 < error < math.inf or not math.isfinite(value):
+        return format_number(value)
+    decimals = decimals_of_error(error)
+    return f"{format_with_decimals(value, decimals)} ± {format_with_decimals(error, decimals)}"
+
+
+def format_with_ci(metrics: Mapping[str, Any], name: str) -> str:
+    """The metric ``name`` with its error ``<name>_ci95``, if it has one: ``5.31 ± 0.12``; empty if it is missing or None."""
+    value = metrics.get(name)
+    return "" if value is None else format_with_error(value, metrics.get(f"{name}{CI_SUFFIX}"))
+
+
+def format_duration(seconds: float) -> str:
+    """A time span: ``1 h 20 min``, ``3 min 5 s``, ``4.2 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+
+
+def format_count(count: int, noun: str) -> str:
+    """A number of things: ``1 run``, ``1,200 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
