@@ -169,7 +169,7 @@ def _folder(given: str | None, job: Job, count: int, scratch: Path) -> Iterator[
 
 def _large(source: Folder, root: Path, count: int) -> Folder:
     """The source as if it had ``count`` images, already prepared: black ones, in a sparse file that takes no room."""
-    size = source.shape.size
+    size = source.image_format.size
     large = Folder(
         path=str(root / "pictures"), name="large", root=str(root), size=size, channels=3, resize_mode="crop", classes=["even"]
     )

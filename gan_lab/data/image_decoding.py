@@ -14,8 +14,8 @@ MAX_PIXELS = 100_000_000
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode() draws its own line
 
-GREY_16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
-GREY = GREY_16 | {"1", "L", "F"}
+GRAY_16_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+GRAY_MODES = GRAY_16_BIT_MODES | {"1", "L", "F"}
 """Modes of pictures without colour."""
 
 
@@ -59,9 +59,9 @@ def decode_whole(picture: Image.Image, channels: int) -> np.ndarray:
     return np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
 
 
-def layers_of(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """A picture of any mode as its colours, of mode L or RGB, and its transparency, of mode L; None where it has none."""
-    grey = picture.mode in GREY or picture.mode == "LA"
+    grey = picture.mode in GRAY_MODES or picture.mode == "LA"
     alpha = None
     if picture.has_transparency_data:
         seen = picture.convert("RGBA")
@@ -77,7 +77,7 @@ def _draft(picture: Image.Image, wanted: int) -> None:
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode in GREY_16:
+    if picture.mode in GRAY_16_BIT_MODES:
         picture = Image.fromarray((np.clip(np.asarray(picture).astype(np.int64), 0, 65535) // 257).astype(np.uint8))
     elif picture.mode == "F":
         values = np.asarray(picture)

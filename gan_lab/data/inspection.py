@@ -45,7 +45,7 @@ class Inspection:
     @classmethod
     def of(cls, source: DatasetBuilder, data: ImageDataset, progress: Progress) -> Inspection:
         """Look at every stored picture's size and every prepared image's pixels."""
-        pictures = source.pictures()
+        pictures = source.raw_images()
         sizes: Counter[tuple[int, int]] = Counter()
         for number in range(len(pictures)):
             try:

@@ -18,7 +18,7 @@ been degraded."""
 
 
 class PatchLoader(BatchLoader):
-    """An epoch shows ``per_picture`` patches of each picture, each at a place, turned and degraded by numbers of its own.
+    """An epoch shows ``patches_per_image`` patches of each picture, each at a place, turned and degraded by numbers of its own.
 
     All of it follows from (seed, epoch): a resume, and every rank, knows which patches come next. A picture smaller than a
     patch is mirrored at its edges.
@@ -28,7 +28,7 @@ class PatchLoader(BatchLoader):
         shared: the rest is :class:`BatchLoader`'s.
         degradation: makes the small ones.
         size: height and width of a patch, a multiple of the scale.
-        per_picture: patches of each picture in an epoch.
+        patches_per_image: patches of each picture in an epoch.
         random_flip_rot: whether each patch is mirrored and turned by quarters at random (eight ways); else ``mirror`` decides.
 
     Raises:
@@ -41,22 +41,22 @@ class PatchLoader(BatchLoader):
         *,
         degradation: Degradation,
         size: int,
-        per_picture: int,
+        patches_per_image: int,
         random_flip_rot: bool,
         **shared: Any,
     ) -> None:
         scale = degradation.scale
         if size % scale or size < scale:
             raise ValueError(f"degradation.patch={size}: must be a multiple of degradation.scale={scale}")
-        if per_picture < 1:
-            raise ValueError(f"degradation.patches={per_picture}: must be at least 1 of each picture")
+        if patches_per_image < 1:
+            raise ValueError(f"degradation.patches={patches_per_image}: must be at least 1 of each picture")
         if (smallest := data.sizes.min()) < scale:
             raise ValueError(f"degradation.scale={scale}: a picture has only {smallest} pixels on one side")
         self._sizes = data.sizes.tolist()
         height, width = data.sizes[data.sizes.prod(1, dtype=np.int64).argmax()]
         if max(height, width) < size:
             raise ValueError(f"degradation.patch={size}: the largest picture has only {height}x{width} pixels")
-        self._per_picture = per_picture
+        self._per_picture = patches_per_image
         super().__init__(data, **shared)
         self.degradation, self.size, self._random_flip_rot = degradation, size, random_flip_rot
 

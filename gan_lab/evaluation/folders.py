@@ -15,7 +15,7 @@ from torch import Tensor
 from gan_lab.building.metrics import build_suite
 from gan_lab.data.datasets.folder import Folder
 from gan_lab.data.image_dataset import ImageDataset
-from gan_lab.data.image_decoding import GREY
+from gan_lab.data.image_decoding import GRAY_MODES
 from gan_lab.data.parallel_decoding import ImageFormat, decode_in_parallel
 from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
@@ -111,7 +111,7 @@ def list_pictures(what: str, path: str) -> RawImages:
     """
     source = Folder(path=path, name=what, root=".", size=1, channels=3, resize_mode="crop", split="all")
     try:
-        return source.pictures()
+        return source.raw_images()
     except ValueError as error:
         raise ValueError(str(error).replace("dataset.path=", f"{what}=")) from error
 
@@ -122,7 +122,7 @@ def _shape_of(what: str, path: str, pictures: RawImages) -> ImageFormat:
     grey = True
     for number, (size, mode) in enumerate(headers(pictures)):
         names.setdefault(size, pictures.name(number))
-        grey = grey and mode in GREY
+        grey = grey and mode in GRAY_MODES
         if len(names) > 1:
             (a, first), (b, second) = names.items()
             raise ValueError(

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from gan_lab.building.tasks.super_resolution import build_pair_metrics
-from gan_lab.data.image_decoding import GREY, decode_whole
+from gan_lab.data.image_decoding import GRAY_MODES, decode_whole
 from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
 from gan_lab.evaluation.folders import headers, list_pictures
@@ -78,7 +78,7 @@ def _pairs(fakes: RawImages, reals: RawImages, matches: Sequence[tuple[int, int]
     """``[1, C, H, W]`` uint8 each, C = 1 where both are grey, else 3."""
     for a, b in matches:
         with fakes.open(a) as fake, reals.open(b) as real:
-            channels = 1 if fake.mode in GREY and real.mode in GREY else 3
+            channels = 1 if fake.mode in GRAY_MODES and real.mode in GRAY_MODES else 3
             pair = decode_whole(fake, channels), decode_whole(real, channels)
         if pair[0].shape != pair[1].shape:
             sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in pair]

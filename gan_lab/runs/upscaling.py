@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from gan_lab.data.degradation import upscale_bicubic
-from gan_lab.data.image_decoding import MAX_PIXELS, layers_of
+from gan_lab.data.image_decoding import MAX_PIXELS, split_alpha
 from gan_lab.data.png_writer import PngWriter
 from gan_lab.data.raw_images import SUFFIXES
 from gan_lab.models.tiling import upscale_strips
@@ -113,7 +113,7 @@ class TiledUpscaler:
 
     def upscale(self, picture: Image.Image) -> Image.Image:
         """A picture of any mode, as large as it becomes; whole in memory."""
-        colour, alpha = layers_of(ImageOps.exif_transpose(picture))
+        colour, alpha = split_alpha(ImageOps.exif_transpose(picture))
         rows = np.concatenate(list(self.rows(colour, alpha)))
         return Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows)
 
@@ -157,7 +157,7 @@ def _opened(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:
                     f"{path}: {picture.width} x {picture.height} pixels are more than the {MAX_PIXELS:,} allowed; enlarge parts"
                 )
             profile = picture.info.get("icc_profile") if picture.mode in ("L", "LA", "RGB", "RGBA") else None
-            colour, alpha = layers_of(ImageOps.exif_transpose(picture))
+            colour, alpha = split_alpha(ImageOps.exif_transpose(picture))
             return colour, alpha, profile
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} can't be read ({error})") from error

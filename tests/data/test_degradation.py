@@ -213,7 +213,7 @@ def stream_of(data: ImageDataset, part: object = None, **changed: object) -> Pat
     given = {
         "degradation": Degradation({"bicubic": Bicubic(4, "mirrored")}, 4),
         "size": 16,
-        "per_picture": 3,
+        "patches_per_image": 3,
         "random_flip_rot": False,
     }
     return PatchLoader(data, batch_size=4, seed=0, device=CPU, part=part, **{**given, **changed})  # type: ignore[arg-type]
@@ -255,12 +255,12 @@ def test_a_patch_is_one_of_the_picture_and_its_small_one_of_the_small_picture(pi
 
 def test_a_picture_smaller_than_a_patch_is_mirrored(pictures: Path) -> None:
     data = source(pictures).load().subset(np.array([4]))  # 9 x 50
-    batch = next(stream_of(data, per_picture=8).batches())
+    batch = next(stream_of(data, patches_per_image=8).batches())
     picture = reflect_pad(data.image(0)[:, :8, :48], 0, 8, 0, 0)
     assert all(found_in(picture, high) is not None for high in levels(batch.real))
     tiny = ImageDataset.from_arrays(VariableSizePixels(np.zeros(3 * 9 * 3, np.uint8), np.array([[3, 9]]), 3), origin="made")
     with pytest.raises(ValueError, match="a picture has only 3 pixels on one side"):
-        stream_of(tiny, per_picture=8)
+        stream_of(tiny, patches_per_image=8)
 
 
 def test_which_patches_come_next_follows_from_seed_and_images(pictures: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_patch_has_eight_positions() -> None:
     ("changed", "message"),
     [
         ({"size": 18}, "patch=18: must be a multiple of degradation.scale=4"),
-        ({"per_picture": 0}, "patches=0: must be at least 1"),
+        ({"patches_per_image": 0}, "patches=0: must be at least 1"),
         ({"size": 128}, "patch=128: the largest picture has only 41x27 pixels"),
     ],
 )

@@ -130,7 +130,7 @@ class SuperResolution(Task):
             **self._loader_arguments(precision, processes),
             degradation=self.degradation,
             size=self.image_size,
-            per_picture=section.patches,
+            patches_per_image=section.patches,
             random_flip_rot=section.random_flip_rot,
         )
 

@@ -34,7 +34,7 @@ class Synthesis(Task):
                 "degradation=none: this generator upscales images and needs low-resolution ones: choose degradation=bicubic"
             )
         super().__init__(cfg)
-        if self._builder.shape.is_whole:
+        if self._builder.image_format.is_whole:
             raise ValueError(
                 "dataset.resize_mode=whole: images of any size are for super-resolution, model=srgan; synthesis takes "
                 "crop, pad or resize"

@@ -84,13 +84,13 @@ class DatasetBuilder(ABC):
         self.name, self.split, self.download = name, split, download
         self.mirror, self.drop_last = mirror, drop_last
         self.root = Path(root).expanduser()
-        self.shape = ImageFormat(0 if resize_mode == WHOLE else size, channels, resize_mode, self.precrop())
+        self.image_format = ImageFormat(0 if resize_mode == WHOLE else size, channels, resize_mode, self.precrop())
         self._classes: Sequence[str | int] | None = classes
         self._attributes, self._limit, self._seed = attributes, limit, seed
         self._max_corrupt_fraction, self._num_workers = max_corrupt_fraction, num_workers or available_cores()
 
     @abstractmethod
-    def pictures(self) -> RawImages:
+    def raw_images(self) -> RawImages:
         """The stored pictures of the split.
 
         Raises:
@@ -125,7 +125,7 @@ class DatasetBuilder(ABC):
         return pack_dataset(
             self.packed_path(),
             self._checked_pictures,
-            self.shape,
+            self.image_format,
             self.identity(),
             is_current=_is_current,
             max_corrupt_fraction=self._max_corrupt_fraction,
@@ -135,9 +135,10 @@ class DatasetBuilder(ABC):
 
     def packed_path(self) -> Path:
         """Another size, resize_mode, split or folder is another file."""
-        key = hashlib.sha256(json.dumps([self.identity(), self.shape.identity()], sort_keys=True).encode()).hexdigest()[:8]
-        size = WHOLE if self.shape.is_whole else self.shape.size
-        return self.root / "packed" / f"{self.name}-{self.split}-{size}x{self.shape.channels}-{key}.pack"
+        described = json.dumps([self.identity(), self.image_format.identity()], sort_keys=True)
+        key = hashlib.sha256(described.encode()).hexdigest()[:8]
+        size = WHOLE if self.image_format.is_whole else self.image_format.size
+        return self.root / "packed" / f"{self.name}-{self.split}-{size}x{self.image_format.channels}-{key}.pack"
 
     def load(self, progress: Progress = silent) -> ImageDataset:
         """The images that ``classes``, ``attributes`` and ``limit`` leave, prepared first if they are not.
@@ -161,7 +162,7 @@ class DatasetBuilder(ABC):
         return data if self._limit is None else data.random_subset(self._limit, self._seed)
 
     def _checked_pictures(self) -> RawImages:
-        pictures = self.pictures()
+        pictures = self.raw_images()
         if len(pictures) == 0:
             raise ValueError(f"dataset={self.name}: no picture in split {self.split}")
         return pictures

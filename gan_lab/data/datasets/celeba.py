@@ -46,7 +46,7 @@ class CelebA(DatasetBuilder):
     def precrop(self) -> int:
         return self._precrop
 
-    def pictures(self) -> RawImages:
+    def raw_images(self) -> RawImages:
         lists = [self._file(name) for name in ("list_attr_celeba.txt", "list_eval_partition.txt")]
         attributes, rows = self._attribute_rows(lists[0])
         partition = self._partition(lists[1])

@@ -58,7 +58,7 @@ class Cifar(DatasetBuilder):
         super().__init__(**shared)
         self._kind = KINDS[kind]
 
-    def pictures(self) -> ArrayImages:
+    def raw_images(self) -> ArrayImages:
         kind = self._kind
         parts = {"train": kind.train, "test": kind.test, "all": kind.train + kind.test}[self.split]
         where, read = self._open()

@@ -21,7 +21,7 @@ class EmbeddedFashionMnist(DatasetBuilder):
     Needs no packed file, and so no folder it may write to: it is fitted in memory in half a second.
     """
 
-    def pictures(self) -> ArrayImages:
+    def raw_images(self) -> ArrayImages:
         files = [
             Path(gan_lab.data.__path__[0]) / "embedded" / f"fashion-mnist-t10k-{p}-ubyte.gz"
             for p in ("images-idx3", "labels-idx1")
@@ -30,6 +30,6 @@ class EmbeddedFashionMnist(DatasetBuilder):
         return ArrayImages(images, files, labels.astype(np.int64), FASHION)
 
     def load(self, progress: Progress = silent) -> ImageDataset:
-        pictures = self.pictures()
-        pixels = np.stack([self.shape.decode(pictures, number) for number in range(len(pictures))])
+        pictures = self.raw_images()
+        pixels = np.stack([self.image_format.decode(pictures, number) for number in range(len(pictures))])
         return self.select(ImageDataset.from_arrays(pixels, pictures.labels, pictures.classes))

@@ -44,7 +44,7 @@ class Folder(DatasetBuilder):
     def domain(self) -> str:
         return f"{self._path.stem}-{hashlib.sha256(str(self._path).encode()).hexdigest()[:8]}"
 
-    def pictures(self) -> RawImages:
+    def raw_images(self) -> RawImages:
         if self._path.is_dir():
             return self._of_folder()
         if not self._path.is_file():
@@ -143,13 +143,13 @@ def load_whole_images(what: str, path: str, channels: int) -> tuple[ImageDataset
     """
     source = Folder(path=path, name=what, root=".", size=1, channels=channels, resize_mode=WHOLE, split="all")
     try:
-        pictures = source.pictures()
+        pictures = source.raw_images()
     except ValueError as error:
         raise ValueError(str(error).replace("dataset.path=", f"{what}=")) from error
     parts = []
     for number in range(len(pictures)):
         try:
-            parts.append(source.shape.decode(pictures, number))
+            parts.append(source.image_format.decode(pictures, number))
         except Exception as error:  # whatever a damaged file makes a decoder raise
             raise ValueError(f"{what}={path}: {pictures.name(number)} can't be read ({error})") from error
     sizes = np.array([part.shape[:2] for part in parts], dtype=np.int32)

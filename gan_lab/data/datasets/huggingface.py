@@ -33,7 +33,7 @@ class HuggingFace(DatasetBuilder):
     def domain(self) -> str:
         return "".join(c if c.isalnum() else "_" for c in f"{self._path}_{self._label}")
 
-    def pictures(self) -> GeneratedImages:
+    def raw_images(self) -> GeneratedImages:
         try:
             import datasets
         except ModuleNotFoundError as error:

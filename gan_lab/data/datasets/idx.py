@@ -44,7 +44,7 @@ class Idx(DatasetBuilder):
         self._kind = KINDS[kind]
         self._folder = self.root / kind / "raw"
 
-    def pictures(self) -> ArrayImages:
+    def raw_images(self) -> ArrayImages:
         parts = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[self.split]
         files = [[self._file(f"{part}-{what}-ubyte.gz") for part in parts] for what in ("images-idx3", "labels-idx1")]
         images, labels = (np.concatenate([read_idx(path) for path in paths]) for paths in files)

@@ -29,8 +29,8 @@ class StackedMnist(Idx):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "count": self._count, "stack_seed": self._stack_seed}
 
-    def pictures(self) -> GeneratedImages:  # type: ignore[override]
-        digits = super().pictures()
+    def raw_images(self) -> GeneratedImages:  # type: ignore[override]
+        digits = super().raw_images()
         assert digits.labels is not None
         chosen = np.random.default_rng(self._stack_seed).integers(0, len(digits), (self._count, 3))
         labels = digits.labels[chosen] @ np.array([100, 10, 1])

@@ -30,7 +30,7 @@ class Torchvision(DatasetBuilder):
         self._reader = getattr(published, reader)
         self._folder = self.root / folder
 
-    def pictures(self) -> ArrayImages:
+    def raw_images(self) -> ArrayImages:
         parts = [self._open(part) for part in self._parts[self.split]]
         pixels = np.concatenate([np.asarray(part.data) for part in parts]).transpose(0, 2, 3, 1)
         labels = np.concatenate([np.asarray(part.labels, dtype=np.int64) for part in parts])
