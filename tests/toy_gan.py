@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.precision import Precision
 from gan_lab.losses import adversarial
 from gan_lab.losses.base import LossTerm
 from gan_lab.losses.penalties import GradientPenalty
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training.gan import GAN
-from gan_lab.training.phase import Phase
-from gan_lab.training.precision import Precision
 
 CPU = torch.device("cpu")
 

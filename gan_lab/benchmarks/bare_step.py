@@ -11,9 +11,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from gan_lab.benchmarks.timing import Action
 from gan_lab.data.loader import Batch
-from gan_lab.training.gan import BatchNoise, SharedFakes
-from gan_lab.training.phase import Phase
-from gan_lab.training.step_context import StepContext
+from gan_lab.iteration.gan import BatchNoise, SharedFakes
+from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.training.trainer import Trainer
 
 

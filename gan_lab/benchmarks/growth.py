@@ -6,8 +6,8 @@ from gan_lab.benchmarks.step import synchronize
 from gan_lab.benchmarks.timing import Action, Repeated, Result, interleaved
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
+from gan_lab.iteration.growth import GrowthState
 from gan_lab.models.base import ProgressiveNetwork
-from gan_lab.training.growth import GrowthState
 from gan_lab.training.trainer import Trainer
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.gan import SharedFakes
+from gan_lab.iteration.phase import Phase
 from gan_lab.losses.base import LossTerm
-from gan_lab.training.gan import SharedFakes
-from gan_lab.training.phase import Phase
 from gan_lab.training.trainer import Trainer
 
 NAMES = {"d": "discriminator", "g": "generator"}

@@ -23,10 +23,10 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job, option
 from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.gan import GAN, BatchNoise
+from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.gan import GAN, BatchNoise
-from gan_lab.training.phase import Phase
-from gan_lab.training.step_context import StepContext
 from gan_lab.training.trainer import Trainer
 
 REFERENCE = "fp64"

@@ -17,8 +17,8 @@ from gan_lab.benchmarks.step import synchronize
 from gan_lab.benchmarks.tutorial import in_the_way, tutorial
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
+from gan_lab.iteration.ema import NoEMA
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.ema import NoEMA
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.trainer import Trainer
 

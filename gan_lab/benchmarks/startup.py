@@ -17,7 +17,7 @@ COMMANDS = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "a wrong key": 
 MARK = "gan_lab-first-step"
 TRAINING = f"""
 import sys
-from gan_lab.training.phase import Phase
+from gan_lab.iteration.phase import Phase
 step = Phase.step
 def marked(self, *arguments):
     done = step(self, *arguments)

@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
 from gan_lab.building.networks import build_discriminator, build_generator
+from gan_lab.iteration.gan import GAN
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.latents import NoLatents
-from gan_lab.training.gan import GAN
 from gan_lab.training.trainer import Trainer
 
 START = "import torch; from gan_lab.benchmarks.tutorial import serve; serve()"  # torch first: importing gan_lab settles threads

@@ -9,11 +9,11 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from gan_lab.iteration.precision import Precision
 from gan_lab.models.activation_checkpointing import enable_activation_checkpointing
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.compiled import Compiled
 from gan_lab.models.layers import BatchDependent
-from gan_lab.training.precision import Precision
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from gan_lab.building.networks import build_discriminator, build_generator
 from gan_lab.config import instantiate
 from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.precision import Precision
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.gan import GAN
-from gan_lab.training.precision import Precision
 
 
 def build_gan(

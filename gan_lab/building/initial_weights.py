@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from gan_lab.iteration.gan import GAN
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
 from gan_lab.storage.safe_load import load_tensors
-from gan_lab.training.gan import GAN
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from gan_lab.config import instantiate
 from gan_lab.data.datasets import DatasetBuilder
 from gan_lab.data.image_dataset import ImageDataset
-from gan_lab.training.gan import GAN
+from gan_lab.iteration.gan import GAN
 from gan_lab.training.monitor import AlarmListener, TrainingMonitor
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 

@@ -8,14 +8,14 @@ from omegaconf import DictConfig
 
 from gan_lab.building.warnings import warn_of_unstable_choices
 from gan_lab.config import instantiate
+from gan_lab.iteration.accuracy import Accuracy
+from gan_lab.iteration.augment_feedback import AugmentFeedback
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.phase import MetricHook, Phase
+from gan_lab.iteration.precision import Precision
 from gan_lab.losses.base import LossTerm
 from gan_lab.losses.content import PairedLoss
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training.accuracy import Accuracy
-from gan_lab.training.augment_feedback import AugmentFeedback
-from gan_lab.training.gan import GAN
-from gan_lab.training.phase import MetricHook, Phase
-from gan_lab.training.precision import Precision
 
 
 def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase, Phase]:

@@ -7,11 +7,11 @@ import math
 from omegaconf import DictConfig
 
 from gan_lab.config import instantiate
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.precision import Precision
+from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.training.gan import GAN
-from gan_lab.training.phase import Phase
-from gan_lab.training.precision import Precision
-from gan_lab.training.pretraining import Pretraining
 
 
 def build_pretraining(cfg: DictConfig, gan: GAN, precision: Precision, total_images: int) -> Pretraining:

@@ -11,13 +11,13 @@ from gan_lab.building import compute
 from gan_lab.building.tasks import Task
 from gan_lab.config import Job
 from gan_lab.data.loader import BatchLoader
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.precision import Precision
 from gan_lab.metrics.pair_suite import FullReferenceSuite
 from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.environment import count_parameters, describe_device
 from gan_lab.tracking import RunInfo
-from gan_lab.training.gan import GAN
-from gan_lab.training.precision import Precision
 
 RECIPE_GROUPS = (
     "initial_weights",

@@ -8,11 +8,11 @@ from omegaconf import DictConfig
 
 from gan_lab.config import instantiate
 from gan_lab.data.loader import BatchLoader
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.growth import FixedResolution, Growth, ProgressiveGrowing
+from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, Trigger, Triggers
-from gan_lab.training.gan import GAN
-from gan_lab.training.growth import FixedResolution, Growth, ProgressiveGrowing
-from gan_lab.training.progress import TrainingProgress
 
 
 def build_progress(cfg: DictConfig, loader: BatchLoader) -> TrainingProgress:

@@ -14,6 +14,7 @@ from gan_lab.building.schedule import build_growth, build_progress, build_trigge
 from gan_lab.building.tasks import build_task
 from gan_lab.building.trackers import build_trackers
 from gan_lab.config import Job, instantiate
+from gan_lab.iteration.updater import GANUpdater
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
@@ -27,7 +28,6 @@ from gan_lab.training.metric_recorder import MetricRecorder
 from gan_lab.training.run_recorder import RunRecorder
 from gan_lab.training.scheduled_evaluation import ScheduledEvaluation
 from gan_lab.training.trainer import Trainer
-from gan_lab.training.updater import GANUpdater
 
 
 def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Trainer:

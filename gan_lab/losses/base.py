@@ -11,7 +11,7 @@ from gan_lab.models.base import DiscriminatorOutput
 
 
 class LossContext(Protocol):
-    """What a loss term may read, computed on first access; see :class:`gan_lab.training.step_context.StepContext`."""
+    """What a loss term may read, computed on first access; see :class:`gan_lab.iteration.step_context.StepContext`."""
 
     @property
     def real(self) -> Tensor:

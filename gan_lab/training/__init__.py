@@ -1,1 +1,1 @@
-"""The training algorithm: losses become updates, updates a loop, and what happens between them."""
+"""The training loop, and what happens between its iterations: logging, evaluation, monitoring, samples, checkpoints."""

@@ -30,12 +30,12 @@ from typing import Any, Protocol
 
 import torch
 
+from gan_lab.iteration.progress import TrainingProgress
+from gan_lab.iteration.updater import GANUpdater
 from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.metric_recorder import TrainingDiverged
-from gan_lab.training.progress import TrainingProgress
-from gan_lab.training.updater import GANUpdater
 
 
 class Stateful(Protocol):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
+from gan_lab.iteration.gan import GAN
 from gan_lab.models.tiling import upscale_tiled
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.training.ema import ExponentialMovingAverage, NoEMA
-from gan_lab.training.gan import GAN
 from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 
 

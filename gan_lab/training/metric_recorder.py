@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import torch
 
+from gan_lab.iteration.metric_averager import MetricAverager
+from gan_lab.iteration.progress import TrainingProgress
+from gan_lab.iteration.updater import GANUpdater
 from gan_lab.runtime.timer import TrainingTimer, peak_memory
 from gan_lab.tracking.base import Tracker
-from gan_lab.training.metric_averager import MetricAverager
 from gan_lab.training.monitor import TrainingMonitor
-from gan_lab.training.progress import TrainingProgress
-from gan_lab.training.updater import GANUpdater
 
 
 class TrainingDiverged(RuntimeError):

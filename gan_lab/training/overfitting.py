@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
-from gan_lab.training.gan import GAN
-from gan_lab.training.growth import GrowthState
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.growth import GrowthState
 from gan_lab.utils.image_ops import normalize
 
 

@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 from gan_lab.data.loader import BatchLoader
+from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.runtime.environment import count_parameters, environment, training_progress
 from gan_lab.runtime.timer import TrainingTimer, peak_memory
 from gan_lab.storage.run_directory import COMPLETED, PRUNED, RunDirectory
@@ -17,7 +18,6 @@ from gan_lab.tracking.files import write_summary
 from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.monitor import Alarm, TrainingMonitor
-from gan_lab.training.progress import TrainingProgress
 from gan_lab.training.sample_grid import SampleGrid
 
 log = logging.getLogger(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gan_lab.iteration.progress import TrainingProgress
+from gan_lab.iteration.updater import GANUpdater
 from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.training.checkpointer import Checkpointer
 from gan_lab.training.evaluator import TrainingEvaluator
@@ -9,8 +11,6 @@ from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.metric_recorder import MetricRecorder
 from gan_lab.training.monitor import TrainingMonitor
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
-from gan_lab.training.progress import TrainingProgress
-from gan_lab.training.updater import GANUpdater
 from gan_lab.utils.progress import Progress
 
 

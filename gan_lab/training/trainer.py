@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from gan_lab.data.loader import Batch, BatchLoader
+from gan_lab.iteration.progress import TrainingProgress
+from gan_lab.iteration.updater import GANUpdater
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.training.callbacks import Callbacks, Triggers
@@ -17,10 +19,8 @@ from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.graceful_shutdown import GracefulShutdown
 from gan_lab.training.metric_recorder import MetricRecorder, TrainingDiverged
 from gan_lab.training.monitor import TrainingMonitor
-from gan_lab.training.progress import TrainingProgress
 from gan_lab.training.run_recorder import RunRecorder
 from gan_lab.training.scheduled_evaluation import ScheduledEvaluation
-from gan_lab.training.updater import GANUpdater
 from gan_lab.utils.image_ops import NotFinite
 
 

@@ -20,6 +20,7 @@ from gan_lab.building.tasks.super_resolution import DegradedImages
 from gan_lab.building.trainer import build_trainer
 from gan_lab.data.degradation import Bicubic, Degradation, upscale_bicubic
 from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.losses.content import CharbonnierLoss, PerceptualLoss, PixelL1Loss, PixelL2Loss
 from gan_lab.metrics import perceptual_networks
 from gan_lab.metrics.full_reference import PSNR, SSIM
@@ -31,7 +32,6 @@ from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.runtime.environment import count_parameters
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.pretraining import Pretraining
 from gan_lab.training.trainer import Trainer
 
 CPU = torch.device("cpu")

@@ -32,7 +32,7 @@ def tell():
 FIRST_STEP = """
 import os, sitecustomize
 from gan_lab.train import main
-from gan_lab.training.phase import Phase
+from gan_lab.iteration.phase import Phase
 
 step = Phase.step
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.losses import adversarial, penalties
 from gan_lab.losses.adversarial import DiscriminatorLoss
 from gan_lab.losses.auxiliary import AuxiliaryClassifierFakeLoss, AuxiliaryClassifierRealLoss, FeatureMatchingLoss
@@ -18,8 +20,6 @@ from gan_lab.losses.penalties import WeightClipping
 from gan_lab.models import dcgan
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training.gan import GAN
-from gan_lab.training.step_context import StepContext
 
 torch.manual_seed(0)
 REAL, FAKE = (3 * torch.randn(64, dtype=torch.float64) for _ in range(2))

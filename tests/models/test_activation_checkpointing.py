@@ -23,6 +23,9 @@ from gan_lab.building.tasks import build_task
 from gan_lab.config import CONF_DIR, instantiate
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.gan import GAN, SharedFakes
+from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.precision import Precision
 from gan_lab.models import dcgan, dcgan_cifar, progan, sngan, srgan
 from gan_lab.models.activation_checkpointing import FAMILIES, CheckpointedBlocks, enable_activation_checkpointing
 from gan_lab.models.base import ProgressiveNetwork
@@ -30,9 +33,6 @@ from gan_lab.models.conditioning import ConditionalSequential
 from gan_lab.models.latents import NoLatents
 from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.gan import GAN, SharedFakes
-from gan_lab.training.phase import Phase
-from gan_lab.training.precision import Precision
 from gan_lab.utils.image_ops import normalize
 
 CPU = torch.device("cpu")

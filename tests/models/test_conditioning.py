@@ -13,11 +13,11 @@ from PIL import Image
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.models.labels import Labels, NoLabels, labels_from_state
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.gan import GAN
-from gan_lab.training.step_context import StepContext
 from gan_lab.utils.image_ops import image_grid
 
 CPU = torch.device("cpu")

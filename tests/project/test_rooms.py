@@ -18,6 +18,7 @@ LAYERS = [
     {"runtime", "storage"},
     {"data", "models", "config", "tracking", "reporting", "sweeps"},
     {"losses", "metrics"},
+    {"iteration"},
     {"training"},
     {"building"},
     {"runs"},
@@ -50,7 +51,7 @@ def imports(file: Path) -> set[str]:
 
 
 def module(file: Path) -> str:
-    """``training.phase`` of ``gan_lab/training/phase.py``."""
+    """``iteration.phase`` of ``gan_lab/iteration/phase.py``."""
     return ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from toy_gan import TERMS, flat_weights, make_batch, make_gan, make_phase
 
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.models.layers import BatchNorm
 from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
@@ -25,7 +26,6 @@ from gan_lab.runtime import torchrun
 from gan_lab.runtime.device import available_cores, choose_device, set_num_threads
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.runtime.torchrun import PeerProcessFailed
-from gan_lab.training.metric_averager import MetricAverager
 
 SEEDED = threading.Lock()
 """Threads share torch's random numbers."""

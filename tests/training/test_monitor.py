@@ -16,6 +16,8 @@ import gan_lab.building.monitoring
 from gan_lab.building.datasets import build_dataset
 from gan_lab.building.trainer import build_trainer
 from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.growth import GrowthState
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NormalLatents
@@ -23,8 +25,6 @@ from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking import Tracker, Trackers
 from gan_lab.training.checks import Check, CollapseCheck, DivergenceCheck, GradientCheck, OverfittingCheck
-from gan_lab.training.gan import GAN
-from gan_lab.training.growth import GrowthState
 from gan_lab.training.monitor import TrainingMonitor
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.trainer import Trainer

@@ -19,13 +19,13 @@ from gan_lab.data.datasets.folder import load_whole_images
 from gan_lab.data.degradation import Degradation, upscale_bicubic
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.patch_loader import PatchLoader
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.precision import Precision
 from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.pair_suite import FullReferenceSuite, ImagePair
 from gan_lab.models.latents import NoLatents
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.gan import GAN
 from gan_lab.training.overfitting import NoOverfittingEstimate
-from gan_lab.training.precision import Precision
 from gan_lab.training.sample_grid import ComparisonGrid
 from gan_lab.utils.image_ops import normalize
 

@@ -15,13 +15,13 @@ from gan_lab.building.tasks.base import Task
 from gan_lab.config import Job, instantiate
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import BatchLoader
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.precision import Precision
 from gan_lab.metrics.networks import FeatureDomain
 from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.latents import NormalLatents
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.gan import GAN
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
-from gan_lab.training.precision import Precision
 from gan_lab.training.sample_grid import SampleGrid
 
 

@@ -13,9 +13,9 @@ from helpers import SMALL, assert_same, make_job, run_module, train
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.growth import FixedResolution, GrowthState, ProgressiveGrowing
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.growth import FixedResolution, GrowthState, ProgressiveGrowing
 from gan_lab.utils.image_ops import upsample_nearest
 
 PUBLISHED = {"total_images": 12_000_000, "fade_kimg": 600, "stable_kimg": 600}

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from toy_gan import CPU, TERMS, flat_weights, latents_rng, make_batch, make_gan, make_phase
 
+from gan_lab.iteration.gan import SharedFakes
+from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.precision import Precision
 from gan_lab.losses import adversarial
 from gan_lab.losses.base import LossContext, LossTerm
-from gan_lab.training.gan import SharedFakes
-from gan_lab.training.phase import Phase
-from gan_lab.training.precision import Precision
 
 
 @pytest.mark.parametrize("name", ["d", "g"])

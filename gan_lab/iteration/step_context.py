@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from gan_lab.iteration.gan import GAN, SharedFakes
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.layers import to_at_least_float32
-from gan_lab.training.gan import GAN, SharedFakes
 
 MAX_INPUT_GRADIENT_SCALE = 2.0**15
 """Upper bound of the loss scale used for gradients with respect to images. A scaler starts at 2**16, beyond float16's range."""

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gan_lab.iteration.accuracy import Accuracy
+from gan_lab.iteration.gan import GAN, SharedFakes
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.losses import adversarial
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training.accuracy import Accuracy
-from gan_lab.training.gan import GAN, SharedFakes
-from gan_lab.training.step_context import StepContext
 
 
 class Counting(nn.Module):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gan_lab.iteration.accuracy import Accuracy
+from gan_lab.iteration.gan import GAN
 from gan_lab.losses.base import LossContext
-from gan_lab.training.accuracy import Accuracy
-from gan_lab.training.gan import GAN
 
 
 class AugmentFeedback:

@@ -16,15 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_lab.benchmarks.precision import Scene, errors_of, look
 from gan_lab.building.trainer import build_trainer
+from gan_lab.iteration import precision as precisions
+from gan_lab.iteration.fixed_point import FixedPoint
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.precision import Precision
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.losses.base import LossTerm
 from gan_lab.losses.penalties import GradientPenalty, R1Penalty, R2Penalty
 from gan_lab.models.base import DiscriminatorOutput
 from gan_lab.models.latents import NormalLatents
-from gan_lab.training import precision as precisions
-from gan_lab.training.fixed_point import FixedPoint
-from gan_lab.training.gan import GAN
-from gan_lab.training.precision import Precision
-from gan_lab.training.step_context import StepContext
 from gan_lab.training.trainer import Trainer
 
 CPU = torch.device("cpu")

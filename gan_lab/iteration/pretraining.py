@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gan_lab.training.phase import Phase
+from gan_lab.iteration.phase import Phase
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from gan_lab.training.fixed_point import FixedPoint
+from gan_lab.iteration.fixed_point import FixedPoint
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.data.loader import Batch
-from gan_lab.training.ema import ExponentialMovingAverage, NoEMA
-from gan_lab.training.gan import GAN, SharedFakes
-from gan_lab.training.growth import Growth, GrowthState
-from gan_lab.training.phase import Phase
-from gan_lab.training.pretraining import Pretraining
-from gan_lab.training.progress import TrainingProgress
-from gan_lab.training.schedule import Schedule
+from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
+from gan_lab.iteration.gan import GAN, SharedFakes
+from gan_lab.iteration.growth import Growth, GrowthState
+from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.pretraining import Pretraining
+from gan_lab.iteration.progress import TrainingProgress
+from gan_lab.iteration.schedule import Schedule
 
 
 class GANUpdater:

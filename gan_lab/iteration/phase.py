@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.gan import GAN, BatchNoise, SharedFakes
+from gan_lab.iteration.precision import Precision
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.losses.base import LossContext, LossTerm
-from gan_lab.training.gan import GAN, BatchNoise, SharedFakes
-from gan_lab.training.precision import Precision
-from gan_lab.training.step_context import StepContext
 
 MetricHook = Callable[[LossContext], dict[str, Tensor]]
 """Called with the context after its backward pass, without gradients; returns further metrics by name."""

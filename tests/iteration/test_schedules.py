@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
+from gan_lab.iteration.metric_averager import MetricAverager
+from gan_lab.iteration.schedule import Constant, Cosine, Linear, Schedule, Steps
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.training.callbacks import Callbacks, IntervalTrigger, MilestoneTrigger
-from gan_lab.training.ema import ExponentialMovingAverage, NoEMA
-from gan_lab.training.metric_averager import MetricAverager
-from gan_lab.training.schedule import Constant, Cosine, Linear, Schedule, Steps
 
 STEPS = 40
 

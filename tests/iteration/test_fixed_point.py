@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import instantiate
+from gan_lab.iteration.fixed_point import FixedPoint, StraightThroughRound
+from gan_lab.iteration.step_context import StepContext
 from gan_lab.losses.penalties import R1Penalty
-from gan_lab.training.fixed_point import FixedPoint, StraightThroughRound
-from gan_lab.training.step_context import StepContext
 
 CPU = torch.device("cpu")
 
@@ -195,7 +195,7 @@ def test_emulation_draws_its_own_numbers_and_remembers_them(tmp_path: Path) -> N
 
 
 def test_what_can_not_be_combined_is_refused() -> None:
-    from gan_lab.training.precision import Precision
+    from gan_lab.iteration.precision import Precision
 
     with pytest.raises(ValueError, match="bits=30: must be 2 to 24"):
         FixedPoint(30, 0)
