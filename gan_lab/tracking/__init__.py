@@ -1,4 +1,4 @@
-"""Where a run's events go: the console, files, Weights & Biases, TensorBoard. One fan-out, any number of them."""
+"""Trackers, which receive a run's metrics, images and alarms: console, files, Weights & Biases, TensorBoard."""
 
 from gan_lab.tracking.base import RunInfo, Tracker, Trackers
 

@@ -1,4 +1,4 @@
-"""The shape of a tracker, and the fan-out to several."""
+"""The interface of a tracker, and the one that forwards to several."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
-"""One line of ``metrics.jsonl``: ``images``, ``epoch``, ``seconds``, then figures by name."""
+"""One line of ``metrics.jsonl``: ``images`` and ``epoch`` so far, ``seconds`` of training, then metrics by name."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker may know of a run before it starts.
+    """A run as trackers see it before its first step.
 
     Attributes:
         directory: the run directory.
-        name: short, for people: the overrides that make it what it is.
+        name: short name: the overrides of the default configuration.
         group: the multirun it belongs to, or None.
-        config: the resolved configuration as plain dictionaries.
-        total_images: images the training ends at.
-        images_per_epoch: images in one pass over the data set.
-        first_image: images already seen when this process starts; not 0 after a resume.
-        score: name of the figure the run is judged by, or None.
-        facts: what the console says at the start, by heading.
+        config: the resolved configuration as nested dictionaries.
+        total_images: real images at which the training ends.
+        images_per_epoch: real images in one pass over the data set.
+        first_image: real images seen before this process started; 0 unless the run is resumed.
+        score: name of the primary score, or None if there is none.
+        facts: the lines that the console prints at the start, by heading.
     """
 
     directory: Path
@@ -42,34 +42,37 @@ class RunInfo:
 
 
 class Tracker:
-    """Does nothing; each back end overrides what it can show."""
+    """Base class whose methods do nothing; a back end overrides those for what it can show.
+
+    ``images`` is the number of real images seen so far.
+    """
 
     def start(self, info: RunInfo) -> None:
-        """Before the first step."""
+        """Called once, before the first step."""
 
     def progress(self, images: int) -> None:
-        """After every step; must cost microseconds."""
+        """Called after every step, so it must take microseconds only."""
 
     def activity(self, what: str, done: int, total: int) -> None:
-        """While the training rests for something that takes time, such as a score."""
+        """Progress of work that the training waits for, such as an evaluation: ``done`` of ``total`` images."""
 
     def metrics(self, row: Row) -> None:
-        """At every logging interval, and for every evaluation."""
+        """A new row of metrics, at every logging interval and after every evaluation."""
 
     def picture(self, name: str, path: Path, images: int) -> None:
-        """A picture file was written; ``name`` is ``samples`` or ``reals``."""
+        """An image grid was written to ``path``; ``name`` is ``samples`` or ``reals``."""
 
     def alarm(self, name: str, text: str, images: int) -> None:
-        """Something goes wrong: ``text`` is a sentence, ``name`` the check that has found it."""
+        """The check ``name`` has raised an alarm; ``text`` describes the problem."""
 
     def roll_back(self, images: int) -> None:
-        """The run has gone back to an earlier moment: what came after ``images`` no longer belongs to it."""
+        """The run went back to a checkpoint: everything logged after ``images`` images is invalid."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """After the last step, however it ended."""
+        """Called once with the content of ``summary.json``, also if the training has failed."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs to go on in the same place, such as a run's id."""
+        """State that a resumed run needs to continue the same record, such as the id of a W&B run."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -77,10 +80,11 @@ class Tracker:
 
 
 class Trackers(Tracker):
-    """Passes everything on. A tracker that fails is dropped with a warning: no back end may stop a training.
+    """Forwards each call to several trackers. One that raises is dropped with a warning and doesn't stop the training.
 
     Args:
-        trackers: by name. Those in ``essential`` may fail loudly: without its own files a run is worth nothing.
+        trackers: by name.
+        essential: names of trackers whose exceptions are raised, such as the one that writes the run's own files.
     """
 
     def __init__(self, trackers: Mapping[str, Tracker], essential: Iterable[str] = ()) -> None:
@@ -109,7 +113,7 @@ class Trackers(Tracker):
         self._each("roll_back", images)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        for name in reversed(self._trackers):  # essential ones come first, and may raise: the others are told before
+        for name in reversed(self._trackers):  # essential ones come first and may raise, so they finish last
             Trackers({name: self._trackers[name]}, self._essential)._each("finish", summary)
 
     def state_dict(self) -> dict[str, Any]:
@@ -126,5 +130,5 @@ class Trackers(Tracker):
             except Exception as error:
                 if name in self._essential:
                     raise
-                log.warning("tracker %s failed and is left out from here on: %s", name, error)
+                log.warning("tracker %s failed and is disabled for the rest of the run: %s", name, error)
                 del self._trackers[name]

@@ -1,4 +1,4 @@
-"""TensorBoard, through torch's own writer."""
+"""Logs to TensorBoard with ``torch.utils.tensorboard``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 
 class TensorBoard(Tracker):
-    """Figures and pictures in ``<run>/tensorboard``; the step is the number of images.
+    """Event files with scalars, image grids, alarms and configuration in ``<run>/tensorboard``.
+
+    The step is the number of real images seen.
 
     Raises:
-        ValueError: the ``tensorboard`` package is missing.
+        ValueError: the ``tensorboard`` package is not installed.
     """
 
     def __init__(self) -> None:
@@ -24,12 +26,11 @@ class TensorBoard(Tracker):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ValueError("tracker=tensorboard needs the tensorboard package: pip install 'gan_lab[tensorboard]'") from error
-        self._open = SummaryWriter
+        self._writer_class = SummaryWriter
 
     def start(self, info: RunInfo) -> None:
-        self._writer = self._open(
-            str(info.directory / "tensorboard"), purge_step=info.first_image + 1 if info.first_image else None
-        )
+        purge_step = info.first_image + 1 if info.first_image else None
+        self._writer = self._writer_class(str(info.directory / "tensorboard"), purge_step=purge_step)
         self._writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in info.config.items()))
 
     def metrics(self, row: Row) -> None:

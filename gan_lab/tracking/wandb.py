@@ -1,4 +1,4 @@
-"""Weights & Biases; offline unless told otherwise, so that no login ever blocks a run."""
+"""Logs to Weights & Biases; offline by default, so that no run waits for a login."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ from gan_lab.storage.run_directory import COMPLETED
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 SCORE = "score"
-"""The score of the run under a name that all runs share, for sweeps and for panels across data sets."""
+"""Key under which the primary score is logged again: the same key in all runs, for W&B sweeps and panels across data sets."""
 
 
 class Wandb(Tracker):
-    """Figures, pictures, configuration and summary of a run in W&B.
+    """Logs metrics, image grids, alarms, configuration and summary of a run to W&B.
 
     Args:
         project: W&B project.
         entity: W&B user or team, None for the default one.
         mode: ``offline`` (``wandb sync`` uploads later), ``online`` or ``disabled``.
-        tags: of the run.
+        tags: tags of the run.
+
+    Raises:
+        ValueError: ``mode`` is none of these.
     """
 
     def __init__(self, project: str, mode: str, entity: str | None = None, tags: list[str] | None = None) -> None:
         if mode not in ("offline", "online", "disabled"):
-            raise ValueError(f"tracker.wandb.mode={mode}: must be offline, online or disabled")
+            raise ValueError(f"tracker.wandb.mode={mode}: must be one of offline, online, disabled")
         self._project, self._entity, self._mode, self._tags = project, entity, mode, tags or []
         self._id: str | None = None
         self._score: str | None = None
 
     def start(self, info: RunInfo) -> None:
-        import wandb  # takes a second, so only when it is used
+        import wandb  # takes a second
 
         self._wandb = wandb
-        self._id = (
-            self._id or os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8]
-        )  # an agent of a sweep names the run itself
+        # the agent of a W&B sweep sets WANDB_RUN_ID
+        self._id = self._id or os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8]
         self._score = info.score
         self._run = wandb.init(
             project=self._project,
