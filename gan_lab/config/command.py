@@ -15,7 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.arguments import check_additions, check_arguments, explain
+from gan_lab.config.argument_checks import check_additions, check_arguments
+from gan_lab.config.argument_errors import explain
 from gan_lab.config.help import format_help
 from gan_lab.runtime.torchrun import rank_prefix
 from gan_lab.version import __version__

@@ -1,12 +1,16 @@
-"""Hydra's ``compose``, inside and outside of a Hydra command."""
+"""Hydra's ``compose``, inside and outside of a Hydra command, and questions about what was composed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.schema import CONF_DIR
 
@@ -24,3 +28,38 @@ def hydra_compose() -> Iterator[None]:
             yield
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def is_group(key: str) -> bool:
+    """Whether the key of an override names a group of options, such as ``model``."""
+    return (CONF_DIR / key.partition("@")[0]).is_dir()
+
+
+def compose_options(overrides: Sequence[str], config: str) -> DictConfig:
+    """Compose a configuration with only those overrides that choose options of groups; of a multirun, its first run."""
+    options = [override for override in overrides if is_group(override.lstrip("+~").partition("=")[0])]
+    return compose(config, overrides=[_first_choice(o) for o in OverridesParser.create().parse_overrides(options)])
+
+
+def _first_choice(override: Override) -> str:
+    if not override.is_sweep_override():
+        return override.input_line or ""
+    return f"{override.key_or_group}={next(iter(override.sweep_string_iterator()))}"
+
+
+def has_key(cfg: DictConfig, key: str) -> bool:
+    """Whether a configuration has a dotted key, including one without a value (``???``)."""
+    section, _, name = key.rpartition(".")
+    parent: Any = OmegaConf.select(cfg, section) if section else cfg
+    return OmegaConf.is_dict(parent) and name in list(parent.keys())  # `name in parent` is false for a missing value
+
+
+def dotted_keys(cfg: Any, prefix: str = "") -> list[str]:
+    """Dotted names of all sections and keys, without those that start with ``_``."""
+    names: list[str] = []
+    for key in cfg:
+        name = f"{prefix}{key}"
+        names.append(name)
+        if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key) and OmegaConf.is_dict(cfg[key]):
+            names += dotted_keys(cfg[key], f"{name}.")
+    return [name for name in names if not name.rpartition(".")[2].startswith("_")]

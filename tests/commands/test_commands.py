@@ -264,7 +264,7 @@ def test_sampling_writes_a_grid_and_single_images(finished: RunDirectory, tmp_pa
         (["run=nowhere"], "nowhere is not a run directory"),
         (["run=run", "checkpoint=worst"], "checkpoint=worst: must be one of last, best, pretrained"),
         (["run=run", "count=0"], "count=0"),
-        (["run=run", "cuont=3"], "cuont: there is no such key here; did you mean count"),
+        (["run=run", "cuont=3"], "cuont: there is no such key; did you mean count"),
         ([], "run"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from helpers import compose_config
 
 from gan_lab.config import CONF_DIR
-from gan_lab.config.arguments import check_arguments
+from gan_lab.config.argument_checks import check_arguments
 from gan_lab.config.command import expand_home
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gan_lab.utils.suggestions import index_of_name
+from gan_lab.utils.suggestions import did_you_mean, index_of_name, similar_key
 
 DIGITS = tuple("9876543210")
 
@@ -24,3 +24,22 @@ def test_a_number_that_is_a_name_counts_as_a_name() -> None:
 def test_an_unknown_name_is_refused_with_suggestions(name: str | int, suggestions: str) -> None:
     with pytest.raises(ValueError, match=rf"^key: there is no {name}; did you mean {suggestions}\? \(3 names in all\)$"):
         index_of_name(name, ["ant", "bird", "cat"], "key")
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("model.widht", "model.width"),
+        ("optimizer.learning_rate", "optimizer.lr"),
+        ("width", "model.width"),
+        ("depht", "model.depth"),
+        ("unrelated", None),
+    ],
+)
+def test_a_similar_key_is_found_by_its_name_or_its_last_part(key: str, expected: str | None) -> None:
+    assert similar_key(key, ["model.width", "model.depth", "optimizer.lr"]) == expected
+
+
+def test_the_most_similar_option_is_suggested() -> None:
+    assert did_you_mean("dcgn", ["dcgan", "sngan"], "model has ") == "did you mean dcgan? model has dcgan, sngan"
+    assert did_you_mean("xyz", ["dcgan", "sngan"]) == "known are dcgan, sngan"

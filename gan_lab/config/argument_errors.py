@@ -1,0 +1,106 @@
+"""Messages for command lines that Hydra or OmegaConf rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from gan_lab.config.argument_checks import override_arguments
+from gan_lab.config.compose import compose_options, dotted_keys, has_key, hydra_compose, is_group
+from gan_lab.utils.suggestions import similar_key
+
+EXPECTED_TYPES = {
+    "to Integer": "a whole number",
+    "to Float": "a number",
+    "is not a valid bool": "true or false",
+    "not Optional": "a value, not null",
+    "Cannot convert": "one value, not a list or a section",
+    "is not a ListConfig": "a list, such as [1,5,10]",
+}
+"""Parts of OmegaConf's messages, and the type that the key expects."""
+
+
+def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
+    """One sentence on what is wrong with a command line.
+
+    Args:
+        error: Hydra's or OmegaConf's error.
+        arguments: the command line without the command.
+        config: name of the command's configuration.
+
+    Returns:
+        A message about the argument that caused the error; if none is found, the first line of the original error.
+    """
+    overrides = [override for override in override_arguments(arguments) if not override.lstrip("+~").startswith("hydra")]
+    for override in overrides:
+        try:
+            OverridesParser.create().parse_override(override)
+        except HydraException:
+            return _unquoted_value(override)
+    try:
+        with hydra_compose():
+            cfg = compose_options(overrides, config)
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return _first_line(error)
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if override.startswith("+") or is_group(key):
+            continue
+        if not has_key(cfg, key):
+            return _unknown_key(key, cfg)
+        if key == _failing_key(error):
+            return _wrong_value(key, value, cfg, _first_line(error))
+    missing = _failing_key(error)
+    if isinstance(_root_cause(error), MissingMandatoryValue) and missing:
+        return f"{missing} has no default and must be given: {missing}=..."
+    return _first_line(error)
+
+
+def _unquoted_value(override: str) -> str:
+    key, _, value = override.partition("=")
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    typed = quote(key + "='" + escaped + "'")
+    return f"{override}: has characters with a special meaning; put the value in quotes: {typed}"
+
+
+def _unknown_key(key: str, cfg: DictConfig) -> str:
+    similar = similar_key(key, dotted_keys(cfg))
+    hint = f"; did you mean {similar}?" if similar else ""
+    section, _, _ = key.rpartition(".")
+    if not similar and section and OmegaConf.is_dict(content := OmegaConf.select(cfg, section)):
+        hint = f"; {section} has {', '.join(str(name) for name in content if not str(name).startswith('_'))}"
+    return f"{key}: there is no such key{hint or '; --help lists all keys'}"
+
+
+def _wrong_value(key: str, value: str, cfg: DictConfig, reason: str) -> str:
+    """A value of the wrong type; ``reason`` is OmegaConf's message."""
+    if OmegaConf.is_dict(section := OmegaConf.select(cfg, key, throw_on_missing=False)):
+        return f"{key}={value}: {key} is a section; give one of its keys: {', '.join(f'{key}.{name}' for name in section)}"
+    expected = next((words for part, words in EXPECTED_TYPES.items() if part in reason), None)
+    return f"{key}={value}: must be {expected}" if expected else f"{key}={value}: {reason}"
+
+
+def _failing_key(error: BaseException | None) -> str | None:
+    """The key that OmegaConf names in an error or in one of its causes."""
+    while error is not None:
+        if key := getattr(error, "full_key", None):
+            return str(key)
+        error = error.__cause__
+    return None
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    """First line of the root cause; the others are about Hydra's and OmegaConf's internals."""
+    cause = _root_cause(error)
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

@@ -1,0 +1,26 @@
+"""Messages for command lines that Hydra rejects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import run_module
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bath_size=8"], "bath_size: there is no such key; did you mean batch_size?"),
+        (["model.widht=8"], "model.widht: there is no such key; did you mean model.width?"),
+        (["epochs=many"], "epochs=many: must be a number"),
+        (["dataset=folder"], "dataset.path has no default and must be given: dataset.path=..."),
+        (["dataset.path=a(b"], "has characters with a special meaning; put the value in quotes"),
+        (["log=5"], "log is a section; give one of its keys: log.every_kimg"),
+        (["-m", "optimizer=adam,rmsprp"], "optimizer=rmsprp: no such option; did you mean rmsprop?"),
+    ],
+)
+def test_a_command_line_that_does_not_compose_ends_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run_module("train", *arguments, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not done.stdout and not list(tmp_path.iterdir())
