@@ -33,7 +33,7 @@ class ContentionBenchmark(Repeated):
             trainer = build_trainer(replace(job, directory=RunDirectory(Path(folder))))
             begin(trainer)
             numbers = list(dict.fromkeys((torch.get_num_threads(), 1)))
-            with trainer.timer.running():
+            with trainer.progress.timer.running():
                 seconds = self._measure(trainer, numbers)
             trainer.records.tracker.finish(trainer.records.summary("finished"))
         result = Result(seconds, dict.fromkeys(seconds, trainer.updater.growth_state.batch_size))

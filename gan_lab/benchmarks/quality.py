@@ -156,7 +156,7 @@ def sliced(trainer: Trainer, slices: int) -> Slice:
         if trainer.progress.images >= end:
             return None
         begun = time.perf_counter()
-        with trainer.timer.running():
+        with trainer.progress.timer.running():
             while trainer.progress.images < end:
                 trainer.step(next(batches))
             synchronize(trainer.device)()

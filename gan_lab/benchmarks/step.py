@@ -70,7 +70,7 @@ class StepBenchmark(Repeated):
             size = trainer.updater.growth_state.batch_size
             book = None if why_not else stack.enter_context(tutorial(job.cfg, trainer, size, folder, MANY))
             is_penalty = penalties_of(job, trainer)
-            with trainer.timer.running():
+            with trainer.progress.timer.running():
                 seconds = self._whole(trainer, book)
                 seconds |= self._phases(trainer, events, is_penalty)
             trainer.records.tracker.finish(trainer.records.summary("finished"))
@@ -158,7 +158,7 @@ def _measure_every_time(trainer: Trainer) -> None:
     def report(directory: RunDirectory) -> None:
         write_report(directory)
 
-    trainer.timer.seconds = LONG_AGO
+    trainer.progress.timer.seconds = LONG_AGO
     trainer.records.write_page = report
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from omegaconf import DictConfig
 
 from gan_lab.config import instantiate
@@ -12,16 +13,17 @@ from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.growth import FixedResolution, Growth, ProgressiveGrowing
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, Trigger, Triggers
 
 
-def build_progress(cfg: DictConfig, loader: BatchLoader) -> TrainingProgress:
-    """The clock, at its start. The training's length is rounded up to whole batches."""
+def build_progress(cfg: DictConfig, loader: BatchLoader, device: torch.device) -> TrainingProgress:
+    """The start of the training. Its length is rounded up to whole batches."""
     images = cfg.kimg * 1000 if cfg.kimg is not None else cfg.epochs * loader.images_per_epoch
     if cfg.max_kimg is not None:
         images = min(images, cfg.max_kimg * 1000)
     total_images = math.ceil(round(images) / loader.batch_size) * loader.batch_size
-    return TrainingProgress(total_images, loader.images_per_epoch)
+    return TrainingProgress(total_images, loader.images_per_epoch, TrainingTimer(device))
 
 
 def build_growth(cfg: DictConfig, gan: GAN, progress: TrainingProgress, resolution: int) -> Growth:

@@ -7,18 +7,16 @@ from functools import partial
 from gan_lab.building.gan import build_gan
 from gan_lab.building.initial_weights import load_initial_weights
 from gan_lab.building.monitoring import build_monitor
-from gan_lab.building.phases import build_phases
-from gan_lab.building.pretraining import build_pretraining
 from gan_lab.building.run_info import describe_run
-from gan_lab.building.schedule import build_growth, build_progress, build_triggers
+from gan_lab.building.schedule import build_progress, build_triggers
 from gan_lab.building.tasks import build_task
 from gan_lab.building.trackers import build_trackers
+from gan_lab.building.updater import build_updater
 from gan_lab.config import Job, instantiate
-from gan_lab.iteration.updater import GANUpdater
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
-from gan_lab.runtime.timer import TrainingTimer, reset_peak_memory
+from gan_lab.runtime.timer import reset_peak_memory
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.checkpointer import Checkpointer, Stateful
@@ -56,34 +54,29 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     gan = build_gan(cfg, loader.data, precision, processes, task.latents())
     if not job.resumed:
         load_initial_weights(cfg, gan)  # before the average takes its copy
-    phases = build_phases(cfg, gan, precision)
-    ema = instantiate(cfg.ema, "ema", generator=gan.generator)
-    sampler = ImageSampler(ema, gan, task.image_size, device)
-    schedule = instantiate(cfg.schedule, "schedule")
-    progress, timer = build_progress(cfg, loader), TrainingTimer(device)
-    growth = build_growth(cfg, gan, progress, task.image_size)
-    updater = GANUpdater(gan, phases, growth, schedule, ema, build_pretraining(cfg, gan, precision, progress.total_images))
+    progress = build_progress(cfg, loader, device)
+    updater = build_updater(cfg, gan, precision, progress, task.image_size)
+    sampler = ImageSampler(updater.ema, gan, task.image_size, device)
 
     monitor = build_monitor(cfg, evaluator.name, tracker.alarm)
     overfitting = task.overfitting_estimate(gan, device)
     grid = task.sample_grid(job, gan, device)
-    metrics = MetricRecorder(updater, progress, timer, monitor, tracker, device)
+    metrics = MetricRecorder(updater, progress, monitor, tracker, device)
     parts: dict[str, Stateful] = {"sample_grid": grid, "evaluator": evaluator, "monitor": monitor}
     parts |= {"averager": metrics.averager, "tracker": tracker}
-    checkpointer = Checkpointer(job.directory, progress, timer, updater, parts, len(loader.data), device)
+    checkpointer = Checkpointer(job.directory, progress, updater, parts, len(loader.data), device)
     show_progress = partial(tracker.activity, "score")
     evaluation = ScheduledEvaluation(
-        evaluator, overfitting, sampler, updater, progress, timer, monitor, metrics, checkpointer, show_progress
+        evaluator, overfitting, sampler, updater, progress, monitor, metrics, checkpointer, show_progress
     )
     info = describe_run(job, task, gan, loader, evaluator.suite, precision, progress.total_images)
     page, is_main = LivePage(write_run_page), processes.is_main_process
-    records = RunRecorder(job.directory, info, tracker, page, sampler, grid, progress, timer, evaluator, monitor, is_main)
+    records = RunRecorder(job.directory, info, tracker, page, sampler, grid, progress, evaluator, monitor, is_main)
     reset_peak_memory(device)
     return Trainer(
         updater=updater,
         loader=loader,
         progress=progress,
-        timer=timer,
         evaluator=evaluator,
         monitor=monitor,
         evaluation=evaluation,

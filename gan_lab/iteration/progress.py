@@ -1,4 +1,4 @@
-"""How far a training is, counted in real images: the only clock, which schedules, growth and callbacks are functions of."""
+"""How far a training is. Schedules, growth and callbacks are functions of the real images seen, never of seconds."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gan_lab.runtime.timer import TrainingTimer
+
 
 @dataclass
 class TrainingProgress:
-    """The clock of a training.
+    """Images, iterations and seconds of a training so far.
 
     Attributes:
         total_images: real images at which the training ends.
         images_per_epoch: images in one pass over the data set.
+        timer: seconds of training, without evaluation, sampling and checkpoints.
         images: real images seen so far, over all processes.
         iteration: training iterations so far.
     """
 
     total_images: int
     images_per_epoch: int
+    timer: TrainingTimer
     images: int = 0
     iteration: int = 0
 
@@ -37,7 +41,7 @@ class TrainingProgress:
         self.iteration += 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images, "iteration": self.iteration}
+        return {"images": self.images, "iteration": self.iteration, "seconds": self.timer.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.images, self.iteration = state["images"], state["iteration"]
+        self.images, self.iteration, self.timer.seconds = state["images"], state["iteration"], state["seconds"]

@@ -32,7 +32,6 @@ import torch
 
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
-from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.metric_recorder import TrainingDiverged
@@ -51,7 +50,7 @@ class Checkpointer:
 
     Args:
         directory: the run's.
-        progress, timer, updater: the clock, the training time, the networks.
+        progress, updater: how far the training is, and the networks.
         parts: other objects with a state, by the name of their entry.
         num_images: images in the data set; a run can only be resumed with as many.
         device: of the networks.
@@ -61,13 +60,12 @@ class Checkpointer:
         self,
         directory: RunDirectory,
         progress: TrainingProgress,
-        timer: TrainingTimer,
         updater: GANUpdater,
         parts: Mapping[str, Stateful],
         num_images: int,
         device: torch.device,
     ) -> None:
-        self._directory, self._progress, self._timer, self._updater = directory, progress, timer, updater
+        self._directory, self._progress, self._updater = directory, progress, updater
         self._parts, self._num_images, self._device = dict(parts), num_images, device
         self._gan = updater.gan
 
@@ -88,7 +86,6 @@ class Checkpointer:
         """Everything a resume needs."""
         return {
             **self._progress.state_dict(),
-            "seconds": self._timer.seconds,
             **self._updater.state_dict(),
             **{name: part.state_dict() for name, part in self._parts.items()},
             "num_images": self._num_images,
@@ -107,7 +104,6 @@ class Checkpointer:
                 "a run can only be resumed with the same images"
             )
         self._progress.load_state_dict(state)
-        self._timer.seconds = state["seconds"]
         self._updater.load_state_dict(state)
         for name, part in self._parts.items():
             part.load_state_dict(state[name])

@@ -9,7 +9,7 @@ import torch
 from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
-from gan_lab.runtime.timer import TrainingTimer, peak_memory
+from gan_lab.runtime.timer import peak_memory
 from gan_lab.tracking.base import Tracker
 from gan_lab.training.monitor import TrainingMonitor
 
@@ -23,8 +23,7 @@ class MetricRecorder:
 
     Args:
         updater: whose metrics are logged.
-        progress: the clock.
-        timer: training time without evaluation, sampling and checkpoints.
+        progress: how far the training is.
         monitor: raises alarms.
         tracker: receives the rows.
         device: of the networks.
@@ -37,19 +36,18 @@ class MetricRecorder:
         self,
         updater: GANUpdater,
         progress: TrainingProgress,
-        timer: TrainingTimer,
         monitor: TrainingMonitor,
         tracker: Tracker,
         device: torch.device,
     ) -> None:
-        self._updater, self._progress, self._timer = updater, progress, timer
+        self._updater, self._progress = updater, progress
         self._monitor, self._tracker, self._device = monitor, tracker, device
         self.averager = MetricAverager(device)
         self._since = (0, 0.0)
 
     def start(self) -> None:
         """Measure speed from here on."""
-        self._since = (self._progress.images, self._timer.seconds)
+        self._since = (self._progress.images, self._progress.timer.seconds)
 
     def log_averages(self) -> None:
         """Record the averages since the last call, with speed, learning rates, growth and memory.
@@ -59,7 +57,7 @@ class MetricRecorder:
         """
         progress = self._progress
         metrics = self.averager.read(self._updater.gan.processes)
-        images, seconds = progress.images - self._since[0], self._timer.seconds - self._since[1]
+        images, seconds = progress.images - self._since[0], progress.timer.seconds - self._since[1]
         self.start()
         for phase in self._updater.phases_at(progress.images - 1):
             metrics |= phase.optimizer_metrics()
@@ -76,7 +74,7 @@ class MetricRecorder:
     def record(self, metrics: Mapping[str, float]) -> None:
         """One row at the present time."""
         progress = self._progress
-        self._record({"images": progress.images, "epoch": progress.epoch, "seconds": self._timer.seconds, **metrics})
+        self._record({"images": progress.images, "epoch": progress.epoch, "seconds": progress.timer.seconds, **metrics})
 
     def record_untrained(self, metrics: Mapping[str, float]) -> None:
         """One row about the untrained networks."""

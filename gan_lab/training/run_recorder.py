@@ -11,7 +11,7 @@ from typing import Any
 from gan_lab.data.loader import BatchLoader
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.runtime.environment import count_parameters, environment, training_progress
-from gan_lab.runtime.timer import TrainingTimer, peak_memory
+from gan_lab.runtime.timer import peak_memory
 from gan_lab.storage.run_directory import COMPLETED, PRUNED, RunDirectory
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
@@ -35,7 +35,7 @@ class RunRecorder:
         tracker: all trackers of the run.
         write_page: writes the run's page; called with the directory, and ``final=True`` at the end.
         sampler, grid: what sample grids are made of.
-        progress, timer, evaluator, monitor: what the summary reports.
+        progress, evaluator, monitor: what the summary reports.
         is_main_process: whether this process writes.
     """
 
@@ -48,14 +48,13 @@ class RunRecorder:
         sampler: ImageSampler,
         grid: SampleGrid,
         progress: TrainingProgress,
-        timer: TrainingTimer,
         evaluator: TrainingEvaluator,
         monitor: TrainingMonitor,
         is_main_process: bool,
     ) -> None:
         self.directory, self.info, self.tracker, self.write_page = directory, info, tracker, write_page
         self.sampler, self.grid = sampler, grid
-        self._progress, self._timer, self._evaluator, self._monitor = progress, timer, evaluator, monitor
+        self._progress, self._evaluator, self._monitor = progress, evaluator, monitor
         self._is_main_process = is_main_process
 
     def start(self) -> None:
@@ -67,7 +66,7 @@ class RunRecorder:
         return {
             "status": status,
             "name": self.info.name,
-            **training_progress(progress.images, progress.images_per_epoch, self._timer.seconds),
+            **training_progress(progress.images, progress.images_per_epoch, progress.timer.seconds),
             "score": self._evaluator.name,
             "final": self._evaluator.latest,
             "best": self._evaluator.best,
@@ -122,7 +121,8 @@ class RunRecorder:
             return
         self.tracker.finish(self.summary(status))
         self.write_page(self.directory, final=True)
-        log.info("%s at %s images after %.0f s of training", status, f"{self._progress.images:,}", self._timer.seconds)
+        images, seconds = self._progress.images, self._progress.timer.seconds
+        log.info("%s at %s images after %.0f s of training", status, f"{images:,}", seconds)
         if score := self._evaluator.format_summary():
             log.info("score: %s", score)
         log_resume_hint(self.directory, status, self._monitor.ended_by)

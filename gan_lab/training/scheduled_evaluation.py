@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
-from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.training.checkpointer import Checkpointer
 from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.image_sampler import ImageSampler
@@ -21,7 +20,7 @@ class ScheduledEvaluation:
         evaluator: measures.
         overfitting: how much the discriminator overfits.
         sampler: the generator that is evaluated.
-        updater, progress, timer, monitor: the training.
+        updater, progress, monitor: the training.
         recorder: receives the scores.
         checkpointer: saves ``best.pt``.
         show_progress: called with images done and in all.
@@ -34,14 +33,13 @@ class ScheduledEvaluation:
         sampler: ImageSampler,
         updater: GANUpdater,
         progress: TrainingProgress,
-        timer: TrainingTimer,
         monitor: TrainingMonitor,
         recorder: MetricRecorder,
         checkpointer: Checkpointer,
         show_progress: Progress,
     ) -> None:
         self._evaluator, self._overfitting, self._sampler = evaluator, overfitting, sampler
-        self._updater, self._progress, self._timer, self._monitor = updater, progress, timer, monitor
+        self._updater, self._progress, self._monitor = updater, progress, monitor
         self._recorder, self._checkpointer, self._show_progress = recorder, checkpointer, show_progress
         self._untrained: ImageSampler | None = None
 
@@ -59,7 +57,7 @@ class ScheduledEvaluation:
     def __call__(self) -> None:
         self.evaluate_untrained()
         at_end = self._progress.finished or self._monitor.ended_by is not None
-        if not at_end and not self._evaluator.within_time_budget(self._timer.seconds):
+        if not at_end and not self._evaluator.within_time_budget(self._progress.timer.seconds):
             return
         self._updater.all_reduce_buffers()
         scores = self._evaluator.evaluate(self._sampler, self._progress.images, self._show_progress)

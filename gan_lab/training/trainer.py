@@ -12,7 +12,6 @@ from gan_lab.data.loader import Batch, BatchLoader
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.training.callbacks import Callbacks, Triggers
 from gan_lab.training.checkpointer import Checkpointer
 from gan_lab.training.evaluator import TrainingEvaluator
@@ -31,8 +30,7 @@ class Trainer:
     Attributes:
         updater: the networks, and one iteration on a batch.
         loader: batches of real images.
-        progress: the clock.
-        timer: training time without what happens between updates.
+        progress: images, iterations and seconds so far.
         evaluator, monitor: scores and alarms.
         evaluation: evaluates when it is due.
         metrics: averages and logs metrics.
@@ -45,7 +43,6 @@ class Trainer:
     updater: GANUpdater
     loader: BatchLoader
     progress: TrainingProgress
-    timer: TrainingTimer
     evaluator: TrainingEvaluator
     monitor: TrainingMonitor
     evaluation: ScheduledEvaluation
@@ -85,7 +82,7 @@ class Trainer:
         with GracefulShutdown() as shutdown:
             try:
                 self._prepare()
-                with self.timer.running():
+                with self.progress.timer.running():
                     status = self._loop(shutdown)
                 if status == "interrupted":
                     self.save_checkpoint()
@@ -119,10 +116,10 @@ class Trainer:
         self.metrics.averager.add(self.updater.update(batch, self.progress))
         self.records.tracker.progress(self.progress.images)
         if self.updater.pretraining.ends_between(before, self.progress.images):
-            with self.timer.paused():
+            with self.progress.timer.paused():
                 self.checkpointer.save("pretrained")
         if due := self.callbacks.due(before, self.progress.images):
-            with self.timer.paused():
+            with self.progress.timer.paused():
                 for callback in due:
                     callback()
 
