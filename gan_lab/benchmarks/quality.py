@@ -18,6 +18,7 @@ from gan_lab.benchmarks.tutorial import in_the_way, tutorial
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.iteration.ema import NoEMA
+from gan_lab.metrics.suite import flatten_scores
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.trainer import Trainer
@@ -168,7 +169,7 @@ def sliced(trainer: Trainer, slices: int) -> Slice:
 def score_of(trainer: Trainer, sampler: ImageSampler) -> float:
     """The score the run is judged by, of whatever ``sampler`` draws from."""
     assert trainer.evaluator.name is not None
-    return trainer.evaluator.suite.flatten(trainer.evaluator.suite.evaluate(sampler))[trainer.evaluator.name]
+    return flatten_scores(trainer.evaluator.suite.evaluate(sampler))[trainer.evaluator.name]
 
 
 def _part(steps: int, n: int, slices: int) -> int:

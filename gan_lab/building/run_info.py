@@ -13,7 +13,7 @@ from gan_lab.config import Job
 from gan_lab.data.loader import BatchLoader
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.precision import Precision
-from gan_lab.metrics.pair_suite import FullReferenceSuite
+from gan_lab.metrics.full_reference_suite import FullReferenceSuite
 from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.environment import count_parameters, describe_device

@@ -7,20 +7,20 @@ from omegaconf import DictConfig
 from gan_lab.evaluation.compare import compare
 from gan_lab.evaluation.fit_features import fit_features
 from gan_lab.evaluation.folders import evaluate_folders
-from gan_lab.evaluation.pairs import evaluate_pairs
+from gan_lab.evaluation.full_reference import evaluate_full_reference
 from gan_lab.evaluation.runs import evaluate_run
 
 
-def evaluate_pictures(cfg: DictConfig) -> None:
+def evaluate_images(cfg: DictConfig) -> None:
     """Of folders: as sets, or picture by picture."""
     if cfg.reals is None:
         raise ValueError("fakes=... are compared with reals=...: give a folder, a zip or an array of real images too")
-    (evaluate_pairs if cfg.evaluation.pairs else evaluate_folders)(cfg)
+    (evaluate_full_reference if cfg.evaluation.pairs else evaluate_folders)(cfg)
 
 
 COMMANDS: Mapping[str, Callable[[DictConfig], None]] = {
     "run": evaluate_run,
-    "fakes": evaluate_pictures,
+    "fakes": evaluate_images,
     "compare": compare,
     "fit_features": fit_features,
 }

@@ -32,7 +32,7 @@ def evaluate_folders(cfg: DictConfig) -> None:
         raise ValueError("evaluation=none measures nothing; evaluation=fast or evaluation=full do")
     if cfg.out:
         records.check_writable(Path(cfg.out).expanduser())
-    listed = {name: list_pictures(name, cfg[name]) for name in ("fakes", "reals")}
+    listed = {name: list_images(name, cfg[name]) for name in ("fakes", "reals")}
     fakes, reals = (load(name, cfg[name], pictures) for name, pictures in listed.items())
     if fakes.shape != reals.shape:
         raise ValueError(
@@ -103,7 +103,7 @@ def load(what: str, path: str, pictures: RawImages) -> ImageDataset:
     return ImageDataset.from_arrays(np.concatenate(parts), pictures.labels, pictures.classes)
 
 
-def list_pictures(what: str, path: str) -> RawImages:
+def list_images(what: str, path: str) -> RawImages:
     """The pictures of a folder, a zip or an array, none opened yet.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gan_lab.metrics.pair_suite import BICUBIC, PAIRS
+from gan_lab.metrics.full_reference_suite import BICUBIC, PROTOCOL_NAME
 from gan_lab.metrics.suite import Result
 from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.storage.run_directory import read_evaluations
@@ -67,7 +67,7 @@ def print_scores(records: Mapping[str, Mapping[str, Any]]) -> None:
         first = next(iter(results.values()))["protocol"]
         STDOUT.print(f"\n[bold]{protocol}[/bold]: {_spell(first)}", soft_wrap=True)
         STDOUT.print(table(_columns({name: result["scores"] for name, result in results.items()})))
-        if protocol == PAIRS:
+        if protocol == PROTOCOL_NAME:
             continue  # a table of each picture is for the file
         for title in dict.fromkeys(title for result in results.values() for title in result["details"]):
             tables = {name: result["details"].get(title, {}) for name, result in results.items()}
@@ -96,7 +96,7 @@ def table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 
 def _spell(protocol: Mapping[str, Any]) -> str:
     """A protocol in a line."""
-    if protocol["protocol"] == PAIRS:
+    if protocol["protocol"] == PROTOCOL_NAME:
         return f"{protocol['reals']}, made {protocol['scale']} times smaller by {protocol['degradation']}"
     return (
         f"{protocol['data']}, {protocol['fakes']:,} fakes against {protocol['reals']}, in features of {protocol['features']} "

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from gan_lab.building.tasks import build_task
 from gan_lab.evaluation import records
 from gan_lab.evaluation.nearest_images import save_nearest
-from gan_lab.metrics.pair_suite import FullReferenceSuite
+from gan_lab.metrics.full_reference_suite import FullReferenceSuite
 from gan_lab.metrics.suite import MetricSuite, Result
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory

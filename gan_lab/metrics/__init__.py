@@ -1,1 +1,1 @@
-"""How good the pictures are, in numbers that say what they are."""
+"""Metrics of generated images, and the networks and protocols they are computed with."""

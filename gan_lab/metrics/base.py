@@ -1,4 +1,4 @@
-"""What a metric is given, and what it returns."""
+"""The interface of a metric of generated images, and the statistics it is computed from."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import FeatureNetwork
 
 PIXEL_BYTES = 2**30
-"""Of pixels kept of a sample; what looks at them takes a few thousand images."""
+"""Pixels kept of a set of images; pixel metrics use a few thousand images."""
 
 
 @dataclass
 class FeatureStats:
-    """What one pass over a set of images has left, on the CPU; as much as the metrics need.
+    """Statistics of a set of images, on the CPU. Fields that no metric needs are None.
 
     Attributes:
         statistics: mean and covariance of the features.
         features: ``[N, num_features]`` float32.
-        logits: ``[N, num_classes]`` float32, of a network that has classes.
-        pixels: ``[M, C, H, W]`` uint8, of all images or, of large ones, of as many as :data:`PIXEL_BYTES` hold.
-        places: ``[M]`` int64, which images those are; None: all.
-        labels: ``[N]`` int64 class numbers the images were made, or stored, under.
-        classes: the names of the labels.
-        memo: what metrics have computed of this sample and may want again, by name.
+        logits: ``[N, num_classes]`` float32, of networks with a classification head.
+        pixels: ``[M, C, H, W]`` uint8; M < N if all images take more than :data:`PIXEL_BYTES`.
+        pixel_index: ``[M]`` int64, the indices of the images in ``pixels``; None: all.
+        labels: ``[N]`` int64 class indices, -1 for unlabeled images.
+        classes: names of the classes.
+        cache: intermediate results of metrics, for reuse.
     """
 
     statistics: MeanCovariance
@@ -45,30 +45,38 @@ class FeatureStats:
 
     @property
     def pixel_labels(self) -> Tensor | None:
-        """Labels of the images whose pixels are there."""
+        """``[M]``: labels of the images in ``pixels``."""
         return self.labels if self.labels is None or self.pixel_index is None else self.labels[self.pixel_index]
 
 
-class Metric(ABC):
-    """A comparison of fakes with reals.
+class ConfiguredMetric(ABC):
+    """What metrics of image sets and full-reference metrics have in common.
 
     Attributes:
-        needs: of ``features``, ``logits``, ``pixels``, ``labels``: what of a sample must be kept for it.
-        headline: the one of its scores that may stand for a run, lower being better; None if it has none such.
+        primary_score: the one of its scores that can represent a run (lower is better), or None.
+    """
+
+    primary_score: str | None = None
+
+    def settings(self) -> str:
+        """The parameters, stored with the scores; scores are comparable only if they are equal."""
+        parameters = {name.lstrip("_"): value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        return ", ".join(f"{name}={value}" for name, value in parameters.items()) or "as published"
+
+
+class Metric(ConfiguredMetric):
+    """A comparison of generated with real images.
+
+    Attributes:
+        needs: the fields of :class:`FeatureStats` it reads, of ``features``, ``logits``, ``pixels`` and ``labels``.
     """
 
     needs: frozenset[str] = frozenset()
-    primary_score: str | None = None
 
     @abstractmethod
     def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
-        """The scores by their names; nothing where a sample has not what it takes, such as labels."""
-
-    def settings(self) -> str:
-        """The numbers it was made with, for the record: two scores compare only if these are the same."""
-        numbers = {name.lstrip("_"): value for name, value in vars(self).items() if isinstance(value, int | float | str)}
-        return ", ".join(f"{name}={value}" for name, value in numbers.items()) or "as published"
+        """Scores by name; empty if something it needs is missing, such as labels."""
 
     def details(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, dict[str, float]]:
-        """Tables behind a score, such as its value for each class; for records, not for curves."""
+        """Further tables by title, such as the score of each class; stored by ``gan_lab.evaluate``, not during training."""
         return {}

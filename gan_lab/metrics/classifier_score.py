@@ -1,4 +1,4 @@
-"""What a classifier makes of the fakes: the Inception score and its kin, and the modes it finds among them."""
+"""Metrics from the predictions of a classifier: Inception score and mode coverage."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gan_lab.metrics.networks import FeatureNetwork
 
 
 class ClassifierScore(Metric):
-    """The Inception score, ``exp E KL(p(y|x) | p(y))``, averaged over splits (Salimans et al. 2016).
+    """The Inception score, ``exp E KL(p(y|x) || p(y))``, averaged over splits of the fakes (Salimans et al. 2016).
 
-    Logged as ``classifier_score``, with Inception's published weights as ``is``. ``classifier_score_std`` is the standard
-    deviation over the splits, usually given after the plus-minus sign. The score is at most the number of classes: scores of
-    different classifiers can't be compared.
+    The score is called ``classifier_score``, or ``is`` with Inception's published weights; ``classifier_score_std`` is the
+    standard deviation over the splits, which papers report after the plus-minus sign. It lies between 1 and the number of
+    classes, so scores of different classifiers are not comparable. Empty if there are fewer fakes than splits.
 
     Args:
-        splits: of the fakes; 10 in the paper.
-        seed: of their order, by NumPy's ``RandomState`` as torch-fidelity shuffles them.
+        splits: number of splits; 10 in the paper.
+        seed: of the shuffling, which uses NumPy's ``RandomState`` like torch-fidelity.
     """
 
     needs = frozenset(["logits"])
 
     def __init__(self, splits: int, seed: int) -> None:
         if splits < 1:
-            raise ValueError(f"evaluation.metrics.classifier_score: {splits=} must be at least 1")
+            raise ValueError(f"evaluation.metrics.classifier_score: {splits=}: must be at least 1")
         self._splits, self._seed = splits, seed
 
     def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
@@ -43,10 +43,11 @@ class ClassifierScore(Metric):
 
 
 class ModeCoverage(Metric):
-    """``modes``, the classes the classifier finds among the fakes, and ``mode_kl``, how far their shares are from the data's.
+    """``modes``: the number of classes predicted for the fakes; ``mode_kl``: how their frequencies differ from the data's.
 
-    On Stacked-MNIST the protocol of PacGAN (Lin et al. 2018, section 4.1): of 26,000 fakes, the number of its 1,000 modes and
-    the Kullback-Leibler divergence of their shares from the data's, in nats. Nothing where the classifier has other classes.
+    ``mode_kl`` is the Kullback-Leibler divergence ``KL(fakes || reals)`` of the class frequencies, in nats. On Stacked-MNIST
+    with 26,000 fakes and 1,000 modes this is the protocol of PacGAN (Lin et al. 2018, section 4.1). Empty if the classifier's
+    classes are not those of the data set.
     """
 
     needs = frozenset(["logits", "labels"])
@@ -54,32 +55,33 @@ class ModeCoverage(Metric):
     def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
         if fakes.logits is None or not network.classes or tuple(reals.classes) != network.classes:
             return {}
-        found, wanted = self._shares(fakes, reals, network)
-        seen = found > 0
-        divergence = (found[seen] * (found[seen] / wanted[seen]).log()).sum().item()
-        return {network.score("modes"): float(seen.sum()), network.score("mode_kl"): divergence}
+        generated, expected = self._frequencies(fakes, reals, network)
+        present = generated > 0
+        divergence = (generated[present] * (generated[present] / expected[present]).log()).sum().item()
+        return {network.score("modes"): float(present.sum()), network.score("mode_kl"): divergence}
 
     def details(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, dict[str, float]]:
         if fakes.logits is None or not network.classes or tuple(reals.classes) != network.classes:
             return {}
-        found, wanted = self._shares(fakes, reals, network)
+        generated, expected = self._frequencies(fakes, reals, network)
         return {
-            f"share of fakes by class, told by {network.name}": dict(zip(reals.classes, found.tolist(), strict=True)),
-            "share of reals by class": dict(zip(reals.classes, wanted.tolist(), strict=True)),
+            f"share of fakes by class, told by {network.name}": dict(zip(reals.classes, generated.tolist(), strict=True)),
+            "share of reals by class": dict(zip(reals.classes, expected.tolist(), strict=True)),
         }
 
     @staticmethod
-    def _shares(fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
-        """Of each class among the fakes and among the reals; a class that no real has counts as if one had it."""
+    def _frequencies(fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> tuple[Tensor, Tensor]:
+        """Class frequencies ``[num_classes]`` of fakes and reals; classes without reals count as one, so no log is infinite."""
         assert fakes.logits is not None
         count = network.num_classes
-        found = torch.bincount(fakes.logits.argmax(1), minlength=count).double() / len(fakes)
+        generated = torch.bincount(fakes.logits.argmax(1), minlength=count).double() / len(fakes)
         labels = torch.tensor([], dtype=torch.long) if reals.labels is None else reals.labels[reals.labels >= 0]
-        wanted = torch.bincount(labels, minlength=count).double().clamp_min(1)
-        return found, wanted / wanted.sum()
+        expected = torch.bincount(labels, minlength=count).double().clamp_min(1)
+        return generated, expected / expected.sum()
 
 
 def _score(logits: Tensor) -> float:
-    probabilities, logarithms = logits.softmax(1), logits.log_softmax(1)
+    """The score of one split from logits ``[N, num_classes]``."""
+    probabilities, log_probabilities = logits.softmax(1), logits.log_softmax(1)
     marginal = probabilities.mean(0, keepdim=True)
-    return (probabilities * (logarithms - marginal.log())).sum(1).mean().exp().item()
+    return (probabilities * (log_probabilities - marginal.log())).sum(1).mean().exp().item()

@@ -1,4 +1,4 @@
-"""The Frechet distance between two sets of features (Heusel et al. 2017, eq. 6), its error bar, and its limit."""
+"""Fréchet distance between two sets of features (Heusel et al. 2017, eq. 6), with its confidence interval and its limit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import FeatureNetwork
 
 NORMAL_95 = 1.96
-"""Standard errors on each side of an estimate that hold 95 % of a normal distribution."""
+"""Half-width of the 95 % confidence interval in standard errors."""
 
 
 class ReferenceGaussian:
-    """One side of many distances: what of it alone they need, computed once."""
+    """A Gaussian that many others are compared with; what depends on it alone is computed once."""
 
     def __init__(self, statistics: MeanCovariance) -> None:
         self.mean = statistics.mean
@@ -24,10 +24,10 @@ class ReferenceGaussian:
         self.factor = _factor(covariance)
 
     def distance(self, mean: Tensor, covariance: Tensor) -> float:
-        """``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))``.
+        """``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))``; ``b`` is this Gaussian.
 
-        The trace of the square root is the sum of the square roots of the eigenvalues of the symmetric matrix ``L' C_a L``
-        with ``C_b = L L'``, which has the same ones as ``C_a C_b``: no matrix square root that could turn complex.
+        With ``C_b = L L'``, the symmetric matrix ``L' C_a L`` has the eigenvalues of ``C_a C_b``, and the sum of their square
+        roots is the trace of the matrix square root. A matrix square root itself could become complex by rounding.
         """
         inner = self.factor.T @ covariance @ self.factor
         cross = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
@@ -36,21 +36,21 @@ class ReferenceGaussian:
 
 
 def frechet_distance(a: MeanCovariance, b: MeanCovariance) -> float:
-    """Between two sets, of which only mean and covariance matter."""
+    """The distance between two sets of features, given their means and covariances."""
     return ReferenceGaussian(b).distance(a.mean, a.covariance)
 
 
 class FrechetDistance(Metric):
-    """``fd``, with ``fd_ci95``, the half-width of its 95 % interval, and ``fd_infinity``.
+    """Fréchet distance ``fd``, called FID in Inception features; also ``fd_ci95`` and ``fd_infinity``.
 
-    The error is a bootstrap's (Efron 1979) over the fakes: it tells how far another draw of latents would move the score, the
-    reals being the protocol's. A distance from finitely many images is too large by an amount that shrinks as 1/N;
-    ``fd_infinity`` is the straight line through subsets' distances over 1/N, at 0 (Chong & Forsyth 2020, section 3). The reals
-    remain as many as they are.
+    ``fd_ci95`` is the half-width of the 95 % confidence interval from a bootstrap over the fakes (Efron 1979): how much the
+    score varies with the latents; the reals are fixed. A distance estimated from N images has a positive bias of order 1/N;
+    ``fd_infinity`` extrapolates it to infinitely many fakes with a linear fit over 1/N of the distances of subsets (Chong &
+    Forsyth 2020, section 3). The number of reals stays the same.
 
     Args:
-        bootstrap: resamplings; 0 gives no error.
-        points: subsets for the line; 0 draws none.
+        bootstrap: number of resamplings, at least 2; 0: no ``fd_ci95``.
+        points: number of subsets in the fit, at least 2; 0: no ``fd_infinity``.
         seed: of both.
     """
 
@@ -58,7 +58,7 @@ class FrechetDistance(Metric):
 
     def __init__(self, bootstrap: int, points: int, seed: int) -> None:
         if bootstrap < 0 or bootstrap == 1 or points < 0 or points == 1:
-            raise ValueError(f"evaluation.metrics.frechet: {bootstrap=} and {points=} must be 0 or at least 2")
+            raise ValueError(f"evaluation.metrics.frechet: {bootstrap=}, {points=}: both must be 0 or at least 2")
         self._bootstrap, self._points, self._seed = bootstrap, points, seed
         self.needs = frozenset(["features"]) if bootstrap or points else frozenset()
 
@@ -71,16 +71,16 @@ class FrechetDistance(Metric):
             features = fakes.features.double().numpy()
             random, ddof = np.random.default_rng(self._seed), fakes.statistics.ddof
             if self._bootstrap:
-                scores[f"{name}_ci95"] = NORMAL_95 * _deviation(features, reference, self._bootstrap, ddof, random)
+                scores[f"{name}_ci95"] = NORMAL_95 * _bootstrap_std(features, reference, self._bootstrap, ddof, random)
             if self._points:
-                scores[f"{name}_infinity"] = _at_infinity(features, reference, self._points, ddof, random)
+                scores[f"{name}_infinity"] = _extrapolate(features, reference, self._points, ddof, random)
         return scores
 
 
 class IntraClassFrechetDistance(Metric):
-    """``intra_fd``: the mean over classes of the distance between the fakes and the reals of a class (Miyato & Koyama 2018).
+    """``intra_fd``: Fréchet distance between the fakes and the reals of a class, mean over classes (Miyato & Koyama 2018).
 
-    Classes with fewer than two fakes or reals are left out; nothing without labels on both sides.
+    Classes with fewer than two fakes or reals are left out. Empty unless fakes and reals have labels.
     """
 
     needs = frozenset(["features", "labels"])
@@ -95,7 +95,7 @@ class IntraClassFrechetDistance(Metric):
 
     @staticmethod
     def of_classes(fakes: FeatureStats, reals: FeatureStats) -> dict[str, float]:
-        """The distance of each class."""
+        """The distance of each class by its name."""
         if fakes.labels is None or reals.labels is None:
             return {}
         assert fakes.features is not None and reals.features is not None
@@ -108,7 +108,7 @@ class IntraClassFrechetDistance(Metric):
 
 
 def reference_of(reals: FeatureStats) -> ReferenceGaussian:
-    """Of a sample that many are compared with."""
+    """The Gaussian of the reals, computed once."""
     if "frechet" not in reals.cache:
         reals.cache["frechet"] = ReferenceGaussian(reals.statistics)
     reference = reals.cache["frechet"]
@@ -117,7 +117,7 @@ def reference_of(reals: FeatureStats) -> ReferenceGaussian:
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """L with ``covariance = L L'``: Cholesky's, or from eigenvectors where there are fewer images than features."""
+    """``L`` with ``covariance = L L'``: Cholesky, or the eigendecomposition of a singular matrix (fewer images than features)."""
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         return factor
@@ -125,26 +125,29 @@ def _factor(covariance: Tensor) -> Tensor:
     return vectors * values.clamp_min(0).sqrt()
 
 
-def _deviation(features: np.ndarray, reference: ReferenceGaussian, count: int, ddof: int, random: np.random.Generator) -> float:
-    """Standard deviation of the distance over resamplings of the features."""
+def _bootstrap_std(
+    features: np.ndarray, reference: ReferenceGaussian, count: int, ddof: int, random: np.random.Generator
+) -> float:
+    """Standard deviation of the distance over ``count`` resamplings of features ``[N, num_features]``."""
     shift = features.mean(0)
-    centred = features - shift
+    centered = features - shift
     distances = []
     for _ in range(count):
         weights = random.multinomial(len(features), np.full(len(features), 1 / len(features)))
-        weighted = centred * np.sqrt(weights)[:, None]
-        total = weights @ centred
+        weighted = centered * np.sqrt(weights)[:, None]
+        total = weights @ centered
         covariance = (weighted.T @ weighted - np.outer(total, total) / len(features)) / (len(features) - ddof)
         distances.append(reference.distance(torch.from_numpy(shift + total / len(features)), torch.from_numpy(covariance)))
     return float(np.std(distances, ddof=1))
 
 
-def _at_infinity(
+def _extrapolate(
     features: np.ndarray, reference: ReferenceGaussian, points: int, ddof: int, random: np.random.Generator
 ) -> float:
-    """Where the line through distances of subsets over 1/N meets the axis.
+    """The distance for infinitely many fakes: the intercept of a line fitted to the distances of subsets over 1/N.
 
-    The subsets have a tenth of the images to all of them, but at least twice as many as features as far as there are so many.
+    The subset sizes go from a tenth of the images to all. The smallest has at least twice as many images as there are features,
+    or half of the images if these are too few.
     """
     count, num_features = features.shape
     smallest = max(2, count // 10, min(2 * num_features, count // 2))
@@ -153,5 +156,5 @@ def _at_infinity(
     for size in sizes:
         subset = MeanCovariance.of(torch.from_numpy(features[random.choice(count, size, replace=False)]), ddof)
         distances.append(reference.distance(subset.mean, subset.covariance))
-    _, at_zero = np.polyfit(1 / sizes, distances, 1)
-    return float(at_zero)
+    _, intercept = np.polyfit(1 / sizes, distances, 1)
+    return float(intercept)

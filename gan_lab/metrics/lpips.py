@@ -106,7 +106,7 @@ class LPIPS(FullReferenceMetric):
         self._device = device
 
     @torch.no_grad()
-    def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
+    def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         if min(fakes.shape[2:]) < self.min_size:
             side = "x".join(map(str, fakes.shape[2:]))
             raise ValueError(f"{self._name} takes images of at least {self.min_size} pixels across, not {side}")
@@ -134,7 +134,7 @@ class PerceptualNetworkDistance(FullReferenceMetric):
         return f"{self._network.name}, layers of {self._network.description}"
 
     @torch.no_grad()
-    def of_pairs(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
+    def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         device = next(self._network.parameters()).device
         sides = [self._network(side.to(device).float().div(LEVELS / 2).sub(1)) for side in (fakes, reals)]
         total = torch.zeros(len(fakes), device=device)

@@ -1,4 +1,4 @@
-"""Mean and covariance of features that arrive in batches."""
+"""Mean and covariance of features, accumulated in batches."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-HALVED = 2**22
-"""Values from which on NumPy's way pays: it computes half of ``x' x``, but its threads and torch's get in each other's way."""
+NUMPY_MIN_VALUES = 2**22
+"""Batch size in values from which NumPy is faster for ``x' x``: it exploits the symmetry, but its threads compete with torch's."""
 
 
 class MeanCovariance:
-    """In float64; memory does not grow with the number of images.
+    """Accumulates in float64; memory does not depend on the number of images.
 
     Args:
-        num_features: of one image.
-        ddof: the covariance has ``count - ddof`` in its denominator: 1 as torch-fidelity, pytorch-fid and clean-fid, 0 as
-            StyleGAN2-ADA.
+        num_features: features per image.
+        ddof: the covariance is divided by ``count - ddof``: 1 in torch-fidelity, pytorch-fid and clean-fid, 0 in StyleGAN2-ADA.
     """
 
     def __init__(self, num_features: int, ddof: int = 1) -> None:
@@ -29,20 +28,20 @@ class MeanCovariance:
 
     @classmethod
     def of(cls, features: Tensor, ddof: int = 1) -> MeanCovariance:
-        """Of features that are all there."""
+        """The statistics of ``features``, ``[N, num_features]``."""
         statistics = cls(features.shape[1], ddof)
         statistics.add(features)
         return statistics
 
     def add(self, features: Tensor) -> None:
-        """``features``: ``[N, num_features]``. Sums are taken about the first batch's mean, against cancellation.
+        """Add a batch ``[N, num_features]``. Sums are relative to the mean of the first batch, which avoids cancellation.
 
         Raises:
             ValueError: a value is not finite.
         """
         values = features.detach().cpu().double()
         if not values.isfinite().all():
-            raise ValueError("the feature network gives values that are not finite: its weights are broken")
+            raise ValueError("the features are not finite: the weights of the feature network are broken")
         if self._shift is None:
             self._shift = values.mean(0)
         values = values - self._shift
@@ -51,15 +50,15 @@ class MeanCovariance:
         self._products += _products(values)
 
     def merge(self, other: MeanCovariance) -> None:
-        """Take in the features another one has seen: its sums, moved to be about this one's mean."""
+        """Add the features accumulated by ``other``, whose sums are shifted to this one's reference point."""
         if self._shift is None:
             self.count, self._sum, self._products, self._shift = other.count, other._sum, other._products, other._shift
             return
         assert other._shift is not None
-        moved = other._shift - self._shift
-        cross = torch.outer(other._sum, moved)
-        self._products += other._products + cross + cross.T + other.count * torch.outer(moved, moved)
-        self._sum += other._sum + other.count * moved
+        offset = other._shift - self._shift
+        cross = torch.outer(other._sum, offset)
+        self._products += other._products + cross + cross.T + other.count * torch.outer(offset, offset)
+        self._sum += other._sum + other.count * offset
         self.count += other.count
 
     @property
@@ -84,7 +83,7 @@ class MeanCovariance:
 
 def _products(values: Tensor) -> Tensor:
     """``x' x``."""
-    if values.numel() < HALVED:
+    if values.numel() < NUMPY_MIN_VALUES:
         return values.T @ values
     array = values.numpy()
     return torch.from_numpy(array.T @ array)

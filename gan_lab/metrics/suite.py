@@ -1,4 +1,4 @@
-"""One pass over the fakes, and everything that is measured of them."""
+"""Computes the metrics of one or several protocols from a single set of generated images."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from gan_lab.utils.progress import Progress, silent
 log = logging.getLogger(__name__)
 
 Generate = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
-"""``(count, generator)`` to uint8 images ``[count, C, H, W]`` from latents drawn with ``generator``, and the class numbers they
-were made under, ``[count]`` int64, or None."""
+"""Maps ``(count, generator)`` to uint8 images ``[count, C, H, W]``, whose latents are drawn from ``generator``, and their int64
+class indices ``[count]``, or None without classes."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one protocol has found.
+    """The scores of one protocol.
 
     Attributes:
         name: of the protocol.
         scores: by name.
-        protocol: the record of how they were taken; see :func:`gan_lab.metrics.protocol.differences`.
-        details: tables behind the scores.
-        fakes: what the scores were computed of, where it is kept.
+        protocol: record of how they were measured; :func:`gan_lab.metrics.protocol.differences` compares two records.
+        details: further tables by title, such as scores of each class.
+        fakes: statistics of the generated images; None if the metrics don't keep any.
     """
 
     name: str
@@ -46,17 +46,29 @@ class Result:
     fakes: FeatureStats | None
 
 
+def flatten_scores(results: Sequence[Result]) -> dict[str, float]:
+    """All scores in one dictionary; those of every protocol but the first are named ``<protocol>/<score>``."""
+    return {
+        f"{result.name}/{name}" if number else name: value
+        for number, result in enumerate(results)
+        for name, value in result.scores.items()
+    }
+
+
 class ProtocolEvaluation:
-    """A protocol at work: a network, the metrics taken in its features, and the reals they compare with.
+    """A protocol with its feature network, its metrics and its real images.
 
     Args:
         name: of the protocol.
-        protocol: see there.
-        network: its features'.
-        metrics: by name.
-        domain: what the images are.
+        protocol: how to measure.
+        network: the feature network.
+        metrics: all configured metrics by name; those that the protocol names are used.
+        domain: the kind of images.
         reals: all images of the protocol's split.
-        seed: of the choice among them.
+        seed: of the random subset of ``reals``, if the protocol limits their number.
+
+    Raises:
+        ValueError: none of the protocol's metrics is configured, or there are fewer than 2 real images.
     """
 
     def __init__(
@@ -76,26 +88,27 @@ class ProtocolEvaluation:
         self.metrics = {metric: metrics[metric] for metric in wanted if metric in metrics}
         if not self.metrics:
             raise ValueError(
-                f"protocol.{name}: this evaluation has none of its metrics ({', '.join(wanted)}); evaluation=full has"
+                f"protocol.{name}: the evaluation has none of its metrics ({', '.join(wanted)}); evaluation=full has them"
             )
         self.needs: frozenset[str] = frozenset().union(*(metric.needs for metric in self.metrics.values()))
         self.data = reals if protocol.num_reals is None else reals.random_subset(protocol.num_reals, seed)
-        self._domain, self._whole = domain, len(reals)
+        self._domain, self._split_size = domain, len(reals)
         if len(self.data) < 2:
-            raise ValueError("evaluation: scores need at least 2 real images; evaluation=none goes without")
+            raise ValueError("evaluation: scores need at least 2 real images; evaluation=none measures no scores")
         self.reals: FeatureStats | None = None
 
     @property
     def primary_score(self) -> str | None:
-        """The score that stands for all: the first metric's that has one, lower being better."""
-        headlines = (metric.primary_score for metric in self.metrics.values() if metric.primary_score)
-        return next((self.network.score(name) for name in headlines), None)
+        """Name of the score that represents a run (lower is better), from the first metric that has one."""
+        names = (metric.primary_score for metric in self.metrics.values() if metric.primary_score)
+        return next((self.network.score(name) for name in names), None)
 
     def prepare(self, references: ReferenceStatsCache, device: torch.device, batch_size: int, progress: Progress) -> None:
-        """Take, or fetch, the sample of the reals."""
+        """Compute the statistics of the real images, or read them from the cache."""
         self.reals = references.feature_stats(self.data, self.network, self.needs, batch_size, self.protocol.ddof, progress)
 
     def finish(self, fakes: FeatureStats, batch_size: int, seed: int, details: bool) -> Result:
+        """Compute all metrics from the statistics of the generated images; ``details``: also the tables."""
         assert self.reals is not None, "prepare() comes first"
         scores: dict[str, float] = {}
         tables: dict[str, dict[str, float]] = {}
@@ -106,100 +119,107 @@ class ProtocolEvaluation:
         return Result(self.name, scores, self.record(len(fakes), batch_size, seed), tables, fakes)
 
     def record(self, num_fakes: int, batch_size: int, seed: int) -> dict[str, Any]:
-        """How the scores are taken, as it is kept with them."""
+        """Everything the scores depend on, as stored with them. Scores with equal records are comparable."""
         split = self.protocol.split or "training"
-        chosen = "all" if len(self.data) == self._whole else f"{len(self.data)} of"
+        chosen = "all" if len(self.data) == self._split_size else f"{len(self.data)} of"
         return {
             "protocol": self.name,
-            "data": f"{self._domain.name or 'pictures'} {self._domain.channels}x{self._domain.size}x{self._domain.size}",
+            "data": f"{self._domain.name or 'images'} {self._domain.channels}x{self._domain.size}x{self._domain.size}",
             "features": self.network.description,
             "features_hash": self.network.fingerprint,
             "fakes": num_fakes,
-            "reals": f"{chosen} {self._whole} {split} images",
+            "reals": f"{chosen} {self._split_size} {split} images",
             "reals_hash": ReferenceStatsCache.key(self.data, self.network),
             "covariance": self.protocol.covariance,
             "batch_norm": self.protocol.batch_norm,
-            "latents": f"seed {seed} and number of each batch of {batch_size}",  # other batches draw other latents
+            "latents": f"seed {seed} and number of each batch of {batch_size}",  # the batch size determines the latents
             **({"labels_hash": self.data.labels_fingerprint()} if "labels" in self.needs else {}),
             **{f"metric {name}": metric.settings() for name, metric in self.metrics.items()},
         }
 
 
 @dataclass
-class _Collector:
-    """A :class:`FeatureStats` in the making."""
+class _StatsCollector:
+    """Accumulates the :class:`FeatureStats` of the generated images batch by batch."""
 
-    measure: ProtocolEvaluation
+    evaluation: ProtocolEvaluation
     statistics: MeanCovariance
     parts: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def add(self, images: Tensor, labels: Tensor | None, extracted: NetworkOutput, room: int) -> None:
-        """Those of one batch; ``room``: bytes of pixels to be kept."""
-        self.statistics.add(extracted.features)
-        has_room = sum(part.numel() for part in self.parts.get("pixels", ())) < room
-        there = {
-            "features": extracted.features,
-            "logits": extracted.logits,
+    def add(self, images: Tensor, labels: Tensor | None, output: NetworkOutput, max_pixel_bytes: int) -> None:
+        """Add one batch. Its pixels are kept unless ``max_pixel_bytes`` are kept already."""
+        self.statistics.add(output.features)
+        keeps_pixels = sum(part.numel() for part in self.parts.get("pixels", ())) < max_pixel_bytes
+        batch = {
+            "features": output.features,
+            "logits": output.logits,
             "labels": labels,
-            "pixels": images if has_room else None,
+            "pixels": images if keeps_pixels else None,
         }
-        for name, tensor in there.items():
-            if name in self.measure.needs and tensor is not None:
+        for name, tensor in batch.items():
+            if name in self.evaluation.needs and tensor is not None:
                 self.parts.setdefault(name, []).append(tensor.cpu())
 
-    def together(self, processes: SingleProcess) -> None:
-        """Take in what the others have of the same fakes, whose batches went round among the processes."""
-        found = processes.all_gather_object((self.statistics.state_dict(), self.parts))
-        for n, (statistics, _) in enumerate(found):
-            if n != processes.rank and statistics["count"]:
+    def gather(self, processes: SingleProcess) -> None:
+        """Add the batches of the other processes, in the order of their batch numbers."""
+        gathered = processes.all_gather_object((self.statistics.state_dict(), self.parts))
+        for rank, (statistics, _) in enumerate(gathered):
+            if rank != processes.rank and statistics["count"]:
                 self.statistics.merge(MeanCovariance.from_state(statistics, self.statistics.ddof))
-        for name in {name for _, parts in found for name in parts}:
-            turns = zip_longest(*(parts.get(name, ()) for _, parts in found))
-            self.parts[name] = [part for turn in turns for part in turn if part is not None]
+        for name in {name for _, parts in gathered for name in parts}:
+            rounds = zip_longest(*(parts.get(name, ()) for _, parts in gathered))
+            self.parts[name] = [part for batches in rounds for part in batches if part is not None]
 
-    def sample(self) -> FeatureStats:
-        assert self.measure.reals is not None
-        found: dict[str, Any] = {name: torch.cat(parts) for name, parts in self.parts.items()}
-        places = torch.arange(len(found["pixels"])) if "pixels" in found else None
-        return FeatureStats(self.statistics, classes=self.measure.reals.classes, pixel_index=places, **found)
+    def feature_stats(self) -> FeatureStats:
+        assert self.evaluation.reals is not None
+        tensors: dict[str, Any] = {name: torch.cat(parts) for name, parts in self.parts.items()}
+        pixel_index = torch.arange(len(tensors["pixels"])) if "pixels" in tensors else None
+        return FeatureStats(self.statistics, classes=self.evaluation.reals.classes, pixel_index=pixel_index, **tensors)
 
 
 class MetricSuite:
-    """Generates once, whatever is measured: every protocol takes the first of the same fakes, and those that have a network in
-    common share its features.
+    """Measures all protocols on the same generated images.
+
+    Each protocol uses the first ``num_fakes`` of the images. Features are computed once for all protocols that have the same
+    network.
 
     Args:
-        measures: the first one's headline is the run's score. None at all measure nothing, and the run has no best checkpoint.
-        references: where samples of reals are kept.
-        batch_size: images at a time.
-        seed: of the latents, the same for every score.
+        evaluations: the first one's primary score is the run's score. With none, nothing is measured and the run has no best
+            checkpoint.
+        references: caches the statistics of real images.
+        batch_size: images generated, and passed to the feature network, at a time.
+        seed: of the latents, which are the same in every evaluation.
     """
 
     def __init__(
-        self, measures: Sequence[ProtocolEvaluation], references: ReferenceStatsCache, batch_size: int, seed: int
+        self, evaluations: Sequence[ProtocolEvaluation], references: ReferenceStatsCache, batch_size: int, seed: int
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"evaluation.batch_size={batch_size}: must be at least 1")
-        self.evaluations = [measure for measure in measures if measure.metrics]
+        self.evaluations = [evaluation for evaluation in evaluations if evaluation.metrics]
         self.batch_size = batch_size
         self._references, self._seed = references, seed
 
     def with_batch_norm(self, batch_norm: str) -> MetricSuite:
-        """The measures whose protocols want such statistics."""
-        chosen = [measure for measure in self.evaluations if measure.protocol.batch_norm == batch_norm]
+        """The suite of the protocols with these batch-norm statistics, ``running`` or ``standing``."""
+        chosen = [evaluation for evaluation in self.evaluations if evaluation.protocol.batch_norm == batch_norm]
         return MetricSuite(chosen, self._references, self.batch_size, self._seed)
 
     @property
     def score_name(self) -> str | None:
+        """Name of the score that represents the run (lower is better); None without one."""
         return self.evaluations[0].primary_score if self.evaluations else None
 
     def prepare(self, device: torch.device, progress: Progress = silent, reals: bool = True) -> None:
-        """Take the samples of reals, once for each network and choice of images; a process that measures nothing needs none."""
-        for measure in self.evaluations:
-            measure.network.to(device)
-        for measure in self.evaluations if reals else ():
-            measure.prepare(self._references, device, self.batch_size, progress)
-            _warn_of_bias(measure)
+        """Move the feature networks to ``device`` and compute the statistics of the real images.
+
+        ``reals=False`` skips the statistics, which only the main process needs.
+        """
+        for evaluation in self.evaluations:
+            evaluation.network.to(device)
+        for evaluation in self.evaluations if reals else ():
+            evaluation.prepare(self._references, device, self.batch_size, progress)
+            _warn_of_bias(evaluation)
 
     @torch.no_grad()
     def __call__(
@@ -207,64 +227,61 @@ class MetricSuite:
         generate: Generate,
         progress: Progress = silent,
         details: bool = False,
-        ranks: SingleProcess = SINGLE_PROCESS,
+        processes: SingleProcess = SINGLE_PROCESS,
     ) -> list[Result]:
-        """Generate and measure, and with ``details`` fill in the tables too.
+        """Generate images and measure them, with ``details`` including the tables.
 
-        Each batch has random numbers of its own, a function of its number, so that several processes can take turns: each
-        makes its share of the fakes, and the leader measures all of them; the others get no results.
+        Every batch has its own random generator, seeded by the batch number, so the images do not depend on the number of
+        processes. Each process generates every ``world_size``-th batch; the main process computes the metrics and the others
+        return an empty list.
         """
-        total = max((measure.protocol.num_fakes for measure in self.evaluations), default=0)
-        collectors = [_Collector(m, MeanCovariance(m.network.num_features, m.protocol.ddof)) for m in self.evaluations]
-        for number in range(ranks.rank, -(-total // self.batch_size), ranks.world_size):
+        total = max((evaluation.protocol.num_fakes for evaluation in self.evaluations), default=0)
+        collectors = [_StatsCollector(e, MeanCovariance(e.network.num_features, e.protocol.ddof)) for e in self.evaluations]
+        max_pixel_bytes = PIXEL_BYTES // processes.world_size
+        for number in range(processes.rank, -(-total // self.batch_size), processes.world_size):
             start, random = number * self.batch_size, torch.Generator().manual_seed(self._seed * 1_000_003 + number)
             images, labels = generate(min(self.batch_size, total - start), random)
-            seen: dict[str, NetworkOutput] = {}
+            outputs: dict[str, NetworkOutput] = {}
             for collector in collectors:
-                left = collector.measure.protocol.num_fakes - start
+                left = collector.evaluation.protocol.num_fakes - start
                 if left <= 0:
                     continue
-                network = collector.measure.network
-                if network.fingerprint not in seen:
-                    seen[network.fingerprint] = extract_batch(network, images)
-                features, logits = seen[network.fingerprint]
-                part = NetworkOutput(features[:left], None if logits is None else logits[:left])
-                collector.add(images[:left], None if labels is None else labels[:left], part, PIXEL_BYTES // ranks.world_size)
+                network = collector.evaluation.network
+                if network.fingerprint not in outputs:
+                    outputs[network.fingerprint] = extract_batch(network, images)
+                features, logits = outputs[network.fingerprint]
+                output = NetworkOutput(features[:left], None if logits is None else logits[:left])
+                collector.add(images[:left], None if labels is None else labels[:left], output, max_pixel_bytes)
             progress(start + len(images), total)
         for collector in collectors:
-            collector.together(ranks)
-        if not ranks.is_main_process:
+            collector.gather(processes)
+        if not processes.is_main_process:
             return []
-        return [c.measure.finish(c.sample(), self.batch_size, self._seed, details) for c in collectors]
+        return [c.evaluation.finish(c.feature_stats(), self.batch_size, self._seed, details) for c in collectors]
 
-    def evaluate(self, sampler: Any, progress: Progress = silent, ranks: SingleProcess = SINGLE_PROCESS) -> list[Result]:
-        """The results of anything with a method ``sample``, such as a sampler or a run."""
-        return self(sampler.sample, progress, ranks=ranks)
+    def evaluate(self, sampler: Any, progress: Progress = silent, processes: SingleProcess = SINGLE_PROCESS) -> list[Result]:
+        """Measure an object whose method ``sample`` is a :data:`Generate`, such as an image sampler."""
+        return self(sampler.sample, progress, processes=processes)
 
     def record(self) -> dict[str, Any]:
-        """How the run's score is taken; empty if there is none."""
+        """How the run's score is measured, see :meth:`ProtocolEvaluation.record`; empty without a score."""
         first = self.evaluations[0] if self.evaluations else None
         return {} if first is None else first.record(first.protocol.num_fakes, self.batch_size, self._seed)
 
     def describe(self) -> str:
-        """The score and how it is taken, in words."""
-        taken = self.record()
-        return f"{self.score_name}: {taken['fakes']:,} fakes against {taken['reals']}, {taken['features']}"
-
-    def flatten(self, results: Sequence[Result]) -> dict[str, float]:
-        """All scores in one dictionary; those of further protocols are called ``<protocol>/<score>``."""
-        named = {(r.name if n else "", name): value for n, r in enumerate(results) for name, value in r.scores.items()}
-        return {f"{protocol}/{name}".lstrip("/"): value for (protocol, name), value in named.items()}
+        """The run's score and how it is measured, in one line."""
+        record = self.record()
+        return f"{self.score_name}: {record['fakes']:,} fakes against {record['reals']}, {record['features']}"
 
 
-def _warn_of_bias(measure: ProtocolEvaluation) -> None:
-    """Say so where a covariance has fewer images than it has features."""
-    width, fakes = measure.network.num_features, measure.protocol.num_fakes
-    few = [f"{n:,} {name}" for n, name in ((fakes, "fakes"), (len(measure.data), "reals")) if n <= width]
-    if few and measure.primary_score is not None:
+def _warn_of_bias(evaluation: ProtocolEvaluation) -> None:
+    """Warn if a covariance is estimated from no more images than there are features."""
+    num_features, num_fakes = evaluation.network.num_features, evaluation.protocol.num_fakes
+    few = [f"{n:,} {name}" for n, name in ((num_fakes, "fakes"), (len(evaluation.data), "reals")) if n <= num_features]
+    if few and evaluation.primary_score is not None:
         log.warning(
-            "%s: %s against %d features: the score is biased and compares only with others of the same numbers",
-            measure.primary_score,
+            "%s: %s for %d features: the score is biased and comparable only with scores from as many images",
+            evaluation.primary_score,
             " and ".join(few),
-            width,
+            num_features,
         )

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from gan_lab.metrics.pair_suite import BICUBIC, FullReferenceSuite
+from gan_lab.metrics.full_reference_suite import BICUBIC, FullReferenceSuite
 from gan_lab.metrics.protocol import differences
-from gan_lab.metrics.suite import MetricSuite
+from gan_lab.metrics.suite import MetricSuite, flatten_scores
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.utils.formatting import format_with_ci
@@ -79,7 +79,7 @@ class TrainingEvaluator:
         results = self.suite.evaluate(sampler, progress, self._processes)
         protocols = {result.name: result.protocol for result in results}
         took = time.perf_counter() - start
-        scores, protocols, self._last = self._processes.broadcast_object((self.suite.flatten(results), protocols, took))
+        scores, protocols, self._last = self._processes.broadcast_object((flatten_scores(results), protocols, took))
         self._seconds += self._last
         if self._last > SLOW_SECONDS and self._max_time_fraction is None and not self._warned:
             self._warned = True

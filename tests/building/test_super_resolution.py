@@ -24,8 +24,8 @@ from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.losses.content import CharbonnierLoss, PerceptualLoss, PixelL1Loss, PixelL2Loss
 from gan_lab.metrics import perceptual_networks
 from gan_lab.metrics.full_reference import PSNR, SSIM
+from gan_lab.metrics.full_reference_suite import FullReferenceSuite
 from gan_lab.metrics.lpips import PerceptualNetworkDistance as PerceptualScore
-from gan_lab.metrics.pair_suite import FullReferenceSuite
 from gan_lab.models import esrgan, srgan
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.runtime.distributed import SingleProcess
@@ -189,7 +189,7 @@ def test_scores_are_means_over_pictures_and_bicubic_stands_beside_them() -> None
     assert result.details["picture 1"]["psnr_y"] == pytest.approx(by_hand[1])
     (perfect,) = suite(lambda low: high[0] if torch.equal(low, made[0].low_resolution) else high[1])
     assert perfect.scores["ssim"] == pytest.approx(1) and perfect.scores["bicubic/ssim"] == scores["ssim"]
-    with pytest.raises(ValueError, match=r"evaluation\.score=psnr: must be one of rmse_y, which are lower if better"):
+    with pytest.raises(ValueError, match=r"evaluation\.score=psnr: must be one of rmse_y, of which lower values are better"):
         FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, "psnr", {})
 
 
@@ -215,8 +215,8 @@ def test_processes_share_the_pictures_among_them() -> None:
     suites = [FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, None, {"reals": "", "degradation": ""}) for _ in range(2)]
     suites[0].prepare(CPU)
     follower = Two(1, {})
-    assert suites[1](lambda low: upscale_bicubic(low, 4), ranks=follower) == [] and list(follower.given) == [1]
-    (result,) = suites[0](lambda low: upscale_bicubic(low, 4), ranks=Two(0, follower.given))
+    assert suites[1](lambda low: upscale_bicubic(low, 4), processes=follower) == [] and list(follower.given) == [1]
+    (result,) = suites[0](lambda low: upscale_bicubic(low, 4), processes=Two(0, follower.given))
     assert result.scores["psnr"] == result.scores["bicubic/psnr"]
 
 

@@ -21,7 +21,7 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.evaluate import main
 from gan_lab.evaluation import compare
 from gan_lab.evaluation.folders import evaluate_folders
-from gan_lab.evaluation.pairs import pairing
+from gan_lab.evaluation.full_reference import pairing
 from gan_lab.runs.run import Run
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
@@ -154,7 +154,7 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
         (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
         (["run=run", "checkpoints=[]"], "name last, best, pretrained or several"),
         (["run=run", "evaluation=pairs"], "evaluation=pairs compares images with their originals"),
-        (["run=run", "protocol=[stacked_mnist]"], "this evaluation has none of its metrics (modes)"),
+        (["run=run", "protocol=[stacked_mnist]"], "the evaluation has none of its metrics (modes)"),
         (["run=run", "out=run"], "out=run is a folder"),
         (["compare=run"], "give two or more run directories"),
     ],

@@ -22,7 +22,7 @@ from gan_lab.metrics.networks.random import RandomConvolutions
 from gan_lab.metrics.prdc import PrecisionRecallDensityCoverage, nearest
 from gan_lab.metrics.protocol import Protocol, differences
 from gan_lab.metrics.reference_stats import ReferenceStatsCache
-from gan_lab.metrics.suite import MetricSuite, ProtocolEvaluation
+from gan_lab.metrics.suite import MetricSuite, ProtocolEvaluation, flatten_scores
 
 CPU = torch.device("cpu")
 GREY = FeatureDomain("", 1, 16)
@@ -141,7 +141,7 @@ def test_the_distance_within_classes() -> None:
 def test_features_that_are_no_numbers_are_refused() -> None:
     broken = features(50, 4, 1)
     broken[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="not finite: its weights are broken"):
+    with pytest.raises(ValueError, match="the weights of the feature network are broken"):
         statistics(broken)
 
 
@@ -340,7 +340,7 @@ def test_images_are_generated_once_and_networks_shared(tmp_path: Path) -> None:
     assert drawn == [20, 20, 10] and network.shown == 50
     alone = [suite_of(tmp_path, noise(60), [m.protocol])(from_latents)[0] for m in suite.evaluations]
     assert [r.scores for r in both] == [r.scores for r in alone]
-    flat = suite.flatten(both)
+    flat = flatten_scores(both)
     assert flat["fd_random"] == both[0].scores["fd_random"] and flat["p1/fd_random"] == both[1].scores["fd_random"]
 
 
@@ -415,7 +415,7 @@ def test_a_folder_that_can_not_be_written_costs_time_and_not_the_score(
 
 def test_few_images_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     suite_of(tmp_path, noise(60), [protocol()])
-    assert "fd_random: 50 fakes and 60 reals against 64 features: the score is biased" in caplog.text
+    assert "fd_random: 50 fakes and 60 reals for 64 features: the score is biased" in caplog.text
 
 
 @pytest.mark.parametrize(

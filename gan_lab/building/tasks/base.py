@@ -15,7 +15,7 @@ from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import BatchLoader
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.precision import Precision
-from gan_lab.metrics.pair_suite import FullReferenceSuite
+from gan_lab.metrics.full_reference_suite import FullReferenceSuite
 from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.runtime.distributed import SingleProcess

@@ -22,7 +22,7 @@ from gan_lab.data.patch_loader import PatchLoader
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.precision import Precision
 from gan_lab.metrics.full_reference import FullReferenceMetric
-from gan_lab.metrics.pair_suite import FullReferenceSuite, ImagePair
+from gan_lab.metrics.full_reference_suite import FullReferenceSuite, SuperResolutionExample
 from gan_lab.models.latents import NoLatents
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.training.overfitting import NoOverfittingEstimate
@@ -57,19 +57,19 @@ class DegradedImages:
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, number: int) -> ImagePair:
+    def __getitem__(self, number: int) -> SuperResolutionExample:
         high = self.degradation.crop_to_multiple(self.data.image(number))
         return self._pair(high, number)
 
-    def center_patch(self, number: int, side: int) -> ImagePair:
+    def center_patch(self, number: int, side: int) -> SuperResolutionExample:
         """The pair of the central square of an image, ``side`` pixels wide."""
         high = self.degradation.crop_to_multiple(self.data.image(number))
         top, left = ((length - side) // 2 for length in high.shape[1:])
         return self._pair(high[:, top : top + side, left : left + side], number)
 
-    def _pair(self, high: torch.Tensor, number: int) -> ImagePair:
+    def _pair(self, high: torch.Tensor, number: int) -> SuperResolutionExample:
         low = self.degradation(high, torch.Generator().manual_seed(number))
-        return ImagePair(high, low, upscale_bicubic(low, self.degradation.scale))
+        return SuperResolutionExample(high, low, upscale_bicubic(low, self.degradation.scale))
 
 
 class SuperResolution(Task):
@@ -158,7 +158,7 @@ class SuperResolution(Task):
             "degradation": _format_steps(self._cfg.degradation.steps),
             "colours": images.data.channels,
         }
-        metrics = build_pair_metrics(self._cfg, scale, smallest)
+        metrics = build_full_reference_metrics(self._cfg, scale, smallest)
         return FullReferenceSuite(images, images.names, metrics, cfg.score if metrics else None, record)
 
     def overfitting_estimate(self, gan: GAN, device: torch.device) -> NoOverfittingEstimate:
@@ -189,7 +189,7 @@ class SuperResolution(Task):
         return {"degradation": f"{patches}, degraded to {small}x{small} by {_format_steps(section.steps)}"}
 
 
-def build_pair_metrics(cfg: DictConfig, border: int, smallest: int) -> dict[str, FullReferenceMetric]:
+def build_full_reference_metrics(cfg: DictConfig, border: int, smallest: int) -> dict[str, FullReferenceMetric]:
     """The metrics of ``cfg.evaluation.pairs``.
 
     Args:

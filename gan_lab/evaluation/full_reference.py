@@ -10,25 +10,25 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gan_lab.building.tasks.super_resolution import build_pair_metrics
+from gan_lab.building.tasks.super_resolution import build_full_reference_metrics
 from gan_lab.data.image_decoding import GRAY_MODES, decode_whole
 from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
-from gan_lab.evaluation.folders import headers, list_pictures
+from gan_lab.evaluation.folders import headers, list_images
 from gan_lab.utils.terminal import STDOUT, progress_bar
 
 
-def evaluate_pairs(cfg: DictConfig) -> None:
+def evaluate_full_reference(cfg: DictConfig) -> None:
     """Each fake with the real of its name; a pair may have any size, the score is the mean over pairs."""
     if cfg.out:
         records.check_writable(Path(cfg.out).expanduser())
-    fakes, reals = (list_pictures(name, cfg[name]) for name in ("fakes", "reals"))
+    fakes, reals = (list_images(name, cfg[name]) for name in ("fakes", "reals"))
     if len(fakes) != len(reals):
         raise ValueError(f"fakes={cfg.fakes} has {len(fakes)} images and reals={cfg.reals} {len(reals)}: pairs need as many")
     matches = pairing(_stems(fakes), _stems(reals))
     border = cfg.evaluation.border or 0
     smallest = min(min(size) for size, _ in headers(reals))
-    metrics = build_pair_metrics(cfg, border, smallest)
+    metrics = build_full_reference_metrics(cfg, border, smallest)
     found: dict[str, list[float]] = {}
     with progress_bar("pairs", "images") as progress:
         for number, (fake, real) in enumerate(_pairs(fakes, reals, matches)):
