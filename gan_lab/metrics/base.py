@@ -49,7 +49,7 @@ class FeatureStats:
         return self.labels if self.labels is None or self.pixel_index is None else self.labels[self.pixel_index]
 
 
-class ConfiguredMetric(ABC):
+class ConfiguredMetric:
     """What metrics of image sets and full-reference metrics have in common.
 
     Attributes:
@@ -64,7 +64,7 @@ class ConfiguredMetric(ABC):
         return ", ".join(f"{name}={value}" for name, value in parameters.items()) or "as published"
 
 
-class Metric(ConfiguredMetric):
+class Metric(ConfiguredMetric, ABC):
     """A comparison of generated with real images.
 
     Attributes:

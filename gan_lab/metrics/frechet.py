@@ -117,7 +117,7 @@ def reference_of(reals: FeatureStats) -> ReferenceGaussian:
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """``L`` with ``covariance = L L'``: Cholesky, or the eigendecomposition of a singular matrix (fewer images than features)."""
+    """``L`` with ``covariance = L L'``: Cholesky, or the eigendecomposition if it is singular (fewer images than features)."""
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         return factor

@@ -6,7 +6,7 @@ original of ``fakes[n]``. Call it once for each image size.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -21,7 +21,7 @@ BLOCK_VALUES = 2**22
 """Values of ``fakes`` that are compared at a time."""
 
 
-class FullReferenceMetric(ConfiguredMetric):
+class FullReferenceMetric(ConfiguredMetric, ABC):
     """A comparison of images with their originals.
 
     Attributes:
@@ -39,8 +39,8 @@ class FullReferenceMetric(ConfiguredMetric):
         if fakes.shape != reals.shape or not len(fakes):
             sizes = ["x".join(map(str, side.shape[1:])) for side in (fakes, reals)]
             raise ValueError(
-                f"full-reference metrics need as many fakes as reals of the same size, not {len(fakes)} fakes of {sizes[0]} and "
-                f"{len(reals)} reals of {sizes[1]}"
+                "full-reference metrics need as many fakes as reals, of the same size, not "
+                f"{len(fakes)} fakes of {sizes[0]} and {len(reals)} reals of {sizes[1]}"
             )
         rows = max(1, BLOCK_VALUES // fakes[0].numel())
         parts = [self.scores_per_image(*part) for part in zip(fakes.split(rows), reals.split(rows), strict=True)]
@@ -58,7 +58,7 @@ class PSNR(FullReferenceMetric):
     """Peak signal-to-noise ratio: ``psnr``, ``psnr_y`` and ``rmse_y``.
 
     - ``psnr``: ``10 log10(255^2 / MSE)`` in dB over all values of the image
-    - ``psnr_y``: the same of the luma, computed as MATLAB's ``rgb2ycbcr`` but not rounded, as in BasicSR; gray images as they are
+    - ``psnr_y``: the same of the luma (MATLAB's ``rgb2ycbcr`` without rounding, as in BasicSR), or of gray images as they are
     - ``rmse_y``: root mean squared error of the luma in gray levels; lower is better, so it can represent a run
 
     The mean over images is taken in dB, as in BasicSR. To keep identical images finite, the MSE is at least that of an error of

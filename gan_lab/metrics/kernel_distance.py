@@ -14,10 +14,10 @@ from gan_lab.metrics.networks import FeatureNetwork
 class KernelDistance(Metric):
     """``kd``: unbiased squared maximum mean discrepancy with the kernel ``(x . y / d + 1)^3``, mean over random subsets.
 
-    ``d`` is the number of features. ``kd_std`` is the standard deviation over the subsets, which torch-fidelity reports with its
-    KID. ``kd_ci95`` is the half-width of the 95 % confidence interval of the estimate from all N images: the variance of a
-    subset of m images, drawn without replacement, about that estimate is proportional to 1/m - 1/N, and the variance of the
-    estimate itself to 1/N, hence ``1.96 kd_std sqrt(m / (N - m))``. It is omitted if a subset is the whole set.
+    ``d`` is the number of features. ``kd_std`` is the standard deviation over the subsets, which torch-fidelity also reports.
+    ``kd_ci95`` is the half-width of the 95 % confidence interval of the estimate from all N images: the variance of a subset of
+    m images, drawn without replacement, about that estimate is proportional to 1/m - 1/N, and the variance of the estimate
+    itself to 1/N, hence ``1.96 kd_std sqrt(m / (N - m))``. It is omitted if a subset is the whole set.
 
     Args:
         subsets: number of subsets.

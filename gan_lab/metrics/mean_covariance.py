@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 NUMPY_MIN_VALUES = 2**22
-"""Batch size in values from which NumPy is faster for ``x' x``: it exploits the symmetry, but its threads compete with torch's."""
+"""Values in a batch from which NumPy computes ``x' x`` faster: it uses the symmetry, but its threads compete with torch's."""
 
 
 class MeanCovariance:

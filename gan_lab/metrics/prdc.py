@@ -1,4 +1,4 @@
-"""What nearest neighbours tell: fidelity, variety, and whether the training images were learnt by heart."""
+"""Metrics from nearest neighbors: precision, recall, density, coverage, and copies of training images."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from torch import Tensor
 from gan_lab.metrics.base import FeatureStats, Metric
 from gan_lab.metrics.networks import FeatureNetwork
 
-EXACT = 0.01
-"""Of the usual distance to a neighbour: what is nearer is the same image, for all that rounding leaves of a distance of 0."""
+SAME_IMAGE = 0.01
+"""Fraction of the median neighbor distance below which two images count as the same: rounding keeps a distance from being 0."""
 
 BLOCK_BYTES = 2**27
-"""Of distances held at a time."""
+"""Memory of the distances computed at a time."""
 
 
 class PrecisionRecallDensityCoverage(Metric):
-    """One table of distances, five scores, each a share in [0, 1] but for density.
+    """Five scores from the feature distances between fakes and reals.
 
-    - ``precision``, ``recall`` (Kynkaanniemi et al. 2019, eq. 2): fakes within a real's ball, reals within a fake's; a ball
-      reaches to the ``reach``-th neighbour of its own side.
-    - ``density``, ``coverage`` (Naeem et al. 2020, eq. 3, 4), with balls to the ``density_k``-th neighbour: reals' balls a
-      fake lies in, as a multiple of ``density_k``; reals whose ball has a fake in it.
-    - ``copies``: fakes nearer to a real than all but ``copies_quantile`` of the reals are to their own nearest neighbour. Fresh
-      images of the same kind have about ``copies_quantile`` of them; a generator that knows its images by heart has more. It
-      knows of those reals alone that the protocol compares with: take all training images to be sure.
+    The ball of an image has the distance to its k-th nearest neighbor in its own set (without itself) as radius. All scores are
+    fractions in [0, 1], except ``density``, which can exceed 1.
 
-    An image is not its own neighbour.
+    - ``precision``: fakes inside the ball of any real; ``recall``: reals inside the ball of any fake. k is ``nearest_k``
+      (Kynkaanniemi et al. 2019, eq. 2).
+    - ``density``: mean number of real balls that a fake lies in, divided by k; ``coverage``: reals whose ball contains a fake.
+      k is ``density_k`` (Naeem et al. 2020, eq. 3 and 4).
+    - ``copies``: fakes that are closer to a real than a threshold, the ``copies_quantile`` quantile of the distances from each
+      real to its nearest neighbor. New images from the distribution of the reals score about ``copies_quantile``, a generator
+      that has memorized training images scores higher. Only reals of the protocol are searched: ``num_reals: null`` for all.
 
     Args:
         nearest_k: 3 in the paper.
@@ -41,7 +42,7 @@ class PrecisionRecallDensityCoverage(Metric):
     def __init__(self, nearest_k: int, density_k: int, copies_quantile: float) -> None:
         if nearest_k < 1 or density_k < 1 or not 0 < copies_quantile < 1:
             raise ValueError(
-                f"evaluation.metrics.prdc: {nearest_k=} and {density_k=} must be at least 1, {copies_quantile=} within 0 and 1"
+                f"evaluation.metrics.prdc: {nearest_k=} and {density_k=} must be at least 1, {copies_quantile=} in (0, 1)"
             )
         self._nearest_k, self._density_k, self._quantile = nearest_k, density_k, copies_quantile
 
@@ -51,56 +52,62 @@ class PrecisionRecallDensityCoverage(Metric):
             return {}
         reals_radii = self._radii(reals)
         inner, outer, nearest = reals_radii[self._nearest_k], reals_radii[self._density_k], reals_radii[1]
-        own = radii(fakes.features, [self._nearest_k])[self._nearest_k]
-        precise = dense = copied = 0
+        fakes_radii = radii(fakes.features, [self._nearest_k])[self._nearest_k]
+        num_precise = num_balls = num_copies = 0
         recalled, covered = (torch.zeros(len(reals), dtype=torch.bool) for _ in range(2))
-        threshold = max(nearest.quantile(self._quantile).item(), EXACT * outer.median().item())
+        threshold = max(nearest.quantile(self._quantile).item(), SAME_IMAGE * outer.median().item())
         for start, distances in _blocks(fakes.features, reals.features):
-            precise += int((distances <= inner).any(1).sum())
+            num_precise += int((distances <= inner).any(1).sum())
             within = distances <= outer
-            dense += int(within.sum())
+            num_balls += int(within.sum())
             covered |= within.any(0)
-            recalled |= (distances <= own[start : start + len(distances), None]).any(0)
-            copied += int((distances.amin(1) <= threshold).sum())
+            recalled |= (distances <= fakes_radii[start : start + len(distances), None]).any(0)
+            num_copies += int((distances.amin(1) <= threshold).sum())
         scores = {
-            "precision": precise / len(fakes),
+            "precision": num_precise / len(fakes),
             "recall": recalled.float().mean().item(),
-            "density": dense / (self._density_k * len(fakes)),
+            "density": num_balls / (self._density_k * len(fakes)),
             "coverage": covered.float().mean().item(),
-            "copies": copied / len(fakes),
+            "copies": num_copies / len(fakes),
         }
         return {network.score(name): value for name, value in scores.items()}
 
     def _radii(self, reals: FeatureStats) -> dict[int, Tensor]:
-        wanted = sorted({1, self._nearest_k, self._density_k})
-        key = ("radii", *wanted)
+        """Radii of the reals' balls by k, computed once."""
+        ks = sorted({1, self._nearest_k, self._density_k})
+        key = ("radii", *ks)
         if key not in reals.cache:
             assert reals.features is not None
-            reals.cache[key] = radii(reals.features, wanted)
-        found: dict[int, Tensor] = reals.cache[key]
-        return found
+            reals.cache[key] = radii(reals.features, ks)
+        cached: dict[int, Tensor] = reals.cache[key]
+        return cached
 
 
-def radii(features: Tensor, reaches: list[int]) -> dict[int, Tensor]:
-    """From each image to its n-th neighbour among the others, ``[N]``, for each n asked for."""
-    parts = [distances.topk(max(reaches) + 1, largest=False).values for _, distances in _blocks(features, features)]
+def radii(features: Tensor, ks: list[int]) -> dict[int, Tensor]:
+    """Distances ``[N]`` from each image to its k-th nearest neighbor, by k."""
+    parts = [distances.topk(max(ks) + 1, largest=False).values for _, distances in _blocks(features, features)]
     nearest = torch.cat(parts)  # in ascending order; the first is the image itself
-    return {reach: nearest[:, reach].contiguous() for reach in reaches}
+    return {k: nearest[:, k].contiguous() for k in ks}
 
 
 def nearest(features: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Distances to, and places of, the ``count`` nearest, each ``[N, count]``, nearest first."""
-    found = [distances.topk(min(count, len(among)), largest=False) for _, distances in _blocks(features, among)]
-    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+    """Distances and indices, ``[N, count]`` each, of the ``count`` nearest rows of ``among``, nearest first.
+
+    Args:
+        features: ``[N, D]``.
+        among: ``[M, D]``; M limits ``count``.
+    """
+    parts = [distances.topk(min(count, len(among)), largest=False) for _, distances in _blocks(features, among)]
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Distances ``[n, len(b)]`` of some rows of ``a`` at a time, behind the number of the first of them.
+    """Distances between the rows of ``a`` and ``b`` in blocks ``[n, len(b)]``, each with the index of its first row of ``a``.
 
-    About the mean of ``b``: the products that ``cdist`` takes distances from cancel less there.
+    Subtracting the mean of ``b`` reduces cancellation in the matrix products that ``cdist`` computes distances from.
     """
-    centre = b.mean(0)
-    a, b = a - centre, b - centre
+    center = b.mean(0)
+    a, b = a - center, b - center
     rows = max(1, BLOCK_BYTES // (4 * len(b)))
     for start in range(0, len(a), rows):
         yield start, torch.cdist(a[start : start + rows], b)

@@ -1,4 +1,4 @@
-"""What has to be the same before two scores may be compared."""
+"""Evaluation protocols: everything that has to be equal for two scores to be comparable."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from typing import Any
 
 BATCH_NORMS = ("running", "standing")
 COVARIANCES = {"n-1": 1, "n": 0}
+"""Denominator of the covariance, and its ``ddof``."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a score is taken, but for the metrics themselves. Images are always uint8, rounded, whatever made them.
+    """How scores are measured. Images are always rounded to uint8 before features are computed.
 
     Attributes:
-        features: name of the feature network.
-        num_fakes: images generated; fewer where a folder has fewer.
-        num_reals: a random choice by the evaluation's seed among more; None takes all.
-        split: the part of the data set they are from; None: the images trained on. They are never mirrored.
-        covariance: denominator ``n-1`` or ``n``.
-        batch_norm: statistics the generator's batch normalisation uses: ``running`` ones of the training, or ``standing`` ones,
-            measured anew by generating (Brock et al. 2019, section 3.1).
-        settings: of the feature network, such as how it resizes.
-        metrics: the names of those it is about; None: all that are configured.
+        features: name of the feature network, an option of ``conf/features``, or ``auto``.
+        num_fakes: number of generated images; of a folder of fakes, all images are used instead.
+        num_reals: number of real images, a random subset; None: all.
+        split: the split of the data set with the real images; None: the training images. They are never mirrored.
+        covariance: its denominator, ``n-1`` or ``n``.
+        batch_norm: statistics of the generator's batch normalization: ``running``, from training, or ``standing``, recomputed
+            from generated batches (Brock et al. 2019, section 3.1).
+        settings: arguments of the feature network to replace, such as ``resize``.
+        metrics: names of the metrics to compute; None: all configured ones.
+
+    Raises:
+        ValueError: a count is below 2, or ``covariance`` or ``batch_norm`` has another value.
     """
 
     features: str
@@ -39,7 +43,7 @@ class Protocol:
         for key in ("num_fakes", "num_reals"):
             count = getattr(self, key)
             if count is not None and count < 2:
-                raise ValueError(f"protocol: {key}={count}: a covariance needs at least 2 images")
+                raise ValueError(f"protocol: {key}={count}: must be at least 2, for a covariance")
         if self.covariance not in COVARIANCES:
             raise ValueError(f"protocol: covariance={self.covariance}: must be {' or '.join(COVARIANCES)}")
         if self.batch_norm not in BATCH_NORMS:
@@ -51,7 +55,7 @@ class Protocol:
 
 
 def differences(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The entries in which recorded protocols differ, with the value of each: none if their scores may be compared."""
+    """The entries that are not equal in all records, each with its values in order. Empty: the scores are comparable."""
     keys = dict.fromkeys(key for record in records for key in record)
-    found = {key: [record.get(key) for record in records] for key in keys}
-    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+    values_by_key = {key: [record.get(key) for record in records] for key in keys}
+    return {key: values for key, values in values_by_key.items() if any(value != values[0] for value in values)}

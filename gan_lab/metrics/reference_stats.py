@@ -1,4 +1,4 @@
-"""What is known of the reals, kept between runs."""
+"""Statistics of real images, cached on disk for all runs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from gan_lab.utils.progress import Progress
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-KEPT = frozenset(["features", "logits"])
-"""Of what metrics may need, what is worth keeping: pixels and labels are in the data set."""
+STORED = frozenset(["features", "logits"])
+"""Fields that are stored in the cache; pixels and labels are read from the data set."""
 
 
 class ReferenceStatsCache:
-    """A folder of samples of reals, by the images and the network. Processes that need the same one wait for the first.
+    """A folder with the statistics of sets of real images, one file for each set and feature network.
+
+    A lock ensures that processes that need the same statistics compute them only once.
 
     Args:
-        folder: made when the first is stored; where it can't be, samples are taken anew each time.
+        folder: created on first use; if it is not writable, statistics are computed each time.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,79 +39,91 @@ class ReferenceStatsCache:
 
     @staticmethod
     def key(data: ImageDataset, network: FeatureNetwork) -> str:
-        """12 hexadecimal digits: the same images in the same features."""
+        """Hash of the images and the network, 12 hexadecimal digits."""
         return hashlib.sha256(f"{FORMAT} {data.fingerprint()} {network.fingerprint}".encode()).hexdigest()[:12]
 
     def feature_stats(
         self, data: ImageDataset, network: FeatureNetwork, needs: frozenset[str], batch_size: int, ddof: int, progress: Progress
     ) -> FeatureStats:
-        """The sample of ``data``, taken unless it is kept already. The network is on its device."""
+        """The statistics of ``data``, from the cache if possible.
+
+        Args:
+            data: the real images.
+            network: the feature network, already on its device.
+            needs: fields of :class:`FeatureStats` to provide.
+            batch_size: images passed to the network at a time.
+            ddof: of the covariance.
+            progress: called with the number of images done and the total.
+        """
         path = self._folder / f"{network.name}-{self.key(data, network)}.pt"
-        kept = _read(path)
-        if not _holds(kept, needs):
+        stored = _read(path)
+        if not _holds(stored, needs):
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                with file_lock(path.with_suffix(".lock"), "another process is measuring the same real images; waiting for it"):
-                    kept = _read(path)
-                    if not _holds(kept, needs):
-                        kept = _take(data, network, needs | frozenset(kept["holds"] if kept else ()), batch_size, progress)
-                        _write(path, kept)
+                with file_lock(
+                    path.with_suffix(".lock"), "another process is computing these statistics of real images; waiting for it"
+                ):
+                    stored = _read(path)
+                    if not _holds(stored, needs):
+                        all_needs = needs | frozenset(stored["holds"] if stored else ())
+                        stored = _compute(data, network, all_needs, batch_size, progress)
+                        _write(path, stored)
             except OSError as error:
-                log.warning("the statistics of the real images can't be kept in %s (%s)", self._folder, error.strerror or error)
-                kept = kept if _holds(kept, needs) else _take(data, network, needs, batch_size, progress)
-        assert kept is not None
-        places = torch.linspace(0, len(data) - 1, min(len(data), PIXEL_BYTES // math.prod(data.shape))).long()
+                log.warning("statistics of real images can't be stored in %s (%s)", self._folder, error.strerror or error)
+                stored = stored if _holds(stored, needs) else _compute(data, network, needs, batch_size, progress)
+        assert stored is not None
+        pixel_index = torch.linspace(0, len(data) - 1, min(len(data), PIXEL_BYTES // math.prod(data.shape))).long()
         return FeatureStats(
-            MeanCovariance.from_state(kept["statistics"], ddof),
-            kept["features"] if "features" in needs else None,
-            kept["logits"] if "logits" in needs else None,
-            pixels=data.images(places) if "pixels" in needs else None,
-            pixel_index=places,
+            MeanCovariance.from_state(stored["statistics"], ddof),
+            stored["features"] if "features" in needs else None,
+            stored["logits"] if "logits" in needs else None,
+            pixels=data.images(pixel_index) if "pixels" in needs else None,
+            pixel_index=pixel_index,
             labels=None if data.multi_label else data.labels_of(slice(None)),
             classes=() if data.multi_label else data.classes,
         )
 
 
 @torch.no_grad()
-def _take(
+def _compute(
     data: ImageDataset, network: FeatureNetwork, needs: frozenset[str], batch_size: int, progress: Progress
 ) -> dict[str, Any]:
     device = next(network.parameters()).device
     statistics = MeanCovariance(network.num_features)
     features, logits = [], []
     for start in range(0, len(data), batch_size):
-        seen = extract_batch(network, data.images(slice(start, start + batch_size)).to(device))
-        statistics.add(seen.features)
+        output = extract_batch(network, data.images(slice(start, start + batch_size)).to(device))
+        statistics.add(output.features)
         if "features" in needs:
-            features.append(seen.features.cpu())
-        if "logits" in needs and seen.logits is not None:
-            logits.append(seen.logits.cpu())
+            features.append(output.features.cpu())
+        if "logits" in needs and output.logits is not None:
+            logits.append(output.logits.cpu())
         progress(min(start + batch_size, len(data)), len(data))
     return {
         "format": FORMAT,
-        "holds": sorted(needs & KEPT),
+        "holds": sorted(needs & STORED),
         "statistics": statistics.state_dict(),
         "features": torch.cat(features) if features else None,
         "logits": torch.cat(logits) if logits else None,
     }
 
 
-def _holds(kept: dict[str, Any] | None, needs: frozenset[str]) -> bool:
-    return kept is not None and needs & KEPT <= set(kept["holds"])
+def _holds(stored: dict[str, Any] | None, needs: frozenset[str]) -> bool:
+    return stored is not None and needs & STORED <= set(stored["holds"])
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What is stored, if it is whole."""
+    """The stored statistics; None if there are none, or they are damaged or of another version."""
     if not path.is_file():
         return None
     try:
-        kept = load_tensors(path, "holds no statistics")
+        stored = load_tensors(path, "holds no statistics")
     except ValueError as error:
-        log.warning("%s; they are computed again", error)
+        log.warning("%s; the statistics are computed again", error)
         return None
-    return kept if isinstance(kept, dict) and kept.get("format") == FORMAT else None
+    return stored if isinstance(stored, dict) and stored.get("format") == FORMAT else None
 
 
-def _write(path: Path, kept: dict[str, Any]) -> None:
+def _write(path: Path, stored: dict[str, Any]) -> None:
     with atomic_file(path) as handle:
-        torch.save(kept, handle)
+        torch.save(stored, handle)

@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance between patches, one for each size of detail (Karras et al. 2018, section 5)."""
+"""Sliced Wasserstein distance of image patches, at each level of a Laplacian pyramid (Karras et al. 2018, section 5)."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from gan_lab.metrics.base import FeatureStats, Metric
 from gan_lab.metrics.networks import FeatureNetwork
 
 COARSEST = 16
-"""Pixels across of the last level of a pyramid."""
+"""Smallest size of a pyramid level in pixels."""
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-"""The pyramid's filter in each direction (Burt & Adelson 1983)."""
+"""The pyramid's separable filter (Burt & Adelson 1983)."""
 SCALE = 1e3
-"""What distances are given in multiples of."""
+"""Factor of the reported distances, as in the paper."""
 BLOCK_VALUES = 2**22
-"""Pixels of which a pyramid is held at a time."""
+"""Pixel values of which pyramids are computed at a time."""
 BLOCK_DIRECTIONS = 16
-"""Along which all patches are projected at a time."""
+"""Directions that patches are projected on at a time."""
 
 
 class SlicedWasserstein(Metric):
-    """``swd_<size>``, how differently the patches of fakes and reals are distributed at one level of a Laplacian pyramid, and
-    ``swd``, the mean over levels; times 1,000, 0 being the best.
+    """``swd_<size>``: distance between the patch distributions of fakes and reals at one pyramid level; ``swd``: their mean.
 
-    The largest size tells of sharpness and noise, the smallest of large-scale structure. Levels halve down to 16 pixels as far
-    as sizes are even; images of 28 have one level, of 48 two. Nothing for images smaller than a patch.
+    Distances are multiplied by 1,000; 0 is best. The largest size measures sharpness and noise, the smallest large-scale
+    structure. Each level has half the size of the one before, down to 16 pixels and as long as sizes are even: images of 28
+    pixels have one level, of 48 pixels two. Empty for images smaller than a patch.
 
-    As the authors' code: the first level's images in [0, 255], mirrored at their edges; patches at random places; both sides'
-    patches brought to mean 0 and deviation 1 in each channel; directions uniform on the sphere; L1 between the sorted
-    projections. What differs:
+    As in the authors' code, pixels are in [0, 255] and reflected at the edges, patches lie at random positions and are
+    normalized to mean 0 and standard deviation 1 in each channel, separately for fakes and reals; directions are uniform on the
+    sphere, and the distance along a direction is the mean absolute difference of the sorted projections. Differences:
 
-    - they take 16,384 images, whose patches fill 0.4 GB of memory a side and channel. 2,048 fill an eighth of that, but even
-      equal distributions are farther apart then: only scores of equally many images compare;
-    - a random choice where a side has more, and equally many of both where one has fewer;
-    - both sides' patches lie at the same places, so that equal sets are at distance 0;
-    - grey images remain of one channel. A channel without any variance remains 0.
+    - The authors use 16,384 images, whose patches take 0.4 GB of memory per set and channel. With fewer images the distance of
+      equal distributions is larger, so only scores from the same number of images are comparable.
+    - If a set has more images, a random subset is used; if one has fewer, as many images of the other.
+    - Patches of fakes and reals lie at the same positions, so that a set has distance 0 from itself.
+    - Gray images keep one channel. Channels without variance stay 0.
 
     Args:
-        images: of each side.
-        patches: of each image.
-        patch: pixels across, odd or even.
-        repeats, directions: their product is the number of directions projected along.
-        seed: of the choice of images, of the places and of the directions, which differ from level to level.
+        images: number of fakes, and of reals.
+        patches: number of patches per image.
+        patch: height and width of a patch in pixels.
+        repeats, directions: their product is the number of directions.
+        seed: of the image subsets, patch positions and directions; positions and directions differ between levels.
     """
 
     needs = frozenset(["pixels"])
@@ -55,7 +55,7 @@ class SlicedWasserstein(Metric):
         given = {"images": images, "patches": patches, "patch": patch, "repeats": repeats, "directions": directions}
         wrong = [f"{name}={value}" for name, value in given.items() if value < 1]
         if wrong:
-            raise ValueError(f"evaluation.metrics.sliced: {', '.join(wrong)} must be at least 1")
+            raise ValueError(f"evaluation.metrics.sliced: {', '.join(wrong)}: must be at least 1")
         self._images, self._patches, self._patch = images, patches, patch
         self._directions, self._seed = repeats * directions, seed
 
@@ -68,7 +68,7 @@ class SlicedWasserstein(Metric):
         count = min(self._images, len(fakes.pixels), len(reals.pixels))
         if min(height, width) < self._patch or count == 0:
             return {}
-        sides = [_chosen(pixels, count, self._seed) for pixels in (fakes.pixels, reals.pixels)]
+        sides = [_random_subset(pixels, count, self._seed) for pixels in (fakes.pixels, reals.pixels)]
         scores: dict[str, float] = {}
         sizes = level_sizes(height, width)
         for level, size in enumerate(sizes):
@@ -78,13 +78,13 @@ class SlicedWasserstein(Metric):
                 for extent in (height, width)
             )
             directions = random_directions(self._patch**2 * fakes.pixels.shape[1], self._directions, random)
-            a, b = (normalised(_patches(side, level, len(sizes), (rows, columns), self._patch)) for side in sides)
+            a, b = (normalize_patches(_patches(side, level, len(sizes), (rows, columns), self._patch)) for side in sides)
             scores[f"swd_{size}"] = SCALE * sliced_wasserstein(a, b, directions)
         return {**scores, "swd": sum(scores.values()) / len(scores)}
 
 
 def level_sizes(height: int, width: int) -> list[int]:
-    """Smaller sides of the levels of a pyramid, the largest first."""
+    """Sizes of the pyramid levels of an image, of its shorter side, in descending order."""
     sizes = [min(height, width)]
     while height % 2 == width % 2 == 0 and sizes[-1] // 2 >= COARSEST:
         height, width = height // 2, width // 2
@@ -93,7 +93,10 @@ def level_sizes(height: int, width: int) -> list[int]:
 
 
 def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
-    """``[N, C, H, W]`` float to what each level has that the next has not, the last being the remainder; each half as large."""
+    """Laplacian pyramid of float images ``[N, C, H, W]``: each level has half the size of the one before.
+
+    A level is the difference between the image at its size and the upsampled next smaller one; the last is the smallest image.
+    """
     pyramid = [images]
     for _ in range(levels - 1):
         smaller = pyramid_down(pyramid[-1])
@@ -102,36 +105,36 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
 
 
 def pyramid_down(images: Tensor) -> Tensor:
-    """Filtered, and every second row and column left out."""
-    return _filtered(images)[:, :, ::2, ::2]
+    """Filter and drop every second row and column."""
+    return _filter(images)[:, :, ::2, ::2]
 
 
 def pyramid_up(images: Tensor) -> Tensor:
-    """Zeros put between the pixels, and filtered to four times the sum."""
+    """Double the size: insert zeros between the pixels and filter, times 4 to keep the mean."""
     count, channels, height, width = images.shape
-    wide = images.new_zeros(count, channels, 2 * height, 2 * width)
-    wide[:, :, ::2, ::2] = images
-    return 4 * _filtered(wide)
+    upsampled = images.new_zeros(count, channels, 2 * height, 2 * width)
+    upsampled[:, :, ::2, ::2] = images
+    return 4 * _filter(upsampled)
 
 
-def normalised(patches: Tensor) -> Tensor:
-    """``[P, C, h, w]`` to ``[P, C h w]`` with mean 0 and deviation 1 in each channel. In place."""
+def normalize_patches(patches: Tensor) -> Tensor:
+    """``[P, C, h, w]`` to ``[P, C * h * w]`` with mean 0 and standard deviation 1 in each channel; in place."""
     variance, mean = torch.var_mean(patches, (0, 2, 3), correction=0, keepdim=True)
-    deviation = variance.sqrt()
-    return patches.sub_(mean).div_(torch.where(deviation > 0, deviation, 1.0)).flatten(1)
+    std = variance.sqrt()
+    return patches.sub_(mean).div_(torch.where(std > 0, std, 1.0)).flatten(1)
 
 
 def random_directions(size: int, count: int, generator: torch.Generator) -> Tensor:
-    """``[count, size]`` of length 1."""
+    """Unit vectors ``[count, size]``, uniform on the sphere."""
     directions = torch.randn(count, size, generator=generator, dtype=torch.float64)
     return (directions / directions.norm(dim=1, keepdim=True)).float()
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: Tensor) -> float:
-    """Mean over ``directions``, ``[M, D]``, of the Wasserstein-1 distance of ``a`` and ``b``, ``[P, D]``, along each."""
+    """Mean Wasserstein-1 distance of ``a`` and ``b``, ``[P, D]``, projected on each of ``directions``, ``[M, D]``."""
 
     def distance(projections: tuple[np.ndarray, np.ndarray]) -> float:
-        x, y = (np.sort(side) for side in projections)  # NumPy's is three times as fast as torch's, and lets threads run
+        x, y = (np.sort(side) for side in projections)  # three times as fast as torch.sort, and releases the GIL
         return float(np.abs(x - y).mean(dtype=np.float64))
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -141,28 +144,36 @@ def sliced_wasserstein(a: Tensor, b: Tensor, directions: Tensor) -> float:
     return sum(distances) / len(distances)
 
 
-def _chosen(pixels: Tensor, count: int, seed: int) -> Tensor:
+def _random_subset(pixels: Tensor, count: int, seed: int) -> Tensor:
     if len(pixels) == count:
         return pixels
     return pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))[:count]]
 
 
-def _patches(pixels: Tensor, level: int, levels: int, places: tuple[Tensor, Tensor], patch: int) -> Tensor:
-    """``[N * P, C, patch, patch]`` of one of the levels of uint8 images at ``places``: rows and columns, ``[N, P]`` each."""
-    rows, columns = places
-    found = torch.empty(*rows.shape, pixels.shape[1], patch, patch)
+def _patches(pixels: Tensor, level: int, levels: int, positions: tuple[Tensor, Tensor], patch: int) -> Tensor:
+    """Patches ``[N * P, C, patch, patch]`` of one pyramid level of uint8 images ``[N, C, H, W]``.
+
+    Args:
+        pixels: the images.
+        level: 0 is the level of full size.
+        levels: number of levels of the pyramid.
+        positions: rows and columns of the top left corners, ``[N, P]`` each.
+        patch: size of a patch.
+    """
+    rows, columns = positions
+    patches = torch.empty(*rows.shape, pixels.shape[1], patch, patch)
     for block in torch.arange(len(pixels)).split(max(1, BLOCK_VALUES // pixels[0].numel())):
         image = laplacian_pyramid(pixels[block].float(), min(level + 2, levels))[level]
         windows = image.unfold(2, patch, 1).unfold(3, patch, 1)
-        found[block] = windows[torch.arange(len(block))[:, None], :, rows[block], columns[block]]
-    return found.flatten(0, 1)
+        patches[block] = windows[torch.arange(len(block))[:, None], :, rows[block], columns[block]]
+    return patches.flatten(0, 1)
 
 
-def _filtered(images: Tensor) -> Tensor:
-    """Mirrored about its edge pixels."""
+def _filter(images: Tensor) -> Tensor:
+    """Convolve with :data:`BINOMIAL` in both directions; images are reflected about their edge pixels."""
     for dim, margins in ((2, (0, 0, 2, 2)), (3, (2, 2, 0, 0))):
-        wide, size = pad(images, margins, mode="reflect"), images.shape[dim]
+        padded, size = pad(images, margins, mode="reflect"), images.shape[dim]
         images = torch.zeros_like(images)
         for start, weight in enumerate(BINOMIAL):
-            images.add_(wide.narrow(dim, start, size), alpha=weight)
+            images.add_(padded.narrow(dim, start, size), alpha=weight)
     return images

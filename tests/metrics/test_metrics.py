@@ -393,7 +393,7 @@ def test_reals_are_measured_once_and_kept(tmp_path: Path, caplog: pytest.LogCapt
     network.shown = 0
     again = suite_of(tmp_path, noise(60), [protocol()], network)
     assert network.shown == 60 and again(from_latents)[0].scores == fresh(from_latents)[0].scores
-    assert "they are computed again" in caplog.text
+    assert "the statistics are computed again" in caplog.text
 
 
 def test_what_was_kept_without_features_is_measured_anew_for_metrics_that_need_them(tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_a_folder_that_can_not_be_written_costs_time_and_not_the_score(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     suite = suite_of(tmp_path / "file", noise(60), [protocol()])
-    assert suite(from_latents)[0].scores and "can't be kept" in caplog.text
+    assert suite(from_latents)[0].scores and "can't be stored" in caplog.text
 
 
 def test_few_images_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
