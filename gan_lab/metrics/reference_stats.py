@@ -61,7 +61,7 @@ class ReferenceStatsCache:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with file_lock(
-                    path.with_suffix(".lock"), "another process is computing these statistics of real images; waiting for it"
+                    path.with_suffix(".lock"), "another process is computing these statistics; waiting for it"
                 ):
                     stored = _read(path)
                     if not _holds(stored, needs):
