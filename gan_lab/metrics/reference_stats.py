@@ -60,9 +60,7 @@ class ReferenceStatsCache:
         if not _holds(stored, needs):
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                with file_lock(
-                    path.with_suffix(".lock"), "another process is computing these statistics; waiting for it"
-                ):
+                with file_lock(path.with_suffix(".lock"), "another process is computing these statistics; waiting for it"):
                     stored = _read(path)
                     if not _holds(stored, needs):
                         all_needs = needs | frozenset(stored["holds"] if stored else ())
