@@ -175,7 +175,7 @@ def _times(
     steps = -(-end // size)
     found = {turn.measured: turn.times for turn in players.time_phases(trainer, is_penalty)}
     times = {"data": 1.0, **found, "average": 1.0}
-    limits = {"evaluation": job.cfg.evaluation.max_time_fraction, "page": live_pages.LARGEST_SHARE}
+    limits = {"evaluation": job.cfg.evaluation.max_time_fraction, "page": live_pages.MAX_TIME_FRACTION}
     for name, (cadence, _) in events.items():
         wanted = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
         count = affordable(wanted, result.median(name), limits.get(name), steps * result.median(LOOP))

@@ -1,4 +1,4 @@
-"""The sample grids as an animation."""
+"""The sample grids of a run as an animated WebP."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from PIL import Image
 
 from gan_lab.storage.files import atomic_file
 
-LONGEST = 120
-"""Frames at most; of a longer run every n-th grid is taken, the first and the last always."""
+MAX_FRAMES = 120
+"""Upper bound of the number of frames; of more grids every n-th is used, and always the first and the last."""
 
 
-def write_animation(previews: list[Path], path: Path, milliseconds: int = 250) -> None:
-    """Write the grids, oldest first, as an animated WebP; the last one stays for two seconds.
+def write_animation(grids: list[Path], path: Path, milliseconds: int = 250) -> None:
+    """Write an animated WebP; nothing is written for fewer than two frames.
 
-    A grid that can't be read, or has another size than the last, is left out.
+    Args:
+        grids: image files, oldest first. Those that can't be read, or whose size differs from the last one's, are skipped.
+        path: of the WebP file.
+        milliseconds: duration of a frame; the last one lasts two seconds.
     """
-    every = max(1, -(-len(previews) // LONGEST))
-    chosen = previews[::-1][::every][::-1]
-    frames = [f for f in map(_open, previews[:1] * (chosen[:1] != previews[:1]) + chosen) if f is not None]
+    interval = max(1, -(-len(grids) // MAX_FRAMES))
+    chosen = grids[::-1][::interval][::-1]
+    if chosen[:1] != grids[:1]:
+        chosen = [grids[0], *chosen]
+    frames = [frame for frame in map(_open, chosen) if frame is not None]
     frames = [frame for frame in frames if frame.size == frames[-1].size]
     if len(frames) < 2:
         return
@@ -30,7 +35,7 @@ def write_animation(previews: list[Path], path: Path, milliseconds: int = 250) -
 
 def _open(path: Path) -> Image.Image | None:
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
+        with Image.open(path) as image:
+            return image.convert("RGB")
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Pages about what still goes on."""
+"""Pages that are rewritten while a run or a study is in progress."""
 
 from __future__ import annotations
 
@@ -12,43 +12,45 @@ from gan_lab.storage.run_directory import RunDirectory
 
 log = logging.getLogger(__name__)
 
-Place = TypeVar("Place")
+Location = TypeVar("Location")
 
-LARGEST_SHARE = 0.05
-"""Of the time since the last page that writing the next may take."""
+MAX_TIME_FRACTION = 0.05
+"""Upper bound of the fraction of the time that is spent on writing pages."""
 
 
 def write_run_page(directory: RunDirectory) -> None:
-    from gan_lab.reporting.run_page import write_report  # brings matplotlib: not before it is needed
+    """Write ``report.html`` of a run."""
+    from gan_lab.reporting.run_page import write_report  # imports matplotlib
 
     write_report(directory)
 
 
 def write_study_pages(folder: Path) -> None:
+    """Write ``study.html`` and the tables of a study."""
     from gan_lab.reporting.study_page import StudyReport, write_study
 
     write_study(StudyReport.read(folder))
 
 
-class LivePage(Generic[Place]):
-    """Rewrites a page now and then; whatever goes wrong with a page never stops a training.
+class LivePage(Generic[Location]):
+    """Rewrites a page as often as :data:`MAX_TIME_FRACTION` allows. An exception is logged and doesn't stop the training.
 
     Args:
-        write: writes the page about what lies at a place.
+        write: writes the page of a run directory or of a study's folder.
     """
 
-    def __init__(self, write: Callable[[Place], None]) -> None:
+    def __init__(self, write: Callable[[Location], None]) -> None:
         self._write = write
         self._not_before = 0.0
 
-    def __call__(self, place: Place, final: bool = False) -> None:
-        """Write the page, unless too little time has passed; ``final`` writes it in any case."""
+    def __call__(self, location: Location, final: bool = False) -> None:
+        """Write the page, unless the last one was written too recently; with ``final`` in any case."""
         started = time.monotonic()
         if started < self._not_before and not final:
             return
         try:
-            self._write(place)
+            self._write(location)
         except Exception as error:
-            log.warning("the report could not be written: %s", error)
+            log.warning("the page can't be written: %s", error)
         finished = time.monotonic()
-        self._not_before = finished + (finished - started) / LARGEST_SHARE
+        self._not_before = finished + (finished - started) / MAX_TIME_FRACTION

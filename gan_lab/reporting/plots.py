@@ -1,4 +1,4 @@
-"""Curves of a run, from the rows of its ``metrics.jsonl``."""
+"""Plots of a run, from the rows of its ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gan_lab.utils.formatting import CI_SUFFIX
+from gan_lab.storage.metric_names import display_name
+from gan_lab.utils.formatting import CI_SUFFIX, format_with_error
 
 Rows = Sequence[Mapping[str, Any]]
+"""Rows of ``metrics.jsonl``: metrics by key."""
 
 DISCRIMINATOR, GENERATOR = "#2563eb", "#ea580c"
 LIGHT = {DISCRIMINATOR: "#93c5fd", GENERATOR: "#fdba74"}
 
 
 def losses_and_accuracies(rows: Rows) -> Figure:
-    """Loss (above) and accuracy (below) of both players over the epochs."""
+    """Losses (above) and accuracies (below) of discriminator and generator against epochs."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     losses, accuracies = figure.subplots(2, 1, sharex=True)
-    _curve(losses, rows, "d/loss", "discriminator", DISCRIMINATOR)
-    _curve(losses, rows, "g/loss", "generator", GENERATOR)
+    _plot_metric(losses, rows, "d/loss", DISCRIMINATOR)
+    _plot_metric(losses, rows, "g/loss", GENERATOR)
     style_axes(losses, "loss")
-    _curve(accuracies, rows, "d/accuracy_real", "discriminator on reals", DISCRIMINATOR)
-    _curve(accuracies, rows, "d/accuracy_fake", "discriminator on fakes", LIGHT[DISCRIMINATOR])
-    _curve(accuracies, rows, "g/fool_rate", "generator: fakes taken for real", GENERATOR)
+    _plot_metric(accuracies, rows, "d/accuracy_real", DISCRIMINATOR)
+    _plot_metric(accuracies, rows, "d/accuracy_fake", LIGHT[DISCRIMINATOR])
+    _plot_metric(accuracies, rows, "g/fool_rate", GENERATOR)
     accuracies.set_ylim(-0.03, 1.03)
     style_axes(accuracies, "accuracy")
     accuracies.set_xlabel("epoch")
@@ -34,7 +36,7 @@ def losses_and_accuracies(rows: Rows) -> Figure:
 
 
 def score(rows: Rows, name: str) -> Figure:
-    """A score over the epochs, on a logarithmic scale, with its error bars and its lowest value marked."""
+    """A score against epochs, on a logarithmic axis, with its 95 % confidence interval and its lowest value marked."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     epochs, values = series(rows, name)
@@ -42,12 +44,13 @@ def score(rows: Rows, name: str) -> Figure:
     errors = {row["epoch"]: row[f"{name}{CI_SUFFIX}"] for row in rows if row.get(f"{name}{CI_SUFFIX}") is not None}
     if errors:
         bars = [errors.get(epoch, 0.0) for epoch in epochs]
-        lower = [max(value - bar, value / 10) for value, bar in zip(values, bars, strict=True)]  # stays on a logarithmic axis
+        lower = [max(value - bar, value / 10) for value, bar in zip(values, bars, strict=True)]  # a logarithmic axis has no 0
         upper = [value + bar for value, bar in zip(values, bars, strict=True)]
-        axes.fill_between(epochs, lower, upper, color=DISCRIMINATOR, alpha=0.2, linewidth=0, label="95 % interval")
+        axes.fill_between(epochs, lower, upper, color=DISCRIMINATOR, alpha=0.2, linewidth=0, label="95 % confidence interval")
     if values:
         best = min(range(len(values)), key=values.__getitem__)
-        axes.plot(epochs[best], values[best], "o", color=GENERATOR, label=f"best: {values[best]:.4g} at epoch {epochs[best]:g}")
+        best_text = format_with_error(values[best], errors.get(epochs[best]))
+        axes.plot(epochs[best], values[best], "o", color=GENERATOR, label=f"best: {best_text} at epoch {epochs[best]:.4g}")
         if min(values) > 0:
             axes.set_yscale("log")
     style_axes(axes, name)
@@ -56,36 +59,41 @@ def score(rows: Rows, name: str) -> Figure:
 
 
 def curves(rows: Rows, names: Sequence[str], label: str) -> Figure:
-    """Any figures together over the epochs."""
+    """Several metrics against epochs, with ``label`` at the vertical axis."""
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.subplots()
-    for name, colour in zip(names, (DISCRIMINATOR, GENERATOR, "#16a34a", "#9333ea"), strict=False):
-        _curve(axes, rows, name, name, colour)
+    for name, color in zip(names, (DISCRIMINATOR, GENERATOR, "#16a34a", "#9333ea"), strict=False):
+        _plot_metric(axes, rows, name, color)
     style_axes(axes, label)
     axes.set_xlabel("epoch")
     return figure
 
 
 def score_vs_time_plot(curves: Mapping[str, Sequence[tuple[float, float]]], score: str) -> Figure:
-    """Scores of several trainings against the seconds each has trained, on a logarithmic scale."""
+    """A score of several runs against training time, on a logarithmic axis.
+
+    Args:
+        curves: points (seconds of training, score) by the name of the run.
+        score: name of the score.
+    """
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for (name, curve), color in zip(curves.items(), (DISCRIMINATOR, GENERATOR), strict=False):
         axes.plot(*zip(*curve, strict=True), color=color, marker="o", markersize=3, linewidth=1.5, label=name)
     axes.set_yscale("log")
     style_axes(axes, score)
-    axes.set_xlabel("seconds of training")
+    axes.set_xlabel(display_name("seconds"))
     return figure
 
 
 def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
-    """Epochs and values of the rows that have a finite ``name``."""
+    """Epochs and values of the rows that have a finite value of ``name``."""
     pairs = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element."""
+    """The plot as an ``<svg>`` element, for a page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     text = buffer.getvalue()
@@ -93,23 +101,25 @@ def svg(figure: Figure) -> str:
 
 
 def png(figure: Figure, dpi: int = 120) -> bytes:
+    """The plot as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
-def _curve(axes: Axes, rows: Rows, name: str, label: str, colour: str) -> None:
+def _plot_metric(axes: Axes, rows: Rows, name: str, color: str) -> None:
+    """A smoothed curve, above the raw one if they differ; nothing if no row has the metric."""
     epochs, values = series(rows, name)
     if not values:
         return
     smooth = _smooth(values)
     if smooth != values:
-        axes.plot(epochs, values, color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(epochs, smooth, color=colour, label=label, linewidth=1.5)
+        axes.plot(epochs, values, color=color, alpha=0.25, linewidth=0.8)
+    axes.plot(epochs, smooth, color=color, label=display_name(name), linewidth=1.5)
 
 
 def _smooth(values: list[float]) -> list[float]:
-    """A centred moving mean over 2 % of the curve; short curves stay as they are."""
+    """A centered moving average over 2 % of the points; fewer than 100 points stay as they are."""
     half = len(values) // 100
     if half == 0:
         return values
@@ -117,7 +127,7 @@ def _smooth(values: list[float]) -> list[float]:
 
 
 def style_axes(axes: Axes, label: str) -> None:
-    """The look all plots share."""
+    """The common style of all plots, with ``label`` at the vertical axis."""
     axes.set_ylabel(label)
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page about a run, readable while it goes on."""
+"""``report.html``: one self-contained page about a run, also while it is in progress."""
 
 from __future__ import annotations
 
@@ -13,48 +13,64 @@ from markupsafe import Markup
 from gan_lab.reporting import plots
 from gan_lab.reporting.animation import write_animation
 from gan_lab.storage.files import write_atomically
+from gan_lab.storage.metric_names import display_name
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci
+from gan_lab.utils.formatting import CI_SUFFIX, format_count, format_duration, format_number, format_with_ci
 
 MIDDLE_GRIDS = 4
-"""Grids shown between the untrained generator and the last one."""
+"""Upper bound of the number of sample grids shown between the first and the last one."""
 
-FIGURES = (
-    ("PSNR of held-out pictures, beside bicubic interpolation", ["psnr_y", "bicubic/psnr_y", "psnr", "bicubic/psnr"], "dB"),
-    ("SSIM of held-out pictures", ["ssim_y", "bicubic/ssim_y", "ssim", "bicubic/ssim"], "similarity"),
+PLOTS = (
+    (
+        "PSNR of held-out images, compared with bicubic interpolation",
+        ["psnr_y", "bicubic/psnr_y", "psnr", "bicubic/psnr"],
+        "dB",
+    ),
+    ("SSIM of held-out images", ["ssim_y", "bicubic/ssim_y", "ssim", "bicubic/ssim"], "similarity"),
     ("Perceptual distance", ["lpips", "bicubic/lpips", "perceptual_lite1", "bicubic/perceptual_lite1"], "distance"),
-    ("First stage, pixels alone", ["pretraining/loss"], "loss"),
-    ("Resolution of a growing network", ["growth/resolution"], "pixels"),
-    ("Weight of its newest layers", ["growth/alpha"], "alpha"),
+    ("Pretraining without a discriminator", ["pretraining/loss"], "loss"),
+    ("Progressive growing: resolution", ["growth/resolution"], "pixels"),
+    ("Progressive growing: fade-in of the newest layers", ["growth/alpha"], "alpha"),
     ("Penalties", ["d/gradient_penalty", "d/dragan", "d/r1", "d/r2"], "value"),
-    ("Labels told by the classifier", ["d/class_accuracy_real", "g/class_accuracy_fake"], "accuracy"),
-    ("Overfitting of the discriminator: held-out images, 0 judged like reals, 1 like fakes", ["d/overfitting"], "r_v"),
-    ("Adaptive augmentation", ["d/ada_p", "d/ada_rt"], "p, mean sign"),
-    ("Gradient norms", ["d/gradient_norm", "g/gradient_norm", "pretraining/gradient_norm"], "norm"),
-    ("Learning rates", ["d/learning_rate", "g/learning_rate", "pretraining/learning_rate"], "rate"),
+    ("Accuracy of the auxiliary classifier", ["d/class_accuracy_real", "g/class_accuracy_fake"], "accuracy"),
+    (
+        "Overfitting of the discriminator: held-out images score like training images (0) or like fakes (1)",
+        ["d/overfitting"],
+        "r_v",
+    ),
+    ("Adaptive augmentation", ["d/ada_p", "d/ada_rt"], "p, r_t"),
+    ("Gradient norms", ["d/gradient_norm", "g/gradient_norm", "pretraining/gradient_norm"], "L2 norm"),
+    ("Learning rates", ["d/learning_rate", "g/learning_rate", "pretraining/learning_rate"], "learning rate"),
     ("Speed", ["time/images_per_second"], "images/s"),
 )
-"""Further curves of a run that has the figures: title, names, what the axis says."""
-
+"""Plots of logged metrics, each shown if the run has one of them: title, keys, label of the vertical axis."""
 
 BICUBIC = "bicubic/"
-"""Before the name of a score that interpolation has, beside a super-resolution's."""
+"""Prefix of the scores of bicubic interpolation, which super-resolution is compared with."""
 
-SHARES = (("Fidelity and variety", ("precision", "recall", "density", "coverage"), "share"),)
-"""Further curves of scores, by what their names begin with."""
+SCORE_PLOTS = (("Fidelity and variety", ("precision", "recall", "density", "coverage"), "score"),)
+"""Plots of scores: title, prefixes of their names, label of the vertical axis."""
+
+
+SPEED_AND_MEMORY = ("epoch_seconds", "images_per_second", "peak_memory_mib")
+"""Entries of ``summary.json`` at the top of the page."""
 
 
 def is_distance(name: str) -> bool:
-    """Whether a figure is a Frechet distance."""
+    """Whether a score is a Frechet distance."""
     return (name == "fid" or name.startswith("fd_")) and not name.endswith((CI_SUFFIX, "_infinity"))
 
 
 def write_report(directory: RunDirectory) -> Path:
-    """Write ``losses.png``, ``samples.webp`` and ``report.html`` anew from what the run directory holds."""
+    """Write ``losses.png``, ``samples.webp`` and ``report.html`` from the records in the run directory.
+
+    Returns:
+        The path of ``report.html``.
+    """
     rows, summary = directory.history(), directory.read_summary()
     write_atomically(directory.losses, plots.png(plots.losses_and_accuracies(rows)))
     write_animation(directory.sample_grids(), directory.animation)
-    page = fill(
+    page = render_page(
         "report.html.j2",
         title=summary.get("name", directory.path.name),
         directory=str(directory.path),
@@ -65,34 +81,33 @@ def write_report(directory: RunDirectory) -> Path:
         alarms=summary.get("alarms", []),
         evaluations=_evaluations(directory),
         latest=_latest(rows),
-        of_pictures=any(name.startswith(BICUBIC) for row in rows for name in row),
+        is_super_resolution=any(name.startswith(BICUBIC) for row in rows for name in row),
         grids=_grids(directory, rows),
-        reals=embed(directory.reals),
-        film=embed(directory.animation),
-        curves=_curves(rows),
+        reals=data_uri(directory.reals),
+        animation=data_uri(directory.animation),
+        plots=_plots(rows),
         config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
     )
     write_atomically(directory.report, page)
     return directory.report
 
 
-def fill(template: str, **values: Any) -> str:
-    """A page out of ``templates/``."""
+def render_page(template: str, **values: Any) -> str:
+    """An HTML page from a file of ``templates/`` and the values of its variables, which are escaped unless they are Markup."""
     loader = PackageLoader("gan_lab.reporting")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(template).render(**values)
 
 
 def _facts(summary: dict[str, Any]) -> dict[str, str]:
-    """The first lines of the page; a run that has only begun has few."""
+    """Length, speed, size and environment of the run; what is not known yet is omitted."""
     parameters, versions = summary.get("parameters", {}), summary.get("versions", {})
+    epochs = summary.get("epochs", 0)
     facts = {
-        "trained": f"{summary.get('epochs', 0):g} epochs, {summary.get('images', 0):,} images",
-        "training time": duration(summary.get("seconds", 0)),
-        "time per epoch": f"{summary['epoch_seconds']:.1f} s" if summary.get("epoch_seconds") else "",
-        "images per second": f"{summary['images_per_second']:.0f}" if summary.get("images_per_second") else "",
+        "trained": f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}, {format_count(summary.get('images', 0), 'image')}",
+        "training time": format_duration(summary.get("seconds", 0)),
+        **{display_name(key): format_number(summary[key]) for key in SPEED_AND_MEMORY if summary.get(key)},
         "parameters": f"G {parameters.get('generator', 0):,}, D {parameters.get('discriminator', 0):,}" if parameters else "",
-        "peak memory": f"{summary['peak_memory_mib']:.0f} MiB" if summary.get("peak_memory_mib") else "",
         "device": summary.get("device", ""),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "commit": (summary.get("git_commit") or "")[:12],
@@ -101,7 +116,7 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Final and best value of each score; the one that the run is judged by comes first."""
+    """Final and best value of each score with its error, the primary score first."""
     final, best = summary.get("final", {}), summary.get("best", {})
     names = [name for name, value in final.items() if isinstance(value, int | float) and name != "images"]
     names.sort(key=lambda name: name != summary.get("score"))
@@ -119,10 +134,10 @@ def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
-    """What ``gan_lab.evaluate`` has found, newest first: for each protocol its record and scores."""
+    """The results of ``gan_lab.evaluate``, newest first: scores and protocol of each."""
     return [
         {
-            "title": f"{entry.get('checkpoint', '')} checkpoint, {entry.get('images', 0):,} images",
+            "title": f"{entry.get('checkpoint', '')} checkpoint, {format_count(entry.get('images', 0), 'image')}",
             "time": entry["time"],
             "protocol": result["protocol"],
             "scores": {n: format_with_ci(result["scores"], n) for n in result["scores"] if not n.endswith(CI_SUFFIX)},
@@ -132,58 +147,55 @@ def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
     ]
 
 
-def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, float]]]:
-    """The newest value of every figure, by player."""
-    newest: dict[str, float] = {}
+def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """Name and latest value of every metric, by network."""
+    latest: dict[str, float] = {}
     for row in rows:
-        newest |= {name: value for name, value in row.items() if value is not None}
-    groups: dict[str, list[tuple[str, float]]] = {"discriminator": [], "generator": [], "run": []}
-    for name, value in newest.items():
-        if name not in ("images", "epoch", "seconds"):
-            groups[{"d": "discriminator", "g": "generator"}.get(name.partition("/")[0], "run")].append((name, value))
+        latest |= {name: value for name, value in row.items() if value is not None}
+    groups: dict[str, list[tuple[str, str]]] = {"discriminator": [], "generator": [], "run": []}
+    for key in latest:
+        if key not in ("images", "epoch", "seconds") and not key.endswith(CI_SUFFIX):
+            group = {"d": "discriminator", "g": "generator"}.get(key.partition("/")[0], "run")
+            groups[group].append((display_name(key), format_with_ci(latest, key)))
     return groups
 
 
 def _grids(directory: RunDirectory, rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Untrained, a few on the way, the last: evenly spaced."""
-    previews = directory.sample_grids()
-    count = min(len(previews), MIDDLE_GRIDS + 2)
-    chosen = [previews[round(n * (len(previews) - 1) / max(1, count - 1))] for n in range(count)]
-    return [{"picture": embed(path), "caption": _caption(path, rows)} for path in chosen]
+    """The first and the last sample grid, and a few evenly spaced ones between them."""
+    grids = directory.sample_grids()
+    count = min(len(grids), MIDDLE_GRIDS + 2)
+    chosen = [grids[round(n * (len(grids) - 1) / max(1, count - 1))] for n in range(count)]
+    return [{"image": data_uri(path), "caption": _caption(path, rows)} for path in chosen]
 
 
 def _caption(path: Path, rows: list[dict[str, Any]]) -> str:
-    """When, and of a growing network at which size."""
+    """Images seen, and for a growing network its resolution and the weight of its newest layers."""
     images = int(re.findall(r"\d+", path.stem)[-1])
     stage = next((row for row in rows if row["images"] >= images and "growth/resolution" in row), None)
-    grown = "" if stage is None else f", {stage['growth/resolution']:g}x{stage['growth/resolution']:g}"
-    fading = "" if stage is None or stage["growth/alpha"] == 1 else f", alpha {stage['growth/alpha']:.2f}"
-    return ("untrained" if images == 0 else f"{images / 1000:.1f}k images") + grown + fading
+    resolution = "" if stage is None else f", {stage['growth/resolution']:g}x{stage['growth/resolution']:g}"
+    fade_in = (
+        "" if stage is None or stage["growth/alpha"] == 1 else f", {display_name('growth/alpha')} {stage['growth/alpha']:.2f}"
+    )
+    return ("untrained" if images == 0 else format_count(images, "image")) + resolution + fade_in
 
 
-def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
+def _plots(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
+    """Title and SVG of each plot."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    curves = [("Losses and accuracies", plots.losses_and_accuracies(rows))]
-    curves += [("Score", plots.score(rows, name)) for name in names if is_distance(name)]
-    for title, prefixes, label in SHARES:
+    figures = [("Losses and accuracies", plots.losses_and_accuracies(rows))]
+    figures += [(f"Score: {name}", plots.score(rows, name)) for name in names if is_distance(name)]
+    for title, prefixes, label in SCORE_PLOTS:
         if present := [n for n in names if n.partition("_")[0] in prefixes and not n.endswith(CI_SUFFIX)]:
-            curves.append((title, plots.curves(rows, present, label)))
-    for title, wanted, label in FIGURES:
-        if present := [name for name in wanted if name in names]:
-            curves.append((title, plots.curves(rows, present, label)))
-    return [(title, Markup(plots.svg(figure))) for title, figure in curves]
+            figures.append((title, plots.curves(rows, present, label)))
+    for title, keys, label in PLOTS:
+        if present := [name for name in keys if name in names]:
+            figures.append((title, plots.curves(rows, present, label)))
+    return [(title, Markup(plots.svg(figure))) for title, figure in figures]
 
 
-def embed(path: Path) -> str:
-    """A picture as a data URI, or an empty string where there is none yet."""
+def data_uri(path: Path) -> str:
+    """An image file as a data URI; an empty string if there is no file."""
     if not path.exists():
         return ""
     kind = path.suffix.removeprefix(".")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def duration(seconds: float) -> str:
-    """``1 h 20 min``, ``3 min 5 s``, ``4.2 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
