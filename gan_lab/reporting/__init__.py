@@ -1,1 +1,1 @@
-"""Plots and pages made from run directories alone."""
+"""Pages, tables and plots of runs and studies, made from the run directories alone."""

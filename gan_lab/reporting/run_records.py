@@ -1,4 +1,4 @@
-"""The runs of a study as rows of figures, read from their directories."""
+"""The runs of a study as records of their metrics, read from the run directories."""
 
 from __future__ import annotations
 
@@ -10,34 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_lab.storage.metric_names import LOGGED_KEYS
 from gan_lab.storage.run_directory import PRUNED, STUDY, RunDirectory
 from gan_lab.utils.formatting import CI_SUFFIX
 
-AVERAGED = {
-    "d_loss": "d/loss",
-    "g_loss": "g/loss",
-    "d_accuracy_real": "d/accuracy_real",
-    "d_accuracy_fake": "d/accuracy_fake",
-    "g_fool_rate": "g/fool_rate",
-}
-"""Figures of a tick that a table has as means over the last epoch, by their name there."""
+AVERAGED = ("d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake", "g_fool_rate")
+"""Logged metrics that are averaged over the last epoch."""
 
-LAST = 1.0
-"""Epochs they are averaged over."""
-
-EARLY, LOST = "early_stopped", "lost"
+EARLY_STOPPED, LOST = "early_stopped", "lost"
+"""A status in ``summary.json``, and the state of a trial in ``study.json`` whose worker died."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One training.
+    """One run of a study.
 
     Attributes:
-        overrides: what the command line said, by key, the seed left out.
-        seed: of the training.
-        trial: number of the sweep's trial it belongs to, or None.
-        figures: what :func:`run_metrics` says.
-        directory: the run's, or None if it lies on another machine.
+        overrides: values given on the command line by key, without the seed.
+        seed: of the run.
+        trial: number of the trial that the run belongs to; None outside a sweep.
+        metrics: the result of :func:`run_metrics`.
+        directory: of the run; None if it is on another machine.
     """
 
     overrides: Mapping[str, str]
@@ -48,16 +41,19 @@ class RunRecord:
 
 
 def run_metrics(directory: RunDirectory) -> dict[str, Any]:
-    """What a table says of a run; what it has not come to yet is None."""
+    """A run's row in the table: name, status, score, speed, memory, and losses and accuracies as means over the last epoch.
+
+    Values that are not known yet are None.
+    """
     summary, rows = directory.read_summary(), directory.history()
     final, score = summary.get("final", {}), summary.get("score")
-    ended = rows[-1]["epoch"] if rows else 0.0
-    last = [row for row in rows if row["epoch"] > ended - LAST]
+    end = rows[-1]["epoch"] if rows else 0.0
+    last_epoch = [row for row in rows if row["epoch"] > end - 1]
     return {
         "run": directory.path.as_posix(),
         "name": summary.get("name", ""),
-        "seed": _number(directory, "seed") or 0,
-        "trial": _number(directory, "  trial"),
+        "seed": _read_number(directory, "seed") or 0,
+        "trial": _read_number(directory, "  trial"),
         "status": _status(summary),
         "epochs": summary.get("epochs"),
         "score_name": score,
@@ -66,28 +62,28 @@ def run_metrics(directory: RunDirectory) -> dict[str, Any]:
         "best": summary.get("best", {}).get(score),
         "protocols": final.get("protocols", {}),
         **{name: summary.get(name) for name in ("epoch_seconds", "images_per_second", "seconds", "peak_memory_mib", "device")},
-        **{name: _mean([row[key] for row in last if row.get(key) is not None]) for name, key in AVERAGED.items()},
+        **{name: _mean_of(last_epoch, LOGGED_KEYS[name]) for name in AVERAGED},
     }
 
 
 def read_runs(folder: Path) -> list[RunRecord]:
-    """The runs below a folder in the order they began, and those of its study that lie elsewhere."""
+    """The runs below a folder in the order of their directories, then those of its study that are on other machines."""
     directories = [RunDirectory(config.parent) for config in folder.rglob("config.yaml") if "wandb" not in config.parts]
-    directories.sort(key=lambda directory: _in_order(directory.path.relative_to(folder).as_posix()))
-    entries = [_entry(run_metrics(directory), directory) for directory in directories if directory.read_summary()]
+    directories.sort(key=lambda directory: _natural_order(directory.path.relative_to(folder).as_posix()))
+    records = [_record(run_metrics(directory), directory) for directory in directories if directory.read_summary()]
     trials = read_study(folder).get("trials", [])
     lost = {trial["number"] for trial in trials if trial["state"] == LOST}
-    here = {(entry.trial, entry.seed) for entry in entries}
-    kept = [figures for trial in trials for figures in trial["figures"]]
-    entries += [_entry(figures, None) for figures in kept if (figures["trial"], figures["seed"]) not in here]
-    return [entry for entry in entries if entry.trial not in lost]  # another trial has done the same
+    found = {(record.trial, record.seed) for record in records}
+    stored = [metrics for trial in trials for metrics in trial["figures"]]
+    records += [_record(metrics, None) for metrics in stored if (metrics["trial"], metrics["seed"]) not in found]
+    return [record for record in records if record.trial not in lost]  # a lost trial is repeated under another number
 
 
 def read_study(folder: Path) -> dict[str, Any]:
-    """``study.json``, or an empty dictionary where there was no sweep.
+    """The content of ``study.json``; an empty dictionary if the folder is not that of a sweep.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the file is damaged.
     """
     path = folder / STUDY
     try:
@@ -98,7 +94,7 @@ def read_study(folder: Path) -> dict[str, Any]:
 
 
 def split_overrides(name: str) -> dict[str, str]:
-    """A run's name as key and value: at the commas outside of brackets and quotes."""
+    """The overrides in a run's name, ``key=value,...``, by key; commas inside brackets and quotes don't separate."""
     parts, depth, quote = [""], 0, ""
     for character in name:
         if character in "'\"" and quote in ("", character):
@@ -112,28 +108,29 @@ def split_overrides(name: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _entry(figures: Mapping[str, Any], directory: RunDirectory | None) -> RunRecord:
-    overrides = split_overrides(figures["name"])
+def _record(metrics: Mapping[str, Any], directory: RunDirectory | None) -> RunRecord:
+    overrides = split_overrides(metrics["name"])
     overrides.pop("seed", None)
-    return RunRecord(overrides, figures["seed"], figures["trial"], figures, directory)
+    return RunRecord(overrides, metrics["seed"], metrics["trial"], metrics, directory)
 
 
-def _number(directory: RunDirectory, key: str) -> int | None:
-    """Out of ``config.yaml``, where it stands on a line of its own."""
+def _read_number(directory: RunDirectory, key: str) -> int | None:
+    """An integer from ``config.yaml``, without the time to parse the whole file; ``key`` includes its indentation."""
     found = re.search(rf"^{key}: (\d+)$", directory.config.read_text(encoding="utf-8"), re.MULTILINE)
     return int(found[1]) if found else None
 
 
 def _status(summary: Mapping[str, Any]) -> str:
-    if summary.get("status") == EARLY and any(alarm["alarm"] == PRUNED for alarm in summary["alarms"]):
+    if summary.get("status") == EARLY_STOPPED and any(alarm["alarm"] == PRUNED for alarm in summary["alarms"]):
         return PRUNED
     return str(summary.get("status", "not started"))
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean_of(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [row[key] for row in rows if row.get(key) is not None]
     return statistics.fmean(values) if values else None
 
 
-def _in_order(path: str) -> list[tuple[int, int, str]]:
-    """So that 10 comes after 9."""
+def _natural_order(path: str) -> list[tuple[int, int, str]]:
+    """A sort key by which 10 comes after 9."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path) if part]

@@ -1,4 +1,4 @@
-"""What a difference between two configurations is worth, in words."""
+"""Paired comparison of two configurations over their common seeds, as numbers and as a sentence."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from scipy import stats
 
 from gan_lab.reporting.configurations import Configuration
+from gan_lab.storage.metric_names import display_name
+from gan_lab.utils.formatting import decimals_of_error, format_number, format_with_decimals, format_with_error
 
 CONFIDENCE = 0.95
+"""Level of the confidence intervals."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Of a figure, another configuration's minus the baseline's, seed by seed.
+    """The difference of a metric between another configuration and the baseline, seed by seed.
 
     Attributes:
-        mean: of the differences.
-        low, high: ends of their 95 % interval (Student's t over paired seeds); None of one seed.
-        seeds: how many they share.
+        mean: mean of the differences ``other - baseline``.
+        low, high: ends of the 95 % confidence interval of the mean (Student's t over paired seeds); None for one seed.
+        seeds: number of common seeds.
     """
 
     mean: float
@@ -32,78 +35,91 @@ class PairedDifference:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval leaves 0 out: the paired t-test at 5 %."""
+        """Whether the interval excludes 0, as in a two-sided paired t-test at 5 %."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def format(self, scale: float = 1.0, unit: str = "") -> str:
+        """``+7.17 [+6.45, +7.88]``: mean and interval times ``scale``, rounded to two digits of the interval's half-width."""
+        if self.low is None or self.high is None:
+            return f"{_signed(format_number(self.mean * scale))}{unit}"
+        half_width = (self.high - self.low) / 2 * scale
+        decimals = decimals_of_error(half_width) if half_width > 0 else 2
+        mean, low, high = (_signed(format_with_decimals(end * scale, decimals)) for end in (self.mean, self.low, self.high))
+        return f"{mean}{unit} [{low}, {high}]"
 
 
 def paired_t_interval(baseline: Sequence[float], other: Sequence[float]) -> PairedDifference:
-    """The difference of two samples, pair by pair."""
+    """The paired difference of two samples of equal length."""
     differences = [b - a for a, b in zip(baseline, other, strict=True)]
     mean, count = statistics.fmean(differences), len(differences)
     if count < 2:
         return PairedDifference(mean, None, None, count)
     error = statistics.stdev(differences) / math.sqrt(count)
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
-    return PairedDifference(mean, mean - reach, mean + reach, count)
+    half_width = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
+    return PairedDifference(mean, mean - half_width, mean + half_width, count)
 
 
 def between(baseline: Configuration, other: Configuration, name: str) -> PairedDifference | None:
-    """Over the seeds both have; None if they share none."""
+    """The paired difference of a metric over the common seeds; None if there are none."""
     first, second = baseline.values(name), other.values(name)
     seeds = sorted(first.keys() & second.keys())
     return paired_t_interval([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else None
 
 
-def describe_difference(baseline: Configuration, other: Configuration) -> str:
-    """``rmsprop is slower by 11 % per epoch [9, 13] and worse by 7.2 fd_fashion [5.1, 9.4] (3 seeds)``."""
-    parts = list(filter(None, [_pace(baseline, other), _score(baseline, other)]))
+def describe_difference(baseline: Configuration, other: Configuration, baseline_title: str = "") -> str:
+    """A sentence on the speed and the score of ``other``, compared with the baseline.
+
+    ``rmsprop compared with adam: s/epoch +11 % [+9, +13] (slower), fd_fashion +7.2 [+5.1, +9.3] (worse); 95 % confidence
+    intervals over 3 paired seeds``. Differences are ``other - baseline``; those of s/epoch in percent of the baseline's mean.
+
+    Args:
+        baseline_title: what the baseline is called; by default its label.
+    """
+    parts = [part for part in (_describe_speed(baseline, other), _describe_score(baseline, other)) if part]
+    seeds = len({r.seed for r in baseline.records} & {r.seed for r in other.records})
+    text = f"{other.label} compared with {baseline_title or baseline.label}: "
     if not parts:
-        return f"{other.label}: nothing to compare with {baseline.label}"
-    shared = len({e.seed for e in baseline.entries} & {e.seed for e in other.entries})
-    return f"{other.label} {' and '.join(parts)} ({'one seed each' if shared == 1 else f'{shared} seeds'})"
+        return f"{text}no metric can be compared"
+    return f"{text}{', '.join(parts)}; {'one seed' if seeds == 1 else f'95 % confidence intervals over {seeds} paired seeds'}"
 
 
 def same_protocol(groups: Sequence[Configuration]) -> bool:
-    """Whether all scores of a seed, which also chooses the images of ``dataset.limit``, were taken in the same way."""
-    taken: dict[int, set[str]] = {}
-    for entry in (entry for g in groups for entry in g.entries if entry.metrics["protocols"]):
-        taken.setdefault(entry.seed, set()).add(json.dumps(entry.metrics["protocols"], sort_keys=True))
-    return all(len(ways) == 1 for ways in taken.values())
+    """Whether the scores of all configurations are comparable.
+
+    They are if all runs of a seed have the same protocol. It may differ between seeds, which select the images of
+    ``dataset.limit``.
+    """
+    protocols: dict[int, set[str]] = {}
+    for record in (record for g in groups for record in g.records if record.metrics["protocols"]):
+        protocols.setdefault(record.seed, set()).add(json.dumps(record.metrics["protocols"], sort_keys=True))
+    return all(len(variants) == 1 for variants in protocols.values())
 
 
-def _pace(baseline: Configuration, other: Configuration) -> str:
-    """In percent of the baseline's time for an epoch."""
-    reference = baseline.mean("epoch_seconds")
-    found = between(baseline, other, "epoch_seconds")
-    if found is None or not reference:
+def _describe_speed(baseline: Configuration, other: Configuration) -> str:
+    reference, difference = baseline.mean("epoch_seconds"), between(baseline, other, "epoch_seconds")
+    if difference is None or not reference:
         return ""
-    percent = 100 * found.mean / reference
-    if found.seeds > 1 and not found.is_significant:
-        return f"is as fast per epoch within the scatter ({percent:+.0f} %{_interval(found, 100 / reference)})"
-    pace = "slower" if percent > 0 else "faster"
-    return f"is {pace} by {abs(percent):.0f} % per epoch{_interval(found, 100 / reference, percent < 0)}"
+    verdict = _verdict(difference, "slower", "faster")
+    return f"{display_name('epoch_seconds')} {difference.format(100 / reference, ' %')} ({verdict})"
 
 
-def _score(baseline: Configuration, other: Configuration) -> str:
-    found = between(baseline, other, "score")
-    name = other.score_name
-    if found is None or name is None or not same_protocol([baseline, other]):
+def _describe_score(baseline: Configuration, other: Configuration) -> str:
+    difference = between(baseline, other, "score")
+    if difference is None or other.score_name is None or not same_protocol([baseline, other]):
         return ""
-    if found.seeds > 1 and not found.is_significant:
-        return f"not told apart by {name} ({found.mean:+.3g}{_interval(found, 1)})"
-    error = ""
-    if found.seeds == 1:
-        own = [group.mean("score_ci95") for group in (baseline, other)]
-        known = [e for e in own if e is not None]
-        error = f" ± {math.hypot(*known):.2g} by the choice of latents" if known else ""
-    return (
-        f"{'worse' if found.mean > 0 else 'better'} by {abs(found.mean):.3g} {name}{_interval(found, 1, found.mean < 0)}{error}"
-    )
+    verdict = _verdict(difference, "worse", "better")
+    errors = [error for group in (baseline, other) if (error := group.mean("score_ci95")) is not None]
+    if difference.seeds > 1 or not errors:
+        return f"{other.score_name} {difference.format()} ({verdict})"
+    number = _signed(format_with_error(difference.mean, math.hypot(*errors)))
+    return f"{other.score_name} {number} ({verdict}; ± is the error from the choice of latents)"
 
 
-def _interval(found: PairedDifference, scale: float, turned: bool = False) -> str:
-    """Its ends, as absolute amounts of what is said to be better or faster."""
-    if found.low is None or found.high is None:
-        return ""
-    low, high = (-found.high, -found.low) if turned else (found.low, found.high)
-    return f" [{low * scale:.3g}, {high * scale:.3g}]"
+def _verdict(difference: PairedDifference, higher: str, lower: str) -> str:
+    if difference.seeds > 1 and not difference.is_significant:
+        return "no significant difference"
+    return higher if difference.mean > 0 else lower if difference.mean < 0 else "equal"
+
+
+def _signed(number: str) -> str:
+    return number if number.startswith("-") else f"+{number}"

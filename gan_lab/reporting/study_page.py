@@ -1,4 +1,4 @@
-"""The page about several runs, ``study.html``, and its table, ``study.csv`` and ``study.md``: from their directories alone."""
+"""The page of a study, ``study.html``, and its tables, ``study.csv`` and ``study.md``, from the run directories alone."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ from matplotlib.figure import Figure
 
 from gan_lab.reporting import plots, study_plots, study_table
 from gan_lab.reporting.configurations import Configuration, group_by_configuration, pareto_front
-from gan_lab.reporting.run_page import duration, embed, fill
+from gan_lab.reporting.run_page import data_uri, render_page
 from gan_lab.reporting.run_records import read_runs, read_study
 from gan_lab.reporting.significance import describe_difference, same_protocol
 from gan_lab.storage.files import write_atomically
+from gan_lab.storage.metric_names import display_name
+from gan_lab.utils.formatting import format_count, format_duration
 
 BEST = Path("experiment") / "best.yaml"
-"""Below the study's folder: its best configuration, for ``--config-dir``."""
+"""The best configuration, relative to the study's folder, which ``--config-dir`` takes."""
 
-LARGEST = 24
-"""Grids on a page; of more runs the best."""
+RUN_OBJECTIVES = ("epoch_seconds", "peak_memory_mib", "seconds")
+"""Objectives of a sweep that are not scores."""
 
-COMPARED = 12
-"""Configurations that are held against another in words, at most."""
+MAX_GRIDS = 24
+"""Upper bound of the number of sample grids on a page; those of the best configurations are shown."""
+
+MAX_COMPARISONS = 12
+"""Upper bound of the number of sentences that compare a configuration with the baseline."""
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What several runs have come to.
+    """The runs below a folder, grouped by configuration.
 
     Attributes:
         folder: of the runs.
-        groups: runs by configuration, the seeds of one together.
-        record: what Optuna knows of it, or empty.
-        baseline: what the others are held against: the first, of a sweep the configuration as it stands; or None.
+        groups: the configurations, each with its runs.
+        record: the content of ``study.json``; empty if the runs are not those of a sweep.
+        baseline: the configuration that the others are compared with; None if there is none.
     """
 
     folder: Path
@@ -46,18 +51,19 @@ class StudyReport:
 
     @classmethod
     def read(cls, folder: Path, baseline: str | None = None) -> StudyReport:
-        """The study below a folder.
+        """Read the runs below a folder.
 
         Args:
-            folder: of its runs.
-            baseline: label of the configuration that the others are held against; None: the first.
+            folder: the folder of a multirun.
+            baseline: label of the configuration that the others are compared with. None: the first one; for a sweep, trial 0
+                if it has the default values.
 
         Raises:
-            ValueError: there is no run, or none of that label.
+            ValueError: there is no run, or no configuration has that label.
         """
         groups = group_by_configuration(read_runs(folder))
         if not groups:
-            raise ValueError(f"study={folder}: no run there; give the folder of a multirun, such as multirun/quality")
+            raise ValueError(f"study={folder}: contains no run; give the folder of a multirun, such as multirun/quality")
         record = read_study(folder)
         if baseline is None and record and not record["has_default"]:
             return cls(folder, groups, record, None)
@@ -68,32 +74,33 @@ class StudyReport:
 
     @property
     def objective(self) -> tuple[str, str]:
-        """What stands against what in the picture of the front: on the vertical axis, on the horizontal one."""
-        named = [name if name in study_plots.AXES else "score" for name in self.record.get("objective", [])]
+        """The metrics on the vertical and on the horizontal axis of the Pareto front."""
+        named = [name if name in RUN_OBJECTIVES else "score" for name in self.record.get("objective", [])]
         return (named[0], named[1]) if len(named) > 1 else ("score", "epoch_seconds")
 
     @property
     def complete(self) -> list[Configuration]:
-        """Those that have trained to their end, as the others' figures are of another age."""
+        """The configurations whose runs have all finished; the metrics of the others are from an earlier stage."""
         return [g for g in self.groups if g.is_complete]
 
     @property
     def best(self) -> Configuration | None:
-        """By the first objective."""
+        """The configuration with the lowest value of the first objective, or of the score; None if none is known."""
         names = self.record.get("objective", [])
-        figure = names[0] if names and names[0] in study_plots.AXES else "score"
-        known = [g for g in self.complete if g.mean(figure) is not None]
-        return min(known, key=lambda g: _low(g, figure), default=None)
+        metric = names[0] if names and names[0] in RUN_OBJECTIVES else "score"
+        known = [g for g in self.complete if g.mean(metric) is not None]
+        return min(known, key=lambda g: _sort_key(g, metric), default=None)
 
     def pareto_front(self) -> list[Configuration]:
+        """The Pareto-optimal finished configurations; empty if their scores are not comparable."""
         return pareto_front(self.complete, *self.objective) if same_protocol(self.complete) else []
 
 
 def write_study(study: StudyReport) -> Path:
-    """Write the page and the tables anew.
+    """Write the page and the tables.
 
     Returns:
-        The page.
+        The path of ``study.html``.
     """
     folder = study.folder
     titles, cells = study_table.rows(study.groups)
@@ -101,109 +108,106 @@ def write_study(study: StudyReport) -> Path:
     write_atomically(
         folder / "study.md", study_table.markdown(study.groups) + "\n" + "".join(f"- {line}\n" for line in conclusions(study))
     )
-    shown = [g for g in sorted(study.groups, key=lambda g: _low(g, "score")) if _grid(g).exists()]
+    shown = [g for g in sorted(study.groups, key=lambda g: _sort_key(g, "score")) if _final_grid(g).exists()]
     experiment = folder / BEST
-    page = fill(
+    page = render_page(
         "study.html.j2",
         title=study.record.get("name") or "/".join(folder.parts[-2:]),
         directory=str(folder),
         running=any("running" in g.status for g in study.groups),
         facts=_facts(study),
         space=study.record.get("space", {}),
-        words=conclusions(study),
+        conclusions=conclusions(study),
         titles=titles,
         cells=cells,
-        on_front={g.label for g in study.pareto_front()},
+        pareto_front={g.label for g in study.pareto_front()},
         note=_note(study.groups),
         plots=[(title, Markup(plots.svg(figure))) for title, figure in _plots(study)],
-        grids=[{"picture": embed(_grid(g)), "caption": _caption(g)} for g in shown[:LARGEST]],
-        left_out=f"{len(shown) - LARGEST} more in their run directories" if len(shown) > LARGEST else "",
+        grids=[{"image": data_uri(_final_grid(g)), "caption": _caption(g)} for g in shown[:MAX_GRIDS]],
+        omitted=_note_on_grids(len(shown) - MAX_GRIDS),
         experiment=experiment.read_text(encoding="utf-8") if experiment.exists() else "",
-        how=f"python -m gan_lab.train --config-dir {folder} experiment={BEST.stem}; or copy {experiment} into conf/experiment/",
+        command=f"python -m gan_lab.train --config-dir {folder} experiment={BEST.stem}",
     )
     write_atomically(folder / "study.html", page)
     return folder / "study.html"
 
 
 def conclusions(study: StudyReport) -> list[str]:
-    """What the study says, sentence by sentence."""
-    said = []
+    """The results of the study in sentences: the best score, the fastest configuration, and comparisons with the baseline."""
+    sentences = []
     if best := study.best:
-        fastest = min(study.complete, key=lambda g: _low(g, "epoch_seconds"))
+        fastest = min(study.complete, key=lambda g: _sort_key(g, "epoch_seconds"))
         if best.mean("score") is not None and same_protocol(study.complete):
-            said.append(f"{best.title} scores best: {best.score_name} {best.format('score', 'score_ci95')}")
+            sentences.append(f"best score: {best.title}, {best.score_name} {best.format('score', 'score_ci95')}")
         if fastest.mean("epoch_seconds") is not None:
-            said.append(f"{fastest.title} is fastest: {fastest.format('epoch_seconds')} s per epoch")
+            sentences.append(f"fastest: {fastest.title}, {fastest.format('epoch_seconds')} {display_name('epoch_seconds')}")
     if not same_protocol(study.groups):
-        said.append(
-            "the scores were not all taken in the same way and are not compared; gan_lab.evaluate measures runs anew, alike"
+        sentences.append(
+            "scores are not compared because their protocols differ; gan_lab.evaluate measures all runs with the same protocol"
         )
     if (baseline := study.baseline) is not None and baseline.is_complete:
         others = study.pareto_front() if study.record else study.complete
-        named = f"{baseline.label}, the configuration as it stands" if study.record else baseline.label
-        said += [
-            f"beside {named}: {describe_difference(baseline, other)}" for other in others[:COMPARED] if other is not baseline
-        ]
-    return said
+        title = f"{baseline.label} (the default values)" if study.record and study.record["has_default"] else baseline.label
+        sentences += [describe_difference(baseline, g, title) for g in others[:MAX_COMPARISONS] if g is not baseline]
+    return sentences
 
 
 def _facts(study: StudyReport) -> dict[str, str]:
-    entries = [entry for g in study.groups for entry in g.entries]
-    states = [trial["state"] for trial in study.record.get("trials", [])] or [entry.metrics["status"] for entry in entries]
+    """The first lines of the page: number and status of the runs, objective, total time, devices."""
+    records = [record for g in study.groups for record in g.records]
+    states = [trial["state"] for trial in study.record.get("trials", [])] or [record.metrics["status"] for record in records]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    devices = dict.fromkeys(str(entry.metrics["device"]) for entry in entries if entry.metrics["device"])
+    devices = dict.fromkeys(str(record.metrics["device"]) for record in records if record.metrics["device"])
     facts = {
         "trials" if study.record else "runs": counted,
         "configurations": str(len(study.groups)),
-        "minimised": ", ".join(study.record.get("objective", [])),
-        "training time": duration(sum(entry.metrics["seconds"] or 0 for entry in entries)),
+        "minimized": ", ".join(study.record.get("objective", [])),
+        "training time": format_duration(sum(record.metrics["seconds"] or 0 for record in records)),
         "devices": "; ".join(devices),
     }
     return {name: value for name, value in facts.items() if value}
 
 
 def _plots(study: StudyReport) -> list[tuple[str, Figure]]:
-    up, across = study.objective
-    found: list[tuple[str, Figure]] = []
-    if len([g for g in study.complete if g.mean(up) is not None and g.mean(across) is not None]) > 1 and same_protocol(
-        study.complete
-    ):
-        found.append(
-            (
-                f"The front: {up.replace('_', ' ')} and {study_plots.AXES[across]}",
-                study_plots.pareto_plot(study.complete, study.pareto_front(), across, up),
-            )
-        )
+    """Title and figure of each plot that the study has enough data for."""
+    y, x = study.objective
+    figures: list[tuple[str, Figure]] = []
+    known = [g for g in study.complete if g.mean(y) is not None and g.mean(x) is not None]
+    if len(known) > 1 and same_protocol(study.complete):
+        title = f"Pareto front: {display_name(y)} and {display_name(x)}"
+        figures.append((title, study_plots.pareto_plot(study.complete, study.pareto_front(), x, y)))
     if any(g.score_name for g in study.groups):
-        found.append(("Scores over time", study_plots.curves(study.groups, study.best)))
-    if shares := {name: share for name, share in study.record.get("importance", {}).items() if share}:
-        found.append(("Which choices matter", study_plots.importances(shares)))
-    valued = [trial for trial in study.record.get("trials", []) if trial["values"] and all(map(math.isfinite, trial["values"]))]
-    if len(valued) > 1:
-        found.append(("Every trial", study_plots.parallel(valued, study.record["objective"])))
-    return found
+        figures.append(("Score against training time", study_plots.score_curves(study.groups, study.best)))
+    if importance := {name: values for name, values in study.record.get("importance", {}).items() if values}:
+        figures.append(("Importance of the parameters", study_plots.importances(importance)))
+    trials = [trial for trial in study.record.get("trials", []) if trial["values"] and all(map(math.isfinite, trial["values"]))]
+    if len(trials) > 1:
+        figures.append(("All trials", study_plots.parallel_coordinates(trials, study.record["objective"])))
+    return figures
 
 
 def _note(groups: Sequence[Configuration]) -> str:
-    repeated = any(len(g.entries) > 1 for g in groups)
-    error = (
-        "± is the standard deviation over the seeds"
-        if repeated
-        else "± is the half-width of the score's 95 % interval over other latents, of one training each"
-    )
-    return f"Final values; losses and accuracies are means over the last epoch. {error}."
+    """Explains the values of the table."""
+    note = "Scores are those at the end of the run; losses and accuracies are means over the last epoch."
+    if any(len(g.records) > 1 for g in groups):
+        return f"{note} Values are means ± standard deviation over the seeds."
+    return f"{note} ± is the half-width of the 95 % confidence interval for other latents, not for other seeds."
 
 
-def _low(group: Configuration, name: str) -> float:
-    """A figure as it is sorted by: the lowest first, those without it last."""
+def _note_on_grids(omitted: int) -> str:
+    return f"{format_count(omitted, 'more grid')} in the run directories." if omitted > 0 else ""
+
+
+def _sort_key(group: Configuration, name: str) -> float:
+    """Sorts configurations by a metric, the lowest first and those without it last."""
     value = group.mean(name)
     return math.inf if value is None else value
 
 
-def _grid(group: Configuration) -> Path:
-    return next(
-        (e.directory.final for e in group.entries if e.directory is not None and e.directory.final.exists()), Path("none")
-    )
+def _final_grid(group: Configuration) -> Path:
+    """The final sample grid of its first run that has one, else a path that doesn't exist."""
+    grids = (record.directory.final for record in group.records if record.directory is not None)
+    return next((grid for grid in grids if grid.exists()), Path("none"))
 
 
 def _caption(group: Configuration) -> str:

@@ -1,4 +1,4 @@
-"""A study as a table: for spreadsheets, for a page of Markdown, for the console."""
+"""The table of a study: rows of text for the page and the console, Markdown, and CSV."""
 
 from __future__ import annotations
 
@@ -7,39 +7,37 @@ import io
 from collections.abc import Sequence
 
 from gan_lab.reporting.configurations import Configuration
+from gan_lab.reporting.run_records import AVERAGED
+from gan_lab.storage.metric_names import display_name
 
-COLUMNS = (
-    ("score", "score", "score_ci95"),
-    ("s/epoch", "epoch_seconds", None),
-    ("images/s", "images_per_second", None),
-    ("D loss", "d_loss", None),
-    ("G loss", "g_loss", None),
-    ("D right on reals", "d_accuracy_real", None),
-    ("D right on fakes", "d_accuracy_fake", None),
-    ("G fools D", "g_fool_rate", None),
-    ("peak MiB", "peak_memory_mib", None),
-)
-"""Title, figure, and the figure that is the error of a single run."""
+COLUMNS = ("score", "epoch_seconds", "images_per_second", *AVERAGED, "peak_memory_mib")
+"""The metrics in the table, by their names in a run's record."""
+
+ERRORS = {"score": "score_ci95"}
+"""The metric that is the error of another one in a single run."""
 
 
 def rows(groups: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
-    """Titles, and for each configuration what stands under them; columns nobody has anything in are left out."""
+    """Column titles, and the cells of a row for each configuration; columns without any value are left out.
+
+    A sweep has a column for each parameter. ``seeds`` is left out if all are 1, ``status`` if all runs have finished.
+    """
     names = list(dict.fromkeys(g.score_name for g in groups if g.score_name))
-    sweep = any(entry.trial is not None for g in groups for entry in g.entries)
-    chosen = list(dict.fromkeys(key for g in groups for key in g.choices)) if sweep else []
-    titles = ["run", "seeds", "status", *(title for title, _, _ in COLUMNS), *chosen]
+    sweep = any(record.trial is not None for g in groups for record in g.records)
+    parameters = list(dict.fromkeys(key for g in groups for key in g.choices)) if sweep else []
+    titles = ["run", "seeds", "status", *map(display_name, COLUMNS), *parameters]
     if len(names) == 1:
         titles[titles.index("score")] = names[0]
     cells = [
         [
-            *(g.label, str(len(g.entries)), g.status),
-            *(g.format(name, error) for _, name, error in COLUMNS),
-            *(g.choices.get(key, "") for key in chosen),
+            *(g.label, str(len(g.records)), g.status),
+            *(g.format(name, ERRORS.get(name)) for name in COLUMNS),
+            *(g.choices.get(key, "") for key in parameters),
         ]
         for g in groups
     ]
     kept = [n for n in range(len(titles)) if n == 0 or any(row[n] for row in cells)]
-    if all(len(g.entries) == 1 for g in groups):
+    if all(len(g.records) == 1 for g in groups):
         kept.remove(1)
     if all(g.status == "finished" for g in groups):
         kept.remove(2)
@@ -47,20 +45,21 @@ def rows(groups: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
 
 
 def markdown(groups: Sequence[Configuration]) -> str:
+    """The table in Markdown."""
     titles, cells = rows(groups)
     lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def comma_separated(groups: Sequence[Configuration]) -> str:
-    """One line for each run, with every choice and every figure in a column of its own."""
+    """CSV with a line for each run, and a column for each override and each metric, in full precision."""
     keys = list(dict.fromkeys(key for g in groups for key in g.choices))
-    figures = list(dict.fromkeys(k for g in groups for e in g.entries for k in e.metrics if k not in ("protocols", "name")))
+    names = list(dict.fromkeys(k for g in groups for r in g.records for k in r.metrics if k not in ("protocols", "name")))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["label", *keys, *figures])
+    writer.writerow(["label", *keys, *names])
     for g in groups:
-        for e in g.entries:
-            values = [e.metrics.get(name) for name in figures]
+        for record in g.records:
+            values = [record.metrics.get(name) for name in names]
             writer.writerow([g.label, *(g.choices.get(key, "") for key in keys), *("" if v is None else v for v in values)])
     return buffer.getvalue()

@@ -13,6 +13,8 @@ METRIC_NAMES = {
     "time/evaluation_seconds": "evaluation (s)",
     "seconds": "training time (s)",
     "memory/peak_mib": "peak memory (MiB)",
+    "d/ada_p": "ADA p",
+    "d/ada_rt": "ADA r_t",
     "growth/resolution": "resolution",
     "growth/alpha": "fade-in alpha",
 }

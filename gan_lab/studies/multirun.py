@@ -89,7 +89,7 @@ def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
 
     study = StudyReport.read(folder, baseline)
     best = study.best
-    if best is not None and (directory := best.entries[0].directory) is not None:
+    if best is not None and (directory := best.records[0].directory) is not None:
         about = f"{best.title}, the best of {folder}: {best.score_name} {best.format('score', 'score_ci95')}"
         write_atomically(folder / BEST, export_experiment(directory, about))
     page = write_study(study)

@@ -22,7 +22,7 @@ def decimals_of_error(error: float) -> int:
 
 def format_with_decimals(value: float, decimals: int) -> str:
     """Round to ``decimals`` places, negative ones to tens, hundreds and so on: ``1,450`` for 1446.2 and -1."""
-    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+    return f"{round(value, decimals) + 0.0:,.{max(0, decimals)}f}"  # adding 0 turns -0.0 into 0.0
 
 
 def format_with_error(value: float, error: float | None) -> str:
