@@ -19,29 +19,29 @@ TUNE = (False, True, "recipe")
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
 @remove_empty_output_dir
 def benchmark(cfg: DictConfig) -> None:
-    """Measure, print a table, and write ``benchmark.json``."""
+    """Run the chosen benchmark, print its tables, and write ``benchmark.json``."""
     if cfg.resume is not None:
-        raise ValueError("resume: a benchmark can't be resumed")
+        raise ValueError(f"resume={cfg.resume}: a benchmark can't be resumed")
     if cfg.tune not in TUNE:
-        raise ValueError(f"tune={cfg.tune}: must be false, true, or recipe (also try choices that change results)")
+        raise ValueError(
+            f"tune={cfg.tune}: must be false, true, or recipe (also tries settings that change the training result)"
+        )
     job = open_job(cfg)
     if job.directory.config.exists():
-        raise ValueError(f"{job.directory.path} holds a run; a benchmark needs its own folder")
-    measured = instantiate(cfg.benchmark, "benchmark")
-    result = _tuned(job) if cfg.tune else measured(job)
+        raise ValueError(f"{job.directory.path} holds a run; a benchmark needs a folder of its own: hydra.run.dir=...")
+    run_benchmark = instantiate(cfg.benchmark, "benchmark")
+    result = _tune(job) if cfg.tune else run_benchmark(job)
     result.print()
     path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
     write_atomically(path, json.dumps(result.to_dict(), indent=2) + "\n")
     print(path)
 
 
-def _tuned(job: Job) -> Any:
+def _tune(job: Job) -> Any:
     from gan_lab.benchmarks.tuning import tune
 
     if job.choices["benchmark"] != "step":
-        raise ValueError(
-            f"tune={job.cfg.tune}: tries what makes training steps faster; leave out benchmark={job.choices['benchmark']}"
-        )
+        raise ValueError(f"tune={job.cfg.tune} measures training steps; leave out benchmark={job.choices['benchmark']}")
     given = [o for o in HydraConfig.get().overrides.task if o.partition("=")[0].partition(".")[0] not in ("benchmark", "tune")]
     return tune(job, given, job.cfg.tune == "recipe", job.cfg.benchmark.rounds, job.cfg.benchmark.steps)
 

@@ -10,12 +10,12 @@ from gan_lab.config import CONF_DIR, open_evaluation, prepend_run_overrides, run
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
 def evaluate(cfg: DictConfig) -> None:
-    """Score a run or a folder, compare runs, or fit the features that scores are taken in."""
-    asked = {"run": cfg.run, "fakes": cfg.fakes, "compare": cfg.compare, "fit_features": cfg.fit_features or None}
-    given = [name for name, value in asked.items() if value is not None]
+    """Score a run or a folder of images, compare the scores of runs, or train a classifier that provides features."""
+    modes = {"run": cfg.run, "fakes": cfg.fakes, "compare": cfg.compare, "fit_features": cfg.fit_features or None}
+    given = [name for name, value in modes.items() if value is not None]
     if len(given) != 1:
-        what = "; not " + " and ".join(given) + " at once" if given else ""
-        raise ValueError(f"evaluate needs run=..., or fakes=... reals=..., or compare=[...], or fit_features=true{what}")
+        excess = f"; not {' and '.join(given)} at once" if given else ""
+        raise ValueError(f"evaluate needs run=..., or fakes=... reals=..., or compare=[...], or fit_features=true{excess}")
     cfg = open_evaluation(cfg)
 
     from gan_lab.evaluation import COMMANDS

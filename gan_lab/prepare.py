@@ -1,4 +1,4 @@
-"""Prepare: ``python -m gan_lab.prepare dataset=celeba dataset.size=64``; training does it by itself on first use."""
+"""Prepare: ``python -m gan_lab.prepare dataset=celeba dataset.size=64``; training does this by itself on first use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gan_lab.config import CONF_DIR, instantiate, run_command
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="prepare")
 def prepare(cfg: DictConfig) -> None:
-    """Pack a data set, verify what is packed, and show what is in it."""
+    """Pack a data set, verify the packed file, and with ``show=true`` print its statistics and write a contact sheet."""
     from gan_lab.data.inspection import Inspection
     from gan_lab.utils.terminal import STDOUT, progress_bar
 
@@ -21,11 +21,11 @@ def prepare(cfg: DictConfig) -> None:
     if path.is_file():
         packed = source.packed()
         if packed.checksum() != packed.manifest["crc32"]:
-            raise ValueError(f"{path} is damaged: its checksum differs; remove it, it is made anew")
-        print(f"{path}: {len(packed.pixels):,} images, {path.stat().st_size / 2**20:,.1f} MiB, checksum right")
-    print(f"{source.name}: {len(data):,} images {data.format_size()} chosen")
+            raise ValueError(f"{path} is damaged: its checksum differs. Remove it; the next command prepares it again")
+        print(f"{path}: {len(packed.pixels):,} images, {path.stat().st_size / 2**20:,.1f} MiB, checksum correct")
+    print(f"{source.name}: {len(data):,} images {data.format_size()} selected")
     if cfg.show:
-        with progress_bar("looking", "images") as progress:
+        with progress_bar("inspecting", "images") as progress:
             inspection = Inspection.of(source, data, progress)
         STDOUT.print(inspection.render())
         print(inspection.save_sheet(cfg.sheet or path.with_suffix(".png")))

@@ -14,9 +14,9 @@ from gan_lab.storage.run_directory import RunDirectory, latest_study
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="report")
 def report(cfg: DictConfig) -> None:
-    """Write the page of a run, or of the runs of a study, anew from their records."""
+    """Rewrite the page of a run, or of the runs of a study, from their files."""
     if (cfg.run is None) == (cfg.study is None):
-        raise ValueError("give run=outputs/..., for the page of a run, or study=multirun/..., for one of several")
+        raise ValueError("give run=outputs/..., for the page of a run, or study=multirun/..., for the page of several runs")
     if cfg.study is not None:
         from gan_lab.studies.multirun import write_study_outputs
 
@@ -27,14 +27,18 @@ def report(cfg: DictConfig) -> None:
     print(write_report(RunDirectory.find(cfg.run)))
 
 
-def with_quoted_baseline(arguments: Sequence[str]) -> list[str]:
-    """A configuration's label has ``=`` and commas, which Hydra would read as its own."""
-    named = [argument for argument in arguments if argument.startswith("baseline=") and argument[9:10] not in ("'", '"', "")]
-    return [f"baseline='{a.partition('=')[2]}'" if a in named and a != "baseline=null" else a for a in arguments]
+def quote_baseline(arguments: Sequence[str]) -> list[str]:
+    """Quote the value of ``baseline=``, as the names of configurations contain ``=`` and commas, which Hydra would parse."""
+    return [_quote(a) if a.startswith("baseline=") and a != "baseline=null" else a for a in arguments]
+
+
+def _quote(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    return argument if value[:1] in ("'", '"', "") else f"{key}='{value}'"
 
 
 def main() -> None:
-    run_command(report, "report", with_quoted_baseline)
+    run_command(report, "report", quote_baseline)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="sample")
 def sample(cfg: DictConfig) -> None:
-    """Write a grid and single images of a run's generator, or pictures that it enlarges."""
+    """Write generated images as a grid and as single files, or images upscaled by a super-resolution run."""
     from gan_lab.runs.run import Run
 
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
-    (_draw if cfg.input is None else _enlarge)(run, cfg)
+    (_generate if cfg.input is None else _upscale)(run, cfg)
 
 
-def _draw(run: Run, cfg: DictConfig) -> None:
-    """Out of latents."""
+def _generate(run: Run, cfg: DictConfig) -> None:
+    """Write images generated from latents."""
     from gan_lab.utils.image_ops import image_grid, to_pil
 
     for key in ("scale", "columns"):
@@ -37,10 +37,10 @@ def _draw(run: Run, cfg: DictConfig) -> None:
     if cfg.standing_statistics is not None and not run.use_standing_statistics(
         cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
     ):
-        raise ValueError("standing_statistics: this generator has no batch normalisation to measure")
+        raise ValueError(f"standing_statistics={cfg.standing_statistics}: this generator has no batch normalization")
     images = run.sample(cfg.count, cfg.seed, cfg.batch_size, classes=classes, truncation=cfg.truncation)
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.png"):  # of another count; asked for by overwrite=true
+    for old in folder.glob("*.png"):  # overwrite=true; there may be more files than are written now
         old.unlink()
     columns = cfg.count if classes and cfg.columns is None else cfg.columns
     names = [str(name) for name in classes] if columns == cfg.count else []
@@ -53,28 +53,28 @@ def _draw(run: Run, cfg: DictConfig) -> None:
     print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {folder}/grid.png")
 
 
-def _enlarge(run: Run, cfg: DictConfig) -> None:
-    """A picture, or all of a folder."""
+def _upscale(run: Run, cfg: DictConfig) -> None:
+    """Write an upscaled image, or those of a folder."""
     from gan_lab.runs.upscaling import output_paths
     from gan_lab.utils.terminal import progress_bar
 
-    enlarger = run.tiled_upscaler(cfg.tile)
+    upscaler = run.tiled_upscaler(cfg.tile)
     for key in ("classes", "truncation", "standing_statistics"):
         if cfg[key] is not None:
-            raise ValueError(f"{key}={cfg[key]}: images out of latents have that; of input=... leave it out")
+            raise ValueError(f"{key}={cfg[key]}: only for images generated from latents; leave it out with input=...")
     out = None if cfg.out is None else Path(cfg.out).expanduser()
-    found = output_paths(Path(cfg.input).expanduser(), out, run.upscaler.scale)
-    if there := [target for target in found.values() if target.exists() and not cfg.overwrite]:
-        more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
-        raise ValueError(f"{there[0]}{more} there already: choose another out=, or overwrite=true")
-    for source, target in found.items():
+    targets = output_paths(Path(cfg.input).expanduser(), out, run.upscaler.scale)
+    if existing := [target for target in targets.values() if target.exists() and not cfg.overwrite]:
+        which = f"{existing[0]} and {len(existing) - 1} more exist" if len(existing) > 1 else f"{existing[0]} exists"
+        raise ValueError(f"{which} already: choose another out=, or overwrite=true")
+    for source, target in targets.items():
         with progress_bar(source.name, "rows") as progress:
-            width, height = enlarger.write(source, target, progress)
+            width, height = upscaler.write(source, target, progress)
         print(f"{target}  {width} x {height}")
 
 
 def _folder_name(cfg: DictConfig) -> str:
-    """Says what the images depend on."""
+    """A folder name of the values that the images depend on, such as ``last-seed-0``."""
     parts = [cfg.checkpoint, "seed", cfg.seed, *map(_file_name, _as_list(cfg.classes))]
     if cfg.truncation is not None:
         parts += ["truncation", f"{cfg.truncation:g}"]
@@ -84,7 +84,7 @@ def _folder_name(cfg: DictConfig) -> str:
 
 
 def _as_list(classes: Any) -> list[str | int]:
-    """One name, or a list of them."""
+    """``classes`` as a list; it may be None, a single class, or a list."""
     return [] if classes is None else [classes] if isinstance(classes, str | int) else list(classes)
 
 

@@ -26,13 +26,13 @@ from gan_lab.studies.multirun import Multirun, trial_of
 from gan_lab.sweeps.objective import Objective
 
 STUDY_PAGE = LivePage(write_study_pages)
-"""Of a multirun, while it goes on."""
+"""The page of a multirun, rewritten after its runs."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 @remove_empty_output_dir
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
-    """Run one job; returns what a sweep minimises."""
+    """Run one job; returns the values that a sweep minimizes."""
     job = open_job(cfg)
     objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
     with trial_of(job) as trial:
@@ -45,15 +45,18 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 
 def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | None = None) -> dict[str, Any] | None:
-    """Train to the end.
+    """Train a run to its end.
 
     Args:
-        job: a new run, or one to be resumed.
-        objective: what its end is to be worth.
-        watch: is shown the trainer before it begins.
+        job: a new run, or one to resume.
+        objective: the values that a sweep minimizes, or None.
+        watch: called with the trainer before training starts.
 
     Returns:
-        The summary; None of a training that diverged while an objective waits for its worth.
+        The summary; None if the run diverged and there is an objective.
+
+    Raises:
+        ValueError: the run diverged and there is no objective, or the configuration is not valid.
     """
     from gan_lab.building.trainer import build_trainer, resume
     from gan_lab.runtime.device import choose_device
@@ -61,36 +64,36 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
     from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
     from gan_lab.training.metric_recorder import TrainingDiverged
 
-    ranks = init_distributed(choose_device(job.cfg.device))
-    job = replace(job, directory=ranks.broadcast_object(job.directory))
-    settled = job.cfg
-    demand = MemoryOptions(
-        settled.batch_size,
-        settled.gradient_accumulation_steps,
+    processes = init_distributed(choose_device(job.cfg.device))
+    job = replace(job, directory=processes.broadcast_object(job.directory))
+    cfg = job.cfg
+    memory_options = MemoryOptions(
+        cfg.batch_size,
+        cfg.gradient_accumulation_steps,
         job.choices["precision"],
-        settled.activation_checkpointing,
-        ranks.world_size,
+        cfg.activation_checkpointing,
+        processes.world_size,
     )
-    with job.directory.lock() if ranks.is_main_process else nullcontext(), explain_out_of_memory(demand):
-        with ranks.main_process_first():
-            trainer = build_trainer(job, ranks)
+    with job.directory.lock() if processes.is_main_process else nullcontext(), explain_out_of_memory(memory_options):
+        with processes.main_process_first():
+            trainer = build_trainer(job, processes)
         if objective is not None:
             objective.check(trainer.evaluator.name)
         if job.resumed:
-            resume(trainer, job.directory, job.cfg.resume_from)
+            resume(trainer, job.directory, cfg.resume_from)
         if watch is not None:
             watch(trainer)
-        if ranks.is_main_process:
+        if processes.is_main_process:
             write_config(job)
         try:
             summary = trainer.train()
         except TrainingDiverged as error:
             if objective is None:
                 raise ValueError(
-                    f"diverged: {error}. Lower optimizer.lr, clip the gradient, or choose another precision"
+                    f"diverged: {error}. Lower optimizer.lr, set max_grad_norm, or choose another precision"
                 ) from error
             return None
-    ranks.destroy()
+    processes.destroy()
     return summary
 
 

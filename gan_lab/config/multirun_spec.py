@@ -1,4 +1,4 @@
-"""What ``-m`` asks for, read before Hydra begins: what can't be is said before the first run, and not by each of them."""
+"""Reads a command line with ``-m`` before Hydra starts, so that mistakes are reported once and not by every run."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ NOT_COMPARED = (
     "dataset.root",
     "dataset.num_workers",
 )
-"""What trials of one study may differ in, and nothing of their results: where they are made, and who is told."""
+"""Keys and sections in which workers of one study may differ, because they do not change a trial's results."""
 
 
-FILLED_IN = {
+DERIVED_SWEEPER_KEYS = {
     "hydra.sweeper.n_trials": "study.trials",
     "hydra.sweeper.storage": "study.storage",
     "hydra.sweeper.study_name": "study.name",
 }
-"""Keys of Hydra's sweeper that are filled in, and what from."""
+"""Keys of Hydra's sweeper that are set from other keys, by the key they are set from."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class MultirunSpec:
     """A command line with ``-m``.
 
     Attributes:
-        folder: of its runs.
-        arguments: for Hydra.
-        search: what is searched, or None where every combination is simply run.
+        folder: the folder of its runs.
+        arguments: the command line for Hydra.
+        search: the search of a sweep, or None if every combination is run.
     """
 
     folder: Path
@@ -60,17 +60,18 @@ class MultirunSpec:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What a sweep looks for, and among what.
+    """The search of a sweep.
 
     Attributes:
-        cfg: the configuration with the first of all choices.
-        trials: the study is to have; of a grid at most its points.
-        objective: names of what is minimised.
-        space: what is chosen for each trial, by key, as the command line spells it.
-        fixed: every other value, by dotted key.
-        default: the configuration as it stands, where it is among the choices; else empty.
-        seed: of the sampler, or None for that of the configuration.
-        takes_seed: whether the sampler has any.
+        cfg: the configuration with the first value of every searched key.
+        trials: number of trials of the study; of a grid, at most its number of points.
+        objective: names of the minimized metrics.
+        space: the searched keys with their values or intervals, as typed on the command line.
+        fixed: all other values, by dotted key.
+        default: the configuration's own value of every searched key; empty if one of them is outside the search space, and for
+            a grid, which reaches it anyway.
+        seed: the sampler's, or None for the configuration's.
+        takes_seed: whether the sampler is random.
     """
 
     cfg: DictConfig
@@ -84,36 +85,59 @@ class SweepSpec:
 
 
 def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
-    """What a command line asks for, or None if it is one run or a question.
+    """Read a command line; None if it asks for a single run or for information.
 
     Raises:
-        ValueError: what is searched can't be composed, or no study can be made of it.
+        ValueError: a value in the search space does not compose, or the study is not well defined.
     """
     parsed = get_args_parser().parse_args(list(arguments))
     if not parsed.multirun or parsed.cfg or parsed.info is not None or parsed.hydra_help or parsed.shell_completion:
         return None
-    own = [argument for argument in arguments if argument not in parsed.overrides]
+    flags = [argument for argument in arguments if argument not in parsed.overrides]
     with hydra_compose():
-        overrides = OverridesParser.create().parse_overrides(parsed.overrides)
-        fixed = [o.input_line or "" for o in overrides if not o.is_sweep_override()]
+        overrides = _parse(parsed.overrides)
+        fixed = [_line(override) for override in overrides if not override.is_sweep_override()]
         if parsed.config_dir:
             fixed.append(f"hydra.searchpath=['file://{Path(parsed.config_dir).absolute()}']")
         swept = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
-        first = compose(BASE_CONFIG, [*fixed, *(_column(swept, 0))], return_hydra_config=True)
-        folder = Path(str(first.hydra.sweep.dir)) if "optuna" not in str(first.hydra.sweeper._target_) else None
-        if folder is not None:
-            seeds = _seeds(first, {o.get_key_element() for o in overrides})
-            kept = [override.input_line or "" for override in overrides if override.get_key_element() != "seeds"]
-            return MultirunSpec(folder, [*own, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None)
-        if "seed" not in first.hydra.sweeper.sampler:
-            chosen = [_as_choice(override, first.hydra.sweeper.params) for override in overrides]
-            if chosen != parsed.overrides:
-                return read_multirun([*own, *chosen])
-        return MultirunSpec(Path(str(first.hydra.sweep.dir)), list(arguments), _search(first, fixed, swept))
+        first = compose(BASE_CONFIG, [*fixed, *_nth_values(swept, 0)], return_hydra_config=True)
+        folder = Path(str(first.hydra.sweep.dir))
+        if "optuna" not in str(first.hydra.sweeper._target_):
+            seeds = _seed_overrides(first, {o.get_key_element() for o in overrides})
+            kept = [_line(override) for override in overrides if override.get_key_element() != "seeds"]
+            return MultirunSpec(folder, [*flags, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None)
+        if _is_grid(first):
+            fixed_in_grid = [_as_single_choice(override, first.hydra.sweeper.params) for override in overrides]
+            if fixed_in_grid != parsed.overrides:
+                return read_multirun([*flags, *fixed_in_grid])
+        return MultirunSpec(folder, list(arguments), _read_search(first, fixed, swept))
 
 
-def _seeds(cfg: DictConfig, given: set[str]) -> list[str]:
-    """``seeds=3`` of runs that are simply run: three for each combination."""
+def _parse(overrides: list[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(overrides)
+
+
+def _line(override: Override) -> str:
+    """The override as typed."""
+    return override.input_line or ""
+
+
+def _typed_value(override: Override) -> str:
+    return _line(override).partition("=")[2]
+
+
+def _is_grid(cfg: DictConfig) -> bool:
+    """Whether the sweep's sampler is a grid, the only one without a seed."""
+    return "seed" not in cfg.hydra.sweeper.sampler
+
+
+def _seed_overrides(cfg: DictConfig, given: set[str]) -> list[str]:
+    """Overrides that replace ``seeds=3`` of a multirun without a sweep by three runs of each combination.
+
+    Args:
+        cfg: the configuration.
+        given: keys on the command line.
+    """
     if cfg.seeds == 1:
         return []
     if "seed" in given:
@@ -121,93 +145,142 @@ def _seeds(cfg: DictConfig, given: set[str]) -> list[str]:
     return ["seeds=1", "seed=" + ",".join(str(cfg.seed + n) for n in range(cfg.seeds))]
 
 
-def _as_choice(override: Override, params: Mapping[str, str]) -> str:
-    """What fixes a value that a grid would go through, as a choice of one: Hydra's sweeper can't take it out of a grid."""
-    line, key = override.input_line or "", override.get_key_element()
-    return line if key not in params or override.is_sweep_override() else f"{key}=choice({line.partition('=')[2]})"
+def _as_single_choice(override: Override, params: Mapping[str, str]) -> str:
+    """An override that fixes a searched key, as a choice of one value: Hydra's sweeper can't remove the key from a grid."""
+    if override.get_key_element() not in params or override.is_sweep_override():
+        return _line(override)
+    return f"{override.get_key_element()}=choice({_typed_value(override)})"
 
 
-def _search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) -> SweepSpec:
-    """The search of a sweep; its first, second, third ... choices are composed together, so that none is unknown."""
-    named = {o.get_key_element() for o in OverridesParser.create().parse_overrides(fixed)}
-    for key in FILLED_IN.keys() & named:
-        raise ValueError(f"{key}: it follows from {FILLED_IN[key]}; give that")
+def _read_search(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) -> SweepSpec:
+    """The search of a sweep.
+
+    Args:
+        first: the configuration with the first value of every swept key, and Hydra's section.
+        fixed: overrides with a single value.
+        swept: overrides with several values, by key.
+    """
+    space, defaults = _search_space(first, fixed, swept)
+    cfg = _compose_all_values([*fixed, *defaults], space)
+    _check_study_name(cfg)
+    objective = _objectives(cfg, first.hydra.sweeper.direction)
+    is_grid = _is_grid(first)
+    if is_grid:
+        _check_grid(space)
+    points = math.prod(len(_values(override)) for override in space.values())
+    return SweepSpec(
+        cfg,
+        min(cfg.study.trials, points) if is_grid else cfg.study.trials,
+        objective,
+        {key: _typed_value(override) for key, override in space.items()},
+        {key: value for key, value in _compared_values(cfg).items() if key not in space},
+        {} if is_grid else _default_point([*fixed, *defaults], space),
+        first.hydra.sweeper.sampler.get("seed"),
+        not is_grid,
+    )
+
+
+def _search_space(first: DictConfig, fixed: list[str], swept: Mapping[str, Override]) -> tuple[dict[str, Override], list[str]]:
+    """The searched keys of ``hydra.sweeper.params`` and of the command line, which has priority.
+
+    Returns:
+        The searched keys, and the params that have a single value, as overrides.
+
+    Raises:
+        ValueError: nothing is searched, or the command line sets a key that is derived from another.
+    """
+    named = {override.get_key_element() for override in _parse(fixed)}
+    for key in DERIVED_SWEEPER_KEYS.keys() & named:
+        raise ValueError(f"{key}: it follows from {DERIVED_SWEEPER_KEYS[key]}; give that")
     params = [f"{key}={value}" for key, value in (first.hydra.sweeper.params or {}).items() if key not in named]
-    space = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(params)} | dict(swept)
-    plain = [o.input_line or "" for o in space.values() if not o.is_sweep_override()]
-    space = {key: o for key, o in space.items() if o.is_sweep_override()}
+    parsed = {override.get_key_element(): override for override in _parse(params)} | dict(swept)
+    space = {key: override for key, override in parsed.items() if override.is_sweep_override()}
     if not space:
         raise ValueError("hydra.sweeper.params: nothing to choose; add such as 'optimizer.lr=interval(1e-4,1e-3)'")
-    columns = [_column(space, n) for n in range(max(len(_values(o)) for o in space.values()))]
-    settled: list[DictConfig] = []
-    for column in columns:
+    return space, [_line(override) for override in parsed.values() if not override.is_sweep_override()]
+
+
+def _compose_all_values(overrides: list[str], space: Mapping[str, Override]) -> DictConfig:
+    """Compose the n-th values of all searched keys together, for every n, so that every value is checked.
+
+    Returns:
+        The configuration with the first values.
+
+    Raises:
+        ValueError: a value does not compose.
+    """
+    composed: list[DictConfig] = []
+    for n in range(max(len(_values(override)) for override in space.values())):
+        values = _nth_values(space, n)
         try:
-            settled.append(resolve_and_validate(compose(BASE_CONFIG, [*fixed, *plain, *column]), column))
+            composed.append(resolve_and_validate(compose(BASE_CONFIG, [*overrides, *values]), values))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-            raise ValueError(f"hydra.sweeper.params, at {' '.join(column)}: {error}{cause}") from error
-    cfg = settled[0]
+            raise ValueError(f"hydra.sweeper.params, at {' '.join(values)}: {error}{cause}") from error
+    return composed[0]
+
+
+def _check_study_name(cfg: DictConfig) -> None:
     if not isinstance(cfg.study.name, str) or not cfg.study.name.replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"study.name={cfg.study.name}: a name of letters, digits, - and _, under which the study is kept")
+        raise ValueError(f"study.name={cfg.study.name}: a name of letters, digits, - and _ is required")
+
+
+def _objectives(cfg: DictConfig, direction: Any) -> list[str]:
+    """Names of the minimized metrics.
+
+    Raises:
+        ValueError: the sweeper's ``direction`` is not ``minimize`` for each of them.
+    """
     objective = [cfg.objective] if isinstance(cfg.objective, str) else list(cfg.objective or [])
-    direction = first.hydra.sweeper.direction
     directions = list(direction) if OmegaConf.is_list(direction) else [direction]
     if len(directions) != len(objective) or any(getattr(d, "name", d) != "minimize" for d in directions):
         raise ValueError(
             f"objective=[{','.join(objective)}]: each is minimised, so hydra.sweeper.direction={direction} must be minimize as "
             "many times"
         )
-    leaves = {
-        key: value
-        for key, value in flatten_config(cfg).items()
-        if not f"{key}.".startswith(tuple(f"{f}." for f in NOT_COMPARED))
-    }
-    sampler = first.hydra.sweeper.sampler
-    grid = "seed" not in sampler
+    return objective
+
+
+def _check_grid(space: Mapping[str, Override]) -> None:
     for key, override in space.items():
-        if grid and not override.is_choice_sweep():
-            raise ValueError(f"{override.input_line}: a grid goes through choices; give {key}=choice(...)")
-    points = math.prod(len(_values(o)) for o in space.values())
-    return SweepSpec(
-        cfg,
-        min(cfg.study.trials, points) if grid else cfg.study.trials,
-        objective,
-        {key: (o.input_line or "").partition("=")[2] for key, o in space.items()},
-        {key: value for key, value in leaves.items() if key not in space},
-        {} if grid else _default([*fixed, *plain], space),  # a grid comes to it in its own time
-        sampler.get("seed"),
-        not grid,
-    )
+        if not override.is_choice_sweep():
+            raise ValueError(f"{_line(override)}: a grid goes through choices; give {key}=choice(...)")
 
 
-def _default(overrides: list[str], space: Mapping[str, Override]) -> dict[str, Any]:
-    """What the configuration says without the sweep, in the words of its choices; empty if one is none of them."""
+def _compared_values(cfg: DictConfig) -> dict[str, Any]:
+    """The values, by dotted key, that must be the same for all workers of a study."""
+    ignored = tuple(f"{key}." for key in NOT_COMPARED)
+    return {key: value for key, value in flatten_config(cfg).items() if not f"{key}.".startswith(ignored)}
+
+
+def _default_point(overrides: list[str], space: Mapping[str, Override]) -> dict[str, Any]:
+    """The configuration's own value of every searched key; empty if one of them is outside the search space."""
     cfg = compose(BASE_CONFIG, overrides, return_hydra_config=True)
     found: dict[str, Any] = {}
     for key, override in space.items():
-        choice = cfg.hydra.runtime.choices.get(key)
-        value = OmegaConf.select(cfg, key) if choice is None else choice
+        option = cfg.hydra.runtime.choices.get(key)
+        value = OmegaConf.select(cfg, key) if option is None else option
         if override.is_interval_sweep():
             interval: Any = override.value()
             if not isinstance(value, int | float) or not interval.start <= value <= interval.end:
                 return {}
             found[key] = value
         else:
-            spelt = format_choice(value)
-            same = [one for one in override.sweep_iterator(transformer=Transformer.encode) if str(one) == spelt]
-            if not same:
+            typed = format_choice(value)
+            equal = [choice for choice in override.sweep_iterator(transformer=Transformer.encode) if str(choice) == typed]
+            if not equal:
                 return {}
-            found[key] = same[0]
+            found[key] = equal[0]
     return found
 
 
-def _column(space: Mapping[str, Override], number: int) -> list[str]:
-    """The n-th choice of everything."""
-    return [f"{key}={values[number % len(values)]}" for key, o in space.items() for values in [_values(o)]]
+def _nth_values(space: Mapping[str, Override], n: int) -> list[str]:
+    """Overrides with the n-th value of every key; a key with fewer values starts over."""
+    return [f"{key}={values[n % len(values)]}" for key, override in space.items() for values in [_values(override)]]
 
 
 def _values(override: Override) -> list[str]:
-    """What an override may become; of an interval its ends."""
+    """The values of a swept override; of an interval, its ends."""
     if override.is_interval_sweep():
         interval: Any = override.value()
         return [str(interval.start), str(interval.end)]

@@ -1,1 +1,1 @@
-"""The process and its machine: device, several processes, time and memory."""
+"""The process and its machine: device, distributed processes, signals, time and memory."""

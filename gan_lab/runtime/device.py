@@ -1,4 +1,4 @@
-"""The device a run uses, and what has to be settled on it before anything is built."""
+"""The device of a run, its number of threads, and seeding."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from gan_lab.runtime import torchrun
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU. Of the processes of ``torchrun`` each takes a GPU of its own.
+    """The device that ``device=name`` selects.
+
+    Args:
+        name: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: CUDA if it is available, else the CPU. Under ``torchrun`` each process
+            uses the GPU of its local rank.
 
     Raises:
-        ValueError: no such device here.
+        ValueError: ``name`` is not one of these, or there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,21 +30,21 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device={name}: must be auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and torchrun.is_distributed():
         if device.index is not None:
-            raise ValueError(f"device={name}: each process of torchrun takes a GPU of its own; say device=cuda")
+            raise ValueError(f"device={name}: each process of torchrun uses a GPU of its own; use device=cuda")
         device = torch.device("cuda", torchrun.local_rank_and_size()[0])
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={name}: this machine, or this build of PyTorch, has no CUDA; use device=cpu or device=auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA device(s), counted from 0")
+        raise ValueError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA device(s), numbered from 0")
     return device
 
 
 def set_num_threads(threads: int | str) -> None:
-    """Threads of one operation on the CPU.
+    """Set the number of threads that a CPU operation of PyTorch uses.
 
     Args:
-        threads: how many; ``auto`` leaves the choice to PyTorch, which takes all cores or ``OMP_NUM_THREADS``, but shares the
-            cores among the processes of ``torchrun``, which would give each a single thread.
+        threads: the number, or ``auto``: PyTorch's default (``OMP_NUM_THREADS`` or all cores); under ``torchrun``, which would
+            set one thread per process, the cores divided by the processes on this machine.
     """
     _, processes = torchrun.local_rank_and_size()
     if threads != "auto":
@@ -50,16 +54,16 @@ def set_num_threads(threads: int | str) -> None:
 
 
 def available_cores() -> int:
-    """Those this process may run on."""
+    """Number of CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed every generator; ``deterministic`` allows only algorithms that repeat themselves exactly."""
+    """Seed Python's and PyTorch's random number generators; ``deterministic`` allows only deterministic algorithms."""
     random.seed(seed)
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
-    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call imports the compiler, two seconds
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call takes two seconds, as it imports the compiler
         torch.use_deterministic_algorithms(deterministic)

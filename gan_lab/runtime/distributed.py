@@ -1,8 +1,8 @@
-"""The processes that make one training: a single one, or several that ``torchrun`` has started, each on a part of every batch.
+"""Collective operations of the processes that train one run: a single process, or several started by ``torchrun``.
 
-Gradients are averaged by hand, in one flat message an update, as StyleGAN2-ADA does it: DistributedDataParallel wraps a network
-whose every parameter takes part in every backward pass, and a GAN's idle player, penalties that differentiate twice, lazy terms
-and layers that have not grown yet all break that rule.
+Each process computes a part of every batch. Gradients are averaged explicitly, in one flat tensor per update, as in
+StyleGAN2-ADA: DistributedDataParallel requires that every parameter takes part in every backward pass, which a GAN violates with
+its frozen opponent, double backward of penalties, lazy regularization, and layers that have not grown yet.
 """
 
 from __future__ import annotations
@@ -20,82 +20,83 @@ from gan_lab.runtime import torchrun
 from gan_lab.runtime.torchrun import PeerProcessFailed
 
 TIMEOUT = timedelta(hours=12)
-"""A process may prepare a large data set while the others wait; one that ends is noticed at once all the same."""
+"""Timeout of a collective operation: one process may prepare a large data set while the others wait. A process that ends is
+noticed at once nevertheless."""
 
 T = TypeVar("T")
 
 
 class SingleProcess:
-    """One process: what :class:`DistributedProcess` exchanges is already here.
+    """A run in a single process: every collective operation returns its input.
 
     Attributes:
         rank: number of this process, from 0.
-        count: of processes.
+        world_size: number of processes.
     """
 
     rank, world_size = 0, 1
 
     def __deepcopy__(self, memo: object) -> SingleProcess:
-        """What holds it is copied; the processes are not."""
+        """Copies of an object that refers to the processes refer to the same ones."""
         return self
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this process writes files and logs, rank 0."""
         return self.rank == 0
 
-    def shard(self, whole: int) -> slice:
-        """Which of ``whole`` things are this process's, ``count`` dividing them."""
-        size = whole // self.world_size
+    def shard(self, total: int) -> slice:
+        """This process's part of ``total`` items, a multiple of ``world_size``."""
+        size = total // self.world_size
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes."""
+        """Replace each tensor by its mean over the processes, in place."""
 
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by the leader's."""
+        """Replace each tensor by the main process's, in place."""
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
-        """Over the processes, differentiable any number of times."""
+        """The sum over the processes; differentiable any number of times."""
         return values
 
     def all_gather(self, values: Tensor) -> Tensor:
-        """``[N, ...]`` of each process to ``[count * N, ...]``, in their order."""
+        """Concatenate ``[N, ...]`` of all processes to ``[world_size * N, ...]``, in order of rank."""
         return values
 
-    def all_gather_object(self, thing: T) -> list[T]:
-        """Every process's ``thing``, in their order."""
-        return [thing]
+    def all_gather_object(self, value: T) -> list[T]:
+        """The ``value`` of every process, in order of rank; it must be picklable."""
+        return [value]
 
-    def broadcast_object(self, thing: T) -> T:
-        """The leader's ``thing``."""
-        return thing
+    def broadcast_object(self, value: T) -> T:
+        """The main process's ``value``; it must be picklable."""
+        return value
 
-    def on_main_process(self, make: Callable[[], T]) -> T:
-        """What the leader, and it alone, makes."""
-        return make()
+    def on_main_process(self, function: Callable[[], T]) -> T:
+        """Call ``function`` on the main process only, and return its result on all processes."""
+        return function()
 
     def all_reduce_max_async(self, flag: int) -> int:
-        """The largest flag of all processes, so that all act upon it in the same step."""
+        """The largest flag of all processes, so that all act on it in the same step. With several processes, one call late."""
         return flag
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """The leader goes through alone, then the others: what it downloads and prepares they find."""
+        """The main process executes the block first, then the others, which find the files that it downloaded or prepared."""
         yield
 
     def destroy(self) -> None:
-        """The end of it."""
+        """Leave the process group."""
 
 
 SINGLE_PROCESS = SingleProcess()
 
 
 class DistributedProcess(SingleProcess):
-    """One of the processes of ``torchrun``, which tells each its place in the environment.
+    """One of several processes started by ``torchrun``, which sets ``RANK`` and ``WORLD_SIZE`` in the environment.
 
     Args:
-        device: of this process. Tensors on a GPU are exchanged by NCCL, those on the CPU by Gloo.
+        device: of this process. Tensors on a GPU are exchanged with NCCL, those on the CPU with Gloo.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -103,11 +104,11 @@ class DistributedProcess(SingleProcess):
         self._pending: tuple[Any, Tensor] | None = None
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        self._begin("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        self._init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         if not self.is_main_process:
-            logging.disable(logging.WARNING)  # said once, by the leader
+            logging.disable(logging.WARNING)  # only the main process logs
 
-    def _begin(self, backend: str) -> None:
+    def _init_process_group(self, backend: str) -> None:
         with self._peer_failures():
             distributed.init_process_group(backend, timeout=TIMEOUT)
 
@@ -137,32 +138,32 @@ class DistributedProcess(SingleProcess):
             distributed.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
-    def all_gather_object(self, thing: T) -> list[T]:
-        things: list[Any] = [None] * self.world_size
+    def all_gather_object(self, value: T) -> list[T]:
+        values: list[Any] = [None] * self.world_size
         with self._peer_failures():
-            distributed.all_gather_object(things, thing)
-        return things
+            distributed.all_gather_object(values, value)
+        return values
 
-    def broadcast_object(self, thing: T) -> T:
-        shared = [thing]
+    def broadcast_object(self, value: T) -> T:
+        values = [value]
         with self._peer_failures():
-            distributed.broadcast_object_list(shared, device=torch.device("cpu"))
-        return shared[0]
+            distributed.broadcast_object_list(values, device=torch.device("cpu"))
+        return values[0]
 
-    def on_main_process(self, make: Callable[[], T]) -> T:
-        return self.broadcast_object(make() if self.is_main_process else None)  # type: ignore[return-value]
+    def on_main_process(self, function: Callable[[], T]) -> T:
+        return self.broadcast_object(function() if self.is_main_process else None)  # type: ignore[return-value]
 
     def all_reduce_max_async(self, flag: int) -> int:
-        """As it was when last asked: the answer is under way during the step between, and nobody waits for it."""
-        agreed = 0
+        """Start an asynchronous reduction and return the result of the one that the previous call started, at first 0."""
+        maximum = 0
         with self._peer_failures():
             if self._pending is not None:
                 work, flags = self._pending
                 work.wait()
-                agreed = int(flags)
+                maximum = int(flags)
             flags = torch.tensor(flag)
             self._pending = distributed.all_reduce(flags, distributed.ReduceOp.MAX, async_op=True), flags
-        return agreed
+        return maximum
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
@@ -174,24 +175,22 @@ class DistributedProcess(SingleProcess):
 
     def _barrier(self) -> None:
         with self._peer_failures():
-            distributed.all_reduce(torch.zeros(1))  # Gloo, on the CPU; a barrier would choose a device of its own
+            distributed.all_reduce(torch.zeros(1))  # on the CPU, with Gloo; distributed.barrier would use a GPU
 
     @contextmanager
     def _peer_failures(self) -> Iterator[None]:
-        """A message in place of a back end's error, which tells of sockets."""
+        """Replace an error of the backend, which is about sockets, by a message."""
         try:
             yield
         except RuntimeError as error:
-            raise PeerProcessFailed(
-                "left alone: another process of this training has ended, whose own message says why"
-            ) from error
+            raise PeerProcessFailed("another process of this run has ended; see its error message") from error
 
     def destroy(self) -> None:
         distributed.destroy_process_group()
 
 
 def _flatten(tensors: Sequence[Tensor]) -> Tensor:
-    """One message: a network's many small tensors would each wait for the others."""
+    """Concatenate the tensors: one message instead of one for each of a network's many small tensors."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
@@ -201,7 +200,7 @@ def _copy_back(flat: Tensor, tensors: Sequence[Tensor]) -> None:
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """Every process's result depends on every process's values: the gradient is summed too."""
+    """The sum over the processes. Every result depends on the values of every process, so the gradient is also summed."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -215,5 +214,5 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def init_distributed(device: torch.device) -> SingleProcess:
-    """Meet the other processes, if there are any."""
+    """The object for collective operations: joins the process group under ``torchrun`` with several processes."""
     return DistributedProcess(device) if torchrun.is_distributed() else SingleProcess()

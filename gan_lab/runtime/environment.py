@@ -1,4 +1,4 @@
-"""What ``summary.json`` says besides the scores."""
+"""Facts about a run for ``summary.json``: progress, speed, versions, hardware and commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def training_progress(images: int, images_per_epoch: int, seconds: float) -> dict[str, Any]:
-    """How far a training has come, and how fast."""
+    """Progress and speed of a run.
+
+    Args:
+        images: real images that the run has been trained on.
+        images_per_epoch: size of the data set.
+        seconds: training time.
+    """
     epochs = images / images_per_epoch
     return {
         "images": images,
@@ -31,7 +37,7 @@ def training_progress(images: int, images_per_epoch: int, seconds: float) -> dic
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, the hardware, and the commit of the code if it runs from a checkout."""
+    """Versions, the device, and the commit of the code if it runs from a git checkout."""
     return {
         "versions": {"gan_lab": __version__, "python": platform.python_version(), "torch": torch.__version__},
         "git_commit": git_commit(),
@@ -47,7 +53,7 @@ def describe_device(device: torch.device) -> str:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The checkout's commit when it was first asked for, with ``+`` when files differ from it; None outside a checkout."""
+    """The checkout's commit at the first call, followed by ``+`` if tracked files are modified; None outside a checkout."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None

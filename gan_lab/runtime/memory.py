@@ -1,4 +1,4 @@
-"""Less memory where it can be had, and what to say when there isn't enough."""
+"""Turns out-of-memory errors into a message with settings that need less memory."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from dataclasses import dataclass
 import torch
 
 CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
-"""What PyTorch's allocator for the CPU says on Linux and on Windows, and C++ itself."""
+"""Parts of the messages of PyTorch's CPU allocator, on Linux and on Windows, and of C++."""
 
 GPU_MESSAGES = ("out of memory", "ALLOC_FAILED")
-"""What CUDA and its libraries say where PyTorch has no error of its own for it."""
+"""Parts of the messages of CUDA and its libraries for which PyTorch raises a general RuntimeError."""
 
-HALF_AS_LARGE = {"fp64": "fp32", "fp32": "bf16", "tf32": "bf16"}
-"""Precisions whose activations take half the memory."""
+HALF_PRECISION = {"fp64": "fp32", "fp32": "bf16", "tf32": "bf16"}
+"""For each precision, the one whose activations take half the memory."""
 
 
 @dataclass(frozen=True)
 class MemoryOptions:
-    """What decides how much memory a step takes, by the keys of the configuration; ``processes`` share each batch."""
+    """The settings, named as in the configuration, that determine how much memory a step needs.
+
+    Attributes:
+        processes: number of processes that each batch is divided among.
+    """
 
     batch_size: int
     gradient_accumulation_steps: int
@@ -37,7 +41,7 @@ class MemoryOptions:
         )
 
     def suggestions(self) -> list[str]:
-        """What there is to try; first what changes the training least."""
+        """Overrides that need less memory, in increasing order of their effect on the training result."""
         images, part = self.batch_size // self.processes, self.processes * self.gradient_accumulation_steps
         parts = next((n for n in range(self.gradient_accumulation_steps + 1, images + 1) if images % n == 0), None)
         smaller = self.batch_size // 2 // part * part
@@ -45,36 +49,36 @@ class MemoryOptions:
             f"batch_size={self.batch_size} gradient_accumulation_steps={parts}": parts is not None,
             "activation_checkpointing=true": not self.activation_checkpointing,
             f"batch_size={smaller}": smaller > 0,
-            f"precision={HALF_AS_LARGE.get(self.precision)}": self.precision in HALF_AS_LARGE,
+            f"precision={HALF_PRECISION.get(self.precision)}": self.precision in HALF_PRECISION,
         }
         return [remedy for remedy, possible in remedies.items() if possible]
 
 
 @contextmanager
-def explain_out_of_memory(demand: MemoryOptions) -> Iterator[None]:
-    """Turns an out-of-memory error of the code within into a message.
+def explain_out_of_memory(options: MemoryOptions) -> Iterator[None]:
+    """Turn an out-of-memory error in the block into a ValueError.
 
-    The frames of the error are cleared: a multirun keeps its jobs' errors, and with them it would keep their activations.
+    The error's stack frames are cleared: a multirun keeps the errors of its jobs, and would keep their activations with them.
 
     Raises:
-        ValueError: there was not enough memory, with what there is to try.
+        ValueError: out of memory; the message lists settings that need less.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        where = _exhausted(error)
-        if where is None:
+        device = _exhausted_device(error)
+        if device is None:
             raise
         traceback.clear_frames(error.__traceback__)
         raise ValueError(
-            f"the memory of the {where} is full with {demand}; "
-            f"try {', '.join([*demand.suggestions(), 'a smaller model.width'])} (a resume may change "
+            f"the memory of the {device} is full with {options}; "
+            f"try {', '.join([*options.suggestions(), 'a smaller model.width'])} (a resumed run may change "
             "gradient_accumulation_steps and activation_checkpointing; evaluation uses batches of evaluation.batch_size)"
         ) from error
 
 
-def _exhausted(error: Exception) -> str | None:
-    """Whose memory an error tells the end of: ``machine``, ``GPU``, or None, if it is another error."""
+def _exhausted_device(error: Exception) -> str | None:
+    """``machine`` or ``GPU`` if the error is an out-of-memory error, else None."""
     if isinstance(error, MemoryError) or any(words in str(error) for words in CPU_MESSAGES):
         return "machine"
     return "GPU" if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in GPU_MESSAGES) else None

@@ -29,7 +29,7 @@ def handle_signals(handler: Handler, *signals: signal.Signals) -> Iterator[None]
 
 
 def exit_on_sigterm() -> AbstractContextManager[None]:
-    """Within the block a SIGTERM, a scheduler's signal before it kills, raises SystemExit, so that cleanup code runs."""
+    """Raise SystemExit on SIGTERM within the block, so that cleanup code runs before a scheduler kills the process."""
     return handle_signals(_exit, signal.SIGTERM)
 
 

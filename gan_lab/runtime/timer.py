@@ -1,4 +1,4 @@
-"""Training time alone, and memory."""
+"""Training time without interruptions, and peak memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import torch
 
 MIB = 2**20
 
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-"""Linux tells the peak resident set in the one, and begins anew when 5 is written to the other (man 5 proc)."""
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+"""Linux reports the peak resident set size in the first, and resets it when 5 is written to the second (man 5 proc)."""
 
 
 class TrainingTimer:
-    """Runs while steps are taken and rests while pictures, scores and checkpoints are made.
+    """Measures the time of training steps; it is paused during sampling, evaluation and checkpoints.
 
     Args:
-        device: waited for before the time is read.
+        device: synchronized before the time is read.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -31,11 +31,12 @@ class TrainingTimer:
 
     @property
     def seconds(self) -> float:
+        """Total time; can be set while the timer is stopped, as for a resumed run."""
         return self._earlier + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     @seconds.setter
     def seconds(self, value: float) -> None:
-        assert self._since is None, "set while it rests"
+        assert self._since is None, "the timer is running"
         self._earlier = value
 
     @contextmanager
@@ -61,16 +62,16 @@ class TrainingTimer:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin anew: what an earlier job of the same process needed is none of the next one's. On a CPU Linux alone can forget."""
+    """Reset the peak, so that it does not include earlier jobs of the same process; on the CPU only under Linux."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
-            FORGET.write_text("5")
+            CLEAR_REFS.write_text("5")
 
 
 def peak_memory(device: torch.device) -> float:
-    """MiB: the device's peak on CUDA, else the process's peak resident set (NaN-free 0 where the system can't say)."""
+    """Peak memory in MiB: allocated tensors on CUDA, else the process's resident set; 0 if the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     if STATUS.exists():

@@ -1,4 +1,4 @@
-"""What ``torchrun`` tells each of the processes it starts, read without importing torch."""
+"""The environment variables that ``torchrun`` sets for each process, read without importing torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import time
 from collections.abc import Sequence
 
 NON_MAIN_OVERRIDES = ("hydra.run.dir=.", "hydra/job_logging=gan_lab_console")
-"""Overrides of a process that leaves all files to the leader: Hydra would give each a directory of its own."""
+"""Overrides for all processes but the main process, which alone writes files: Hydra would create a directory for each."""
 
 NON_MAIN_DELAY = 2.0
-"""Seconds: what all processes find wrong alike is said by the leader; by then ``torchrun`` has ended the others."""
+"""Seconds that other processes wait before reporting an error: if the main process has the same one, it reports it, and
+``torchrun`` ends the others."""
 
 PEER_FAILURE_DELAY = 6.0
-"""Seconds: longer, for whoever has only noticed that another one has ended."""
+"""Seconds that a process waits if its error is only that another process has ended."""
 
 
 class PeerProcessFailed(ValueError):
-    """Another process of the same training has ended."""
+    """Another process of the same run has ended."""
 
 
 def is_distributed() -> bool:
@@ -31,30 +32,30 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """Processes in all."""
+    """Number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_rank_and_size() -> tuple[int, int]:
-    """This process's number among those of this machine, and their number."""
+    """This process's number among the processes on this machine, from 0, and how many those are."""
     return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if is_distributed() else (0, 1)
 
 
 def add_rank_overrides(arguments: Sequence[str]) -> list[str]:
-    """The command line as this process shall read it.
+    """The command line with :data:`NON_MAIN_OVERRIDES` added, unless this is the main process.
 
     Raises:
-        ValueError: it asks for several trainings, each of which would be every process's.
+        ValueError: a multirun under ``torchrun``.
     """
     if not is_distributed():
         return list(arguments)
     if {"-m", "--multirun"} & set(arguments):
-        raise ValueError("torchrun makes one training of several processes: it can't be combined with a multirun")
+        raise ValueError("torchrun can't be combined with a multirun (-m): start it once for each run")
     return [*arguments, *(NON_MAIN_OVERRIDES if rank() else ())]
 
 
 def rank_prefix(error: Exception) -> str:
-    """What an error message begins with, once it is this process's turn to speak."""
+    """Prefix of an error message under ``torchrun``, ``process 1 of 2: ``; waits so that the root cause is reported first."""
     if not is_distributed():
         return ""
     time.sleep(PEER_FAILURE_DELAY if isinstance(error, PeerProcessFailed) else NON_MAIN_DELAY if rank() else 0.0)

@@ -635,7 +635,7 @@ def test_the_command_packs_verifies_and_shows(folder: Path, tmp_path: Path) -> N
     picture(folder / "cats" / "twin.png").write_bytes((folder / "cats" / "1.png").read_bytes())
     done = run_module("prepare", *arguments, "show=true", "sheet=sheet.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for expected in ("7 images", "checksum right", "cats", "40 x 30", "1 duplicates", "0 unreadable", "sheet.png"):
+    for expected in ("7 images", "checksum correct", "cats", "40 x 30", "1 duplicates", "0 unreadable", "sheet.png"):
         assert expected in done.stdout, done.stdout
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 100

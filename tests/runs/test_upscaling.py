@@ -255,7 +255,7 @@ def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upsc
         assert np.array_equal(np.asarray(large), np.asarray(expected))
     before = (tmp_path / "photo_x4.png").stat().st_mtime_ns
     code, told = sample("input=photo.jpg")
-    assert code == 1 and "photo_x4.png is there already: choose another out=, or overwrite=true" in told
+    assert code == 1 and "photo_x4.png exists already: choose another out=, or overwrite=true" in told
     assert (tmp_path / "photo_x4.png").stat().st_mtime_ns == before
     assert sample("input=photo.jpg", "overwrite=true")[0] == 0 and sample("input=album", "checkpoint=pretrained")[0] == 0
     modes = {}
@@ -265,7 +265,7 @@ def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upsc
     assert modes == {"a.png": "RGBA", "b.png": "L"}
     for arguments, message in (
         ((), "this generator enlarges images: give it some by input=..."),
-        (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: images out of latents have that"),
+        (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: only for images generated from latents"),
         (("input=photo.jpg", "overwrite=true", "tile=0"), "tile=0: must be at least 1 pixel"),
     ):
         code, told = sample(*arguments)

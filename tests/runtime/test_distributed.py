@@ -164,7 +164,7 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 1)
-    with pytest.raises(ValueError, match="say device=cuda"):
+    with pytest.raises(ValueError, match="use device=cuda"):
         choose_device("cuda:0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"1 CUDA device\(s\)"):
