@@ -1,1 +1,1 @@
-"""A finished or running experiment as an object: ``Run.open(path).sample(16)``."""
+"""Access to a finished or running experiment from Python: ``Run.open(path).sample(16)``."""

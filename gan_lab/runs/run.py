@@ -1,4 +1,4 @@
-"""A run as an object: ``Run.open(path).sample(16)``."""
+"""Access to a run directory from Python: ``Run.open(path).sample(16)``."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from gan_lab.models.upscaler import Upscaler
 from gan_lab.runs.upscaling import TiledUpscaler
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
-from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
 from gan_lab.utils.image_ops import to_uint8, upsample_nearest
-
-CHECKPOINTS = ("last", "best", "pretrained")
 
 
 class Run:
-    """A run directory opened for use; needs neither the data set nor Hydra's command line.
+    """The generator of a run, loaded from a checkpoint; needs neither the data set nor a Hydra command.
 
     Attributes:
-        directory: its files.
-        config: its resolved configuration.
-        generator: the sampling generator in evaluation mode, without gradients.
-        latents: the source of its input.
-        labels: the source of its labels; of a conditional generator ``labels.names`` are the classes.
-        images_seen: of the checkpoint it was loaded from.
+        directory: the files of the run.
+        config: the resolved configuration.
+        device: the generator's device.
+        generator: the generator (its EMA weights) in evaluation mode, without gradients.
+        latents: samples its latents.
+        labels: samples its labels; ``labels.names`` are the classes of a conditional generator.
+        images_seen: number of real images it had been trained on when the checkpoint was saved.
     """
 
     def __init__(self, directory: RunDirectory, which: str, device: torch.device) -> None:
@@ -52,21 +51,21 @@ class Run:
             self.generator.load_state_dict(state["generator_ema"])
         except RuntimeError as error:
             raise ValueError(
-                f"{directory.checkpoint(which)} does not fit {directory.config}: {str(error).splitlines()[0]}"
+                f"{directory.checkpoint(which)} does not match {directory.config}: {str(error).splitlines()[0]}"
             ) from error
         self.generator.to(device).eval().requires_grad_(False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], checkpoint: str = "last", device: str = "cpu") -> Run:
-        """Open a finished, a stopped or a running run.
+        """Open a finished, interrupted or running run.
 
         Args:
             path: the run directory, or ``latest``.
-            checkpoint: ``last``, ``best``, or ``pretrained``, before the game began.
-            device: where the generator goes: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            checkpoint: ``last``, ``best``, or ``pretrained`` (before adversarial training).
+            device: the generator's device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
-            ValueError: no run there, no such checkpoint yet, a damaged one, or no such device.
+            ValueError: there is no run at ``path``, the checkpoint is missing or damaged, or there is no such device.
         """
         if checkpoint not in CHECKPOINTS:
             raise ValueError(f"checkpoint={checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
@@ -81,18 +80,19 @@ class Run:
         classes: Sequence[str | int] = (),
         truncation: float | None = None,
     ) -> Tensor:
-        """Images, uint8 ``[N, C, H, W]`` on the CPU; from the same latents for the same seed on every device.
+        """Generate images, uint8 ``[N, C, H, W]`` on the CPU. The same seed gives the same latents on every device.
 
         Args:
-            count: how many; with ``classes`` in each of them.
+            count: number of images; with ``classes``, of each class.
             seed: of latents and labels.
-            batch_size: images at a time.
-            classes: names or numbers, in the order of the images; of a conditional generator without them labels are as
-                frequent as in the training data. Of attributes ``Smiling``, or ``-Smiling`` for those without.
-            truncation: largest absolute value of a latent; None leaves the normal distribution whole.
+            batch_size: images per forward pass.
+            classes: names or numbers, in the order of the images: ``count`` of the first class, then of the second. For
+                attributes ``Smiling``, or ``-Smiling`` for images without it. Empty: labels with the frequencies of the
+                training data.
+            truncation: largest absolute value of a latent; None: no truncation of the normal distribution.
 
         Raises:
-            ValueError: a number out of range, no such class, or a generator that knows no classes.
+            ValueError: a number is out of range, there is no such class, or the generator is unconditional.
         """
         if count < 1 or batch_size < 1:
             raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
@@ -105,30 +105,35 @@ class Run:
 
     @property
     def upscaler(self) -> Upscaler:
-        """The generator of a run that enlarges pictures.
+        """The generator of a super-resolution run.
 
         Raises:
-            ValueError: it draws from latents.
+            ValueError: the generator takes latents.
         """
         if not isinstance(self.generator, Upscaler):
-            raise ValueError(f"{self.directory.path} draws images from latents; it can't enlarge a picture")
+            raise ValueError(f"{self.directory.path} generates images from latents; it can't upscale an image")
         return self.generator
 
-    def upscale(self, picture: Tensor) -> Tensor:
-        """A uint8 picture ``[C, h, w]`` of any size, ``upscaler.scale`` times as large, on the CPU."""
-        return upscale_tiled(self.upscaler, picture, self.device)
+    def upscale(self, image: Tensor) -> Tensor:
+        """Upscale a uint8 image ``[C, h, w]`` of any size by ``upscaler.scale``; returns uint8 on the CPU."""
+        return upscale_tiled(self.upscaler, image, self.device)
 
     def tiled_upscaler(self, tile: int = TILE) -> TiledUpscaler:
-        """What enlarges Pillow's pictures of any mode: ``run.enlarger().picture(Image.open("photo.jpg"))``."""
+        """Upscales Pillow images of any mode: ``run.tiled_upscaler().upscale(Image.open("photo.jpg"))``.
+
+        Args:
+            tile: side of a tile of the input, in pixels; smaller tiles need less memory.
+        """
         if tile < 1:
             raise ValueError(f"tile={tile}: must be at least 1 pixel")
         return TiledUpscaler(self.upscaler, self.config.dataset.channels, self.device, tile)
 
     def sample_for_evaluation(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Images as an evaluation wants them: on the run's device, at the data's size, from latents drawn with ``random``.
+        """Generate images for an evaluation, with latents and labels from ``random``.
 
         Returns:
-            uint8 ``[count, C, size, size]``, and their class numbers ``[count]`` int64, or None where there are no classes.
+            Images on the run's device, uint8 ``[count, C, size, size]`` with the size of the data set, and their class indices,
+            int64 ``[count]``, or None without classes.
         """
         latents = self.latents.sample(count, self.device, random)
         labels = self.labels.sample(count, self.device, random)
@@ -139,10 +144,12 @@ class Run:
     def use_standing_statistics(
         self, batches: int, batch_size: int = 64, seed: int = 0, truncation: float | None = None
     ) -> bool:
-        """Give batch normalisation standing statistics: see :mod:`gan_lab.models.standing_statistics`.
+        """Replace the running statistics of batch norm by averages over ``batches`` generated batches.
+
+        See :mod:`gan_lab.models.standing_statistics`.
 
         Returns:
-            Whether the generator has any batch normalisation.
+            Whether the generator has batch norm layers.
         """
         if batches < 1 or batch_size < 2:
             raise ValueError(f"standing_statistics={batches} must be at least 1, and batch_size={batch_size} at least 2")
@@ -158,7 +165,7 @@ class Run:
     def _check_truncation(self, truncation: float | None) -> None:
         if truncation is not None and self.generator.normalizes_latents:
             raise ValueError(
-                "truncation: this generator takes the direction of its latents alone, which truncation leaves as it is"
+                f"truncation={truncation}: this generator normalizes its latents, so truncation has little effect; leave it out"
             )
 
     def _parts(self, latents: Tensor, labels: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

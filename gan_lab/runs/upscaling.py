@@ -1,4 +1,4 @@
-"""Pictures of any kind and size through a run's generator, into files."""
+"""Upscaling of images of any mode and size with a super-resolution generator."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from gan_lab.models.tiling import upscale_strips
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.utils.progress import Progress
 
-BESIDE = 4
-"""Rows of a small picture that bicubic interpolation looks at around others, and one to spare."""
+BICUBIC_MARGIN = 4
+"""Rows above and below a strip that bicubic interpolation of the strip needs (3), and one more."""
 
-ENDING = ".png"
+OUTPUT_SUFFIX = ".png"
 
 
 @dataclass(frozen=True)
 class TiledUpscaler:
-    """A generator at work on pictures.
+    """Upscales images tile by tile.
 
-    Colour networks are given grey pictures as colour, and grey ones the luma of coloured pictures, whose colours are then
-    interpolated. Transparency is interpolated.
+    A color network upscales a gray image as color. A gray network upscales the luma of a color image, and bicubic interpolation
+    its chroma. An alpha channel is upscaled by bicubic interpolation.
 
     Attributes:
-        network: in evaluation mode.
-        channels: of its pictures, 1 or 3.
-        device: where it is.
-        tile: pixels of a small picture across that are enlarged at a time.
+        network: the generator, in evaluation mode.
+        channels: of its images, 1 or 3.
+        device: the network's device.
+        tile: side of a tile of the input, in pixels.
     """
 
     network: Upscaler
@@ -46,60 +46,65 @@ class TiledUpscaler:
     device: torch.device
     tile: int
 
-    def rows(self, colour: Image.Image, alpha: Image.Image | None) -> Iterator[np.ndarray]:
-        """The large picture from top to bottom, uint8 ``[n, width, channels]``.
+    def rows(self, color: Image.Image, alpha: Image.Image | None) -> Iterator[np.ndarray]:
+        """Yield the upscaled image in strips from top to bottom, uint8 ``[rows, width, channels]``.
 
         Args:
-            colour: of mode L or RGB.
-            alpha: of mode L, or None.
+            color: an image of mode L or RGB.
+            alpha: its alpha channel, of mode L, or None.
         """
-        wants_luma = self.channels == 1 and colour.mode == "RGB"
-        source = colour.convert("YCbCr") if wants_luma else colour
+        only_luma = self.channels == 1 and color.mode == "RGB"
+        source = color.convert("YCbCr") if only_luma else color
 
         def read(top: int, bottom: int) -> Tensor:
-            rows = _part(source, top, bottom)
-            return rows[:1] if wants_luma else rows.expand(self.channels, -1, -1)
+            rows = _read_rows(source, top, bottom)
+            return rows[:1] if only_luma else rows.expand(self.channels, -1, -1)
 
         top = 0
-        for strip in upscale_strips(self.network, read, colour.height, colour.width, self.device, self.tile):
+        for strip in upscale_strips(self.network, read, color.height, color.width, self.device, self.tile):
             bottom = top + strip.shape[1] // self.network.scale
-            if wants_luma:
-                strip = torch.cat([strip, self._interpolated(source, top, bottom)[1:]])
+            if only_luma:
+                strip = torch.cat([strip, self._interpolate(source, top, bottom)[1:]])
                 rows = np.asarray(Image.fromarray(_as_array(strip), "YCbCr").convert("RGB"))
-            elif colour.mode == "L" and self.channels == 3:
+            elif color.mode == "L" and self.channels == 3:
                 rows = np.asarray(Image.fromarray(_as_array(strip), "RGB").convert("L"))[:, :, None]
             else:
                 rows = _as_array(strip)
             if alpha is not None:
-                rows = np.concatenate([rows, _as_array(self._interpolated(alpha, top, bottom))], 2)
+                rows = np.concatenate([rows, _as_array(self._interpolate(alpha, top, bottom))], 2)
             yield rows
             top = bottom
 
-    def _interpolated(self, picture: Image.Image, top: int, bottom: int) -> Tensor:
-        """Rows of a picture enlarged by interpolation, as if the whole had been."""
-        start, scale = max(0, top - BESIDE), self.network.scale
-        large = upscale_bicubic(_part(picture, start, min(picture.height, bottom + BESIDE)), scale)
+    def _interpolate(self, image: Image.Image, top: int, bottom: int) -> Tensor:
+        """Rows ``top`` to ``bottom`` of an image, upscaled by bicubic interpolation of the whole image."""
+        start, scale = max(0, top - BICUBIC_MARGIN), self.network.scale
+        large = upscale_bicubic(_read_rows(image, start, min(image.height, bottom + BICUBIC_MARGIN)), scale)
         return large[:, scale * (top - start) : scale * (bottom - start)]
 
     def write(self, source: Path, target: Path, progress: Progress) -> tuple[int, int]:
-        """Enlarge the picture in one file into another, a PNG, which is there when it is whole.
+        """Upscale an image file to a PNG file, which appears when it is complete.
+
+        Args:
+            source: an image file of any format that Pillow reads.
+            target: the PNG file; missing parent folders are created.
+            progress: called with the number of rows written and their total.
 
         Returns:
-            Width and height of the large picture.
+            Width and height of the upscaled image.
 
         Raises:
-            ValueError: the target can't be written, or the picture can't be read or has more than
-                :data:`~gan_lab.data.image_decoding.MAX_PIXELS`.
+            ValueError: the image can't be read, has more than :data:`~gan_lab.data.image_decoding.MAX_PIXELS`, or the target
+                can't be written.
         """
-        colour, alpha, profile = _opened(source)
-        width, height = colour.width * self.network.scale, colour.height * self.network.scale
-        channels = len(colour.getbands()) + (alpha is not None)
+        color, alpha, profile = _open_layers(source)
+        width, height = color.width * self.network.scale, color.height * self.network.scale
+        channels = len(color.getbands()) + (alpha is not None)
         unfinished = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as handle, PngWriter(handle, width, height, channels, profile) as png:
                 done = 0
-                for rows in self.rows(colour, alpha):
+                for rows in self.rows(color, alpha):
                     png.write(rows)
                     done += len(rows)
                     progress(done, height)
@@ -111,61 +116,67 @@ class TiledUpscaler:
                 unfinished.unlink()
         return width, height
 
-    def upscale(self, picture: Image.Image) -> Image.Image:
-        """A picture of any mode, as large as it becomes; whole in memory."""
-        colour, alpha = split_alpha(ImageOps.exif_transpose(picture))
-        rows = np.concatenate(list(self.rows(colour, alpha)))
+    def upscale(self, image: Image.Image) -> Image.Image:
+        """Upscale an image of any mode in memory; EXIF orientation is applied."""
+        color, alpha = split_alpha(ImageOps.exif_transpose(image))
+        rows = np.concatenate(list(self.rows(color, alpha)))
         return Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows)
 
 
-def output_paths(given: Path, out: Path | None, scale: int) -> dict[Path, Path]:
-    """Each picture of a file or a folder to where its enlargement goes.
+def output_paths(source: Path, out: Path | None, scale: int) -> dict[Path, Path]:
+    """The output file of each image of a file or a folder.
 
-    That of ``photo.jpg`` is ``photo_x4.png`` beside it, those of the folder ``pictures`` are in ``pictures_x4`` beside that; or
-    both in the folder ``out``.
+    Without ``out``, ``photo.jpg`` becomes ``photo_x4.png`` next to it, and the images of the folder ``photos`` go to the folder
+    ``photos_x4`` next to that.
+
+    Args:
+        source: an image, or a folder that is searched recursively; hidden files and images below ``out`` are left out.
+        out: the output folder, or None.
+        scale: the scale factor, for the names.
 
     Raises:
-        ValueError: there is no picture, or two would go to one place.
+        ValueError: there is no image, or two images would have the same output file.
     """
-    ending = f"_x{scale}"
-    if given.is_file():
-        return {given: (out or given.parent) / f"{given.stem}{ending}{ENDING}"}
-    if not given.is_dir():
-        raise ValueError(f"input={given}: there is no such file or folder")
-    inside = out is not None and out.resolve().is_relative_to(given.resolve())
-    found: dict[Path, Path] = {}
-    for path in sorted(given.rglob("*")):
-        below = path.relative_to(given)
-        hidden = any(part.startswith(".") for part in below.parts)
-        own = inside and out is not None and path.resolve().is_relative_to(out.resolve())
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not (hidden or own):
-            found[path] = (out or given.with_name(f"{given.resolve().name}{ending}")) / below.with_suffix(ENDING)
-    if not found:
-        raise ValueError(f"input={given}: no picture in it or below it")
-    places = list(found.values())
-    if doubled := next((place for place in places if places.count(place) > 1), None):
-        names = " and ".join(str(source) for source, place in found.items() if place == doubled)
-        raise ValueError(f"input={given}: {names} would both become {doubled}; rename one, or enlarge them one by one")
-    return found
+    suffix = f"_x{scale}"
+    if source.is_file():
+        return {source: (out or source.parent) / f"{source.stem}{suffix}{OUTPUT_SUFFIX}"}
+    if not source.is_dir():
+        raise ValueError(f"input={source}: there is no such file or folder")
+    out_is_inside = out is not None and out.resolve().is_relative_to(source.resolve())
+    targets: dict[Path, Path] = {}
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        is_hidden = any(part.startswith(".") for part in relative.parts)
+        is_output = out_is_inside and out is not None and path.resolve().is_relative_to(out.resolve())
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not (is_hidden or is_output):
+            targets[path] = (out or source.with_name(f"{source.resolve().name}{suffix}")) / relative.with_suffix(OUTPUT_SUFFIX)
+    if not targets:
+        raise ValueError(f"input={source}: there is no image in this folder or below it")
+    names = list(targets.values())
+    if repeated := next((target for target in names if names.count(target) > 1), None):
+        images = " and ".join(str(image) for image, target in targets.items() if target == repeated)
+        raise ValueError(f"input={source}: {images} would both become {repeated}; rename one, or upscale them one by one")
+    return targets
 
 
-def _opened(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:
+def _open_layers(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:
+    """An image file's color or gray image, its alpha channel, and its ICC profile if that applies to the color image."""
     try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
                 raise ValueError(
-                    f"{path}: {picture.width} x {picture.height} pixels are more than the {MAX_PIXELS:,} allowed; enlarge parts"
+                    f"{path}: {image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed; upscale parts"
                 )
-            profile = picture.info.get("icc_profile") if picture.mode in ("L", "LA", "RGB", "RGBA") else None
-            colour, alpha = split_alpha(ImageOps.exif_transpose(picture))
-            return colour, alpha, profile
+            profile = image.info.get("icc_profile") if image.mode in ("L", "LA", "RGB", "RGBA") else None
+            color, alpha = split_alpha(ImageOps.exif_transpose(image))
+            return color, alpha, profile
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} can't be read ({error})") from error
 
 
-def _part(picture: Image.Image, top: int, bottom: int) -> Tensor:
-    """Rows as uint8 ``[C, n, w]``."""
-    rows = np.array(picture.crop((0, top, picture.width, bottom)))
+def _read_rows(image: Image.Image, top: int, bottom: int) -> Tensor:
+    """Rows ``top`` to ``bottom`` of an image, uint8 ``[C, rows, width]``."""
+    rows = np.array(image.crop((0, top, image.width, bottom)))
     return torch.from_numpy(rows[None] if rows.ndim == 2 else rows.transpose(2, 0, 1))
 
 

@@ -1,8 +1,8 @@
 """Collective operations of the processes that train one run: a single process, or several started by ``torchrun``.
 
 Each process computes a part of every batch. Gradients are averaged explicitly, in one flat tensor per update, as in
-StyleGAN2-ADA: DistributedDataParallel requires that every parameter takes part in every backward pass, which a GAN violates with
-its frozen opponent, double backward of penalties, lazy regularization, and layers that have not grown yet.
+StyleGAN2-ADA: DistributedDataParallel requires that every parameter takes part in every backward pass, which a GAN violates
+with its frozen opponent, double backward of penalties, lazy regularization, and layers that have not grown yet.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
     """
     from gan_lab.reporting.study_page import BEST, StudyReport, conclusions, write_study
     from gan_lab.reporting.study_table import rows
-    from gan_lab.utils.terminal import show_table
+    from gan_lab.utils.terminal import print_table
 
     study = StudyReport.read(folder, baseline)
     best = study.best
@@ -93,7 +93,7 @@ def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
         about = f"{best.title}, the best of {folder}: {best.score_name} {best.format('score', 'score_ci95')}"
         write_atomically(folder / BEST, export_experiment(directory, about))
     page = write_study(study)
-    show_table(*rows(study.groups), [*conclusions(study), str(page)])
+    print_table(*rows(study.groups), [*conclusions(study), str(page)])
 
 
 def open_study(search: SweepSpec) -> OptunaStudy:

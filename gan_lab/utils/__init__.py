@@ -1,1 +1,1 @@
-"""What gan_lab shares that knows nothing of GANs: formatting, image operations, the terminal."""
+"""Helpers without any knowledge of GANs: formatting, image operations, the terminal."""

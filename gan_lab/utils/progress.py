@@ -1,10 +1,10 @@
-"""How a function that takes long says how far it is."""
+"""The callback with which a long-running function reports its progress."""
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
-"""``(done, total)``, called now and then."""
+"""``progress(done, total)``, called from time to time."""
 
 
 def silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Report nothing."""

@@ -1,4 +1,4 @@
-"""The one terminal of the process: tables and progress bars on standard output."""
+"""Standard output of the process: tables and progress bars."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console as RichConsole
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class _Stdout(RichConsole):
-    """Goes on in silence when nobody listens any more: a training must not end because ``| head`` did."""
+    """Discards output after its pipe was closed, so that ``| head`` does not end a run."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -36,37 +36,48 @@ class _Stdout(RichConsole):
 
 
 STDOUT = _Stdout(highlight=False, soft_wrap=True)
-"""The one console of the process: log lines and the live table must share it, or they would overwrite each other."""
+"""The only console of the process: log lines and the live table must share it, or they would overwrite each other."""
 
 
-def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] = ()) -> None:
-    """A table, the first column to the left; then lines of text."""
-    table = Table(box=None, padding=(0, 3, 0, 0))
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> None:
+    """Print a table with left-aligned first column and right-aligned others, then lines of text.
+
+    Args:
+        titles: column titles; all empty: no title row.
+        rows: the cells of each row.
+        notes: lines below the table.
+    """
+    table = Table(box=None, padding=(0, 3, 0, 0), show_header=any(titles))
     for n, title in enumerate(titles):
         table.add_column(Text(title), justify="right" if n else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
-    whole = Measurement.get(STDOUT, STDOUT.options.update(max_width=10_000), table).maximum
-    # a line that is too long for the window is better than one without its figures
-    wide = RichConsole(file=STDOUT.file, width=max(whole, STDOUT.width), force_terminal=STDOUT.is_terminal)
+    full_width = Measurement.get(STDOUT, STDOUT.options.update(max_width=10_000), table).maximum
+    # a line longer than the window rather than a table without some of its columns
+    wide = RichConsole(file=STDOUT.file, width=max(full_width, STDOUT.width), force_terminal=STDOUT.is_terminal)
     STDOUT.print()
     wide.print(table, crop=False)
     STDOUT.print()
-    for line in below:
+    for line in notes:
         STDOUT.print(Text(line))
 
 
 @contextmanager
 def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A function ``(done, total)`` that shows a bar with rate and time to go, or, when piped, a line every ten seconds."""
+    """Yield a function ``report(done, total)`` that shows a progress bar; without a terminal it logs a line every ten seconds.
+
+    Args:
+        description: what is being done.
+        unit: what is counted, in the plural.
+    """
     bar = _progress(
         BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("eta")
     )
     task = None
-    started = told = time.monotonic()
+    started = last_log = time.monotonic()
 
     def report(done: int, total: int) -> None:
-        nonlocal task, told
+        nonlocal task, last_log
         now = time.monotonic()
         note = f"{done:,} of {total:,} {unit}, {done / max(now - started, 1e-9):,.0f}/s"
         if STDOUT.is_terminal:
@@ -74,8 +85,8 @@ def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], N
                 bar.start()
                 task = bar.add_task(description, note="")
             bar.update(task, completed=done, total=total, note=note)
-        elif now - told > 10 or done == total:
-            told = now
+        elif now - last_log > 10 or done == total:
+            last_log = now
             log.info("%s: %s", description, note)
 
     try:
@@ -90,7 +101,7 @@ def _progress(*columns: ProgressColumn) -> Progress:
 
 
 class _Remaining(TimeRemainingColumn):
-    """Also says 0:00:00 for a bar that has just been filled, where rich leaves a gap."""
+    """Also shows 0:00:00 for a bar that has just been completed, where rich shows nothing."""
 
     def render(self, task: Task) -> Text:
         return Text("0:00:00", style="progress.remaining") if task.finished else super().render(task)

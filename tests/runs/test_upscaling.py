@@ -1,4 +1,4 @@
-"""Pictures of any kind and size through a generator: tiles, PNG files, modes, and the command."""
+"""Upscaling of images of any mode and size: tiles, PNG files, image modes, and the command."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from gan_lab.storage.run_directory import RunDirectory
 CPU = torch.device("cpu")
 
 
-def lively(network: Upscaler) -> Upscaler:
-    """With weights large enough for neighbours to matter, and its pictures not saturated."""
+def with_large_weights(network: Upscaler) -> Upscaler:
+    """Set weights large enough for neighboring pixels to matter, and small enough for the output not to saturate."""
     torch.manual_seed(0)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0, 0.15 if parameter.dim() > 1 else 0.02)
@@ -38,16 +38,16 @@ def lively(network: Upscaler) -> Upscaler:
 
 @pytest.mark.parametrize("scale", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 8))])
 @pytest.mark.parametrize("family", [srgan.MSRResNet, srgan.SRResNet])
-def test_tiles_leave_no_seams(family: type[Upscaler], scale: int) -> None:
-    network = lively(family(3, scale, 8, 2))  # type: ignore[call-arg]
-    picture = photograph(37, 53)
-    whole = upscale_tiled(network, picture, CPU, tile=64)
+def test_tiles_have_no_visible_seams(family: type[Upscaler], scale: int) -> None:
+    network = with_large_weights(family(3, scale, 8, 2))  # type: ignore[call-arg]
+    image = photograph(37, 53)
+    whole = upscale_tiled(network, image, CPU, tile=64)
     assert whole.float().std() > 20 and whole.shape == (3, 37 * scale, 53 * scale)
     for tile in (7, 16, 40):
-        tiled = upscale_tiled(network, picture, CPU, tile=tile)
+        tiled = upscale_tiled(network, image, CPU, tile=tile)
         assert (tiled.int() - whole.int()).abs().max() <= 1, tile
-    without = upscale_tiled(network, picture, CPU, tile=16, margin=0)
-    assert (without.int() - whole.int()).abs().max() > 8, "seams there would be without a margin"
+    without = upscale_tiled(network, image, CPU, tile=16, margin=0)
+    assert (without.int() - whole.int()).abs().max() > 8, "without a margin there are seams"
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_tiles_leave_no_seams(family: type[Upscaler], scale: int) -> None:
     ],
     ids=["srgan", "srgan_bn", "esrgan", "twice"],
 )
-def test_a_network_reaches_no_further_than_it_says(network: Upscaler) -> None:
-    network = lively(network).double()
+def test_the_receptive_radius_of_a_network_is_correct(network: Upscaler) -> None:
+    network = with_large_weights(network).double()
     low = torch.zeros(1, 1, 1, 2 * network.receptive_radius + 9, dtype=torch.double)
     low = low.expand(1, 1, 2 * network.receptive_radius + 9, -1).clone().requires_grad_()
     middle = low.shape[-1] // 2
@@ -73,8 +73,8 @@ def test_a_network_reaches_no_further_than_it_says(network: Upscaler) -> None:
     assert network.receptive_radius - 3 <= reached <= network.receptive_radius
 
 
-def test_rows_are_read_a_strip_at_a_time() -> None:
-    network, asked = lively(srgan.MSRResNet(1, 2, 4, 1)), []
+def test_rows_are_read_one_strip_at_a_time() -> None:
+    network, asked = with_large_weights(srgan.MSRResNet(1, 2, 4, 1)), []
 
     def read(top: int, bottom: int) -> Tensor:
         asked.append((top, bottom))
@@ -89,7 +89,7 @@ def test_rows_are_read_a_strip_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_png_files_are_what_pillow_reads(channels: int) -> None:
+def test_pillow_reads_written_png_files(channels: int) -> None:
     rows = np.concatenate(
         [photograph(41, 29, channels=channels).permute(1, 2, 0).numpy(), np.zeros((3, 29, channels), np.uint8)]
     )
@@ -99,25 +99,25 @@ def test_png_files_are_what_pillow_reads(channels: int) -> None:
     with PngWriter(file, 29, 44, channels, profile) as png:
         for start, end in ((0, 1), (1, 17), (17, 44)):
             png.write(rows[start:end])
-    with Image.open(file) as picture:
-        picture.load()
-        assert picture.mode == ["L", "LA", "RGB", "RGBA"][channels - 1] and picture.info["icc_profile"] == profile
-        assert np.array_equal(np.asarray(picture).reshape(rows.shape), rows)
+    with Image.open(file) as image:
+        image.load()
+        assert image.mode == ["L", "LA", "RGB", "RGBA"][channels - 1] and image.info["icc_profile"] == profile
+        assert np.array_equal(np.asarray(image).reshape(rows.shape), rows)
     own = io.BytesIO()
     Image.fromarray(rows[:, :, 0] if channels == 1 else rows).save(own, "PNG")
     assert len(file.getvalue()) < 1.2 * len(own.getvalue()) + len(profile)
 
 
-def test_a_png_that_lacks_rows_is_no_png() -> None:
+def test_an_incomplete_png_is_rejected() -> None:
     with pytest.raises(AssertionError, match="1 rows of 2"), PngWriter(io.BytesIO(), 4, 2, 1) as png:
         png.write(np.zeros((1, 4, 1), np.uint8))
 
 
-# -- modes ---------------------------------------------------------------------------------------------------------------
+# -- image modes ---------------------------------------------------------------------------------------------------------------
 
 
 class Repeating(Upscaler):
-    """Enlarges by repetition, so that what comes out can be told exactly."""
+    """Upscales by repeating pixels, so that the exact output is known."""
 
     def __init__(self, scale: int = 2) -> None:
         super().__init__(channels=3, scale=scale, width=1, blocks=1, condition=esrgan.GeneratorCondition())
@@ -128,81 +128,81 @@ class Repeating(Upscaler):
         return low.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
 
 
-def enlarger(channels: int = 3, tile: int = 5) -> TiledUpscaler:
+def make_upscaler(channels: int = 3, tile: int = 5) -> TiledUpscaler:
     return TiledUpscaler(Repeating().eval(), channels, CPU, tile)
 
 
-def repeated(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture).repeat(2, 0).repeat(2, 1)
+def repeated(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).repeat(2, 0).repeat(2, 1)
 
 
-COLOUR, GREY = as_pillow(photograph(13, 9)), as_pillow(photograph(13, 9, channels=1))
+COLOR, GRAY = as_pillow(photograph(13, 9)), as_pillow(photograph(13, 9, channels=1))
 ALPHA = Image.fromarray((np.indices((13, 9)).sum(0) * 12).astype(np.uint8))
 
 
-def with_alpha(picture: Image.Image) -> Image.Image:
-    picture = picture.copy()
-    picture.putalpha(ALPHA)
-    return picture
+def with_alpha(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    image.putalpha(ALPHA)
+    return image
 
 
 @pytest.mark.parametrize(
-    ("picture", "mode", "expected"),
+    ("image", "mode", "expected"),
     [
-        (COLOUR, "RGB", COLOUR),
-        (GREY, "L", GREY),
-        (COLOUR.convert("CMYK"), "RGB", COLOUR.convert("CMYK").convert("RGB")),
-        (COLOUR.convert("P"), "RGB", COLOUR.convert("P").convert("RGB")),
-        (COLOUR.convert("1"), "L", COLOUR.convert("1").convert("L")),
-        (Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257), "L", GREY),
+        (COLOR, "RGB", COLOR),
+        (GRAY, "L", GRAY),
+        (COLOR.convert("CMYK"), "RGB", COLOR.convert("CMYK").convert("RGB")),
+        (COLOR.convert("P"), "RGB", COLOR.convert("P").convert("RGB")),
+        (COLOR.convert("1"), "L", COLOR.convert("1").convert("L")),
+        (Image.fromarray(np.asarray(GRAY).astype(np.uint16) * 257), "L", GRAY),
     ],
-    ids=["colour", "grey", "cmyk", "palette", "black-and-white", "16-bit"],
+    ids=["color", "gray", "cmyk", "palette", "black-and-white", "16-bit"],
 )
-def test_pictures_of_any_mode_are_enlarged(picture: Image.Image, mode: str, expected: Image.Image) -> None:
-    large = enlarger().upscale(picture)
+def test_images_of_any_mode_are_upscaled(image: Image.Image, mode: str, expected: Image.Image) -> None:
+    large = make_upscaler().upscale(image)
     assert large.mode == mode and large.size == (18, 26)
     assert np.abs(np.asarray(large).astype(int) - repeated(expected)).max() <= 1
 
 
-@pytest.mark.parametrize("picture", [COLOUR, GREY], ids=["colour", "grey"])
-def test_transparency_is_interpolated_and_colours_are_as_without(picture: Image.Image) -> None:
-    large = enlarger(tile=4).upscale(with_alpha(picture))
-    assert large.mode == picture.mode + "A"
-    assert np.array_equal(np.asarray(large)[..., :-1].squeeze(), np.asarray(enlarger().upscale(picture)))
+@pytest.mark.parametrize("image", [COLOR, GRAY], ids=["color", "gray"])
+def test_alpha_is_interpolated_and_does_not_change_colors(image: Image.Image) -> None:
+    large = make_upscaler(tile=4).upscale(with_alpha(image))
+    assert large.mode == image.mode + "A"
+    assert np.array_equal(np.asarray(large)[..., :-1].squeeze(), np.asarray(make_upscaler().upscale(image)))
     alpha = upscale_bicubic(torch.from_numpy(np.array(ALPHA))[None], 2)[0].numpy()
-    assert np.array_equal(np.asarray(large)[..., -1], alpha), "the same in strips"
+    assert np.array_equal(np.asarray(large)[..., -1], alpha), "strips give the same result as the whole image"
 
 
-def test_a_grey_network_enlarges_the_luma_of_colours() -> None:
-    large = enlarger(channels=1).upscale(COLOUR)
-    luma, wanted = (np.asarray(p.convert("YCbCr"))[..., 0].astype(int) for p in (large, Image.fromarray(repeated(COLOUR))))
-    assert large.mode == "RGB" and np.median(np.abs(luma - wanted)) <= 1  # clipped where a colour's range ends
-    assert np.array_equal(np.asarray(enlarger(channels=1).upscale(GREY)), repeated(GREY))
+def test_a_gray_network_upscales_the_luma_of_color_images() -> None:
+    large = make_upscaler(channels=1).upscale(COLOR)
+    luma, wanted = (np.asarray(p.convert("YCbCr"))[..., 0].astype(int) for p in (large, Image.fromarray(repeated(COLOR))))
+    assert large.mode == "RGB" and np.median(np.abs(luma - wanted)) <= 1  # values outside the color range are clipped
+    assert np.array_equal(np.asarray(make_upscaler(channels=1).upscale(GRAY)), repeated(GRAY))
 
 
-def test_a_turned_photograph_comes_out_upright(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    COLOUR.save(tmp_path / "a.png", exif=exif)
-    assert enlarger().write(tmp_path / "a.png", tmp_path / "b.png", lambda done, total: None) == (26, 18)
+    COLOR.save(tmp_path / "a.png", exif=exif)
+    assert make_upscaler().write(tmp_path / "a.png", tmp_path / "b.png", lambda done, total: None) == (26, 18)
     with Image.open(tmp_path / "b.png") as large:
-        assert np.array_equal(np.asarray(large), repeated(COLOUR.transpose(Image.Transpose.ROTATE_270)))
+        assert np.array_equal(np.asarray(large), repeated(COLOR.transpose(Image.Transpose.ROTATE_270)))
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------
 
 
-def test_what_can_not_be_enlarged_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+def test_a_failed_upscaling_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"a\.jpg can't be read"):
-        enlarger().write(tmp_path / "a.jpg", tmp_path / "out" / "b.png", lambda done, total: None)
-    COLOUR.save(tmp_path / "c.png")
+        make_upscaler().write(tmp_path / "a.jpg", tmp_path / "out" / "b.png", lambda done, total: None)
+    COLOR.save(tmp_path / "c.png")
     monkeypatch.setattr("gan_lab.runs.upscaling.MAX_PIXELS", 100)
     with pytest.raises(ValueError, match="9 x 13 pixels are more than the 100 allowed"):
-        enlarger().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
+        make_upscaler().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"c\.png/d\.png can't be written \(.*\); choose another out="):
-        enlarger().write(tmp_path / "c.png", tmp_path / "c.png" / "d.png", lambda done, total: None)
+        make_upscaler().write(tmp_path / "c.png", tmp_path / "c.png" / "d.png", lambda done, total: None)
 
     def broken(self: TiledUpscaler, *layers: object) -> Iterator[np.ndarray]:
         yield np.zeros((2, 18, 3), np.uint8)
@@ -210,25 +210,28 @@ def test_what_can_not_be_enlarged_leaves_nothing(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(TiledUpscaler, "rows", broken)
     with pytest.raises(KeyboardInterrupt):
-        enlarger().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
+        make_upscaler().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "c.png"]
 
 
-def test_where_pictures_go(tmp_path: Path) -> None:
+def test_output_paths_of_files_and_folders(tmp_path: Path) -> None:
     for name in ("a.jpg", "b/c.png", "b/.hidden.png", "note.txt"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).touch()
     folder, out = tmp_path / "in", tmp_path / "in" / "large"
     assert output_paths(folder / "a.jpg", None, 4) == {folder / "a.jpg": folder / "a_x4.png"}
     assert output_paths(folder / "a.jpg", out, 2) == {folder / "a.jpg": out / "a_x2.png"}
-    beside = {folder / "a.jpg": tmp_path / "in_x4" / "a.png", folder / "b" / "c.png": tmp_path / "in_x4" / "b" / "c.png"}
-    assert output_paths(folder, None, 4) == beside
+    next_to_folder = {
+        folder / "a.jpg": tmp_path / "in_x4" / "a.png",
+        folder / "b" / "c.png": tmp_path / "in_x4" / "b" / "c.png",
+    }
+    assert output_paths(folder, None, 4) == next_to_folder
     out.mkdir()
-    (out / "a.png").touch()  # of an earlier time
-    assert list(output_paths(folder, out, 4)) == list(beside), "what was enlarged is not enlarged again"
+    (out / "a.png").touch()  # written by an earlier command
+    assert list(output_paths(folder, out, 4)) == list(next_to_folder), "outputs are not upscaled again"
     with pytest.raises(ValueError, match="no such file or folder"):
         output_paths(tmp_path / "nowhere", None, 4)
-    with pytest.raises(ValueError, match="no picture in it"):
+    with pytest.raises(ValueError, match="there is no image in this folder"):
         output_paths(folder, folder, 4)
     (folder / "a.webp").touch()
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.webp would both become"):
@@ -238,11 +241,11 @@ def test_where_pictures_go(tmp_path: Path) -> None:
 # -- the command ---------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upscaling: RunDirectory, tmp_path: Path) -> None:
+def test_images_are_upscaled_next_to_their_files_and_nothing_is_overwritten(upscaling: RunDirectory, tmp_path: Path) -> None:
     as_pillow(photograph(30, 21)).save(tmp_path / "photo.jpg")
     (tmp_path / "album").mkdir()
-    with_alpha(COLOUR).save(tmp_path / "album" / "a.png")
-    GREY.save(tmp_path / "album" / "b.png")
+    with_alpha(COLOR).save(tmp_path / "album" / "a.png")
+    GRAY.save(tmp_path / "album" / "b.png")
     run = f"run={upscaling.path}"
 
     def sample(*arguments: str) -> tuple[int, str]:
@@ -254,8 +257,8 @@ def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upsc
         expected = Run.open(upscaling.path).tiled_upscaler().upscale(small)
         assert np.array_equal(np.asarray(large), np.asarray(expected))
     before = (tmp_path / "photo_x4.png").stat().st_mtime_ns
-    code, told = sample("input=photo.jpg")
-    assert code == 1 and "photo_x4.png exists already: choose another out=, or overwrite=true" in told
+    code, output = sample("input=photo.jpg")
+    assert code == 1 and "photo_x4.png exists already: choose another out=, or overwrite=true" in output
     assert (tmp_path / "photo_x4.png").stat().st_mtime_ns == before
     assert sample("input=photo.jpg", "overwrite=true")[0] == 0 and sample("input=album", "checkpoint=pretrained")[0] == 0
     modes = {}
@@ -268,11 +271,11 @@ def test_pictures_are_enlarged_beside_themselves_and_nothing_is_overwritten(upsc
         (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: only for images generated from latents"),
         (("input=photo.jpg", "overwrite=true", "tile=0"), "tile=0: must be at least 1 pixel"),
     ):
-        code, told = sample(*arguments)
-        assert code == 1 and message in told, told
+        code, output = sample(*arguments)
+        assert code == 1 and message in output, output
 
 
-def test_a_run_out_of_latents_enlarges_nothing(finished: RunDirectory, tmp_path: Path) -> None:
-    COLOUR.save(tmp_path / "a.png")
+def test_a_run_with_latents_upscales_nothing(finished: RunDirectory, tmp_path: Path) -> None:
+    COLOR.save(tmp_path / "a.png")
     done = run_module("sample", f"run={finished.path}", "device=cpu", "input=a.png", cwd=tmp_path)
-    assert done.returncode == 1 and "draws images from latents; it can't enlarge a picture" in done.stderr
+    assert done.returncode == 1 and "generates images from latents; it can't upscale an image" in done.stderr
