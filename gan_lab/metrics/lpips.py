@@ -1,7 +1,4 @@
-"""How far images look from what they should have been, to networks that have learnt to see: LPIPS, and its like.
-
-The metrics are those of :mod:`gan_lab.metrics.full_reference`: uint8 images in pairs.
-"""
+"""Perceptual full-reference metrics, which compare network activations: LPIPS, and a variant that needs no download."""
 
 from __future__ import annotations
 
@@ -17,53 +14,54 @@ from torch.nn.functional import conv2d
 from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.base import to_rgb
+from gan_lab.metrics.networks.resize import IMAGENET_MEAN, IMAGENET_STD
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.metrics.ssim import LEVELS
 from gan_lab.storage.downloads import Checksum, find_file
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """A network LPIPS is taken in.
+class _Variant:
+    """A network that LPIPS can be computed with.
 
     Attributes:
-        features: its convolutions, without weights.
-        taps: layers whose activations are compared.
-        smallest: pixels across that its pooling leaves anything of.
-        backbone: file of its weights, as torchvision publishes them; its name ends in the beginning of its SHA-256 sum.
-        heads: file of the weights of channels, as the authors publish them.
-        heads_sha256: the beginning of its sum.
+        layers: creates its convolutional layers, without pretrained weights.
+        taps: indices of the layers whose activations are compared.
+        min_size: smallest images in pixels.
+        backbone: torchvision's file of its weights; the name ends with the first digits of the SHA-256 checksum.
+        heads: the authors' file of the channel weights.
+        heads_sha256: first digits of its checksum.
     """
 
-    features: Callable[[], nn.Sequential]
+    layers: Callable[[], nn.Sequential]
     taps: tuple[int, ...]
-    smallest: int
+    min_size: int
     backbone: str
     heads: str
     heads_sha256: str
 
 
-def _of_torchvision(name: str, **more: Any) -> nn.Sequential:
-    """A network's convolutions; torchvision is imported no sooner, for the sake of trainings that have no use for it."""
+def _torchvision_layers(name: str, **arguments: Any) -> nn.Sequential:
+    """The convolutional layers of a torchvision network; imported here because most runs don't need torchvision's models."""
     from torchvision import models
 
-    convolutions: nn.Sequential = getattr(models, name)(weights=None, **more).features
-    return convolutions
+    layers: nn.Sequential = getattr(models, name)(weights=None, **arguments).features
+    return layers
 
 
-KINDS = {
-    "alex": _Kind(
-        lambda: _of_torchvision("alexnet"),
+VARIANTS = {
+    "alex": _Variant(
+        lambda: _torchvision_layers("alexnet"),
         taps=(1, 4, 7, 9, 11),
-        smallest=31,
+        min_size=31,
         backbone="alexnet-owt-7be5be79.pth",
         heads="alex.pth",
         heads_sha256="df73285e",
     ),
-    "vgg": _Kind(
-        lambda: _of_torchvision("vgg16", init_weights=False),
+    "vgg": _Variant(
+        lambda: _torchvision_layers("vgg16", init_weights=False),
         taps=(3, 8, 15, 22, 29),
-        smallest=16,
+        min_size=16,
         backbone="vgg16-397923af.pth",
         heads="vgg.pth",
         heads_sha256="a78928a0",
@@ -74,29 +72,29 @@ HEADS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master
 
 
 class LPIPS(FullReferenceMetric):
-    """``lpips`` (Zhang et al. 2018, eq. 1): distance of a photograph classifier's activations, weighted as people see it.
+    """``lpips`` (Zhang et al. 2018, eq. 1): distance of activations, with channel weights fitted to human judgments.
 
-    Version 0.1 of the authors' package. ``network=alex`` is what it takes by default and most papers report; of
-    ``network=vgg``, which torch-fidelity and BasicSR's script take, the score is called ``lpips_vgg``. Grey images are repeated
-    to three channels. Nothing is left out along the edges.
+    Equals version 0.1 of the authors' package. ``network=alex`` is its default and the most common in papers; torch-fidelity
+    and BasicSR's script use ``network=vgg``, whose score is called ``lpips_vgg``. Gray images are repeated to three channels.
+    No border is left out.
 
     Args:
-        folder: where the two files of weights lie; a download of 233 or 528 MB is the user's to make.
+        folder: contains the two files of weights, which are not downloaded automatically (233 MB for alex, 528 MB for vgg).
         network: ``alex`` or ``vgg``.
-        device: computed on.
+        device: to compute on.
 
     Raises:
-        ValueError: there is no such network, or a file is missing or another one; the message says which to put where.
+        ValueError: the network is unknown, or a file is missing or has another content; the message gives its URL.
     """
 
     def __init__(self, folder: Path | str, network: str, device: torch.device | str) -> None:
-        if network not in KINDS:
-            raise ValueError(f"lpips: {network=}: must be {' or '.join(KINDS)}")
-        kind = KINDS[network]
-        files = _published(Path(folder).expanduser(), network, kind)
-        self._network = LPIPSNetwork(kind, *map(weights.load_state, files)).to(device)
+        if network not in VARIANTS:
+            raise ValueError(f"lpips: {network=}: must be {' or '.join(VARIANTS)}")
+        variant = VARIANTS[network]
+        files = _find_weights(Path(folder).expanduser(), network, variant)
+        self._network = LPIPSNetwork(variant, *map(weights.load_state, files)).to(device)
         self.primary_score = self._name = "lpips" if network == "alex" else f"lpips_{network}"
-        self.min_size, self._device = kind.smallest, device
+        self.min_size, self._device = variant.min_size, device
 
     def settings(self) -> str:
         return "version 0.1"
@@ -108,19 +106,19 @@ class LPIPS(FullReferenceMetric):
     @torch.no_grad()
     def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         if min(fakes.shape[2:]) < self.min_size:
-            side = "x".join(map(str, fakes.shape[2:]))
-            raise ValueError(f"{self._name} takes images of at least {self.min_size} pixels across, not {side}")
+            size = "x".join(map(str, fakes.shape[2:]))
+            raise ValueError(f"{self._name} needs images of at least {self.min_size}x{self.min_size} pixels, not {size}")
         return {self._name: self._network(fakes.to(self._device), reals.to(self._device)).cpu()}
 
 
 class PerceptualNetworkDistance(FullReferenceMetric):
-    """``perceptual_<network>``: LPIPS without its learnt weights of channels, in a network that needs no download.
+    """``perceptual_<network>``: LPIPS without learned channel weights (w = 1 in eq. 1), in a network that needs no download.
 
-    At each place of each layer the directions of both images' activations are compared (Zhang et al. 2018, eq. 1 with w = 1):
-    their squared distance, 0 to 4, the mean over places, the sum over layers. It compares only with itself.
+    The squared distance of the normalized activations, 0 to 4 at each position, averaged over positions and summed over layers.
+    Scores of different networks, and LPIPS, are not comparable.
 
     Args:
-        network: images in [-1, 1] to a list of maps; see :mod:`gan_lab.metrics.perceptual_networks`.
+        network: see :mod:`gan_lab.metrics.perceptual_networks`.
     """
 
     def __init__(self, network: PerceptualNetwork) -> None:
@@ -136,10 +134,10 @@ class PerceptualNetworkDistance(FullReferenceMetric):
     @torch.no_grad()
     def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         device = next(self._network.parameters()).device
-        sides = [self._network(side.to(device).float().div(LEVELS / 2).sub(1)) for side in (fakes, reals)]
+        maps = [self._network(images.to(device).float().div(LEVELS / 2).sub(1)) for images in (fakes, reals)]
         total = torch.zeros(len(fakes), device=device)
-        for x, y in zip(*sides, strict=True):
-            total += (_direction(x) - _direction(y)).square().sum(1).mean((1, 2))
+        for x, y in zip(*maps, strict=True):
+            total += (_normalize(x) - _normalize(y)).square().sum(1).mean((1, 2))
         return {str(self.primary_score): total.cpu()}
 
 
@@ -147,65 +145,70 @@ class LPIPSNetwork(nn.Module):
     """The network of :class:`LPIPS`.
 
     Args:
-        kind: one of :data:`KINDS`.
-        backbone: weights by torchvision's names; those of layers that are not convolutions are not needed.
-        heads: weights of channels, by the authors' names.
+        variant: a value of :data:`VARIANTS`.
+        backbone: torchvision's state dict; weights of the classification head may be missing.
+        heads: the authors' state dict with the channel weights.
     """
 
-    shift: Tensor
-    scale: Tensor
+    mean: Tensor
+    std: Tensor
 
-    def __init__(self, kind: _Kind, backbone: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> None:
+    def __init__(self, variant: _Variant, backbone: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> None:
         super().__init__()
-        with torch.device("meta"):  # no random weights, which would cost a second and the global generator's state
-            self.layers = kind.features()
+        with torch.device("meta"):  # skips random initialization, which takes a second and uses the global generator
+            self.layers = variant.layers()
         state = {name.removeprefix("features."): w for name, w in backbone.items() if name.startswith("features.")}
         self.layers.load_state_dict(state, assign=True)
-        self._taps = kind.taps
-        for number in range(len(kind.taps)):
+        self._taps = variant.taps
+        for number in range(len(variant.taps)):
             self.register_buffer(f"head{number}", heads[f"lin{number}.model.1.weight"])
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+        # of images in [-1, 1]
+        self.register_buffer("mean", torch.tensor([2 * value - 1 for value in IMAGENET_MEAN]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([2 * value for value in IMAGENET_STD]).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """uint8 ``[N, C, H, W]`` each, to ``[N]``."""
+        """Distances ``[N]`` of uint8 images ``[N, C, H, W]``."""
         total = torch.zeros(len(a), device=a.device)
-        for number, (x, y) in enumerate(zip(self._directions(a), self._directions(b), strict=True)):
+        for number, (x, y) in enumerate(zip(self._activations(a), self._activations(b), strict=True)):
             total += conv2d((x - y).square(), self.get_buffer(f"head{number}")).mean((1, 2, 3))
         return total
 
-    def _directions(self, images: Tensor) -> Iterator[Tensor]:
-        """Activations at the taps, of length 1 at each place."""
-        x = (to_rgb(images).float() / (LEVELS / 2) - 1 - self.shift) / self.scale
+    def _activations(self, images: Tensor) -> Iterator[Tensor]:
+        """Normalized activations of each tapped layer."""
+        x = (to_rgb(images).float() / (LEVELS / 2) - 1 - self.mean) / self.std
         for number, layer in enumerate(self.layers[: self._taps[-1] + 1]):
             x = layer(x)
             if number in self._taps:
-                yield _direction(x)
+                yield _normalize(x)
 
 
-def _direction(maps: Tensor) -> Tensor:
-    """Of length 1 at each place."""
+def _normalize(maps: Tensor) -> Tensor:
+    """Feature maps ``[N, C, h, w]`` with channel vectors of length 1 at each position."""
     return maps / (maps.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
-def _published(folder: Path, network: str, kind: _Kind) -> list[Path]:
-    """The two files, if both are there and what they should be."""
+def _find_weights(folder: Path, network: str, variant: _Variant) -> list[Path]:
+    """The verified files of the backbone and the heads.
+
+    Raises:
+        ValueError: a file is missing or its checksum differs.
+    """
     wanted = (
-        ([kind.backbone], BACKBONES + kind.backbone, Path(kind.backbone).stem.rpartition("-")[2]),
-        ([f"lpips-{kind.heads}", kind.heads], HEADS + kind.heads, kind.heads_sha256),
+        ([variant.backbone], BACKBONES + variant.backbone, Path(variant.backbone).stem.rpartition("-")[2]),
+        ([f"lpips-{variant.heads}", variant.heads], HEADS + variant.heads, variant.heads_sha256),
     )
     files, missing = [], []
-    for names, address, checksum in wanted:
+    for names, url, checksum in wanted:
         path = find_file(folder, names)
         if path is None:
-            missing.append(f"{address} as {names[0]}")
+            missing.append(f"{url} as {names[0]}")
         elif not Checksum("sha256", checksum).matches(path):
-            missing.append(f"{address} as {path.name} (the one there has another SHA-256 sum than {checksum}...)")
+            missing.append(f"{url} as {path.name} (the SHA-256 checksum of the present file does not begin with {checksum})")
         else:
             files.append(path)
     if missing:
         raise ValueError(
-            f"lpips: network={network} needs weights in {folder} (paths.weights): put there {' and '.join(missing)}"
+            f"lpips: network={network} needs weights in {folder} (paths.weights). Download {' and '.join(missing)}"
         )
     return files

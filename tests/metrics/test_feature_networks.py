@@ -97,14 +97,14 @@ def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path: Pa
     ]
     assert all(
         word in str(refused.value)
-        for word in [*wanted, "paths.weights", "evaluation.features=dataset_classifier or random go without"]
+        for word in [*wanted, "paths.weights", "evaluation.features=dataset_classifier and random need no download"]
     )
     with pytest.raises(ValueError, match=r"evaluation\.features=vgg16 needs .*397923af"):
         VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOUR)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"evaluation\.features=inception needs"):
         InceptionFeatures(str(tmp_path / "file"), None, "tensorflow1", "tensorflow1").load(COLOUR)
-    with pytest.raises(ValueError, match=r"features\.inception\.weights=.*gone is not there"):
+    with pytest.raises(ValueError, match=r"features\.inception\.weights=.*gone does not exist"):
         InceptionFeatures(str(tmp_path), str(tmp_path / "gone"), "tensorflow1", "tensorflow1").load(COLOUR)
 
 
@@ -179,16 +179,16 @@ def test_tensorflow1_is_torch_fidelitys_to_the_bit(shape: tuple[int, int]) -> No
 
 
 def test_names_are_checked_before_anything_is_loaded() -> None:
-    with pytest.raises(ValueError, match="resize=lanczos is none of tensorflow1, bilinear, clean"):
+    with pytest.raises(ValueError, match="resize=lanczos: must be one of tensorflow1, bilinear, clean"):
         resizing("lanczos")
     refused: list[tuple[Callable[[], FeatureSource], str]] = [
         (lambda: InceptionFeatures("", None, "lanczos", "unit"), "resize=lanczos"),
-        (lambda: InceptionFeatures("", None, "clean", "percent"), "scaling=percent is none of tensorflow1, unit"),
+        (lambda: InceptionFeatures("", None, "clean", "percent"), "scaling=percent: must be one of tensorflow1, unit"),
         (lambda: VGG16Features("", None, "lanczos"), "resize=lanczos"),
-        (lambda: DINOv2Features("", None, "vitl16", "clean"), "size=vitl16 is none of vits14, vitb14, vitl14"),
+        (lambda: DINOv2Features("", None, "vitl16", "clean"), "size=vitl16: must be one of vits14, vitb14, vitl14"),
         (lambda: DINOv2Features("", None, "vitl14", "lanczos"), "resize=lanczos"),
         (lambda: ImageNetFeatures(128, "lanczos"), "resize=lanczos"),
-        (lambda: ImageNetFeatures(16, "clean"), "size=16 must be at least 32"),
+        (lambda: ImageNetFeatures(16, "clean"), "size=16: must be at least 32"),
     ]
     for make, message in refused:
         with pytest.raises(ValueError, match=message):
@@ -373,9 +373,9 @@ def test_positions_are_interpolated_as_meta_does() -> None:
             near, far = 1.25 * t**3 - 2.25 * t**2 + 1, -0.75 * (t**3 - 5 * t**2 + 8 * t - 4)
             row[min(36, max(0, tap))] += near if t <= 1 else far
     wanted = torch.einsum("ia,jb,abd->ijd", rows, rows, stored[0, 1:].view(37, 37, 5))
-    fitted = dinov2._fitted({"pos_embed": stored})["pos_embed"]
+    fitted = dinov2._resize_positions({"pos_embed": stored})["pos_embed"]
     assert torch.equal(fitted[:, :1], stored[:, :1]) and torch.allclose(fitted[0, 1:].view(16, 16, 5), wanted, atol=1e-4)
-    assert torch.equal(dinov2._fitted({"pos_embed": fitted})["pos_embed"], fitted)
+    assert torch.equal(dinov2._resize_positions({"pos_embed": fitted})["pos_embed"], fitted)
 
 
 def test_dinov2_is_timms_network_with_metas_weights(tmp_path: Path, garments: Callable[..., Tensor]) -> None:

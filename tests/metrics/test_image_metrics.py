@@ -17,7 +17,7 @@ from gan_lab.metrics import diversity, full_reference, sliced_wasserstein
 from gan_lab.metrics.base import FeatureStats
 from gan_lab.metrics.diversity import MultiScaleSimilarity
 from gan_lab.metrics.full_reference import PSNR, SSIM
-from gan_lab.metrics.lpips import KINDS, LPIPS, LPIPSNetwork
+from gan_lab.metrics.lpips import LPIPS, VARIANTS, LPIPSNetwork
 from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import weights
 from gan_lab.metrics.networks.random import RandomConvolutions
@@ -339,7 +339,7 @@ def test_lpips_is_the_authors_with_the_weights_of_their_heads(network: str, size
     state = reference.net.state_dict()
     backbone = {f"features.{name.partition('.')[2]}": tensor for name, tensor in state.items()}
     before = torch.get_rng_state()
-    ours = LPIPSNetwork(KINDS[network], backbone, weights.load_state(heads))
+    ours = LPIPSNetwork(VARIANTS[network], backbone, weights.load_state(heads))
     assert torch.equal(torch.get_rng_state(), before)
     a = smooth(2, 3, size)
     b = disturbed(a, 40)
@@ -353,7 +353,7 @@ def test_lpips_is_the_authors_with_the_weights_of_their_heads(network: str, size
 def test_lpips_says_which_files_to_put_where_and_takes_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alexnet, lin = tmp_path / "alexnet-owt-7be5be79.pth", tmp_path / "alex.pth"
     with pytest.raises(
-        ValueError, match=r"in .* put there \S+/alexnet-owt-7be5be79.pth as .* and \S+/v0.1/alex.pth as lpips-alex.pth"
+        ValueError, match=r"in .* Download \S+/alexnet-owt-7be5be79.pth as .* and \S+/v0.1/alex.pth as lpips-alex.pth"
     ):
         LPIPS(tmp_path, "alex", "cpu")
     with pytest.raises(ValueError, match="network='squeeze': must be alex or vgg"):
@@ -367,7 +367,9 @@ def test_lpips_says_which_files_to_put_where_and_takes_no_others(tmp_path: Path,
         backbone |= {f"features.{n}.weight": torch.randn(shape, generator=random), f"features.{n}.bias": torch.zeros(shape[0])}
     torch.save(backbone, alexnet)
     torch.save(heads, lin)
-    with pytest.raises(ValueError, match=r"alexnet-owt-7be5be79.pth .the one there has another SHA-256 sum than 7be5be79"):
+    with pytest.raises(
+        ValueError, match=r"alexnet-owt-7be5be79.pth .the SHA-256 checksum of the present file does not begin with 7be5be79"
+    ):
         LPIPS(str(tmp_path), "alex", "cpu")
 
     sums = {alexnet: "7be5be791159", lin: "df73285e35b2"}
@@ -379,5 +381,5 @@ def test_lpips_says_which_files_to_put_where_and_takes_no_others(tmp_path: Path,
     assert list(scores) == ["lpips"] and scores["lpips"] > 0
     monkeypatch.setattr(full_reference, "BLOCK_VALUES", 2 * a[0].numel())
     assert metric(a, b) == pytest.approx(scores, rel=1e-5)
-    with pytest.raises(ValueError, match="at least 31 pixels across, not 30x64"):
+    with pytest.raises(ValueError, match="at least 31x31 pixels, not 30x64"):
         metric(noise(1, 3, 30, 64), noise(1, 3, 30, 64))

@@ -1,4 +1,4 @@
-"""Networks whose features scores are taken in, one file a network."""
+"""Feature networks, in whose features scores are computed; one module for each."""
 
 from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, extract_batch
 

@@ -1,4 +1,4 @@
-"""What every feature network has in common."""
+"""The interface of feature networks, and helpers they share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class NetworkOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureDomain:
-    """What images a score is about.
+    """The kind of images that are scored.
 
     Attributes:
-        name: of the data set, one folder's being another's neither; empty for pictures of nowhere.
-        channels: 1 grey, 3 colour.
+        name: of the data set, unique for each folder; empty for images that belong to no data set.
+        channels: 1 for gray, 3 for color.
         size: height and width in pixels.
     """
 
@@ -34,19 +34,19 @@ class FeatureDomain:
 
 
 class FeatureNetwork(nn.Module, ABC):
-    """From images to features. In evaluation mode and without gradients, always.
+    """Computes features, and possibly class logits, of images; always in evaluation mode and without gradients.
 
     Attributes:
-        name: in the names of the scores.
-        num_features: of one image.
-        num_classes: of the logits, 0 where there are none.
-        classes: their names, where they are known.
-        description: what a reader of a score must know: weights, input size, resizing.
-        fingerprint: 12 hexadecimal digits; equal for networks that give equal features.
+        name: suffix of the scores, such as ``random`` in ``fd_random``.
+        num_features: features per image.
+        num_classes: number of logits; 0 without a classification head.
+        classes: names of the classes, if known.
+        description: weights, input size and resizing, stored with the scores.
+        fingerprint: 12 hexadecimal digits, equal for networks that compute equal features.
     """
 
     names: ClassVar[dict[str, str]] = {}
-    """Scores that have a name of their own in these features, such as ``fd``: ``fid``."""
+    """Established names of scores in these features, such as ``{"fd": "fid"}``."""
 
     name: str
     num_features: int
@@ -57,40 +57,40 @@ class FeatureNetwork(nn.Module, ABC):
 
     @abstractmethod
     def preprocess(self, images: Tensor) -> Tensor:
-        """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to the floats that go in: resized and scaled."""
+        """Resize and scale uint8 images ``[N, C, H, W]``, C = 1 or 3, of any size; returns the network's float input."""
 
     @abstractmethod
     def extract(self, values: Tensor) -> NetworkOutput:
-        """The network itself."""
+        """Apply the network to preprocessed images."""
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> NetworkOutput:
-        """uint8 images ``[N, C, H, W]``, C = 1 or 3 and any size, to what is extracted of them."""
+        """Features and logits of uint8 images ``[N, C, H, W]``, C = 1 or 3, of any size."""
         return self.extract(self.preprocess(images))
 
     def score(self, metric: str) -> str:
-        """The name of a metric taken in these features: ``fd_random``."""
+        """Name of a score in these features: ``fd_random`` for ``fd``, or its established name."""
         return self.names.get(metric, f"{metric}_{self.name}")
 
 
 class FeatureSource(ABC):
-    """Where a feature network comes from; making one is cheap, loading the network is not."""
+    """Loads a feature network. Creating the source is cheap; loading the network may take seconds or a download."""
 
     @abstractmethod
     def is_available(self, domain: FeatureDomain) -> bool:
-        """Whether the network can be had for such images at once, without a download."""
+        """Whether the network suits such images and can be loaded without a download."""
 
     @abstractmethod
     def load(self, domain: FeatureDomain) -> FeatureNetwork:
-        """The network, downloaded if need be. Leaves torch's global random numbers as they are.
+        """Load the network, downloading its weights if necessary; the state of torch's global generator is preserved.
 
         Raises:
-            ValueError: it can't be had, or is not for such images; the message says what to do.
+            ValueError: the network is not available or not for such images; the message says what to do.
         """
 
 
 def extract_batch(network: FeatureNetwork, images: Tensor) -> NetworkOutput:
-    """What a network makes of uint8 images, in whole float32: whatever the training allows, TF32 would be another network."""
+    """Apply a network to uint8 images in full float32: TF32, which training may have enabled, would change the features."""
     if not images.is_cuda:
         return network(images)
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -101,9 +101,9 @@ def extract_batch(network: FeatureNetwork, images: Tensor) -> NetworkOutput:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def fingerprint(network: nn.Module, *more: object) -> str:
-    """Of a network's weights and of what else decides its features."""
-    digest = hashlib.sha256(repr(more).encode())
+def fingerprint(network: nn.Module, *settings: object) -> str:
+    """Hash of a network's weights and of other settings that its features depend on, 12 hexadecimal digits."""
+    digest = hashlib.sha256(repr(settings).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -111,5 +111,5 @@ def fingerprint(network: nn.Module, *more: object) -> str:
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Grey repeated to three channels."""
+    """Repeat gray images ``[N, 1, H, W]`` to three channels; color images are unchanged."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

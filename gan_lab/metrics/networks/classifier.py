@@ -1,4 +1,4 @@
-"""Domain features: those of a small classifier that has learnt the labels of the data set itself."""
+"""Features of a small classifier that was trained on the labels of the data set."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from gan_lab.storage.files import atomic_file
 from gan_lab.storage.safe_load import load_tensors
 
 SHIPPED = Path(gan_lab.metrics.__path__[0]) / "weights"
-"""Classifiers inside the package."""
+"""Folder of the classifiers in the package."""
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class ClassifierMetadata:
-    """What a classifier has learnt, and how well: stored with its weights.
+    """Describes a classifier and its training; stored with its weights.
 
     Attributes:
         name: of the features; scores are called ``fd_<name>``.
-        domains: the data sets it is for.
-        size, channels: of the images it takes; others are resized.
-        classes: their names.
-        width: of its first layer.
-        multi_label: whether the classes are attributes, any number of which an image may have.
-        accuracy: share of held-out images it tells, in [0, 1]; of attributes the share of all of them.
-        held_out: which images those were.
-        seed: of its weights and of the order of images.
+        domains: names of the data sets it is for.
+        size, channels: of its input; images of other sizes are resized.
+        classes: names of the classes.
+        width: channels of its first layer.
+        multi_label: whether the classes are attributes, any number of which apply to an image.
+        accuracy: on held-out images, in [0, 1]; for attributes, the mean over images and attributes.
+        held_out: description of these images.
+        seed: of the initial weights and the order of images.
         epochs: passes over the training images.
-        images: how many there were.
+        images: number of training images.
     """
 
     name: str
@@ -56,80 +56,83 @@ class ClassifierMetadata:
 
 
 class Classifier(FeatureNetwork):
-    """Three stages of 3x3 convolutions with batch normalisation, each halving the size, a mean over places, one dense layer.
+    """Four 3x3 convolutions with batch normalization, three with max pooling, then global average pooling and a linear layer.
 
-    The features are what the dense layer sees: ``4 * width`` numbers, none negative.
+    The features are the input of the linear layer: ``4 * width`` non-negative numbers.
 
     Args:
-        knowledge: what it has learnt, or is to learn.
+        metadata: determines the architecture.
     """
 
-    def __init__(self, knowledge: ClassifierMetadata) -> None:
+    def __init__(self, metadata: ClassifierMetadata) -> None:
         super().__init__()
-        self.metadata = knowledge
-        w = knowledge.width
+        self.metadata = metadata
+        w = metadata.width
         layers: list[nn.Module] = []
-        for narrow, wide in itertools.pairwise([knowledge.channels, w, 2 * w, 4 * w]):
+        for narrow, wide in itertools.pairwise([metadata.channels, w, 2 * w, 4 * w]):
             layers += [*_convolution(narrow, wide), nn.MaxPool2d(2)]
         self.body = nn.Sequential(*layers, *_convolution(4 * w, 4 * w), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(4 * w, len(knowledge.classes))
-        self.name = knowledge.name
-        self.classes = () if knowledge.multi_label else knowledge.classes
+        self.head = nn.Linear(4 * w, len(metadata.classes))
+        self.name = metadata.name
+        self.classes = () if metadata.multi_label else metadata.classes
         self.num_features, self.num_classes = 4 * w, len(self.classes)
-        side = knowledge.size
+        size = metadata.size
         self.description = (
-            f"classifier of {knowledge.name} ({knowledge.accuracy:.2%} of {knowledge.held_out}), {side}x{side}, antialiased"
+            f"classifier of {metadata.name} ({metadata.accuracy:.2%} of {metadata.held_out}), {size}x{size}, antialiased"
         )
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """uint8 of any size to float32 in [-1, 1] of its own."""
+        """Resize to the classifier's input size (bilinear with antialiasing) and scale to [-1, 1]."""
         images = to_rgb(images) if self.metadata.channels == 3 else images
         values = images.float()
-        side = self.metadata.size
-        if values.shape[-1] != side or values.shape[-2] != side:
-            values = interpolate(values, (side, side), mode="bilinear", antialias=True)
+        size = self.metadata.size
+        if values.shape[-1] != size or values.shape[-2] != size:
+            values = interpolate(values, (size, size), mode="bilinear", antialias=True)
         return values.div_(127.5).sub_(1.0).contiguous(memory_format=torch.channels_last)
 
-    def judge(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits of :meth:`preprocess` images, with gradients where they are wanted."""
+    def classify(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``[N, 4 * width]`` and logits ``[N, classes]`` of preprocessed images, differentiable for training."""
         features = self.body(values)
         return features, self.head(features)
 
     def extract(self, values: Tensor) -> NetworkOutput:
-        features, logits = self.judge(values)
-        return NetworkOutput(features, logits if self.num_classes else None)  # attributes do not exclude each other
+        features, logits = self.classify(values)
+        return NetworkOutput(features, logits if self.num_classes else None)  # logits of attributes are no distribution
 
     def frozen(self) -> Classifier:
-        """Ready for use: in evaluation mode, without gradients, with its fingerprint."""
+        """Switch to evaluation mode, without gradients, and set the fingerprint; returns the network."""
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.fingerprint = fingerprint(self)
         return self
 
     def save(self, path: Path) -> None:
-        """Weights, in half precision, which is as good and takes half of the space, and what they know."""
+        """Store weights and metadata. The weights are stored in half precision, which does not affect the accuracy."""
         state = {name: t.half() if t.is_floating_point() else t for name, t in self.state_dict().items()}
-        knowledge = {**asdict(self.metadata), "domains": list(self.metadata.domains), "classes": list(self.metadata.classes)}
+        metadata = {**asdict(self.metadata), "domains": list(self.metadata.domains), "classes": list(self.metadata.classes)}
         with atomic_file(path) as handle:
-            torch.save({"format": FORMAT, "knowledge": knowledge, "state": state}, handle)
+            torch.save({"format": FORMAT, "knowledge": metadata, "state": state}, handle)
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
-        """A stored classifier, ready for use.
+        """Load a stored classifier, ready for use.
 
         Raises:
-            ValueError: it is damaged, or none of this version.
+            ValueError: the file is damaged, or not a classifier that this version can read.
         """
         stored = _read(path)
         with torch.random.fork_rng(devices=[]):
-            network = cls(_knowledge(stored["knowledge"]))
+            network = cls(_metadata(stored["knowledge"]))
         network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in stored["state"].items()})
         return network.frozen()
 
 
 class StackedClassifier(FeatureNetwork):
-    """A classifier of grey images applied to each of three colours: a thousand classes of three digits (Metz et al. 2017).
+    """A digit classifier applied to each color channel of Stacked-MNIST, which has 1,000 classes (Metz et al. 2017).
 
-    Class ``100 a + 10 b + c`` is that of the digits in red, green and blue; features are the three's side by side.
+    Class ``100 a + 10 b + c`` stands for the digits a, b and c in red, green and blue; their features are concatenated.
+
+    Args:
+        single: classifier of gray digits.
     """
 
     def __init__(self, single: Classifier) -> None:
@@ -149,16 +152,16 @@ class StackedClassifier(FeatureNetwork):
         features, logits = self.single.extract(values)
         assert logits is not None
         a, b, c = logits.log_softmax(1).view(count, 3, -1).unbind(1)
-        together = a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]
-        return NetworkOutput(features.view(count, -1), together.flatten(1))
+        joint = a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]
+        return NetworkOutput(features.view(count, -1), joint.flatten(1))
 
 
 class DatasetClassifier(FeatureSource):
-    """The classifier that has learnt a data set's labels: inside the package, or fitted and kept in a folder.
+    """The classifier that was trained on the labels of the data set, from a folder or from the package.
 
     Args:
-        folder: where ``fit_features=true`` keeps them.
-        file: this one instead, whatever it was fitted on: a path, or the name of one inside the package.
+        folder: contains the classifiers trained with ``fit_features=true``.
+        file: use this classifier for all data sets: a path, or the name of a classifier in the package.
     """
 
     def __init__(self, folder: str, file: str | None = None) -> None:
@@ -180,11 +183,11 @@ class DatasetClassifier(FeatureSource):
             )
         network = Classifier.load(path)
         if domain.channels > network.metadata.channels and domain.name != STACKED:
-            raise ValueError(f"evaluation.features=dataset_classifier: {path} knows grey images, and these are in colour")
+            raise ValueError(f"evaluation.features=dataset_classifier: {path} is for gray images, but these are in color")
         return StackedClassifier(network) if domain.name == STACKED else network
 
     def path_for(self, domain: FeatureDomain) -> Path:
-        """Where a classifier fitted on such images is kept."""
+        """Path of the classifier trained on such images."""
         return self._folder / f"classifier-{domain.name}-{domain.channels}.pt"
 
     def _find(self, domain: FeatureDomain) -> Path | None:
@@ -195,7 +198,7 @@ class DatasetClassifier(FeatureSource):
         own = self.path_for(domain)
         if own.is_file():
             return own
-        return next((path for path in sorted(SHIPPED.glob("*.pt")) if _is_for(_read(path)["knowledge"], domain)), None)
+        return next((path for path in sorted(SHIPPED.glob("*.pt")) if _matches(_read(path)["knowledge"], domain)), None)
 
 
 STACKED = "stacked_mnist"
@@ -209,16 +212,18 @@ def _convolution(narrow: int, wide: int) -> list[nn.Module]:
     return [nn.Conv2d(narrow, wide, 3, 1, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
 
 
-def _is_for(knowledge: Mapping[str, Any], domain: FeatureDomain) -> bool:
-    return domain.name in knowledge["domains"] and domain.channels == knowledge["channels"]
+def _matches(metadata: Mapping[str, Any], domain: FeatureDomain) -> bool:
+    return domain.name in metadata["domains"] and domain.channels == metadata["channels"]
 
 
-def _knowledge(stored: Mapping[str, Any]) -> ClassifierMetadata:
+def _metadata(stored: Mapping[str, Any]) -> ClassifierMetadata:
     return ClassifierMetadata(**{**stored, "domains": tuple(stored["domains"]), "classes": tuple(stored["classes"])})
 
 
 def _read(path: Path) -> dict[str, Any]:
-    stored = load_tensors(path, "no classifier of gan_lab")
+    stored = load_tensors(path, "not a classifier of gan_lab")
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a classifier that this version of gan_lab can read; fit_features=true trains it anew")
+        raise ValueError(
+            f"{path} is not a classifier that this version of gan_lab can read; train it again with fit_features=true"
+        )
     return stored

@@ -1,4 +1,4 @@
-"""DINOv2, whose features follow people's judgement of fidelity closer than Inception's do."""
+"""DINOv2, whose features agree better with human judgment of image quality than those of Inception."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
-from gan_lab.metrics.networks.resize import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing, resizing
+from gan_lab.metrics.networks.resize import Preprocessing, resizing
 from gan_lab.metrics.networks.weights import INSTEAD, Loaded, Pretrained, Published, Weights
 
 SIZE = 224
@@ -21,21 +21,21 @@ ARCHITECTURES = {
     "vitb14": "vit_base_patch14_dinov2",
     "vitl14": "vit_large_patch14_dinov2",
 }
-"""By Meta's names, timm's."""
+"""timm's names of the networks, by Meta's."""
 
 
 class VisionTransformer(Pretrained):
-    """timm's network, its class token after the last normalisation: 384, 768 or 1024 features.
+    """timm's network; the features are the class token after the last layer normalization: 384, 768 or 1024.
 
     Args:
-        network: theirs.
-        weights: those it has.
-        size: one of ``ARCHITECTURES``.
-        resize: one of ``RESIZES``.
+        network: timm's network with its weights.
+        weights: their origin.
+        size: a key of :data:`ARCHITECTURES`.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
     """
 
     def __init__(self, network: nn.Module, weights: Loaded, size: str, resize: str) -> None:
-        prepare = Preprocessing(resize, SIZE, IMAGENET_MEAN, IMAGENET_DEVIATION)
+        prepare = Preprocessing.imagenet(resize, SIZE)
         super().__init__(weights.name(f"dinov2_{size}"), weights, prepare, f"DINOv2 {size}, class token")
         self.body = network
         self.num_features = int(network.num_features)  # type: ignore[arg-type]
@@ -45,25 +45,25 @@ class VisionTransformer(Pretrained):
 
 
 class DINOv2Features(FeatureSource):
-    """DINOv2 (Oquab et al. 2024), in whose features Stein et al. (2023) recommend to take distances, with ``size=vitl14``.
+    """DINOv2 (Oquab et al. 2024); Stein et al. (2023) recommend its features for Fréchet distances, with ``size=vitl14``.
 
-    Their dgm-eval rounds resized pixels unless told ``--clean_resize``; these are not rounded. Meta publish no checksum, so a
-    file of the right name is believed; the description of the scores has its own.
+    Resized pixels are not rounded, as with ``--clean_resize`` in the authors' dgm-eval. Meta publishes no checksums, so the
+    file's name alone identifies it; the checksum of the file used is stored with the scores.
 
     Args:
-        folder: where Meta's file is looked for, or downloaded to.
-        weights: another file; None is the published one.
-        size: one of ``ARCHITECTURES``.
-        resize: one of ``RESIZES``.
+        folder: contains Meta's file, or receives the download.
+        weights: path of another file; None: Meta's.
+        size: a key of :data:`ARCHITECTURES`.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
 
     Raises:
-        ValueError: no such size or resizing.
+        ValueError: ``size`` or ``resize`` is unknown.
     """
 
     def __init__(self, folder: str, weights: str | None, size: str, resize: str) -> None:
         resizing(resize)
         if size not in ARCHITECTURES:
-            raise ValueError(f"features.dinov2.size={size} is none of {', '.join(ARCHITECTURES)}")
+            raise ValueError(f"features.dinov2.size={size}: must be one of {', '.join(ARCHITECTURES)}")
         file = f"dinov2_{size}_pretrain.pth"
         published = Published("dinov2", [file], f"https://dl.fbaipublicfiles.com/dinov2/dinov2_{size}/{file}", None)
         self._weights, self._size, self._resize = Weights(published, folder, weights), size, resize
@@ -79,21 +79,24 @@ class DINOv2Features(FeatureSource):
                 f"evaluation.features=dinov2 needs the package timm: pip install 'gan_lab[dinov2]'; {INSTEAD}"
             ) from error
         weights = self._weights.load()
-        with torch.device("meta"):  # no random weights, which would cost seconds and the global generator's state
+        with torch.device("meta"):  # skips random initialization, which takes seconds and uses the global generator
             network = getattr(vision_transformer, ARCHITECTURES[self._size])(img_size=SIZE, num_classes=0)
-        weights.fill(network, vision_transformer.checkpoint_filter_fn(_fitted(weights.state), network))
+        weights.fill(network, vision_transformer.checkpoint_filter_fn(_resize_positions(weights.state), network))
         return VisionTransformer(network, weights, self._size, self._resize).frozen()
 
 
-def _fitted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """With positions for ``SIZE`` pixels, interpolated as Meta's network does and timm does not: 0.1 too wide."""
-    fitted = dict(state)
-    if "pos_embed" in fitted:
-        first, rest = fitted["pos_embed"].float().split([1, fitted["pos_embed"].shape[1] - 1], dim=1)
-        side, wanted = round(rest.shape[1] ** 0.5), SIZE // PATCH
-        if side != wanted:
-            square = rest.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-            square = interpolate(square, scale_factor=(wanted + 0.1) / side, mode="bicubic")
-            rest = square.permute(0, 2, 3, 1).flatten(1, 2)
-        fitted["pos_embed"] = torch.cat([first, rest], 1)
-    return fitted
+def _resize_positions(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Interpolate the position embeddings to images of ``SIZE`` pixels as Meta's code does: the grid is 0.1 too large.
+
+    timm interpolates without that offset.
+    """
+    resized = dict(state)
+    if "pos_embed" in resized:
+        class_token, patches = resized["pos_embed"].float().split([1, resized["pos_embed"].shape[1] - 1], dim=1)
+        old_size, new_size = round(patches.shape[1] ** 0.5), SIZE // PATCH
+        if old_size != new_size:
+            grid = patches.unflatten(1, (old_size, old_size)).permute(0, 3, 1, 2)
+            grid = interpolate(grid, scale_factor=(new_size + 0.1) / old_size, mode="bicubic")
+            patches = grid.permute(0, 2, 3, 1).flatten(1, 2)
+        resized["pos_embed"] = torch.cat([class_token, patches], 1)
+    return resized

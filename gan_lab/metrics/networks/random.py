@@ -1,4 +1,4 @@
-"""Features of an untrained network."""
+"""Features of an untrained convolutional network."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from gan_lab.utils.image_ops import normalize
 
 
 class RandomConvolutions(FeatureNetwork):
-    """Untrained convolutions: no download, any size, grey or colour.
+    """Three untrained stride-2 convolutions; for gray or color images of any size, without a download.
 
-    Untrained features rank generators far better than chance but know nothing of objects (Naeem et al. 2020, section 4, use
-    random VGG embeddings in the same role), and reward blur.
+    Distances in random features order generators far better than chance, but ignore semantics and reward blur. Naeem et al.
+    (2020, section 4) use an untrained VGG in the same way.
 
     Args:
         channels: of the images.
-        width: of the first of three stride-2 layers; the width doubles.
-        seed: of the He-initialised weights, which are the same on every machine.
+        width: channels of the first layer, doubled in each further one; there are ``16 * width`` features.
+        seed: of the He-initialized weights, which are the same on every machine.
     """
 
     name = "random"
@@ -33,7 +33,7 @@ class RandomConvolutions(FeatureNetwork):
         widths = [channels, width, 2 * width, 4 * width]
         layers: list[nn.Module] = []
         for narrow, wide in itertools.pairwise(widths):
-            conv = skip_init(nn.Conv2d, narrow, wide, 4, 2, 1)  # its own would draw from the global generator
+            conv = skip_init(nn.Conv2d, narrow, wide, 4, 2, 1)  # default initialization would use the global generator
             with torch.no_grad():
                 conv.weight.normal_(0.0, math.sqrt(2.0 / (narrow * 16)), generator=generator)
                 conv.bias.normal_(0.0, 0.1, generator=generator)
@@ -52,7 +52,7 @@ class RandomConvolutions(FeatureNetwork):
 
 
 class RandomFeatures(FeatureSource):
-    """:class:`RandomConvolutions`, for any images."""
+    """Source of :class:`RandomConvolutions`, available for all images; the arguments are those of the network."""
 
     def __init__(self, width: int, seed: int) -> None:
         self._width, self._seed = width, seed

@@ -1,4 +1,4 @@
-"""VGG-16, the network of improved precision and recall."""
+"""VGG-16, the network that improved precision and recall are published with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG, vgg16
 
 from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
-from gan_lab.metrics.networks.resize import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing, resizing
+from gan_lab.metrics.networks.resize import Preprocessing, resizing
 from gan_lab.metrics.networks.weights import Loaded, Pretrained, Published, Weights
 
 SIZE = 224
@@ -21,19 +21,18 @@ PUBLISHED = Published(
 
 
 class VggNetwork(Pretrained):
-    """torchvision's network up to its second dense layer: 4096 features after the ReLU, torch-fidelity's ``fc2_relu``.
+    """torchvision's VGG-16 up to the second fully connected layer and its ReLU: 4096 features, torch-fidelity's ``fc2_relu``.
 
     Args:
-        network: theirs.
-        weights: those it has.
-        resize: one of ``RESIZES``.
+        network: torchvision's network with its weights.
+        weights: their origin.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
     """
 
     num_features = 4096
 
     def __init__(self, network: VGG, weights: Loaded, resize: str) -> None:
-        prepare = Preprocessing(resize, SIZE, IMAGENET_MEAN, IMAGENET_DEVIATION)
-        super().__init__(weights.name("vgg16"), weights, prepare, "VGG-16, second dense layer")
+        super().__init__(weights.name("vgg16"), weights, Preprocessing.imagenet(resize, SIZE), "VGG-16, second dense layer")
         self.body = nn.Sequential(network.features, network.avgpool, nn.Flatten(), network.classifier[:5])
 
     def forward_features(self, values: Tensor) -> NetworkOutput:
@@ -44,12 +43,12 @@ class VGG16Features(FeatureSource):
     """VGG-16 (Simonyan & Zisserman 2015), in whose features precision and recall are published (Kynkaanniemi et al. 2019).
 
     Args:
-        folder: where torchvision's file is looked for, or downloaded to.
-        weights: another file; None is the published one.
-        resize: one of ``RESIZES``.
+        folder: contains torchvision's file, or receives the download.
+        weights: path of another file; None: torchvision's.
+        resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
 
     Raises:
-        ValueError: no such resizing.
+        ValueError: ``resize`` is unknown.
     """
 
     def __init__(self, folder: str, weights: str | None, resize: str) -> None:
@@ -61,7 +60,7 @@ class VGG16Features(FeatureSource):
 
     def load(self, domain: FeatureDomain) -> VggNetwork:
         weights = self._weights.load()
-        with torch.device("meta"):  # no random weights, which would cost seconds and the global generator's state
+        with torch.device("meta"):  # skips random initialization, which takes seconds and uses the global generator
             network = vgg16()
         weights.fill(network)
         return VggNetwork(network, weights, self._resize).frozen()

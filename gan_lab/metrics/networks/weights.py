@@ -1,4 +1,4 @@
-"""Published weights: found under ``paths.weights`` or downloaded there, checked, read without running code, and put to use."""
+"""Pretrained weights: found in ``paths.weights`` or downloaded there, verified, and read without executing pickled code."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from gan_lab.storage.downloads import Checksum, file_digest, find_file, obtain_f
 from gan_lab.storage.safe_load import load_tensors
 
 PREFIX = 8
-"""Hexadecimal digits of a SHA-256 sum in the name of a file, torch hub's convention."""
+"""Hexadecimal digits of a SHA-256 checksum in file names, as in torch hub."""
 
 CPU_PART = 16
-"""Images in a pass on a CPU: with more, what a layer leaves outgrows the caches, and a pass takes up to three times as long."""
+"""Images in a forward pass on a CPU; larger batches exceed the caches and take up to three times as long per image."""
 
-INSTEAD = "evaluation.features=dataset_classifier or random go without"
-"""Said where a network can't be had."""
+INSTEAD = "evaluation.features=dataset_classifier and random need no download"
+"""Appended to messages about a network that is not available."""
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 checksum of a file, in hexadecimal."""
+    """SHA-256 checksum of a file, in hexadecimal."""
     return file_digest(path, "sha256")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names, on the CPU.
+    """Read a state dict, on the CPU.
 
     Raises:
-        ValueError: the file is damaged, or contains anything else.
+        ValueError: the file is damaged, or contains something other than named tensors.
     """
     state = load_tensors(path, "holds no weights")
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no weights: a file of named tensors is wanted")
+        raise ValueError(f"{path} holds no weights: it must contain a dictionary of tensors")
     return state
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file of weights as its authors publish it.
+    """A published file of weights.
 
     Attributes:
-        features: the option of ``evaluation.features`` it is for.
-        names: the file's usual ones, its authors' first.
-        address: where it can be downloaded.
-        sha256_prefix: what its checksum begins with, if they tell.
+        features: the option of ``evaluation.features`` it belongs to.
+        names: usual file names, the authors' name first.
+        address: download URL.
+        sha256_prefix: first digits of its checksum, if published.
     """
 
     features: str
@@ -67,13 +67,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Weights, and where they are from.
+    """Weights and their origin.
 
     Attributes:
-        state: tensors by their names.
-        path: the file.
-        sha256: its checksum.
-        published: whether it is the published one, as far as can be told.
+        state: the state dict.
+        path: of the file.
+        sha256: checksum of the file.
+        published: whether it is the published file, according to its checksum, or else its name.
     """
 
     state: dict[str, Tensor]
@@ -81,33 +81,37 @@ class Loaded:
     sha256: str
     published: bool
 
-    def name(self, of_published: str) -> str:
-        """That of the features: with a part of the checksum unless published, so that no others make a score of that name."""
-        return of_published if self.published else f"{of_published}_{self.sha256[:PREFIX]}"
+    def name(self, published_name: str) -> str:
+        """Name of the features. Other weights than the published ones get a part of their checksum appended."""
+        return published_name if self.published else f"{published_name}_{self.sha256[:PREFIX]}"
 
     def fill(self, network: nn.Module, state: Mapping[str, Tensor] | None = None) -> None:
-        """Make these the weights of a network, which may be on the meta device; or ``state``, if its names had to change.
+        """Load the weights into a network, which may be on the meta device.
+
+        Args:
+            network: to load into.
+            state: a state dict with converted names; None: :attr:`state`.
 
         Raises:
-            ValueError: they are another network's.
+            ValueError: the weights belong to another network.
         """
         try:
             network.load_state_dict(self.state if state is None else state, assign=True)
         except RuntimeError as error:
-            raise self.misfit(error) from error
+            raise self.mismatch(error) from error
 
-    def misfit(self, error: Exception) -> ValueError:
-        """What to say when they are another network's."""
+    def mismatch(self, error: Exception) -> ValueError:
+        """The error to raise for weights of another network."""
         return ValueError(f"{self.path} holds the weights of another network ({' '.join(str(error).split())[:200]} ...)")
 
 
 class Weights:
-    """Where a network's weights come from: the published file, or one of the user's.
+    """The source of a network's weights: the published file or a file of the user.
 
     Args:
-        published: the former.
-        folder: where that is looked for, or downloaded to.
-        file: the latter; None is the published one.
+        published: the published file.
+        folder: contains the published file, or receives the download.
+        file: path of the user's file; None: the published one.
     """
 
     def __init__(self, published: Published, folder: str, file: str | None) -> None:
@@ -116,14 +120,14 @@ class Weights:
         self._file = None if file is None else Path(file).expanduser()
 
     def are_available(self) -> bool:
-        """Whether the file is; not whether it is the right one, which takes reading it."""
+        """Whether the file exists; its content is not checked."""
         return find_file(self._folder, self._published.names) is not None if self._file is None else self._file.is_file()
 
     def load(self) -> Loaded:
-        """Read, after a download if need be.
+        """Read the weights, downloading them if necessary.
 
         Raises:
-            ValueError: there are none, or they are damaged or not the published ones.
+            ValueError: the file is missing and can't be downloaded, is damaged, or differs from the published one.
         """
         published, checksum, path = self._published, self._published.checksum, self._file
         what = f"evaluation.features={published.features}"
@@ -132,18 +136,18 @@ class Weights:
             path = obtain_file(self._folder, published.names, [published.address], checksum, what, advice)
             return Loaded(load_state(path), path, sha256(path), True)
         if not path.is_file():
-            raise ValueError(f"{what}: features.{published.features}.weights={path} is not there")
+            raise ValueError(f"{what}: features.{published.features}.weights={path} does not exist")
         return Loaded(load_state(path), path, sha256(path), checksum is not None and checksum.matches(path))
 
 
 class Pretrained(FeatureNetwork):
-    """A network with weights from a file.
+    """A feature network with weights from a file.
 
     Args:
         name: of the features.
-        weights: loaded.
-        prepare: from images to what the network takes.
-        description: what it is.
+        weights: the origin of the weights.
+        prepare: preprocessing of the images.
+        description: of the network, without weights and preprocessing.
     """
 
     def __init__(self, name: str, weights: Loaded, prepare: Preprocessing, description: str) -> None:
@@ -155,44 +159,44 @@ class Pretrained(FeatureNetwork):
 
     @abstractmethod
     def forward_features(self, values: Tensor) -> NetworkOutput:
-        """One pass over prepared images, float32 ``[N, 3, S, S]``."""
+        """Forward pass of preprocessed images, float32 ``[N, 3, S, S]``."""
 
     def preprocess(self, images: Tensor) -> Tensor:
         values: Tensor = self.prepare(images)
         return values
 
     def extract(self, values: Tensor) -> NetworkOutput:
-        return _joined([self.forward_features(part) for part in _parts(values)])
+        return _concatenate([self.forward_features(part) for part in _split(values)])
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> NetworkOutput:
-        # prepared part by part: a whole batch at 299 pixels would fill the memory
-        return _joined([self.forward_features(self.preprocess(part)) for part in _parts(images)])
+        # preprocessed in parts: a whole batch of 299 pixels takes too much memory
+        return _concatenate([self.forward_features(self.preprocess(part)) for part in _split(images)])
 
     def frozen(self) -> Self:
-        """Ready for use: in evaluation mode, without gradients, laid out as convolutions are fastest."""
+        """Switch to evaluation mode, without gradients, in channels-last memory format; returns the network."""
         return self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def fuse_conv_bn(network: nn.Module, pairs: Sequence[tuple[str, str]]) -> None:
-    """Merge each batch normalisation into the convolution before it: the same function, a tenth faster on a CPU.
+def fuse_conv_bn(network: nn.Module, names: Sequence[tuple[str, str]]) -> None:
+    """Fold each batch normalization into the convolution before it, in place: 10 % faster on a CPU.
 
     Args:
         network: in evaluation mode.
-        pairs: attributes of its modules: the convolution's, the normalisation's.
+        names: attribute names, in any submodule, of a convolution and its batch normalization.
     """
     for module in list(network.modules()):
-        for convolution, norm in pairs:
+        for convolution, norm in names:
             if hasattr(module, convolution):
                 setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
                 setattr(module, norm, nn.Identity())
 
 
-def _parts(images: Tensor) -> tuple[Tensor, ...]:
+def _split(images: Tensor) -> tuple[Tensor, ...]:
     return images.split(CPU_PART) if images.device.type == "cpu" else (images,)
 
 
-def _joined(parts: list[NetworkOutput]) -> NetworkOutput:
+def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
     if len(parts) == 1:
         return parts[0]
     logits = [part.logits for part in parts if part.logits is not None]
