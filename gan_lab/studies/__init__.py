@@ -1,1 +1,1 @@
-"""Several runs by one command: multiruns and sweeps."""
+"""Several runs from one command: multiruns and sweeps."""

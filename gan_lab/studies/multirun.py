@@ -1,4 +1,4 @@
-"""Several runs by one command: what is seen to before the first, around each, and after the last."""
+"""Several runs from one command: checks before the first run, the trial of each run, and the study's page at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Multirun:
-    """Around a command that Hydra may run many times; of a single run it does nothing.
+    """Wraps a command that Hydra calls for each run; for a single run it only calls the command.
 
     Args:
         command: the ``hydra.main`` function.
@@ -28,30 +28,33 @@ class Multirun:
 
     def __init__(self, command: Callable[[], Any]) -> None:
         self._command = command
-        self._several: MultirunSpec | None = None
+        self._spec: MultirunSpec | None = None
         self._study: OptunaStudy | None = None
 
     def begin(self, arguments: Sequence[str]) -> list[str]:
-        """The command line for Hydra, once all that can be known to be wrong is known not to be.
+        """Check the command line, and open the study of a sweep.
+
+        Returns:
+            The command line for Hydra.
 
         Raises:
-            ValueError: what would fail at the first trial, or at each.
+            ValueError: a run would fail, the study can't be opened, or its trials would not be comparable.
         """
-        self._several = read_multirun(arguments)
-        if self._several is None:
+        self._spec = read_multirun(arguments)
+        if self._spec is None:
             return list(arguments)
-        if (search := self._several.search) is None:
-            return self._several.arguments
+        if (search := self._spec.search) is None:
+            return self._spec.arguments
         self._study = open_study(search)
-        more = [f"hydra.sweeper.n_trials={self._study.missing}", f"study.trials={search.trials}"]
+        overrides = [f"hydra.sweeper.n_trials={self._study.missing}", f"study.trials={search.trials}"]
         if search.takes_seed:
             seed = search.cfg.seed if search.seed is None else search.seed
-            more.append(f"hydra.sweeper.sampler.seed={self._study.seed_for(seed)}")
-        return [*self._several.arguments, *more]
+            overrides.append(f"hydra.sweeper.sampler.seed={self._study.seed_for(seed)}")
+        return [*self._spec.arguments, *overrides]
 
     def __call__(self) -> None:
-        """Run what is to be run, and write the page about it whatever happens."""
-        if self._several is None:
+        """Run the command; afterwards write the study's page, also after an exception."""
+        if self._spec is None:
             self._command()
             return
         try:
@@ -60,28 +63,32 @@ class Multirun:
             elif self._study.missing:
                 from gan_lab.sweeps.study_storage import StudyComplete
 
-                with suppress(StudyComplete), self._study.explain_errors():  # another worker has brought the last trial
+                with suppress(StudyComplete), self._study.explain_errors():  # other workers make the last trials
                     self._command()
             else:
                 from gan_lab.utils.terminal import STDOUT
 
                 STDOUT.print(self._study.complete())
         finally:
-            self._end(self._several.folder)
+            self._write_outputs(self._spec.folder)
 
-    def _end(self, folder: Path) -> None:
+    def _write_outputs(self, folder: Path) -> None:
         if self._study is not None:
             with self._study.explain_errors():
                 self._study.write(folder)
-        with suppress(ValueError):  # no run has come so far
+        with suppress(ValueError):  # no run has started
             write_study_outputs(folder)
 
 
 def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
-    """Write a study's page, its tables and its best configuration; say on the console what came of it.
+    """Write a study's page, tables and best configuration, and print the table and the conclusions.
+
+    Args:
+        folder: the folder of a multirun.
+        baseline: label of the configuration that the others are compared with; None: see :meth:`StudyReport.read`.
 
     Raises:
-        ValueError: there is no run, or none of that name.
+        ValueError: there is no run, or no configuration has that label.
     """
     from gan_lab.reporting.study_page import BEST, StudyReport, conclusions, write_study
     from gan_lab.reporting.study_table import rows
@@ -90,17 +97,18 @@ def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
     study = StudyReport.read(folder, baseline)
     best = study.best
     if best is not None and (directory := best.records[0].directory) is not None:
-        about = f"{best.title}, the best of {folder}: {best.score_name} {best.format('score', 'score_ci95')}"
-        write_atomically(folder / BEST, export_experiment(directory, about))
+        comment = f"the best configuration of {folder}: {best.title}, {best.score_name} {best.format('score', 'score_ci95')}"
+        write_atomically(folder / BEST, export_experiment(directory, comment))
     page = write_study(study)
     print_table(*rows(study.groups), [*conclusions(study), str(page)])
 
 
 def open_study(search: SweepSpec) -> OptunaStudy:
-    """Make or find the study of a sweep.
+    """Create or continue the study of a sweep.
 
     Raises:
-        ValueError: what is to be minimised is never logged, the storage can't be reached, or the study was begun otherwise.
+        ValueError: the objective will not be measured, the pruner can't be used, the storage can't be reached, or the study was
+            started with another definition.
     """
     from gan_lab.building.tasks import primary_score_name
     from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
@@ -111,29 +119,33 @@ def open_study(search: SweepSpec) -> OptunaStudy:
     if prunes(cfg):
         objective.check_prunable()
     instantiate(cfg.pruner, "pruner")
-    terms = StudyDefinition(search.objective, search.space, search.fixed)
-    return OptunaStudy(cfg.study.name, cfg.study.storage, search.trials, cfg.study.heartbeat, terms, search.default)
+    definition = StudyDefinition(search.objective, search.space, search.fixed)
+    return OptunaStudy(cfg.study.name, cfg.study.storage, search.trials, cfg.study.heartbeat, definition, search.default)
 
 
 def prunes(cfg: DictConfig) -> bool:
+    """Whether the configuration has a pruner."""
     return "_target_" in cfg.pruner
 
 
 class NoTrial:
-    """Of a run that belongs to no sweep: nobody asks."""
+    """Stands for the trial of a run that is not part of a sweep."""
 
     watch: Callable[[Any], None] | None = None
 
     def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
-        """Nobody keeps anything."""
+        """Does nothing."""
 
 
 class SweepTrial:
-    """A job's trial, as its runs meet it.
+    """The trial of a job.
 
     Args:
-        trial: of the study.
-        prunes: whether it may be ended.
+        trial: the trial in the study.
+        prunes: whether a pruner may end it.
+
+    Attributes:
+        watch: adds the pruner to a trainer's checks; None without a pruner.
     """
 
     def __init__(self, trial: OptunaTrial, prunes: bool) -> None:
@@ -146,7 +158,7 @@ class SweepTrial:
         trainer.monitor.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.progress.total_images))
 
     def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
-        """Tell the study of the runs, for whoever has no look into this machine's folders."""
+        """Store the runs' metrics in the study, for the pages that workers on other machines write."""
         from gan_lab.reporting.run_records import run_metrics
 
         self._trial.save_run_metrics([run_metrics(directory) for directory in directories])
@@ -154,7 +166,7 @@ class SweepTrial:
 
 @contextmanager
 def trial_of(job: Job) -> Iterator[NoTrial | SweepTrial]:
-    """The trial a job was made for; one that is interrupted may be tried again by others at once."""
+    """The trial of a job; if it is interrupted, it is marked as lost so that another worker can repeat it."""
     cfg = job.cfg
     if cfg.study.trial is None or job.resumed:
         yield NoTrial()

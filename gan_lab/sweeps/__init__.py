@@ -1,1 +1,1 @@
-"""Many trainings as one study: what is minimised, what is kept, and who may work on it. The only room that knows Optuna."""
+"""Sweeps as Optuna studies: objective, storage shared by several workers, trials. The only package that imports Optuna."""

@@ -1,4 +1,4 @@
-"""From a run's summary to the number, or numbers, a sweep minimises."""
+"""The objective of a sweep: the values of a run's summary that are minimized."""
 
 from __future__ import annotations
 
@@ -8,63 +8,72 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SUMMARY_METRICS = ("epoch_seconds", "seconds", "peak_memory_mib")
-"""Of a summary, what is worth minimising besides scores. On a CPU memory is the process's, with what earlier jobs left."""
+"""Objectives besides scores, by their keys in ``summary.json``.
+
+On a CPU, ``peak_memory_mib`` is that of the process and includes what earlier jobs of the same process still hold.
+"""
 
 SCORE = "score"
-"""The one a run is judged by, whatever features it is taken in."""
+"""The primary score of a run, whatever its features: ``fid``, ``fd_fashion`` and so on."""
 
 
 class Objective:
-    """Reads figures out of a summary; all are minimised.
+    """Reads the objectives from the summaries of a trial's runs; all are minimized.
 
     Args:
-        names: :data:`SCORE`, a score by its name (``fid``, ``fd_fashion``), or one of :data:`SUMMARY_METRICS`.
+        names: one objective or a list: ``score``, the name of the primary score such as ``fid``, or one of
+            :data:`SUMMARY_METRICS`.
 
     Raises:
-        ValueError: not a name or a list of names.
+        ValueError: ``names`` is neither a string nor a list of strings.
     """
 
     def __init__(self, names: str | Sequence[str]) -> None:
         self.names = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()
         if not self.names or not all(isinstance(name, str) for name in self.names):
-            raise ValueError(f"objective={names}: must be the name of a figure, or a list of names")
+            raise ValueError(
+                f"objective={names}: must be the name of a metric, such as score or epoch_seconds, or a list of names"
+            )
 
     def check(self, score_name: str | None) -> None:
-        """Say before the training that its end would have nothing to return.
+        """Check before training that the run will measure all objectives.
+
+        Args:
+            score_name: name of the primary score of the run; None if it has none.
 
         Raises:
-            ValueError: no such figure will be there.
+            ValueError: an objective will not be measured.
         """
         known = [*SUMMARY_METRICS, *([SCORE, score_name] if score_name else [])]
         for name in self.names:
             if name not in known:
-                raise ValueError(f"objective={name}: this run will have no such figure; it will have {', '.join(known)}")
+                raise ValueError(f"objective={name}: not measured by this run; choose from {', '.join(known)}")
 
     def check_prunable(self) -> None:
-        """Say before a sweep that a pruner would have nothing to look at.
+        """Check that a pruner can be used.
 
         Raises:
-            ValueError: what is minimised is no score, or there are several.
+            ValueError: there are several objectives, or the objective is not a score, which alone is known during training.
         """
         if len(self.names) > 1:
-            raise ValueError(
-                f"pruner: ends trials of one objective, not of {len(self.names)}; pruner=none lets all train to their end"
-            )
+            raise ValueError(f"pruner: needs a single objective, but there are {len(self.names)}; use pruner=none")
         if self.names[0] in SUMMARY_METRICS:
             raise ValueError(
-                f"pruner: ends trials by their scores on the way; objective={self.names[0]} has none, pruner=none goes with it"
+                f"pruner: needs a score as the objective; {self.names[0]} is not known during training, so use pruner=none"
             )
 
     def __call__(self, summaries: Sequence[Mapping[str, Any] | None]) -> float | tuple[float, ...]:
-        """The final values, not the best ones: a collapse after a good moment counts. Of several runs the mean.
+        """The value of each objective, averaged over runs: the final value, not the best one, so that a late collapse counts.
 
-        Of a diverged one, None, infinity: not NaN, at which Optuna ends a sweep.
+        Args:
+            summaries: the content of ``summary.json`` of each run of the trial; None for a run that diverged, whose value is
+                infinity. (Optuna would end the sweep at a NaN.)
 
         Raises:
-            ValueError: one diverged and there are several objectives, among which Optuna's samplers can't take infinity.
+            ValueError: a run diverged and there are several objectives, for which Optuna's samplers don't accept infinity.
         """
         if len(self.names) > 1 and None in summaries:
-            raise ValueError("diverged: a failed trial, as it has no place among several objectives")
+            raise ValueError("diverged: with several objectives a diverged trial counts as failed")
         values = [
             statistics.fmean(math.inf if summary is None else self.of(summary, name) for summary in summaries)
             for name in self.names
@@ -73,4 +82,5 @@ class Objective:
 
     @staticmethod
     def of(summary: Mapping[str, Any], name: str) -> float:
+        """The final value of one objective in a summary."""
         return float({**summary, **summary["final"]}[summary["score"] if name == SCORE else name])

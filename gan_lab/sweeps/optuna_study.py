@@ -1,4 +1,4 @@
-"""A study before its first trial and after its last."""
+"""An Optuna study: creating or continuing it, and recording its results."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import STUDY
 from gan_lab.sweeps.optuna_trial import RUN_METRICS
 from gan_lab.sweeps.study_storage import DEFAULT, LOST, TRIAL, StudyStorage, hide_password, study_lock
+from gan_lab.utils.formatting import format_count
 
 log = logging.getLogger(__name__)
 
 DEFINITION = "terms"
-"""The study's attribute: what all of its trials have in common."""
+"""Key of the study's user attribute with its :class:`StudyDefinition`."""
 
 WORKERS = "workers"
-"""The study's attribute: how many processes have worked on it, each under a number of its own."""
+"""Key of the study's user attribute with the number of processes that have worked on it."""
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -37,16 +38,17 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+"""Names of trial states in ``study.json``; it also has ``lost`` and ``pruned``."""
 
 
 @dataclass(frozen=True)
 class StudyDefinition:
-    """What may not change while a study goes on, or its trials would not compare.
+    """What all trials of a study have in common; they could not be compared if it changed.
 
     Attributes:
-        objective: names of what is minimised.
-        space: what is chosen for each trial, by key, as the command line spells it.
-        fixed: every other value of the configuration, by dotted key.
+        objective: names of the objectives, which are minimized.
+        space: the search space: for each key its choices or interval, in the syntax of the command line.
+        fixed: all other values of the configuration that affect results, by dotted key.
     """
 
     objective: list[str]
@@ -55,22 +57,22 @@ class StudyDefinition:
 
 
 class OptunaStudy:
-    """A study, made if it isn't there.
+    """Loads a study, or creates it if there is none of that name.
 
     Args:
         name: of the study.
-        url: of its storage.
-        trials: it is to have.
-        heartbeat: seconds between two signs of life of a worker.
-        terms: what its trials have in common.
-        default: what the first trial chooses, the configuration as it stands; empty: whatever the sampler does.
+        url: SQLAlchemy URL of its storage.
+        trials: total number of trials.
+        heartbeat: seconds between two heartbeats of a worker.
+        definition: what its trials have in common.
+        default: parameters of the first trial, the values of the configuration without the sweep; empty: the sampler decides.
 
     Raises:
-        ValueError: its storage can't be reached, or it was begun under other terms.
+        ValueError: the storage can't be reached, or the study was started with another definition.
     """
 
     def __init__(
-        self, name: str, url: str, trials: int, heartbeat: int, terms: StudyDefinition, default: dict[str, Any]
+        self, name: str, url: str, trials: int, heartbeat: int, definition: StudyDefinition, default: dict[str, Any]
     ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -80,110 +82,121 @@ class OptunaStudy:
             self._study = optuna.create_study(
                 study_name=name,
                 storage=self.storage,
-                directions=["minimize"] * len(terms.objective),
+                directions=["minimize"] * len(definition.objective),
                 load_if_exists=True,
             )
-            known = self._study.user_attrs.get(DEFINITION)
-            if known is None:
+            stored = self._study.user_attrs.get(DEFINITION)
+            if stored is None:
                 if self._study.trials:
-                    raise ValueError(f"study.name={name}: the study of that name in {hide_password(url)} is not one of gan_lab")
-                self._study.set_user_attr(DEFINITION, asdict(terms))
+                    raise ValueError(
+                        f"study.name={name}: the study of that name in {hide_password(url)} was not created by gan_lab; choose "
+                        "another study.name"
+                    )
+                self._study.set_user_attr(DEFINITION, asdict(definition))
                 self._study.set_user_attr(DEFAULT, default)
-            elif changed := _differences(known, asdict(terms)):
+            elif changes := _differences(stored, asdict(definition)):
                 raise ValueError(
-                    f"study.name={name}: the study was begun with {'; '.join(changed)}. Its trials would not compare: choose "
-                    "another study.name, or give what it was begun with"
+                    f"study.name={name}: the study was started with {'; '.join(changes)}. Its trials would not be "
+                    "comparable: choose another study.name, or the values it was started with"
                 )
             self._worker = self._study.user_attrs.get(WORKERS, 0)
             self._study.set_user_attr(WORKERS, self._worker + 1)
 
     @property
     def missing(self) -> int:
-        """Trials it still is to have."""
-        return max(0, self._trials - len([t for t in self._all() if LOST not in t.user_attrs and t.state.is_finished()]))
+        """Number of trials that are still to be made. Failed trials count as made, lost ones don't."""
+        finished = [t for t in self._trials_so_far() if LOST not in t.user_attrs and t.state.is_finished()]
+        return max(0, self._trials - len(finished))
 
     def seed_for(self, base: int) -> int:
-        """Of this process's sampler: one that draws neither what another worker draws nor what was drawn before a break."""
+        """A seed for the sampler of this process that differs for each worker, also after the study is continued.
+
+        Args:
+            base: the seed of the configuration.
+        """
         return random.Random(f"{base} {self._worker}").randrange(2**32)
 
     def record(self) -> dict[str, Any]:
-        """All there is to say of it, in plain values."""
+        """The content of ``study.json``: name, objective, search space, trials, and the importance of each parameter."""
         objective = self._study.user_attrs[DEFINITION]["objective"]
         return {
             "name": self.name,
             "objective": objective,
             "has_default": bool(self._study.user_attrs.get(DEFAULT)),
             "space": self._study.user_attrs[DEFINITION]["space"],
-            "trials": [_plain(trial) for trial in self._all()],
+            "trials": [_trial_record(trial) for trial in self._trials_so_far()],
             "importance": {name: self._importance(n) for n, name in enumerate(objective)},
         }
 
     def write(self, folder: Path) -> None:
-        """Leave all there is to say of it as ``study.json`` beside its runs."""
+        """Write ``study.json`` in the folder of the study's runs."""
         write_atomically(folder / STUDY, json.dumps(self.record(), indent=1))
 
     def complete(self) -> str:
-        """What is said instead of a sweep."""
+        """The message of a command that finds no trial to make."""
         return (
-            f"study {self.name} has its {self._trials} trials: study.trials={2 * self._trials} goes on with it, study.name=... "
-            "begins another"
+            f"study {self.name} already has its {format_count(self._trials, 'trial')}; continue it with "
+            f"study.trials={2 * self._trials}, or start another one with study.name=..."
         )
 
     @contextmanager
     def explain_errors(self) -> Iterator[None]:
-        """Around the sweep. At its end Hydra's sweeper asks for the best trial, also where there is none.
+        """Wraps the sweep and turns two exceptions into clear messages.
 
         Raises:
-            ValueError: every trial has failed, or the storage is no longer there.
+            ValueError: all trials have failed, so there is no best one, which Hydra's sweeper asks for at the end; or the
+                connection to the storage was lost.
         """
         try:
             yield
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise ValueError(
-                f"study {self.name}: its storage is gone ({reason}); once it is back the same command goes on"
+                f"study {self.name}: the connection to its storage was lost ({reason}); run the same command again to continue"
             ) from error
         except ValueError as error:
-            if any(map(_counts, self._all())) or not self._all():
+            trials = self._trials_so_far()
+            if not trials or any(map(_is_complete, trials)):
                 raise
-            raise ValueError(
-                f"study {self.name}: all {len(self._all())} trials have failed, each for the reason told above"
-            ) from error
+            message = f"study {self.name}: all {format_count(len(trials), 'trial')} have failed, for the reasons logged above"
+            raise ValueError(message) from error
 
     def _importance(self, objective: int) -> dict[str, float]:
-        """Share of each choice in how a random forest tells the values apart: the mean decrease of impurity at its splits.
+        """Importance of each parameter for one objective: the mean decrease in impurity of a random forest; they sum to 1.
 
-        Optuna 2's fANOVA does not work with NumPy 2.4.
+        Empty for fewer than four complete trials, or if all have the same value. (fANOVA, the default of Optuna 2, doesn't
+        work with NumPy 2.4.)
         """
-        trials = [trial for trial in self._all() if _counts(trial) and all(map(math.isfinite, trial.values))]
+        trials = [trial for trial in self._trials_so_far() if _is_complete(trial) and all(map(math.isfinite, trial.values))]
         if len(trials) < 4 or len({trial.values[objective] for trial in trials}) < 2:
             return {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna's, of its own experiments
-            finite = optuna.create_study()
-            finite.add_trials([_without_number(trial, trial.values[objective]) for trial in trials])
+            warnings.simplefilter("ignore")  # ExperimentalWarning
+            study = optuna.create_study()
+            study.add_trials([_single_objective_trial(trial, objective) for trial in trials])
             try:
-                return dict(get_param_importances(finite, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0)))
-            except (ValueError, RuntimeError) as error:  # a single choice, or all trials alike
-                log.debug("no importances: %s", error)
+                return dict(get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0)))
+            except (ValueError, RuntimeError) as error:  # such as a single parameter
+                log.debug("parameter importances can't be computed: %s", error)
                 return {}
 
-    def _all(self) -> list[FrozenTrial]:
+    def _trials_so_far(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
 
-def _without_number(trial: FrozenTrial, value: float) -> FrozenTrial:
-    """A trial of one objective, of what was chosen for it alone."""
+def _single_objective_trial(trial: FrozenTrial, objective: int) -> FrozenTrial:
+    """The trial with one of its objectives, and without the parameter that holds its number."""
     params = {name: param for name, param in trial.params.items() if name != TRIAL}
     space = {name: distribution for name, distribution in trial.distributions.items() if name != TRIAL}
-    return optuna.trial.create_trial(value=value, params=params, distributions=space)
+    return optuna.trial.create_trial(value=trial.values[objective], params=params, distributions=space)
 
 
-def _counts(trial: FrozenTrial) -> bool:
+def _is_complete(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE
 
 
-def _plain(trial: FrozenTrial) -> dict[str, Any]:
+def _trial_record(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's entry in ``study.json``."""
     return {
         "number": trial.number,
         "state": "lost" if LOST in trial.user_attrs else STATES.get(trial.state, "pruned"),
@@ -194,16 +207,18 @@ def _plain(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has changed, in words."""
+    """The changes between two definitions, the first six in words: ``epochs=1.0, not 3.0``."""
     found = []
     if then["objective"] != now["objective"]:
-        found.append(f"objective={_spell(then['objective'])} and not {_spell(now['objective'])}")
-    for part, kind in (("space", "a choice of "), ("fixed", "")):
+        found.append(f"objective={_format_value(then['objective'])}, not {_format_value(now['objective'])}")
+    for part in ("space", "fixed"):
         before, after = then[part], now[part]
         changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
-        found += [f"{kind}{k}={_spell(before.get(k, 'nothing'))} and not {_spell(after.get(k, 'nothing'))}" for k in changed]
+        found += [
+            f"{k}={_format_value(before.get(k, 'not given'))}, not {_format_value(after.get(k, 'not given'))}" for k in changed
+        ]
     return found[:6] + ([f"{len(found) - 6} more"] if len(found) > 6 else [])
 
 
-def _spell(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, Sequence) and not isinstance(value, str) else str(value)

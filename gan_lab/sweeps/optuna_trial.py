@@ -1,4 +1,4 @@
-"""A job's trial: what the study is told of it while it runs and when it has ended."""
+"""The Optuna trial of a job: reports scores for pruning, and stores the results of its runs in the study."""
 
 from __future__ import annotations
 
@@ -18,45 +18,49 @@ from gan_lab.sweeps.study_storage import StudyStorage
 log = logging.getLogger(__name__)
 
 RUN_METRICS = "figures"
-"""A trial's attribute: what is told of its run in a table."""
+"""Key of the trial's user attribute with the metrics of its runs."""
 
 
 class OptunaTrial:
-    """The trial this job was made for.
+    """The trial of this job, which Hydra's sweeper has created.
 
     Args:
-        storage: where the study is kept.
-        study: its name there.
-        number: of the trial.
-        pruner: ends trials, or None.
+        storage: storage of the study.
+        study: name of the study.
+        number: number of the trial.
+        pruner: decides whether the trial ends early; None: never.
     """
 
     def __init__(self, storage: StudyStorage, study: str, number: int, pruner: BasePruner | None) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         self._storage = storage
-        # it suggests nothing, and a trial opened anew would ask its sampler for suggestions
+        # a sampler that does nothing: parameters are already chosen, but optuna.trial.Trial calls the sampler again
         self._study = optuna.load_study(study_name=study, storage=storage, sampler=RandomSampler(), pruner=pruner)
         self._id = next(t._trial_id for t in self._study.get_trials(deepcopy=False) if t.number == number)
         self._trial = optuna.trial.Trial(self._study, self._id)
 
     def should_prune(self, value: float, images: int) -> bool:
-        """Tell the study a score on the way; whether the pruner would rather see the trial end."""
+        """Report an intermediate score to the study.
+
+        Returns:
+            Whether the pruner ends the trial; False for a score that is not finite, which is not reported.
+        """
         if not math.isfinite(value):
             return False
         self._trial.report(value, images)
         return self._trial.should_prune()
 
-    def save_run_metrics(self, figures: Sequence[Mapping[str, Any]]) -> None:
-        """Leave with the study what a table says of the trial's runs."""
-        self._trial.set_user_attr(RUN_METRICS, list(figures))
+    def save_run_metrics(self, metrics: Sequence[Mapping[str, Any]]) -> None:
+        """Store the metrics of the trial's runs in the study, one dictionary for each run."""
+        self._trial.set_user_attr(RUN_METRICS, list(metrics))
 
     def mark_lost(self) -> None:
-        """It was interrupted: another worker may try it again, at once."""
-        with suppress(Exception):  # the process ends in any case, and its heartbeat with it
+        """Mark an interrupted trial as lost, so that another worker can repeat it without waiting for missed heartbeats."""
+        with suppress(Exception):  # the process is ending, and missed heartbeats have the same effect
             if self._study.trials[self._trial.number].state == TrialState.RUNNING:
                 self._storage.mark_lost(self._id)
 
 
 def open_trial(url: str, study: str, number: int, trials: int, heartbeat: int, pruner: BasePruner | None) -> OptunaTrial:
-    """The trial of that number in the study kept at ``url``."""
+    """The trial with this number, in the study with this name in the storage at ``url``."""
     return OptunaTrial(StudyStorage(url, trials, heartbeat), study, number, pruner)

@@ -1,8 +1,8 @@
-"""Where a study is kept: Optuna's tables, with the rules by which several workers share them.
+"""Storage of a study that several workers share.
 
-Hydra's sweeper asks for trials and tells their values. That is all it does, so what holds between workers is held here, where
-every trial comes into being: that there are as many as wanted and not one more, that a living worker is heard of, and that the
-trial of a dead one is tried again.
+Hydra's sweeper only asks for trials and reports their values. The coordination of workers therefore happens here, where trials
+are created: a study gets exactly the requested number of trials, each worker sends heartbeats, and the trial of a worker that
+has died is repeated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,39 +24,43 @@ from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan_lab.storage.files import file_lock
+from gan_lab.utils.formatting import format_count
 
 log = logging.getLogger(__name__)
 
 TRIAL = "study.trial"
-"""The key under which a job is told the number of its trial."""
+"""Key of the configuration, and parameter of the trial, with the number of the trial."""
 
 LOST = "lost"
-"""A trial's attribute: its worker is gone."""
+"""Key of the user attribute of a trial whose worker has died or was interrupted."""
 
 DEFAULT = "default"
-"""The study's attribute: what its first trial chooses."""
+"""Key of the study's user attribute with the parameters of its first trial."""
 
 MISSED_HEARTBEATS = 4
-"""Heartbeats after which a worker counts as gone."""
+"""Number of missed heartbeats after which a worker counts as dead."""
 
 GRID = "grid_id"
-"""Optuna's mark on a trial of a grid: which point it is."""
+"""Key of the system attribute in which Optuna's ``GridSampler`` stores the grid point of a trial."""
+
+AGAIN = "again"
+"""Key of the user attribute with the number of the lost trial that a trial repeats."""
 
 
 class StudyComplete(Exception):
-    """The study has all the trials it was to have."""
+    """The study has the requested number of trials."""
 
 
 class StudyStorage(RDBStorage):
-    """The tables of a study in a file of SQLite or a database such as PostgreSQL.
+    """Optuna's tables in an SQLite file or in a database such as PostgreSQL.
 
     Args:
-        url: ``sqlite:///path``, ``postgresql://user@host/database`` or another that SQLAlchemy knows.
-        trials: the study is to have; failed ones count, lost ones don't.
-        heartbeat: seconds between two signs of life of a worker.
+        url: SQLAlchemy URL: ``sqlite:///path`` or ``postgresql://user@host/database``, for example.
+        trials: total number of trials, at least 1; failed ones count, lost ones don't.
+        heartbeat: seconds between two heartbeats of a worker, at least 1.
 
     Raises:
-        ValueError: it can't be reached, or no driver for it is installed.
+        ValueError: the database can't be reached, its driver is not installed, or a number is below 1.
     """
 
     def __init__(self, url: str, trials: int, heartbeat: int) -> None:
@@ -68,7 +72,7 @@ class StudyStorage(RDBStorage):
         try:
             if sqlite and (file := make_url(url).database):
                 Path(file).parent.mkdir(parents=True, exist_ok=True)
-            with study_lock(url):  # two workers that begin together would both make the tables
+            with study_lock(url):  # or two workers would both create the tables
                 super().__init__(
                     url,
                     engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
@@ -77,49 +81,50 @@ class StudyStorage(RDBStorage):
                 )
         except ImportError as error:
             raise ValueError(
-                f"study.storage={hide_password(url)}: its driver is missing ({error.__cause__ or error}); "
-                "pip install 'gan_lab[postgresql]' brings PostgreSQL's"
+                f"study.storage={hide_password(url)}: the database driver is missing ({error.__cause__ or error}); "
+                "for PostgreSQL: pip install 'gan_lab[postgresql]'"
             ) from error
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise ValueError(f"study.storage={hide_password(url)} can't be reached: {reason}") from error
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
-        """A trial, once there is one to be made; waits for those of other workers, which may have to be tried again.
+        """Create the next trial; overrides the method that Optuna calls for it.
+
+        If all remaining trials are running in other workers, waits for them, because a lost one has to be repeated.
 
         Raises:
-            Complete: there are enough.
+            StudyComplete: the study has the requested number of trials.
         """
-        told = False
+        logged = False
         while True:
             with study_lock(self.url, self.engine):
-                known = self._next_known(study_id)
+                template = self._next_template(study_id)
                 states = [
                     trial.state for trial in self.get_all_trials(study_id, deepcopy=False) if LOST not in trial.user_attrs
                 ]
                 running = states.count(TrialState.RUNNING)
                 if len(states) - running >= self._trials:
                     raise StudyComplete
-                # of its own it may have some already: a batch for several processes is asked for as a whole
-                if len(states) < self._trials or self._busy():
-                    trial = super()._create_new_trial(study_id, template_trial or known)
+                # a batch for several local processes is created as a whole, even if it is larger than what is missing
+                if len(states) < self._trials or self._has_running_trials():
+                    trial = super()._create_new_trial(study_id, template_trial or template)
                     self.record_heartbeat(trial._trial_id)
-                    self._live(trial._trial_id)
+                    self._start_heartbeat(trial._trial_id)
                     return trial
-            if not told:
-                told = True
+            if not logged:
+                logged = True
                 log.info(
-                    "the last %d of %d trials are under way elsewhere; if a worker dies, its trial is done here",
+                    "waiting for other workers, which run the last %d of %s; if one dies, its trial is repeated here",
                     running,
-                    self._trials,
+                    format_count(self._trials, "trial"),
                 )
             time.sleep(1)
 
-    def _next_known(self, study_id: int) -> FrozenTrial | None:
-        """Mark the trials of dead workers as failed and lost.
+    def _next_template(self, study_id: int) -> FrozenTrial | None:
+        """Mark the trials of dead workers as lost, and return a template of the next trial if its parameters are given.
 
-        Returns:
-            The next trial, where its parameters are known: the first of all, or a lost one that was not tried again yet.
+        They are given for the first trial, which has the default values, and for one that repeats a lost trial.
         """
         for trial_id in self._get_stale_trial_ids(study_id):
             if trial_id not in self._own:
@@ -127,36 +132,36 @@ class StudyStorage(RDBStorage):
         trials = self.get_all_trials(study_id, deepcopy=False)
         if not trials:
             default = self.get_study_user_attrs(study_id).get(DEFAULT)
-            return _begun({"fixed_params": default}, {}) if default else None
-        again = {trial.user_attrs.get("again") for trial in trials}
+            return _template({"fixed_params": default}, {}) if default else None
+        repeated = {trial.user_attrs.get(AGAIN) for trial in trials}
         for trial in trials:
-            if trial.user_attrs.get(LOST) and trial.number not in again and GRID not in trial.system_attrs:
+            if trial.user_attrs.get(LOST) and trial.number not in repeated and GRID not in trial.system_attrs:
                 params = {name: value for name, value in trial.params.items() if name != TRIAL}
-                log.warning("trial %d was lost with its worker and is tried again", trial.number)
-                return _begun({"fixed_params": params}, {"again": trial.number})
+                log.warning("the worker of trial %d died or was interrupted; its trial is repeated", trial.number)
+                return _template({"fixed_params": params}, {AGAIN: trial.number})
         return None
 
     def mark_lost(self, trial_id: int) -> None:
-        """Its worker ends without a value for it. Of a grid its point is open again."""
-        with suppress(RuntimeError):  # it has ended meanwhile
+        """Mark a running trial as failed and lost. A point of a grid becomes available again."""
+        with suppress(RuntimeError):  # the trial has ended in the meantime
             self.set_trial_user_attr(trial_id, LOST, True)
             if GRID in self.get_trial_system_attrs(trial_id):
                 self.set_trial_system_attr(trial_id, "search_space", {})
             self.set_trial_state(trial_id, TrialState.FAIL)
 
-    def _busy(self) -> bool:
-        """Whether trials of this very process are under way."""
+    def _has_running_trials(self) -> bool:
+        """Whether this process has created trials that are still running."""
         return any(not self.get_trial(trial_id).state.is_finished() for trial_id in self._own)
 
-    def _live(self, trial_id: int) -> None:
-        """Give signs of life from now until the trial has ended, or this process."""
+    def _start_heartbeat(self, trial_id: int) -> None:
+        """Send heartbeats from a thread until the trial or this process ends."""
         self._own.add(trial_id)
-        threading.Thread(target=self._beat, args=(trial_id,), name=f"heartbeat of {trial_id}", daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, args=(trial_id,), name=f"heartbeat of {trial_id}", daemon=True).start()
 
-    def _beat(self, trial_id: int) -> None:
+    def _send_heartbeats(self, trial_id: int) -> None:
         while True:
             time.sleep(self.heartbeat_interval or 1)
-            with suppress(SQLAlchemyError):  # out of reach for a moment: the next may arrive
+            with suppress(SQLAlchemyError):  # a lost connection: the next heartbeat may succeed
                 if self.get_trial(trial_id).state.is_finished():
                     self._own.discard(trial_id)
                     return
@@ -165,42 +170,52 @@ class StudyStorage(RDBStorage):
 
 @contextmanager
 def study_lock(url: str, engine: Engine | None = None) -> Iterator[None]:
-    """No two workers at once: by a lock file beside SQLite's, by PostgreSQL's advisory lock; other databases have none here."""
-    kind = make_url(url)
-    if kind.get_backend_name() == "sqlite" and kind.database:
-        with file_lock(Path(f"{kind.database}.lock"), "another worker is at the study's tables"):
+    """A lock that one worker at a time can hold: a lock file next to an SQLite file, an advisory lock in PostgreSQL.
+
+    Other databases are not locked.
+
+    Args:
+        url: SQLAlchemy URL of the storage.
+        engine: an open engine for it; None: one is created for the duration of the lock.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        with file_lock(Path(f"{parsed.database}.lock"), "another worker is using the study's tables"):
             yield
         return
-    if kind.get_backend_name() != "postgresql":
-        with nullcontext():
-            yield
+    if parsed.get_backend_name() != "postgresql":
+        yield
         return
-    own = engine or create_engine(url)
-    with own.connect() as connection:
+    used_engine = engine or create_engine(url)
+    with used_engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(hashtext('gan_lab'))"))
         try:
             yield
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(hashtext('gan_lab'))"))
     if engine is None:
-        own.dispose()
+        used_engine.dispose()
 
 
-def _begun(system: dict[str, Any], user: dict[str, Any]) -> FrozenTrial:
+def _template(system: dict[str, Any], user: dict[str, Any]) -> FrozenTrial:
+    """A running trial with these system and user attributes, from which Optuna creates one in the storage."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna's, of its own experiments
+        warnings.simplefilter("ignore")  # ExperimentalWarning
         trial = create_trial(state=TrialState.RUNNING, system_attrs=system, user_attrs=user)
     trial.datetime_start = datetime.now()
     return trial
 
 
 def hide_password(url: str) -> str:
-    """The URL without its password."""
+    """The URL with ``***`` in place of its password."""
     with suppress(Exception):
         return str(make_url(url).render_as_string(hide_password=True))
     return url
 
 
 def suggest_trial_number(config: Any, trial: Trial) -> None:
-    """Hydra's sweeper calls this for each trial it has asked for: its job is to know which it is, as :data:`TRIAL`."""
+    """Adds the number of a trial to its parameters, as :data:`TRIAL`, so that it reaches the job.
+
+    Hydra's sweeper calls this for each new trial (``custom_search_space``).
+    """
     trial.suggest_int(TRIAL, trial.number, trial.number)

@@ -1,0 +1,77 @@
+"""Errors in the command line of a multirun or a sweep are reported before the first run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import SMALL, run_module
+from hydra.errors import HydraException
+from sweep_helpers import SWEEP
+
+from gan_lab.studies.multirun import Multirun
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::DeprecationWarning")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimizer.genrator.lr=interval(1e-4,1e-3)"], "Key 'genrator' is not in struct"),
+        (["loss=choice(bce,hinje)"], "Could not find 'loss/hinje'"),
+        (["batch_size=choice(16,0)"], "batch_size=0: must be at least 1"),
+        (
+            ["study.storage=postgresql://nobody@127.0.0.1:1/none"],
+            "study.storage=postgresql://nobody@127.0.0.1:1/none can't be reached",
+        ),
+        (["study.storage=mysql+nodriver://host/db"], "study.storage=mysql+nodriver://host/db"),
+        (["study.storage=nonsense"], "study.storage=nonsense"),
+        (["study.name=../elsewhere"], "study.name=../elsewhere: a name of letters"),
+        (["objective=fid"], "objective=fid: not measured by this run; choose from"),
+        (["evaluation=none"], "objective=score: not measured by this run"),
+        (["objective=[score,epoch_seconds]"], "each is minimised, so hydra.sweeper.direction"),
+        (
+            ["objective=[score,seconds]", "hydra.sweeper.direction=[minimize,minimize]"],
+            "pruner: needs a single objective, but there are 2",
+        ),
+        (["objective=epoch_seconds"], "pruner: needs a score as the objective"),
+        (["hydra/sweeper/sampler=grid"], "a grid goes through choices; give optimizer.generator.lr=choice(...)"),
+        (["hydra.sweeper.n_trials=5"], "hydra.sweeper.n_trials: it follows from study.trials; give that"),
+        (["study.trials=0"], "study.trials=0: must be at least 1"),
+        (["loss=bce", "optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=1e-4"], "nothing to choose"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_an_invalid_sweep_is_refused_before_the_first_trial(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def never() -> None:
+        raise AssertionError("Hydra must not start")
+
+    with pytest.raises((ValueError, HydraException)) as error:
+        Multirun(never).begin(["-m", *SWEEP, *arguments])
+    assert message in f"{error.value}{error.value.__cause__}"
+
+
+def test_an_unreachable_storage_is_reported_without_a_traceback_or_the_password(tmp_path: Path) -> None:
+    done = run_module("train", "-m", *SWEEP, "study.storage=postgresql://nobody:secret@127.0.0.1:1/none", cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "study.storage=postgresql://nobody:***@127.0.0.1:1/none can't be reached" in done.stderr
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep=quality"], "sweep=quality needs several runs: add -m"),
+        (["seeds=3"], "seeds=3 needs several runs: add -m"),
+        (["seeds=3", "seed=1,2"], "seeds=3: counts on from one seed"),
+    ],
+)
+def test_options_for_several_runs_need_a_multirun(arguments: list[str], message: str, tmp_path: Path) -> None:
+    multirun = ["-m"] if "add -m" not in message else []
+    done = run_module("train", *multirun, *SMALL, *arguments, cwd=tmp_path)
+    assert done.returncode == 1 and message in done.stderr
+    assert not list(tmp_path.rglob("config.yaml"))

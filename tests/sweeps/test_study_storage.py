@@ -1,0 +1,147 @@
+"""Workers that share the storage of a study: number of trials, heartbeats, and repeating lost trials."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.samplers import GridSampler, RandomSampler
+from optuna.trial import TrialState
+
+from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
+from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, suggest_trial_number
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::DeprecationWarning")
+
+DEFINITION = StudyDefinition(["score"], {"x": "interval(0,1)"}, {})
+
+
+def open_study(url: str, trials: int = 4, heartbeat: int = 60) -> OptunaStudy:
+    return OptunaStudy("s", url, trials, heartbeat, DEFINITION, {})
+
+
+def ask(study: optuna.Study) -> optuna.trial.Trial:
+    """Ask for a trial as Hydra's sweeper does."""
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    suggest_trial_number(None, trial)
+    return trial
+
+
+def connect(url: str, trials: int = 4, sampler: Any = None, heartbeat: int = 60) -> optuna.Study:
+    return optuna.load_study(study_name="s", storage=StudyStorage(url, trials, heartbeat), sampler=sampler or RandomSampler())
+
+
+def test_two_workers_make_exactly_the_requested_number_of_trials(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url)
+    one, other = connect(url), connect(url)
+    for n in range(4):
+        worker = (one, other)[n % 2]
+        worker.tell(ask(worker), float(n))
+    for worker in (one, other):
+        with pytest.raises(StudyComplete):
+            worker.ask()
+    assert [trial.number for trial in one.trials] == [0, 1, 2, 3]
+
+
+def test_a_batch_for_several_processes_is_created_as_a_whole(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url, trials=2)
+    worker = connect(url, trials=2)
+    batch = [ask(worker) for _ in range(3)]  # must not wait for its own trials
+    for trial in batch:
+        worker.tell(trial, 0.0)
+    with pytest.raises(StudyComplete):
+        worker.ask()
+
+
+def silence(storage: StudyStorage, trial_id: int, seconds: int = 3600) -> None:
+    """Set the last heartbeat of a trial back by ``seconds``."""
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE trial_heartbeats SET heartbeat = datetime('now', '-{seconds} seconds') WHERE trial_id = {trial_id}"
+        )
+
+
+def test_the_trial_of_a_dead_worker_is_repeated_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url, trials=2)
+    dead, alive = connect(url, 2), connect(url, 2)
+    lost = ask(dead)
+    silence(StudyStorage(url, 2, 60), lost._trial_id)
+    repeated, other = ask(alive), ask(alive)
+    assert repeated.params["x"] == lost.params["x"] != other.params["x"]
+    for trial in (repeated, other):
+        alive.tell(trial, 1.0)
+    with pytest.raises(StudyComplete):
+        alive.ask()
+    states = {trial.number: (trial.state, LOST in trial.user_attrs) for trial in alive.trials}
+    assert states == {0: (TrialState.FAIL, True), 1: (TrialState.COMPLETE, False), 2: (TrialState.COMPLETE, False)}
+    assert [trial["state"] for trial in open_study(url, 2).record()["trials"]] == ["lost", "complete", "complete"]
+
+
+def test_a_worker_that_sends_heartbeats_is_waited_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url, trials=1)
+    busy = connect(url, 1, heartbeat=1)
+    trial = ask(busy)
+    code = f"""
+import optuna
+from gan_lab.sweeps.study_storage import StudyComplete, StudyStorage
+study = optuna.load_study(study_name="s", storage=StudyStorage({url!r}, 1, 1))
+try:
+    study.ask()
+except StudyComplete:
+    print("complete")
+"""
+    other = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True)
+    time.sleep(7)  # longer than the four heartbeats after which the trial would be lost
+    assert other.poll() is None
+    busy.tell(trial, 1.0)
+    assert other.communicate(timeout=60)[0] == "complete\n"
+
+
+def test_the_grid_point_of_a_lost_trial_is_repeated(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url, trials=3)
+    grid = GridSampler({"y": [1, 2, 3]})
+    dead, alive = (connect(url, 3, grid) for _ in range(2))
+    lost = dead.ask()
+    value = lost.suggest_categorical("y", [1, 2, 3])
+    silence(StudyStorage(url, 3, 60), lost._trial_id)
+    found = []
+    for n in range(3):
+        trial = alive.ask()
+        found.append(trial.suggest_categorical("y", [1, 2, 3]))
+        alive._storage.set_trial_values(trial._trial_id, [float(n)])
+        alive._storage.set_trial_state(trial._trial_id, TrialState.COMPLETE)
+    assert sorted(found) == [1, 2, 3] and value in found
+
+
+def test_workers_have_different_sampler_seeds(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    seeds = [open_study(url).seed_for(0) for _ in range(3)]
+    assert len(set(seeds)) == 3
+    elsewhere = [open_study(f"sqlite:///{tmp_path / 'other.db'}").seed_for(0) for _ in range(3)]
+    assert seeds == elsewhere, "the seeds are reproducible in another study"
+
+
+def test_a_study_of_another_program_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    foreign = optuna.create_study(study_name="s", storage=url)
+    foreign.tell(foreign.ask(), 1.0)
+    with pytest.raises(ValueError, match="was not created by gan_lab"):
+        open_study(url)
+
+
+def test_a_trial_has_its_number_as_a_parameter(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url)
+    worker = connect(url)
+    assert [ask(worker).params[TRIAL] for _ in range(3)] == [0, 1, 2]
