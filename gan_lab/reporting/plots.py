@@ -36,7 +36,7 @@ def losses_and_accuracies(rows: Rows) -> Figure:
 
 
 def score(rows: Rows, name: str) -> Figure:
-    """A score against epochs, on a logarithmic axis, with its 95 % confidence interval and its lowest value marked."""
+    """A score against epochs with its 95 % confidence interval and its lowest value marked."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     epochs, values = series(rows, name)
@@ -51,8 +51,7 @@ def score(rows: Rows, name: str) -> Figure:
         best = min(range(len(values)), key=values.__getitem__)
         best_text = format_with_error(values[best], errors.get(epochs[best]))
         axes.plot(epochs[best], values[best], "o", color=GENERATOR, label=f"best: {best_text} at epoch {epochs[best]:.4g}")
-        if min(values) > 0:
-            axes.set_yscale("log")
+        set_log_scale(axes, values)
     style_axes(axes, name)
     axes.set_xlabel("epoch")
     return figure
@@ -133,3 +132,12 @@ def style_axes(axes: Axes, label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
+
+
+def set_log_scale(axes: Axes, values: Sequence[float | None]) -> None:
+    """Make the vertical axis logarithmic if all values are positive and differ by more than a factor of 4."""
+    known = [value for value in values if value is not None]
+    if known and min(known) > 0 and max(known) / min(known) > 4:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from gan_lab.reporting import plots
 from gan_lab.reporting.animation import write_animation
 from gan_lab.storage.files import write_atomically
-from gan_lab.storage.metric_names import display_name
+from gan_lab.storage.metric_names import METRICS_NOTE, display_name
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.formatting import CI_SUFFIX, format_count, format_duration, format_number, format_with_ci
 
@@ -86,6 +86,7 @@ def write_report(directory: RunDirectory) -> Path:
         reals=data_uri(directory.reals),
         animation=data_uri(directory.animation),
         plots=_plots(rows),
+        metrics_note=METRICS_NOTE,
         config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
     )
     write_atomically(directory.report, page)

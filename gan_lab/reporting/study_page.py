@@ -17,7 +17,7 @@ from gan_lab.reporting.run_page import data_uri, render_page
 from gan_lab.reporting.run_records import read_runs, read_study
 from gan_lab.reporting.significance import describe_difference, same_protocol
 from gan_lab.storage.files import write_atomically
-from gan_lab.storage.metric_names import display_name
+from gan_lab.storage.metric_names import METRICS_NOTE, display_name
 from gan_lab.utils.formatting import format_count, format_duration
 
 BEST = Path("experiment") / "best.yaml"
@@ -188,7 +188,7 @@ def _plots(study: StudyReport) -> list[tuple[str, Figure]]:
 
 def _note(groups: Sequence[Configuration]) -> str:
     """Explains the values of the table."""
-    note = "Scores are those at the end of the run; losses and accuracies are means over the last epoch."
+    note = f"Scores are those at the end of a run; losses and accuracies are means over its last epoch. {METRICS_NOTE}"
     if any(len(g.records) > 1 for g in groups):
         return f"{note} Values are means ± standard deviation over the seeds."
     return f"{note} ± is the half-width of the 95 % confidence interval for other latents, not for other seeds."

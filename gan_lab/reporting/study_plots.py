@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gan_lab.reporting.configurations import Configuration
-from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, style_axes
+from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, set_log_scale, style_axes
 from gan_lab.storage.metric_names import display_name
 
 GRAY = "#9ca3af"
@@ -43,7 +43,7 @@ def pareto_plot(groups: Sequence[Configuration], front: Sequence[Configuration],
         if label == "Pareto front" or len(groups) <= MAX_LABELED:
             for x, y, g in known:
                 axes.annotate(g.label, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6.5, color="#374151")
-    _set_log_scale(axes, [g.mean(y_name) for g in groups])
+    set_log_scale(axes, [g.mean(y_name) for g in groups])
     style_axes(axes, _score_name(groups) if y_name == "score" else display_name(y_name))
     axes.set_xlabel(display_name(x_name))
     return figure
@@ -80,7 +80,7 @@ def score_curves(groups: Sequence[Configuration], best: Configuration | None) ->
                 zorder=2 if g is best else 1,
             )
             label = None  # once per configuration in the legend
-    _set_log_scale(axes, all_values)
+    set_log_scale(axes, all_values)
     style_axes(axes, _score_name(groups))
     axes.set_xlabel(display_name("seconds"))
     return figure
@@ -161,12 +161,3 @@ def _axis_positions(values: Sequence[Any]) -> tuple[list[float], list[tuple[floa
 
     ticks = sorted(set(numbers)) if len(set(numbers)) <= 5 else [low, high]
     return [position_of(value) for value in numbers], [(position_of(value), f"{value:.3g}") for value in ticks]
-
-
-def _set_log_scale(axes: Axes, values: Sequence[float | None]) -> None:
-    """Make the vertical axis logarithmic if all values are positive and differ by more than a factor of 4."""
-    known = [value for value in values if value is not None]
-    if known and min(known) > 0 and max(known) / min(known) > 4:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")

@@ -18,11 +18,13 @@ METRIC_NAMES = {
     "growth/resolution": "resolution",
     "growth/alpha": "fade-in alpha",
 }
-"""Names by key in ``metrics.jsonl``.
+"""Names by key in ``metrics.jsonl``."""
 
-``D acc. real`` and ``D acc. fake`` are the fractions of real and of fake images that the discriminator classifies correctly;
-``G fool rate`` is the fraction of fakes that it classifies as real in the generator step.
-"""
+METRICS_NOTE = (
+    "D is the discriminator, G the generator. D acc. real and D acc. fake: fractions of the real and of the fake images that D "
+    "classifies correctly. G fool rate: fraction of the fakes that D classifies as real in G's step."
+)
+"""Explains the names to the reader of a page."""
 
 LOGGED_KEYS = {
     "epoch_seconds": "time/seconds_per_epoch",

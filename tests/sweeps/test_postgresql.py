@@ -39,31 +39,19 @@ def postgresql() -> Iterator[str]:
         except KeyError:
             pytest.skip("root may not run PostgreSQL, and there is no user postgres")
         os.chown(home, user.pw_uid, user.pw_gid)
-    as_user: dict[str, Any] = {} if user is None else {"user": user.pw_name}
+    options: dict[str, Any] = {"cwd": home, "stdout": subprocess.DEVNULL} | ({} if user is None else {"user": user.pw_name})
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     programs, data = folders[-1], home / "data"
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-A", "trust", "-U", "lab"],
-        check=True,
-        cwd=home,
-        stdout=subprocess.DEVNULL,
-        **as_user,
-    )
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1"
-    start = [programs / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", options, "start"]
-    subprocess.run(start, check=True, cwd=home, stdout=subprocess.DEVNULL, **as_user)
+    subprocess.run([programs / "initdb", "-D", data, "-A", "trust", "-U", "lab"], check=True, **options)
+    server_options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1"
+    start = [programs / "pg_ctl", "-D", data, "-w", "-l", home / "log", "-o", server_options, "start"]
+    subprocess.run(start, check=True, **options)
     try:
         yield f"postgresql://lab@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run(
-            [programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"],
-            cwd=home,
-            stdout=subprocess.DEVNULL,
-            check=False,
-            **as_user,
-        )
+        subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, **options)
         shutil.rmtree(home, ignore_errors=True)
 
 
