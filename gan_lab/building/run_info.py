@@ -18,6 +18,7 @@ from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.environment import count_parameters, describe_device
 from gan_lab.tracking import RunInfo
+from gan_lab.utils.formatting import format_count
 
 RECIPE_GROUPS = (
     "initial_weights",
@@ -49,7 +50,7 @@ def describe_run(
         else ""
     )
     parameters = [f"{name} {count_parameters(getattr(gan, name)):,} parameters" for name in ("generator", "discriminator")]
-    length = f"{total_images / images_per_epoch:g} epochs, {total_images / 1000:g} kimg"
+    length = f"{format_count(total_images / images_per_epoch, 'epoch')}, {total_images / 1000:g} kimg"
     return RunInfo(
         directory=job.directory.path,
         name=job.name,

@@ -103,9 +103,8 @@ def render_page(template: str, **values: Any) -> str:
 def _facts(summary: dict[str, Any]) -> dict[str, str]:
     """Length, speed, size and environment of the run; what is not known yet is omitted."""
     parameters, versions = summary.get("parameters", {}), summary.get("versions", {})
-    epochs = summary.get("epochs", 0)
     facts = {
-        "trained": f"{epochs:.4g} epoch{'' if epochs == 1 else 's'}, {format_count(summary.get('images', 0), 'image')}",
+        "trained": f"{format_count(summary.get('epochs', 0), 'epoch')}, {format_count(summary.get('images', 0), 'image')}",
         "training time": format_duration(summary.get("seconds", 0)),
         **{display_name(key): format_number(summary[key]) for key in SPEED_AND_MEMORY if summary.get(key)},
         "parameters": f"G {parameters.get('generator', 0):,}, D {parameters.get('discriminator', 0):,}" if parameters else "",

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gan_lab.reporting.configurations import Configuration
@@ -160,4 +159,5 @@ def _axis_positions(values: Sequence[Any]) -> tuple[list[float], list[tuple[floa
         return (scale(value) - scale(low)) / (scale(high) - scale(low))
 
     ticks = sorted(set(numbers)) if len(set(numbers)) <= 5 else [low, high]
-    return [position_of(value) for value in numbers], [(position_of(value), f"{value:.3g}") for value in ticks]
+    digits = 3 if len({f"{value:.3g}" for value in ticks}) == len(ticks) else 5
+    return [position_of(value) for value in numbers], [(position_of(value), f"{value:.{digits}g}") for value in ticks]

@@ -19,6 +19,7 @@ from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.monitor import Alarm, TrainingMonitor
 from gan_lab.training.sample_grid import SampleGrid
+from gan_lab.utils.formatting import format_duration
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class RunRecorder:
         self.tracker.finish(self.summary(status))
         self.write_page(self.directory, final=True)
         images, seconds = self._progress.images, self._progress.timer.seconds
-        log.info("%s at %s images after %.0f s of training", status, f"{images:,}", seconds)
+        log.info("%s at %s images after %s of training", status, f"{images:,}", format_duration(seconds))
         if score := self._evaluator.format_summary():
             log.info("score: %s", score)
         log_resume_hint(self.directory, status, self._monitor.ended_by)

@@ -49,6 +49,7 @@ def format_duration(seconds: float) -> str:
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
 
 
-def format_count(count: int, noun: str) -> str:
-    """A number of things: ``1 run``, ``1,200 runs``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def format_count(count: float, noun: str) -> str:
+    """A number of things: ``1 run``, ``1,200 runs``, ``0.5 epochs``."""
+    number = f"{count:,}" if isinstance(count, int) else format_number(count)
+    return f"{number} {noun}{'' if count == 1 else 's'}"

@@ -49,4 +49,4 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_counts_have_plurals_and_separators() -> None:
-    assert [format_count(n, "run") for n in (0, 1, 1200)] == ["0 runs", "1 run", "1,200 runs"]
+    assert [format_count(n, "run") for n in (0, 1, 1.0, 0.5, 1200)] == ["0 runs", "1 run", "1 run", "0.5 runs", "1,200 runs"]
