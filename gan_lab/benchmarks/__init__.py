@@ -1,1 +1,1 @@
-"""What is measured, one file a kind; everything in turn within one run, so that a noisy machine disturbs all alike."""
+"""Benchmarks, one module for each. What is compared is measured alternately, so that noise affects all of it alike."""

@@ -1,4 +1,4 @@
-"""The bare step: what the mathematics of a training step needs, and nothing else."""
+"""The bare step: the computations of a training step without everything around them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from gan_lab.training.trainer import Trainer
 
 
 def bare_step(trainer: Trainer, batch: Batch) -> Action:
-    """Both players' updates on a batch that is already there: no data, no figures, no average, nothing that happens between.
+    """A function that updates both networks on a fixed batch, without data loading, metrics, EMA and callbacks.
 
-    Networks, optimizers, terms and the choices of arithmetic are the trainer's own, the loop around them is not. A batch is
-    taken whole, however many parts ``gradient_accumulation_steps`` splits it into.
+    It uses the trainer's networks, optimizers, loss terms and settings, but not its loop. The batch is never split into
+    micro-batches, whatever ``gradient_accumulation_steps`` is.
     """
-    game, moved = trainer.updater.gan, Counter[str]()
+    gan, num_updates = trainer.updater.gan, Counter[str]()
     batch = trainer.updater.growth_state.match_resolution(batch)
-    labels = game.labels.encode(batch.labels)
+    labels = gan.labels.encode(batch.labels)
 
-    def update(phase: Phase, interval: int, handed: SharedFakes | None) -> None:
+    def update(phase: Phase, interval: int, shared_fakes: SharedFakes | None) -> None:
         terms = [term for term in phase.terms.values() if term.interval == interval]
         phase.optimizer.zero_grad(set_to_none=True)
-        round = round_of(trainer, phase, interval, batch, labels, handed)
+        context = _step_context(trainer, phase, interval, batch, labels, shared_fakes)
         with phase.precision.autocast():
-            loss = torch.stack([term.weight * term.interval * term(round) for term in terms]).sum()
+            loss = torch.stack([term.weight * term.interval * term(context) for term in terms]).sum()
         phase.scaler.scale(loss).backward()
         if phase.max_grad_norm is not None:
             phase.scaler.unscale_(phase.optimizer)
@@ -43,43 +43,46 @@ def bare_step(trainer: Trainer, batch: Batch) -> Action:
             term.after_step(phase.network)
 
     def step() -> None:
-        due = [phase for phase in trainer.updater.phases if phase.due(moved["all"])]
-        handed = SharedFakes() if game.reuse_fakes and len(due) == len(trainer.updater.phases) else None
+        due = [phase for phase in trainer.updater.phases if phase.due(num_updates["all"])]
+        shared_fakes = SharedFakes() if gan.reuse_fakes and len(due) == len(trainer.updater.phases) else None
         for phase in due:
-            phase.opponent.requires_grad_(handed is not None and phase.network is game.discriminator)
+            phase.opponent.requires_grad_(shared_fakes is not None and phase.network is gan.discriminator)
             phase.network.requires_grad_(True)
             for interval in phase.intervals:
-                if moved[phase.name] % interval == 0:
-                    update(phase, interval, handed if interval == 1 else None)
-            moved[phase.name] += 1
-        moved["all"] += 1
+                if num_updates[phase.name] % interval == 0:
+                    update(phase, interval, shared_fakes if interval == 1 else None)
+            num_updates[phase.name] += 1
+        num_updates["all"] += 1
 
     return step
 
 
-def round_of(
-    trainer: Trainer, phase: Phase, interval: int, batch: Batch, labels: Tensor | None, handed: SharedFakes | None
+def _step_context(
+    trainer: Trainer, phase: Phase, interval: int, batch: Batch, labels: Tensor | None, shared_fakes: SharedFakes | None
 ) -> StepContext:
-    """The round of an update, with the choices of the game: all that the bare step knows of how a batch is shown to terms."""
-    game, turn = trainer.updater.gan, phase.network is trainer.updater.gan.generator
-    needs = frozenset().union(*(term.needs_gradient_of for term in phase.terms.values() if term.interval == interval))
-    if handed is not None and handed.latents is not None:
-        latents = handed.latents
+    """What the loss terms of an update read, with the settings of the trainer."""
+    gan = trainer.updater.gan
+    is_generator = phase.network is gan.generator
+    needs_gradient_of = frozenset().union(
+        *(term.needs_gradient_of for term in phase.terms.values() if term.interval == interval)
+    )
+    if shared_fakes is not None and shared_fakes.latents is not None:
+        latents = shared_fakes.latents
     else:
-        latents = BatchNoise(game, len(batch.real), trainer.device).generator_inputs(batch, slice(None), slice(None))
+        latents = BatchNoise(gan, len(batch.real), trainer.device).generator_inputs(batch, slice(None), slice(None))
     return StepContext(
-        game,
+        gan,
         batch.real,
         latents,
         labels,
-        generator_step=turn,
-        needs_gradient_of=needs,
+        generator_step=is_generator,
+        needs_gradient_of=needs_gradient_of,
         scale=phase.scaler.scale(torch.ones((), device=trainer.device)) if phase.scaler.is_enabled() else None,
-        joint_pass=game.joint_pass and not (turn or needs or interval > 1),
-        shared_fakes=handed,
+        joint_pass=gan.joint_pass and not (is_generator or needs_gradient_of or interval > 1),
+        shared_fakes=shared_fakes,
     )
 
 
-def cycle(trainer: Trainer) -> int:
-    """Steps after which both players, and every lazy term of theirs, have had their turns and all begins again."""
+def steps_per_cycle(trainer: Trainer) -> int:
+    """Number of steps after which the sequence of updates repeats: with ``n_critic=2`` and R1 every 16 steps, 32."""
     return math.lcm(*(phase.update_interval * interval for phase in trainer.updater.phases for interval in phase.intervals))

@@ -1,4 +1,4 @@
-"""What a training loses when another process is busy on the same machine."""
+"""How much slower training is if another process is busy on the same machine."""
 
 from __future__ import annotations
 
@@ -12,61 +12,60 @@ from pathlib import Path
 
 import torch
 
-from gan_lab.benchmarks.step import begin, synchronize
-from gan_lab.benchmarks.timing import Repeated, Result, interleaved
+from gan_lab.benchmarks.timing import Repeated, Result, interleaved, start_at_end, synchronizer
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.formatting import format_count
 
-ALONE, BESIDE = "alone", "beside a busy process"
+ALONE, CONTENDED = "alone", "with a busy process"
 
 
 class ContentionBenchmark(Repeated):
-    """The whole loop, alone and beside a process that keeps a core busy, in turn; and the same on one thread.
+    """Measures the training loop with and without a process that keeps one core busy, with all threads and with one thread.
 
-    What several threads lose is more than the core they share: each operation waits for its last thread.
+    Several threads lose more than the core that they share, since each operation waits for its slowest thread.
     """
 
     def __call__(self, job: Job) -> Result:
         with tempfile.TemporaryDirectory() as folder:
             trainer = build_trainer(replace(job, directory=RunDirectory(Path(folder))))
-            begin(trainer)
-            numbers = list(dict.fromkeys((torch.get_num_threads(), 1)))
+            start_at_end(trainer)
+            thread_counts = list(dict.fromkeys((torch.get_num_threads(), 1)))
             with trainer.progress.timer.running():
-                seconds = self._measure(trainer, numbers)
+                seconds = self._measure(trainer, thread_counts)
             trainer.records.tracker.finish(trainer.records.summary("finished"))
         result = Result(seconds, dict.fromkeys(seconds, trainer.updater.growth_state.batch_size))
-        for threads in numbers:
-            alone, beside = named(ALONE, threads), named(BESIDE, threads)
-            result.ratios[f"images/s {beside} / {ALONE}"] = result.ratio(alone, beside)
+        for threads in thread_counts:
+            alone, contended = _name(ALONE, threads), _name(CONTENDED, threads)
+            result.ratios[f"images/s {contended} / {ALONE}"] = result.ratio(alone, contended)
         return result
 
-    def _measure(self, trainer: Trainer, numbers: list[int]) -> dict[str, list[float]]:
-        endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
-        seconds: dict[str, list[float]] = {named(what, n): [] for n in numbers for what in (ALONE, BESIDE)}
+    def _measure(self, trainer: Trainer, thread_counts: list[int]) -> dict[str, list[float]]:
+        batches = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
+        seconds: dict[str, list[float]] = {_name(case, n): [] for n in thread_counts for case in (ALONE, CONTENDED)}
 
         def step() -> None:
-            trainer.step(next(endless))
+            trainer.step(next(batches))
 
         interleaved({ALONE: step}, 1, self._warmup)
         for _ in range(self._rounds):
-            for threads in numbers:
-                for what, company in ((ALONE, nullcontext()), (BESIDE, busy())):
-                    with on(threads), company:
-                        seconds[named(what, threads)] += interleaved({what: step}, 1, self._steps, synchronize(trainer.device))[
-                            what
-                        ]
+            for threads in thread_counts:
+                for case, process in ((ALONE, nullcontext()), (CONTENDED, busy_process())):
+                    with num_threads(threads), process:
+                        measured = interleaved({case: step}, 1, self._steps, synchronizer(trainer.device))
+                    seconds[_name(case, threads)] += measured[case]
         return seconds
 
 
-def named(what: str, threads: int) -> str:
-    return f"{what}, {threads} thread{'s' if threads > 1 else ''}"
+def _name(case: str, threads: int) -> str:
+    return f"{case}, {format_count(threads, 'thread')}"
 
 
 @contextmanager
-def on(threads: int) -> Iterator[None]:
-    """Operations on the CPU are shared among ``num_threads``."""
+def num_threads(threads: int) -> Iterator[None]:
+    """Use ``threads`` threads for CPU operations within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -76,8 +75,8 @@ def on(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def busy() -> Iterator[None]:
-    """A process of normal priority that never rests."""
+def busy_process() -> Iterator[None]:
+    """Run a process of normal priority that keeps one core busy during the block."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield

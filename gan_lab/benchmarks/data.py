@@ -1,4 +1,4 @@
-"""What data costs: preparing it, starting on it, streaming it; beside how it is usually done."""
+"""Time to prepare, open and load a data set, compared with Pillow in two processes and with torchvision's ImageFolder."""
 
 from __future__ import annotations
 
@@ -24,22 +24,29 @@ from gan_lab.data.datasets.folder import Folder
 from gan_lab.data.image_decoding import WHOLE
 from gan_lab.data.loader import BatchLoader
 from gan_lab.data.packed_file import write_tail
+from gan_lab.utils.image_ops import to_pil
 
 CPU = torch.device("cpu")
-CELEBA = (178, 218)
-"""Width and height of the JPEGs measured with."""
+JPEG_SIZE = (178, 218)
+"""Width and height of the generated JPEGs, those of CelebA."""
+
+PILLOW, IMAGE_FOLDER = "two processes with Pillow", "ImageFolder + DataLoader(2 workers)"
+PREPARE, LOADER, STEP = "prepare", "loader", "training step"
 
 
 class DataBenchmark:
-    """On ``pictures`` JPEGs of 178x218, made from the job's own images, or on those in ``folder``.
+    """Measures the data pipeline on JPEGs generated from the job's own images, or on those in ``folder``.
 
     Args:
-        rounds: times each is measured.
-        pictures: how many are made.
-        folder: a folder of class folders of pictures, instead of made ones.
-        size: pixels they are prepared to.
-        batch_size: of the stream and of torchvision's loader.
-        large: images of the data set whose start is timed.
+        rounds: number of measurements of each action.
+        pictures: number of JPEGs to generate, 178x218 pixels each.
+        folder: a folder with one folder of .jpg files for each class, used instead.
+        size: side in pixels that images are resized to.
+        batch_size: of both loaders.
+        large: number of images of the data set for which the time until the first batch is measured.
+
+    Raises:
+        ValueError: one of the numbers is less than 1.
     """
 
     def __init__(self, rounds: int, pictures: int, folder: str | None, size: int, batch_size: int, large: int) -> None:
@@ -49,74 +56,80 @@ class DataBenchmark:
         self._size, self._batch_size, self._large = size, batch_size, large
 
     def __call__(self, job: Job) -> Result:
-        """The training step it is compared with is the job's, with ``dataset.size`` and ``batch_size`` as given there."""
+        """Also measure a training step of the job, for which ``dataset.size`` and ``batch_size`` apply."""
         if job.cfg.dataset.resize_mode == WHOLE:
             raise ValueError(
-                "benchmark=data compares with loaders of images of one size: choose dataset.resize_mode=crop; "
-                "benchmark=step tells what patches cost (data)"
+                "benchmark=data needs images of one size: use dataset.resize_mode=crop; benchmark=step measures the loading of "
+                "patches (phase data)"
             )
-        with tempfile.TemporaryDirectory() as scratch, _folder(self._folder, job, self._pictures, Path(scratch)) as folder:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            _image_folder(self._folder, job, self._pictures, Path(scratch)) as folder,
+        ):
             files = sorted(map(str, folder.rglob("*.jpg")))
-            packs = Path(scratch) / "packs"
+            packed_folder = Path(scratch) / "packed"
             source = Folder(
-                path=str(folder), name="made", root=str(packs), size=self._size, channels=3, resize_mode="crop", num_workers=2
+                path=str(folder),
+                name="generated",
+                root=str(packed_folder),
+                size=self._size,
+                channels=3,
+                resize_mode="crop",
+                num_workers=2,
             )
 
             def prepare() -> None:
-                shutil.rmtree(packs, ignore_errors=True)
+                shutil.rmtree(packed_folder, ignore_errors=True)
                 source.packed()
 
-            def two_processes() -> None:
+            def decode_with_pillow() -> None:
                 with multiprocessing.get_context("fork").Pool(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                     for _ in pool.imap(_decode, ((file, self._size) for file in files), chunksize=64):
                         pass
 
-            seconds = interleaved({"prepare": prepare, "two processes with Pillow": two_processes}, self._rounds, 1)
-            stream = BatchLoader(source.load(), self._batch_size, 0, CPU, torch.channels_last)
-            batches = stream.batches()
-            loader = _loader(folder, self._size, self._batch_size)
+            seconds = interleaved({PREPARE: prepare, PILLOW: decode_with_pillow}, self._rounds, 1)
+            batches = BatchLoader(source.load(), self._batch_size, 0, CPU, torch.channels_last).batches()
+            image_folder_loader = _ImageFolderLoader(folder, self._size, self._batch_size)
             trainer = build_trainer(job)
             step = bare_step(trainer, next(trainer.loader.batches()))
-            large = _large(source, Path(scratch) / "large", self._large)
+            large = _large_folder(source, Path(scratch) / "large", self._large)
 
-            def start() -> None:
+            def load_first_batch() -> None:
                 next(BatchLoader(large.load(), self._batch_size, 0, CPU, torch.channels_last).batches())
 
-            with loader:
+            with image_folder_loader:
                 step()
-                seconds |= interleaved({"ImageFolder + DataLoader(2 workers)": lambda: next(loader)}, self._rounds, 10)
-            seconds |= interleaved({"stream": lambda: next(batches)}, self._rounds, 100)
-            seconds |= interleaved({"training step": step}, self._rounds, 3)
-            seconds |= interleaved({f"start on {self._large:,} prepared images": start}, self._rounds, 1)
+                seconds |= interleaved({IMAGE_FOLDER: lambda: next(image_folder_loader)}, self._rounds, 10)
+            seconds |= interleaved({LOADER: lambda: next(batches)}, self._rounds, 100)
+            seconds |= interleaved({STEP: step}, self._rounds, 3)
+            first_batch = f"first batch of {self._large:,} prepared images"
+            seconds |= interleaved({first_batch: load_first_batch}, self._rounds, 1)
         return self._result(seconds, len(files), job.cfg.batch_size)
 
     def _result(self, seconds: dict[str, list[float]], count: int, step_batch: int) -> Result:
         batch = self._batch_size
-        unit = {"prepare": count, "two processes with Pillow": count, "stream": batch, "training step": step_batch}
-        result = Result(seconds, {**unit, "ImageFolder + DataLoader(2 workers)": batch})
+        result = Result(seconds, {PREPARE: count, PILLOW: count, LOADER: batch, STEP: step_batch, IMAGE_FOLDER: batch})
         result.ratios = {
-            "images/s of the stream / of ImageFolder + DataLoader": result.ratio(
-                "ImageFolder + DataLoader(2 workers)", "stream"
-            ),
-            "time of a batch from the stream / of a training step": result.ratio("stream", "training step"),
-            "images/s of prepare / of two processes with Pillow": result.ratio("two processes with Pillow", "prepare"),
+            "images/s of the loader / of ImageFolder + DataLoader": result.ratio(IMAGE_FOLDER, LOADER),
+            "time of a batch from the loader / of a training step": result.ratio(LOADER, STEP),
+            f"images/s of prepare / of {PILLOW}": result.ratio(PILLOW, PREPARE),
         }
         return result
 
 
 def _decode(task: tuple[str, int]) -> bytes:
-    """How a data set is usually made smaller: decode, crop, resize with Pillow."""
+    """Decode, center-crop and resize an image file with Pillow, as data sets are commonly prepared."""
     file, size = task
     with Image.open(file) as opened:
-        picture = opened.convert("RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    cropped = picture.crop((left, top, left + side, top + side))
+        image = opened.convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    cropped = image.crop((left, top, left + side, top + side))
     return np.asarray(cropped.resize((size, size), Image.Resampling.BICUBIC)).tobytes()
 
 
-class _loader:  # noqa: N801 - a context that is an iterator, nothing more
-    """Endless batches as tutorials load them; the workers end with the context."""
+class _ImageFolderLoader:
+    """Endless batches of torchvision's ImageFolder, as tutorials load them; the workers end with the ``with`` block."""
 
     def __init__(self, folder: Path, size: int, batch_size: int) -> None:
         steps = [
@@ -140,38 +153,32 @@ class _loader:  # noqa: N801 - a context that is an iterator, nothing more
 
 
 @contextmanager
-def _folder(given: str | None, job: Job, count: int, scratch: Path) -> Iterator[Path]:
-    """The folder to measure on."""
+def _image_folder(given: str | None, job: Job, count: int, scratch: Path) -> Iterator[Path]:
+    """The folder ``given``, or else a temporary one with ``count`` JPEGs generated from the job's images."""
     if given is not None:
         path = Path(given).expanduser()
         if not any(path.glob("*/*.jpg")):
-            raise ValueError(
-                f"benchmark.folder={given}: must hold class folders of .jpg files, as torchvision's ImageFolder wants them"
-            )
+            raise ValueError(f"benchmark.folder={given}: must contain a folder of .jpg files for each class")
         yield path
         return
     from gan_lab.config import instantiate
 
     images = instantiate(job.cfg.dataset, "dataset").load()
     for n in range(count):
-        path = scratch / "made" / str(n % 10) / f"{n:06d}.jpg"
+        path = scratch / "generated" / str(n % 10) / f"{n:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = images.images(slice(n % len(images), n % len(images) + 1))[0].permute(1, 2, 0).numpy()
-        picture = (
-            Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-            .convert("RGB")
-            .resize(CELEBA, Image.Resampling.BICUBIC)
-        )
-        noise = np.random.default_rng(n).normal(0, 8, (*CELEBA[::-1], 3))  # a photograph's grain, or decoding would be too easy
-        Image.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
-    yield scratch / "made"
+        small = to_pil(images.images(slice(n % len(images), n % len(images) + 1))[0])
+        large = small.convert("RGB").resize(JPEG_SIZE, Image.Resampling.BICUBIC)
+        noise = np.random.default_rng(n).normal(0, 8, (*JPEG_SIZE[::-1], 3))  # as in photographs: smooth images decode faster
+        Image.fromarray(np.clip(np.asarray(large) + noise, 0, 255).astype(np.uint8)).save(path, quality=90)
+    yield scratch / "generated"
 
 
-def _large(source: Folder, root: Path, count: int) -> Folder:
-    """The source as if it had ``count`` images, already prepared: black ones, in a sparse file that takes no room."""
+def _large_folder(source: Folder, root: Path, count: int) -> Folder:
+    """A data set with a packed file of ``count`` black images, a sparse file without content on disk."""
     size = source.image_format.size
     large = Folder(
-        path=str(root / "pictures"), name="large", root=str(root), size=size, channels=3, resize_mode="crop", classes=["even"]
+        path=str(root / "images"), name="large", root=str(root), size=size, channels=3, resize_mode="crop", classes=["even"]
     )
     path = large.packed_path()
     path.parent.mkdir(parents=True)

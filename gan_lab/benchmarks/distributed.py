@@ -1,4 +1,4 @@
-"""One process against several of ``torchrun`` on the same cores: how fast they are, and whether they learn the same."""
+"""One process compared with several of ``torchrun`` on the same cores: speed, and differences of the losses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from gan_lab.benchmarks.timing import Result
+from gan_lab.benchmarks.train_command import train_overrides
 from gan_lab.config import Job
 from gan_lab.runtime.device import available_cores
 from gan_lab.storage.run_directory import RunDirectory
@@ -17,12 +18,15 @@ LOSSES = ("d/loss", "g/loss")
 
 
 class DistributedBenchmark:
-    """Real trainings by real command lines, in turn; the batch is the same in all, each process takes its part of it.
+    """Runs ``gan_lab.train`` alternately with one and with several processes, with the same total batch size.
 
     Args:
-        rounds: trainings of each.
-        steps: training steps in a measurement; as many come before, unmeasured.
-        processes: of ``torchrun``.
+        rounds: runs of each.
+        steps: training steps per measurement, after as many unmeasured ones.
+        processes: number of processes of ``torchrun``.
+
+    Raises:
+        ValueError: ``rounds`` or ``steps`` is less than 1, or ``processes`` less than 2.
     """
 
     def __init__(self, rounds: int, steps: int, processes: int) -> None:
@@ -31,7 +35,7 @@ class DistributedBenchmark:
         self._rounds, self._steps, self._processes = rounds, steps, processes
 
     def __call__(self, job: Job) -> Result:
-        """Losses are compared with batch normalisation synchronised, without which several processes play another game."""
+        """Losses are compared with ``sync_batch_norm=true``, since batch norm over a part of the batch gives other losses."""
         threads = max(1, available_cores() // self._processes)
         names = {
             1: f"1 process, {threads * self._processes} threads",
@@ -42,40 +46,35 @@ class DistributedBenchmark:
             for number in range(self._rounds):
                 for processes, name in names.items():
                     folder = Path(scratch) / f"{number}-{processes}"
-                    _, last = self._train(job, folder, processes, tick=self._steps, ticks=2)
+                    _, last = self._train(job, folder, processes, log_interval=self._steps, num_logs=2)
                     seconds[name].append(job.cfg.batch_size / last["time/images_per_second"])
-            alike = "sync_batch_norm=true"
-            rows = [self._train(job, Path(scratch) / f"losses-{n}", n, alike, tick=1, ticks=self._steps) for n in names]
-        alone, together = names.values()
+            sync = "sync_batch_norm=true"
+            rows = [
+                self._train(job, Path(scratch) / f"losses-{n}", n, sync, log_interval=1, num_logs=self._steps) for n in names
+            ]
+        single, multiple = names.values()
         result = Result(seconds, unit=dict.fromkeys(seconds, job.cfg.batch_size))
-        result.ratios[f"images/s of {together} / of {alone}"] = result.ratio(alone, together)
+        result.ratios[f"images/s of {multiple} / of {single}"] = result.ratio(single, multiple)
         result.ratios[f"largest difference of a loss in {self._steps} steps"] = max(
             abs(a[loss] - b[loss]) for a, b in zip(*rows, strict=True) for loss in LOSSES if loss in a
         )
         return result
 
-    def _train(self, job: Job, folder: Path, processes: int, *more: str, tick: int, ticks: int) -> list[dict[str, float]]:
-        """The ticks of a training: rows of ``metrics.jsonl`` with losses."""
-        images = tick * job.cfg.batch_size
-        chosen = [
-            f"{group}={_spell(option)}" for group, option in job.choices.items() if option is not None and group != "benchmark"
-        ]
-        given = [
-            override for override in job.overrides if not override.startswith(("benchmark", "num_threads", "epochs=", "kimg="))
-        ]
+    def _train(
+        self, job: Job, folder: Path, processes: int, *overrides: str, log_interval: int, num_logs: int
+    ) -> list[dict[str, float]]:
+        """Train for ``num_logs`` intervals of ``log_interval`` steps; returns the rows of ``metrics.jsonl`` with losses."""
+        images = log_interval * job.cfg.batch_size
         command = [
             *(sys.executable, "-m"),
             *((*TORCHRUN, f"--nproc-per-node={processes}", "-m") if processes > 1 else ()),
-            *("gan_lab.train", *chosen, *given, "console=plain", f"hydra.run.dir={folder}"),
-            *(f"kimg={images * ticks / 1000}", f"log.every_kimg={images / 1000}", *more),
+            *("gan_lab.train", *train_overrides(job, "num_threads", "epochs=", "kimg=")),
+            *("console=plain", f"hydra.run.dir={folder}"),
+            *(f"kimg={images * num_logs / 1000}", f"log.every_kimg={images / 1000}", *overrides),
             f"num_threads={max(1, available_cores() // processes)}",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            told = [line for line in done.stderr.splitlines() if "error: " in line] or done.stderr.splitlines()[-1:]
-            raise ValueError(f"benchmark=distributed: the training with {processes} processes failed: {' '.join(told[:1])}")
+            errors = [line for line in done.stderr.splitlines() if "error: " in line] or done.stderr.splitlines()[-1:]
+            raise ValueError(f"benchmark=distributed: the run with {processes} process(es) failed: {' '.join(errors[:1])}")
         return [row for row in RunDirectory(folder).history() if "d/loss" in row]
-
-
-def _spell(option: object) -> str:
-    return f"[{','.join(map(str, option))}]" if isinstance(option, list | tuple) else str(option)

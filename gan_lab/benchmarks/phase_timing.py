@@ -1,4 +1,4 @@
-"""The turns of both players, each alone on the clock."""
+"""Time of each network's updates, and of the penalties in them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gan_lab.iteration.phase import Phase
 from gan_lab.losses.base import LossTerm
 from gan_lab.training.trainer import Trainer
 
-NAMES = {"d": "discriminator", "g": "generator"}
-WITH = " with penalty"
+NETWORKS = {"d": "discriminator", "g": "generator"}
+WITH_PENALTY = " with penalty"
 
 
 @dataclass(frozen=True)
 class PhaseTiming:
-    """What a player does on a batch.
+    """A network's update with some of its loss terms.
 
     Attributes:
-        name: of the turn.
-        phase: the player with the terms of this turn alone.
-        times: how often it happens in a step of the loop.
+        name: the network, followed by what distinguishes this update from the network's others.
+        phase: the network's phase with only these terms.
+        times: number of these updates per training step.
     """
 
     name: str
@@ -31,65 +31,78 @@ class PhaseTiming:
     times: float
 
     @property
-    def measured(self) -> str:
-        """What is told of it: of a turn with penalties what they add."""
-        return penalty_of(self.name.removesuffix(WITH)) if self.name.endswith(WITH) else self.name
+    def reported_name(self) -> str:
+        """Name in the result: an update with penalties is reported as the time that the penalties add."""
+        return penalty_name(self.name.removesuffix(WITH_PENALTY)) if self.name.endswith(WITH_PENALTY) else self.name
 
 
-def time_phases(trainer: Trainer, is_penalty: Callable[[LossTerm], bool]) -> list[PhaseTiming]:
-    """Each player's turn, with and without penalties, and the updates of lazy terms.
+def split_phases(trainer: Trainer, is_penalty: Callable[[LossTerm], bool]) -> list[PhaseTiming]:
+    """Each network's update without and with penalties, and its lazy regularization.
 
-    A penalty of every step shares an update with the player's loss: what it adds is the difference of two turns.
+    A penalty that is computed in every step shares an update with the network's loss, so the time it adds is the difference of
+    the two.
     """
-    found: list[PhaseTiming] = []
+    timings: list[PhaseTiming] = []
     for phase in trainer.updater.phases:
-        name, often = NAMES[phase.name], 1 / phase.update_interval
-        found.append(PhaseTiming(name, phase.with_terms(lambda term: term.interval == 1 and not is_penalty(term)), often))
+        name, times = NETWORKS[phase.name], 1 / phase.update_interval
+        timings.append(PhaseTiming(name, phase.with_terms(lambda term: term.interval == 1 and not is_penalty(term)), times))
         if any(term.interval == 1 and is_penalty(term) for term in phase.terms.values()):
-            found.append(PhaseTiming(f"{name}{WITH}", phase.with_terms(lambda term: term.interval == 1), often))
+            timings.append(PhaseTiming(f"{name}{WITH_PENALTY}", phase.with_terms(lambda term: term.interval == 1), times))
         for interval in phase.intervals[1:]:
             lazy = phase.with_terms(lambda term, interval=interval: term.interval == interval)  # type: ignore[misc]
-            what = penalty_of(name) if all(map(is_penalty, lazy.terms.values())) else name
-            found.append(PhaseTiming(f"{what}, every {interval}", lazy, often / interval))
-    return found
+            lazy_name = penalty_name(name) if all(map(is_penalty, lazy.terms.values())) else name
+            timings.append(PhaseTiming(f"{lazy_name}, every {interval}", lazy, times / interval))
+    return timings
 
 
-def penalty_of(player: str) -> str:
-    """How what penalties add is called: it is the discriminator they are laid on, as a rule."""
-    return "penalty" if player == NAMES["d"] else f"penalty of the {player}"
+def penalty_name(network: str) -> str:
+    """Name of the time that a network's penalties add; most are the discriminator's."""
+    return "penalty" if network == NETWORKS["d"] else f"penalty of the {network}"
 
 
-def measure(
-    found: Sequence[PhaseTiming], trainer: Trainer, batch: Batch, rounds: int, steps: int, settle: Callable[[], object]
+def measure_phases(
+    timings: Sequence[PhaseTiming], trainer: Trainer, batch: Batch, rounds: int, steps: int, synchronize: Callable[[], object]
 ) -> dict[str, list[float]]:
-    """Seconds of each turn, ``rounds`` times over ``steps`` of the loop's steps, in turn; of penalties what they add.
+    """Measure the updates alternately.
 
-    Fakes go from turn to turn as in the loop: in the steps in which the generator moves too.
+    With ``reuse_fakes`` the generator's update receives the discriminator's fakes, as in the training loop.
+
+    Args:
+        timings: the updates; the first is the discriminator's without penalties.
+        trainer: the trainer that they belong to.
+        batch: the batch that all are computed on.
+        rounds: number of measurements.
+        steps: training steps per measurement, of which an update takes part in those in which it is due.
+        synchronize: called before the time is read.
+
+    Returns:
+        For each reported name the mean seconds of an update, or for penalties the seconds they add, once per round.
     """
-    first = found[0].phase
-    seconds: dict[str, list[float]] = {turn.name: [] for turn in found}
+    first = timings[0].phase
+    seconds: dict[str, list[float]] = {timing.name: [] for timing in timings}
 
-    def timed(turn: PhaseTiming, n: int) -> float:
-        hands_over = trainer.updater.gan.reuse_fakes and all(phase.due(n) for phase in trainer.updater.phases)
-        handed = SharedFakes() if hands_over and 1 in turn.phase.intervals else None
-        if handed is not None and turn.phase.network is trainer.updater.gan.generator:
-            first.step(trainer.updater.gan, batch, handed)
-            settle()
-        turn.phase.steps = 0  # lazy terms are due
-        begun = time.perf_counter()
-        turn.phase.step(trainer.updater.gan, batch, handed)
-        settle()
-        return time.perf_counter() - begun
+    def timed(timing: PhaseTiming, n: int) -> float:
+        shares_fakes = trainer.updater.gan.reuse_fakes and all(phase.due(n) for phase in trainer.updater.phases)
+        shared_fakes = SharedFakes() if shares_fakes and 1 in timing.phase.intervals else None
+        if shared_fakes is not None and timing.phase.network is trainer.updater.gan.generator:
+            first.step(trainer.updater.gan, batch, shared_fakes)
+            synchronize()
+        timing.phase.steps = 0  # lazy terms are due
+        start = time.perf_counter()
+        timing.phase.step(trainer.updater.gan, batch, shared_fakes)
+        synchronize()
+        return time.perf_counter() - start
 
     for _ in range(rounds):
-        for turn in found:
-            played = [n for n in range(steps) if turn.phase.due(n)]
-            seconds[turn.name].append(sum(timed(turn, n) for n in played) / len(played))
-    return {turn.measured: _added(seconds, turn) for turn in found}
+        for timing in timings:
+            due = [n for n in range(steps) if timing.phase.due(n)]
+            seconds[timing.name].append(sum(timed(timing, n) for n in due) / len(due))
+    return {timing.reported_name: _added_seconds(seconds, timing) for timing in timings}
 
 
-def _added(seconds: dict[str, list[float]], turn: PhaseTiming) -> list[float]:
-    """Seconds of a turn; of one with penalties those beyond the same turn without."""
-    if not turn.name.endswith(WITH):
-        return seconds[turn.name]
-    return [max(0.0, a - b) for a, b in zip(seconds[turn.name], seconds[turn.name.removesuffix(WITH)], strict=True)]
+def _added_seconds(seconds: dict[str, list[float]], timing: PhaseTiming) -> list[float]:
+    """Seconds of an update; of one with penalties, those beyond the same update without."""
+    if not timing.name.endswith(WITH_PENALTY):
+        return seconds[timing.name]
+    without = seconds[timing.name.removesuffix(WITH_PENALTY)]
+    return [max(0.0, a - b) for a, b in zip(seconds[timing.name], without, strict=True)]

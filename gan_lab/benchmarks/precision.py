@@ -1,10 +1,10 @@
-"""What each precision does to every layer: errors against float64, on the same weights and the same images."""
+"""Errors of each precision relative to float64, for every layer and parameter, with the same weights and images."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from gan_lab.benchmarks.step import begin, synchronize
-from gan_lab.benchmarks.timing import Repeated, Result, interleaved
+from gan_lab.benchmarks.timing import Repeated, Result, interleaved, start_at_end, synchronizer
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job, option
 from gan_lab.data.augmentation import Augmentations
@@ -28,34 +25,32 @@ from gan_lab.iteration.phase import Phase
 from gan_lab.iteration.step_context import StepContext
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.terminal import print_table
 
 REFERENCE = "fp64"
 
 Values = dict[str, Tensor]
-"""Outputs of layers, and gradients of parameters, by name."""
+"""Outputs of layers and gradients of parameters, by name, in float64."""
 
-NOTHING = 1e-10
-"""Share of a player's gradient below which one is zero but for rounding, as that of a bias before a batch normalisation is."""
+ZERO_GRADIENT = 1e-10
+"""A gradient whose norm is below this fraction of the network's largest one is zero except for rounding errors, such as that of
+a bias before batch norm."""
 
 
 @dataclass
 class PrecisionResult(Result):
-    """With errors.
+    """Times of a step, and errors.
 
     Attributes:
-        errors: by what it is of, then by precision: ``||x - x64|| / ||x64||``. Gradients that are zero are left out.
+        errors: for each output or gradient, by precision, ``||x - x64|| / ||x64||``; without gradients that are zero.
     """
 
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def print(self) -> None:
-        names = list(next(iter(self.errors.values())))
-        table = Table("relative error of", *names)
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for what, errors in self.errors.items():
-            table.add_row(what, *(f"{errors[name]:.1e}" for name in names))
-        Console(soft_wrap=True, highlight=False).print(table)
+        precisions = list(next(iter(self.errors.values())))
+        rows = [[value, *(f"{errors[name]:.1e}" for name in precisions)] for value, errors in self.errors.items()]
+        print_table(["relative error of", *precisions], rows)
         super().print()
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,11 +58,11 @@ class PrecisionResult(Result):
 
 
 class PrecisionBenchmark(Repeated):
-    """Errors of every layer's output and every parameter's gradient, and the time of a step.
+    """Measures the error of every layer's output and every parameter's gradient, and the time of a step.
 
     Args:
-        rounds, steps, warmup: of the time; see :class:`Repeated`.
-        precisions: options of the group ``precision``; those the device does not have are left out.
+        rounds, steps, warmup: of the time measurement; see :class:`Repeated`.
+        precisions: options of the group ``precision``; those that the device does not support are left out.
     """
 
     def __init__(self, rounds: int, steps: int, warmup: int, precisions: list[str]) -> None:
@@ -77,24 +72,24 @@ class PrecisionBenchmark(Repeated):
     def __call__(self, job: Job) -> PrecisionResult:
         with tempfile.TemporaryDirectory() as scratch:
             trainers = {name: self._trainer(job, name, Path(scratch) / name) for name in (REFERENCE, *self._precisions)}
-            there = {name: trainer for name, trainer in trainers.items() if trainer is not None}
-            reference = there[REFERENCE]
-            scene = Scene.of(reference)
-            seen = {name: look(trainer, scene) for name, trainer in there.items()}
-            errors = errors_of(seen, seen.pop(REFERENCE))
-            endless = {name: trainer.loader.batches() for name, trainer in there.items()}
-            loops = {name: partial(_step, trainer, endless[name]) for name, trainer in there.items()}
+            supported = {name: trainer for name, trainer in trainers.items() if trainer is not None}
+            reference = supported[REFERENCE]
+            inputs = NetworkInputs.of(reference)
+            values = {name: layer_values(trainer, inputs) for name, trainer in supported.items()}
+            errors = relative_errors(values, values.pop(REFERENCE))
+            batches = {name: trainer.loader.batches() for name, trainer in supported.items()}
+            loops = {name: partial(_step, trainer, batches[name]) for name, trainer in supported.items()}
             interleaved(loops, 1, self._warmup)
-            seconds = interleaved(loops, self._rounds, self._steps, synchronize(reference.device))
-            for trainer in there.values():
+            seconds = interleaved(loops, self._rounds, self._steps, synchronizer(reference.device))
+            for trainer in supported.values():
                 trainer.records.tracker.finish(trainer.records.summary("finished"))
         result = PrecisionResult(seconds, dict.fromkeys(seconds, job.cfg.batch_size), errors=errors)
-        for name in (name for name in there if name not in ("fp32", REFERENCE) and "fp32" in there):
+        for name in (name for name in supported if name not in ("fp32", REFERENCE) and "fp32" in supported):
             result.ratios[f"time of a step in {name} / in fp32"] = result.ratio(name, "fp32")
         return result
 
     def _trainer(self, job: Job, precision: str, folder: Path) -> Trainer | None:
-        """The job's in another precision, or None where the device can't."""
+        """The job's trainer in another precision, or None if the device does not support it."""
         cfg: DictConfig = job.cfg.copy()
         folder.mkdir()
         cfg.precision = option("precision", precision)
@@ -104,59 +99,68 @@ class PrecisionBenchmark(Repeated):
             if precision == REFERENCE or "precision" not in str(error):
                 raise
             return None
-        begin(trainer)
+        start_at_end(trainer)
         return trainer
 
 
-class Scene(NamedTuple):
-    """What every precision looks at: a copy, as a look changes what layers remember (spectral normalisation's vectors)."""
+class NetworkInputs(NamedTuple):
+    """Weights, images and latents that are the same for every precision.
+
+    The weights are a copy, since a forward pass changes buffers such as the vectors of spectral normalization.
+    """
 
     networks: Mapping[str, Mapping[str, Any]]
     batch: Batch
     latents: Tensor
 
     @classmethod
-    def of(cls, trainer: Trainer) -> Scene:
-        """The trainer's weights, its first images, and latents for as many."""
-        game = trainer.updater.gan
-        networks = {name: copy.deepcopy(getattr(game, name).state_dict()) for name in ("generator", "discriminator")}
+    def of(cls, trainer: Trainer) -> NetworkInputs:
+        """The trainer's weights, its first batch, and latents for a batch of this size."""
+        gan = trainer.updater.gan
+        networks = {name: copy.deepcopy(getattr(gan, name).state_dict()) for name in ("generator", "discriminator")}
         batch = trainer.updater.growth_state.match_resolution(next(trainer.loader.batches()))
-        draws = BatchNoise(replace(game, rng=torch.Generator().manual_seed(0)), len(batch.real), trainer.device)
-        return cls(networks, batch, draws.generator_inputs(batch, slice(None), slice(None)))
+        noise = BatchNoise(replace(gan, rng=torch.Generator().manual_seed(0)), len(batch.real), trainer.device)
+        return cls(networks, batch, noise.generator_inputs(batch, slice(None), slice(None)))
 
 
-def look(trainer: Trainer, scene: Scene) -> Values:
-    """Outputs of the layers and gradients of the parameters, those that are zero left out.
+def layer_values(trainer: Trainer, inputs: NetworkInputs) -> Values:
+    """Outputs of the layers and gradients of the parameters, without gradients that are zero.
 
-    Without dropout and augmentation, whose random numbers are others in float64.
+    Computed without dropout and augmentation, whose random numbers differ in float64.
     """
-    game = replace(trainer.updater.gan, augment=Augmentations({}))
-    found: Values = {}
+    gan = replace(trainer.updater.gan, augment=Augmentations({}))
+    values: Values = {}
     for phase in trainer.updater.phases:
-        _prepare(game, phase, scene)
-        watched = {f"{phase.name}: {name}": module for name, module in phase.network.named_modules() if _is_leaf(module)}
-        handles = [module.register_forward_hook(partial(_keep, found, name)) for name, module in watched.items()]
-        _backward(game, phase, scene)
+        _prepare(gan, phase, inputs)
+        layers = {f"{phase.name}: {name}": module for name, module in phase.network.named_modules() if _is_layer(module)}
+        handles = [module.register_forward_hook(partial(_record_output, values, name)) for name, module in layers.items()]
+        _backward(gan, phase, inputs)
         for handle in handles:
             handle.remove()
-        found |= {f"{phase.name}: gradient of {name}": gradient for name, gradient in _gradients(phase.network).items()}
-    for network in (game.generator, game.discriminator):
+        values |= {f"{phase.name}: gradient of {name}": gradient for name, gradient in _gradients(phase.network).items()}
+    for network in (gan.generator, gan.discriminator):
         network.train()
-    return found
+    return values
 
 
-def errors_of(seen: Mapping[str, Values], right: Values) -> dict[str, dict[str, float]]:
-    """See :class:`PrecisionResult`. A gradient that underflows in a precision is wrong by 1."""
+def relative_errors(values: Mapping[str, Values], reference: Values) -> dict[str, dict[str, float]]:
+    """The errors of :class:`PrecisionResult`. A gradient that underflows in a precision has an error of 1.
+
+    Args:
+        values: by precision.
+        reference: in float64.
+    """
     zero = torch.zeros((), dtype=torch.float64)
     return {
-        what: {name: float((values.get(what, zero) - wanted).norm() / wanted.norm()) for name, values in seen.items()}
-        for what, wanted in right.items()
+        key: {precision: float((found.get(key, zero) - exact).norm() / exact.norm()) for precision, found in values.items()}
+        for key, exact in reference.items()
     }
 
 
-def _prepare(game: GAN, phase: Phase, scene: Scene) -> None:
-    for name, state in scene.networks.items():
-        network = getattr(game, name)
+def _prepare(gan: GAN, phase: Phase, inputs: NetworkInputs) -> None:
+    """Load the weights, disable dropout, and let only the phase's network require gradients."""
+    for name, state in inputs.networks.items():
+        network = getattr(gan, name)
         network.load_state_dict(copy.deepcopy(state))
         for module in network.modules():
             module.train(not isinstance(module, _DropoutNd))
@@ -166,21 +170,21 @@ def _prepare(game: GAN, phase: Phase, scene: Scene) -> None:
     torch.manual_seed(0)
 
 
-def _backward(game: GAN, phase: Phase, scene: Scene) -> None:
-    """The gradient of what the player minimises in every step, with the scaler's scale taken out again."""
+def _backward(gan: GAN, phase: Phase, inputs: NetworkInputs) -> None:
+    """Compute the gradient of the loss terms of every step, without the loss scale."""
     terms = [term for term in phase.terms.values() if term.interval == 1]
-    batch = scene.batch
-    round = StepContext(
-        game,
+    batch = inputs.batch
+    context = StepContext(
+        gan,
         batch.real.to(phase.precision.param_dtype),
-        scene.latents,
-        game.labels.encode(batch.labels),
-        generator_step=phase.network is game.generator,
+        inputs.latents,
+        gan.labels.encode(batch.labels),
+        generator_step=phase.network is gan.generator,
         needs_gradient_of=frozenset().union(*(term.needs_gradient_of for term in terms)),
         interpolation_weight=lambda: torch.full((len(batch.real),), 0.5, device=batch.real.device),
     )
     with phase.precision.autocast():
-        loss = torch.stack([term.weight * term(round) for term in terms]).sum()
+        loss = torch.stack([term.weight * term(context) for term in terms]).sum()
     scale = 2.0**10 if phase.scaler.is_enabled() else 1.0
     (loss * scale).backward()
     for parameter in phase.network.parameters():
@@ -188,20 +192,20 @@ def _backward(game: GAN, phase: Phase, scene: Scene) -> None:
             parameter.grad /= scale
 
 
-def _gradients(player: nn.Module) -> Values:
-    given = {name: p.grad.to(torch.float64, copy=True) for name, p in player.named_parameters() if p.grad is not None}
-    norms = {name: float(gradient.norm()) for name, gradient in given.items()}
-    return {name: gradient for name, gradient in given.items() if norms[name] > NOTHING * max(norms.values())}
+def _gradients(network: nn.Module) -> Values:
+    gradients = {name: p.grad.to(torch.float64, copy=True) for name, p in network.named_parameters() if p.grad is not None}
+    norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
+    return {name: gradient for name, gradient in gradients.items() if norms[name] > ZERO_GRADIENT * max(norms.values())}
 
 
-def _step(trainer: Trainer, endless: Any) -> None:
-    trainer.step(next(endless))
+def _step(trainer: Trainer, batches: Iterator[Batch]) -> None:
+    trainer.step(next(batches))
 
 
-def _keep(found: Values, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+def _record_output(values: Values, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
     if isinstance(output, Tensor):
-        found.setdefault(name, output.detach().to(torch.float64, copy=True))  # the next layer may work in place
+        values.setdefault(name, output.detach().to(torch.float64, copy=True))  # copied: the next layer may work in place
 
 
-def _is_leaf(module: nn.Module) -> bool:
+def _is_layer(module: nn.Module) -> bool:
     return not list(module.children()) and bool(list(module.parameters()))

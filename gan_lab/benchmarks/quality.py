@@ -1,4 +1,4 @@
-"""How soon a training is as good as the tutorial's: scores against seconds."""
+"""Training time until a run's score equals that of the tutorial's recipe."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from gan_lab.benchmarks.step import synchronize
-from gan_lab.benchmarks.tutorial import in_the_way, tutorial
+from gan_lab.benchmarks.timing import print_notes, synchronizer
+from gan_lab.benchmarks.tutorial import start_tutorial, tutorial_obstacle
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.iteration.ema import NoEMA
@@ -22,22 +19,24 @@ from gan_lab.metrics.suite import flatten_scores
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.formatting import format_count, format_number
+from gan_lab.utils.terminal import print_table
 
-OURS, TUTORIAL = "as configured", "tutorial"
+CONFIGURED, TUTORIAL = "as configured", "tutorial"
 
 Curve = list[tuple[float, float]]
-"""Seconds of training, and the score after them."""
+"""Pairs of training time in seconds and the score after it."""
 
 
 @dataclass
 class QualityResult:
-    """Two curves.
+    """Scores of both runs over time.
 
     Attributes:
-        score: name of the score, lower being better.
-        curves: by who was trained.
+        score: name of the score; lower is better.
+        curves: of :data:`CONFIGURED` and :data:`TUTORIAL`.
         epochs: of the tutorial.
-        folder: where the plot goes.
+        folder: folder for the plots.
     """
 
     score: str
@@ -45,49 +44,55 @@ class QualityResult:
     epochs: int
     folder: Path
 
-    def reached(self) -> float | None:
-        """Seconds after which ours was as good as the tutorial in the end, measured after a slice; None if it never was."""
-        wanted = self.curves[TUTORIAL][-1][1]
-        return next((seconds for seconds, value in self.curves[OURS] if value <= wanted), None)
+    def seconds_to_reach(self) -> float | None:
+        """Training time until the configured run's score is at most the tutorial's final score; None if it never is."""
+        target = self.curves[TUTORIAL][-1][1]
+        return next((seconds for seconds, value in self.curves[CONFIGURED] if value <= target), None)
 
-    def sentence(self) -> str:
-        seconds, wanted = self.curves[TUTORIAL][-1]
-        told = f"the tutorial's {self.epochs} epochs end at {self.score} {wanted:.4g} after {seconds:.0f} s; this training"
-        if (reached := self.reached()) is None:
-            best = min(value for _, value in self.curves[OURS])
-            return f"{told} does not reach that in its {self.curves[OURS][-1][0]:.0f} s: {best:.4g} at best"
-        end, final = self.curves[OURS][-1]
-        share = f"1/{seconds / reached:.1f} of the time"
-        return f"{told} is there after {reached:.0f} s, {share}, and ends at {final:.4g} after {end:.0f} s"
+    def conclusion(self) -> str:
+        seconds, target = self.curves[TUTORIAL][-1]
+        after = f"{format_count(self.epochs, 'epoch')} ({seconds:.0f} s)"
+        tutorial = f"the tutorial's recipe ends at {self.score} {format_number(target)} after {after}"
+        end, final = self.curves[CONFIGURED][-1]
+        if (reached := self.seconds_to_reach()) is None:
+            best = min(value for _, value in self.curves[CONFIGURED])
+            return f"{tutorial}; this run does not reach that in {end:.0f} s: its best is {format_number(best)}"
+        configured = f"this run reaches that after {reached:.0f} s, 1/{seconds / reached:.1f} of the time"
+        return f"{tutorial}; {configured}, and ends at {format_number(final)} after {end:.0f} s"
 
     def print(self) -> None:
-        from gan_lab.reporting.plots import png, score_vs_time_plot, svg  # bring matplotlib
+        from gan_lab.reporting.plots import png, score_vs_time_plot, svg  # imports matplotlib
 
-        table = Table("trained", "seconds", self.score)
-        for name, curve in self.curves.items():
-            for seconds, value in curve:
-                table.add_row(name, f"{seconds:.1f}", f"{value:.4g}")
-        console = Console(soft_wrap=True, highlight=False)
-        console.print(table)
-        console.print(self.sentence())
+        rows = [
+            [name, f"{seconds:.1f}", format_number(value)] for name, curve in self.curves.items() for seconds, value in curve
+        ]
+        print_table(["run", "seconds", self.score], rows, [self.conclusion()])
         figure = score_vs_time_plot(self.curves, self.score)
         (self.folder / "quality.svg").write_text(svg(figure))
         (self.folder / "quality.png").write_bytes(png(figure))
-        console.print(f"{self.folder}/quality.png, quality.svg")
+        print_notes(f"{self.folder}/quality.png, quality.svg")
 
     def to_dict(self) -> dict[str, Any]:
-        return {"score": self.score, "curves": self.curves, "tutorial_epochs": self.epochs, "seconds_to_reach": self.reached()}
+        return {
+            "score": self.score,
+            "curves": self.curves,
+            "tutorial_epochs": self.epochs,
+            "seconds_to_reach": self.seconds_to_reach(),
+        }
 
 
 class QualityBenchmark:
-    """The configured training and the tutorial's recipe on the same data with the same networks, a slice of each in turn.
+    """Trains the same networks on the same data as configured and with the tutorial's recipe, alternating between the two.
 
-    The clock of each runs only while it trains: scores are taken between.
+    Only the time of training is counted, not that of the evaluations in between.
 
     Args:
-        epochs: of the tutorial.
-        batch_size: its own; pytorch/examples has 64.
-        slices: scores in an epoch.
+        epochs: number of epochs of the tutorial.
+        batch_size: of the tutorial; 64 in pytorch/examples.
+        slices: evaluations per epoch.
+
+    Raises:
+        ValueError: one of them is less than 1.
     """
 
     def __init__(self, epochs: int, batch_size: int, slices: int) -> None:
@@ -100,79 +105,89 @@ class QualityBenchmark:
             folder = Path(scratch)
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
             if trainer.evaluator.name is None:
-                raise ValueError("benchmark=quality needs a score: evaluation=fast")
-            if why_not := in_the_way(job.cfg, trainer.updater.gan):
-                raise ValueError(f"benchmark=quality: {why_not}")
+                raise ValueError("benchmark=quality needs a metric: use evaluation=fast")
+            if obstacle := tutorial_obstacle(job.cfg, trainer.updater.gan):
+                raise ValueError(f"benchmark=quality: {obstacle}")
             trainer.callbacks = trainer.callbacks.subset(["logging"], end=trainer.progress.total_images)
             trainer.evaluator.prepare(trainer.device, lambda done, total: None)
             trainer.records.tracker.start(trainer.records.info)
-            with tutorial(job.cfg, trainer, self._batch_size, folder) as book:
-                other = copy.deepcopy(trainer.updater.gan.generator)
-                sampler = ImageSampler(NoEMA(other), trainer.updater.gan, job.cfg.dataset.size, trainer.device)
+            with start_tutorial(job.cfg, trainer, self._batch_size, folder) as tutorial:
+                generator = copy.deepcopy(trainer.updater.gan.generator)
+                sampler = ImageSampler(NoEMA(generator), trainer.updater.gan, job.cfg.dataset.size, trainer.device)
                 steps = -(-len(trainer.loader.data) // self._batch_size)  # its loader keeps the last, smaller batch
 
-                def of_book() -> float:
-                    other.load_state_dict(book.generator())
-                    return score_of(trainer, sampler)
+                def train_tutorial(n: int) -> float | None:
+                    return tutorial.steps(_slice_steps(steps, n, self._slices)) if n < self._epochs * self._slices else None
 
-                curves = in_slices(
+                def score_tutorial() -> float:
+                    generator.load_state_dict(tutorial.generator())
+                    return primary_score(trainer, sampler)
+
+                curves = train_alternately(
                     {
-                        OURS: (sliced(trainer, self._slices), lambda: score_of(trainer, trainer.records.sampler)),
-                        TUTORIAL: (
-                            lambda n: book.steps(_part(steps, n, self._slices)) if n < self._epochs * self._slices else None,
-                            of_book,
+                        CONFIGURED: (
+                            slice_trainer(trainer, self._slices),
+                            lambda: primary_score(trainer, trainer.records.sampler),
                         ),
+                        TUTORIAL: (train_tutorial, score_tutorial),
                     }
                 )
             trainer.records.tracker.finish(trainer.records.summary("finished"))
         return QualityResult(trainer.evaluator.name, curves, self._epochs, job.directory.path)
 
 
-Slice = Callable[[int], float | None]
-"""Train the n-th slice: the seconds it took, or None at the end."""
+TrainSlice = Callable[[int], float | None]
+"""Trains the n-th slice; returns the seconds it took, or None if training has ended."""
 
 
-def in_slices(trained: dict[str, tuple[Slice, Callable[[], float]]]) -> dict[str, Curve]:
-    """Train each a slice at a time, in turn, until all have come to their ends; the first point is the untrained one's."""
-    curves: dict[str, Curve] = {name: [(0.0, score())] for name, (_, score) in trained.items()}
-    left = dict(trained)
+def train_alternately(runs: dict[str, tuple[TrainSlice, Callable[[], float]]]) -> dict[str, Curve]:
+    """Train several runs, one slice of each at a time, until all have ended.
+
+    Args:
+        runs: for each run, a function that trains a slice, and one that returns its score.
+
+    Returns:
+        The scores of each run before training and after every slice.
+    """
+    curves: dict[str, Curve] = {name: [(0.0, score())] for name, (_, score) in runs.items()}
+    active = dict(runs)
     n = 0
-    while left:
-        for name, (train, score) in list(left.items()):
+    while active:
+        for name, (train, score) in list(active.items()):
             seconds = train(n)
             if seconds is None:
-                del left[name]
+                del active[name]
             else:
                 curves[name].append((curves[name][-1][0] + seconds, score()))
         n += 1
     return curves
 
 
-def sliced(trainer: Trainer, slices: int) -> Slice:
-    """A training in parts of an epoch."""
+def slice_trainer(trainer: Trainer, slices: int) -> TrainSlice:
+    """A function that trains the configured run in slices of 1/``slices`` epoch."""
     batches = trainer.loader.batches(0, lambda images: trainer.updater.growth.state_at(images).batch_size)
 
     def train(n: int) -> float | None:
         end = min((n + 1) * trainer.loader.images_per_epoch / slices, trainer.progress.total_images)
         if trainer.progress.images >= end:
             return None
-        begun = time.perf_counter()
+        start = time.perf_counter()
         with trainer.progress.timer.running():
             while trainer.progress.images < end:
                 trainer.step(next(batches))
-            synchronize(trainer.device)()
-        return time.perf_counter() - begun
+            synchronizer(trainer.device)()
+        return time.perf_counter() - start
 
     return train
 
 
-def score_of(trainer: Trainer, sampler: ImageSampler) -> float:
-    """The score the run is judged by, of whatever ``sampler`` draws from."""
+def primary_score(trainer: Trainer, sampler: ImageSampler) -> float:
+    """The run's primary metric, of the images of ``sampler``."""
     assert trainer.evaluator.name is not None
     return flatten_scores(trainer.evaluator.suite.evaluate(sampler))[trainer.evaluator.name]
 
 
-def _part(steps: int, n: int, slices: int) -> int:
-    """Steps of the n-th slice of ``slices`` in an epoch of ``steps``."""
+def _slice_steps(steps: int, n: int, slices: int) -> int:
+    """Number of steps of the n-th slice, if an epoch of ``steps`` has ``slices`` of them."""
     k = n % slices
     return steps * (k + 1) // slices - steps * k // slices

@@ -1,4 +1,4 @@
-"""How long a command takes to answer, and a training to make its first step."""
+"""Time until a command prints its answer, and until a run completes its first step."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ import time
 from pathlib import Path
 
 from gan_lab.benchmarks.timing import Result
+from gan_lab.benchmarks.train_command import train_overrides
 from gan_lab.config import Job
 
 TORCH = "import torch"
-FIRST_STEP = "first step of a training"
+FIRST_STEP = "first step of a run"
 COMMANDS = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "a wrong key": ["nonsense=1"]}
 MARK = "gan_lab-first-step"
-TRAINING = f"""
+TRAIN_SCRIPT = f"""
 import sys
 from gan_lab.iteration.phase import Phase
 step = Phase.step
-def marked(self, *arguments):
-    done = step(self, *arguments)
+def step_and_report(self, *arguments):
+    result = step(self, *arguments)
     print("{MARK}", flush=True)
     Phase.step = step
-    return done
-Phase.step = marked
+    return result
+Phase.step = step_and_report
 from gan_lab.train import main
 main()
 """
-"""``python -m gan_lab.train``, which says when a player has made its first step."""
+"""``python -m gan_lab.train`` that prints :data:`MARK` after the first update of a network."""
 
 
 class StartupBenchmark:
-    """Commands as a user types them, each a process of its own, in turn.
+    """Measures commands alternately, each in a process of its own.
 
     Args:
-        rounds: of each.
+        rounds: number of measurements of each command.
     """
 
     def __init__(self, rounds: int) -> None:
@@ -44,7 +45,7 @@ class StartupBenchmark:
         self._rounds = rounds
 
     def __call__(self, job: Job) -> Result:
-        """The training is the job's own; what it prepares is prepared by a first, unmeasured one."""
+        """The run has the job's configuration; a first, unmeasured one prepares the data set."""
         seconds: dict[str, list[float]] = {name: [] for name in (TORCH, *COMMANDS, FIRST_STEP)}
         with tempfile.TemporaryDirectory() as folder:
             self._first_step(job, Path(folder) / "unmeasured")
@@ -60,26 +61,22 @@ class StartupBenchmark:
         return result
 
     def _first_step(self, job: Job, folder: Path) -> float:
-        """Seconds until a player has made a step; the training is ended then."""
-        given = [override for override in job.overrides if not override.startswith("benchmark")]
-        chosen = [f"{group}={_spell(option)}" for group, option in job.choices.items() if option and group != "benchmark"]
-        command = [sys.executable, "-c", TRAINING, *chosen, *given, f"hydra.run.dir={folder}"]
-        begun = time.perf_counter()
+        """Seconds until the first update of a network; the run is then killed."""
+        command = [sys.executable, "-c", TRAIN_SCRIPT, *train_overrides(job), f"hydra.run.dir={folder}"]
+        start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if MARK in line:
-                    seconds = time.perf_counter() - begun
+                    seconds = time.perf_counter() - start
                     process.kill()
                     return seconds
-        raise ValueError("benchmark=startup: the training ended before its first step; gan_lab.train says why")
+        raise ValueError(
+            "benchmark=startup: the run failed before its first step; start it with gan_lab.train to see the error"
+        )
 
 
 def _timed(command: list[str], folder: str) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run(command, cwd=folder, capture_output=True, check=False)
-    return time.perf_counter() - begun
-
-
-def _spell(option: object) -> str:
-    return f"[{','.join(map(str, option))}]" if isinstance(option, list | tuple) else str(option)
+    return time.perf_counter() - start

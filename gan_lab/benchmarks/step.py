@@ -1,8 +1,7 @@
-"""Where the time of a training goes, and how long the same takes without us and by the book."""
+"""Time of each phase of a training step, compared with the bare step and the loop of DCGAN tutorials."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,11 +11,11 @@ from typing import Any
 
 import torch
 
-from gan_lab.benchmarks import phase_timing as players
-from gan_lab.benchmarks.bare_step import bare_step, cycle
-from gan_lab.benchmarks.step_report import StepResult, affordable, clock, happenings
-from gan_lab.benchmarks.timing import Action, Repeated, interleaved
-from gan_lab.benchmarks.tutorial import Tutorial, in_the_way, tutorial
+from gan_lab.benchmarks.bare_step import bare_step, steps_per_cycle
+from gan_lab.benchmarks.phase_timing import NETWORKS, measure_phases, split_phases
+from gan_lab.benchmarks.step_report import StepResult, affordable_count, count_events
+from gan_lab.benchmarks.timing import Action, Repeated, interleaved, start_at_end, synchronizer
+from gan_lab.benchmarks.tutorial import Tutorial, start_tutorial, tutorial_obstacle
 from gan_lab.building.compute import COMPILED, MEMORY_FORMATS, memory_format
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
@@ -28,30 +27,31 @@ from gan_lab.runtime.timer import peak_memory
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.callbacks import Callback, Trigger
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.formatting import format_duration
 
 BARE, LOOP, TUTORIAL = "bare step", "whole loop", "tutorial loop"
 
-BEFORE_THE_FIRST_STEP = ("evaluation", "sampling", "checkpoint")
-"""What is also done of the untrained generator."""
+BEFORE_TRAINING = ("evaluation", "sampling", "checkpoint")
+"""Callbacks that are also called before the first step."""
 
-MANY = 10_000
-"""Images that a loop is as slow on as on more."""
+MAX_TUTORIAL_IMAGES = 10_000
+"""Images passed to the tutorial's process; its speed does not depend on their number."""
 
 Events = Mapping[str, tuple[Trigger, Callback]]
 """Callbacks with their triggers, by name."""
 
-LONG_AGO = 1e9
-"""Seconds of training that let every score be afforded that may take a share of them."""
+UNLIMITED_SECONDS = 1e9
+"""A training time of which a fraction is enough for every evaluation."""
 
 
 class StepBenchmark(Repeated):
-    """The phases of a training, its loop as a whole, and beside it the bare step and the tutorial's loop.
+    """Measures the phases of training, the whole loop, the bare step, and the loop of DCGAN tutorials.
 
     Args:
-        rounds: times each is measured.
-        steps: training steps in a measurement, or as many more as bring every player and every lazy term its turns.
-        warmup: steps before.
-        tutorial: whether the tutorial's loop is measured too.
+        rounds: number of measurements of each action.
+        steps: training steps per measurement, rounded up so that each network and each lazy loss term is updated equally often.
+        warmup: unmeasured training steps before.
+        tutorial: whether to measure the loop of DCGAN tutorials as well.
     """
 
     def __init__(self, rounds: int, steps: int, warmup: int, tutorial: bool) -> None:
@@ -59,81 +59,72 @@ class StepBenchmark(Repeated):
         self._tutorial = tutorial
 
     def __call__(self, job: Job) -> StepResult:
-        """``gan_lab.train``'s own objects do the work, logging and console included."""
+        """Measure the trainer that ``gan_lab.train`` would build, with its logging and console."""
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
             events = trainer.callbacks.schedule
-            begin(trainer)
-            _measure_every_time(trainer)
-            why_not = in_the_way(job.cfg, trainer.updater.gan) if self._tutorial else "benchmark.tutorial=false"
+            start_at_end(trainer)
+            _disable_time_limits(trainer)
+            obstacle = tutorial_obstacle(job.cfg, trainer.updater.gan) if self._tutorial else "benchmark.tutorial=false"
             size = trainer.updater.growth_state.batch_size
-            book = None if why_not else stack.enter_context(tutorial(job.cfg, trainer, size, folder, MANY))
-            is_penalty = penalties_of(job, trainer)
+            tutorial = None
+            if not obstacle:
+                tutorial = stack.enter_context(start_tutorial(job.cfg, trainer, size, folder, MAX_TUTORIAL_IMAGES))
+            is_penalty = find_penalties(job, trainer)
             with trainer.progress.timer.running():
-                seconds = self._whole(trainer, book)
-                seconds |= self._phases(trainer, events, is_penalty)
+                seconds = self._measure_loops(trainer, tutorial)
+                seconds |= self._measure_phases(trainer, events, is_penalty)
             trainer.records.tracker.finish(trainer.records.summary("finished"))
         result = StepResult(seconds, dict.fromkeys((BARE, LOOP, TUTORIAL), size))
-        result.times = _times(job, trainer, events, result, is_penalty)
-        _tell(job, trainer, events, result, why_not)
+        result.times = _times_per_step(job, trainer, events, result, is_penalty)
+        _add_estimates(job, trainer, events, result, obstacle)
         return result
 
-    def _whole(self, trainer: Trainer, book: Tutorial | None) -> dict[str, list[float]]:
-        """The loop and what it is held against, in rounds as short as can be: noise then hits all."""
-        endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
-        steps, warmup = (_whole_turns(count, cycle(trainer)) for count in (self._steps, self._warmup))
-        actions: dict[str, Action] = {BARE: bare_step(trainer, next(endless)), LOOP: lambda: trainer.step(next(endless))}
-        interleaved(actions, 1, warmup, synchronize(trainer.device))
+    def _measure_loops(self, trainer: Trainer, tutorial: Tutorial | None) -> dict[str, list[float]]:
+        """Measure the whole loop, the bare step and the tutorial alternately, in short rounds."""
+        batches = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
+        steps, warmup = (_round_up(count, steps_per_cycle(trainer)) for count in (self._steps, self._warmup))
+        actions: dict[str, Action] = {BARE: bare_step(trainer, next(batches)), LOOP: lambda: trainer.step(next(batches))}
+        interleaved(actions, 1, warmup, synchronizer(trainer.device))
         seconds: dict[str, list[float]] = {name: [] for name in actions}
-        if book is not None:
-            book.steps(self._warmup)
+        if tutorial is not None:
+            tutorial.steps(self._warmup)
             seconds[TUTORIAL] = []
         for _ in range(self._rounds):
-            for name, values in interleaved(actions, 1, steps, synchronize(trainer.device)).items():
+            for name, values in interleaved(actions, 1, steps, synchronizer(trainer.device)).items():
                 seconds[name] += values
-            if book is not None:
-                seconds[TUTORIAL].append(book.steps(steps) / steps)
+            if tutorial is not None:
+                seconds[TUTORIAL].append(tutorial.steps(steps) / steps)
         return seconds
 
-    def _phases(self, trainer: Trainer, events: Events, is_penalty: Callable[[LossTerm], bool]) -> dict[str, list[float]]:
-        endless = trainer.loader.batches(0, lambda images: trainer.updater.growth_state.batch_size)
-        batch, wait = trainer.updater.growth_state.match_resolution(next(endless)), synchronize(trainer.device)
-        often: dict[str, Action] = {
-            "data": lambda: next(endless),
-            "average": lambda: trainer.updater.ema.update(
-                trainer.loader.images_per_epoch, trainer.updater.growth_state.batch_size
-            ),
+    def _measure_phases(
+        self, trainer: Trainer, events: Events, is_penalty: Callable[[LossTerm], bool]
+    ) -> dict[str, list[float]]:
+        updater, synchronize = trainer.updater, synchronizer(trainer.device)
+        batches = trainer.loader.batches(0, lambda images: updater.growth_state.batch_size)
+        batch = updater.growth_state.match_resolution(next(batches))
+        every_step: dict[str, Action] = {
+            "data": lambda: next(batches),
+            "EMA": lambda: updater.ema.update(trainer.loader.images_per_epoch, updater.growth_state.batch_size),
         }
-        steps = _whole_turns(self._steps, max(phase.update_interval for phase in trainer.updater.phases))
-        seconds = interleaved(often, self._rounds, self._steps, wait)
-        seconds |= players.measure(players.time_phases(trainer, is_penalty), trainer, batch, self._rounds, steps, wait)
-        return seconds | interleaved({name: callback for name, (_, callback) in events.items()}, self._rounds, 1, wait)
+        steps = _round_up(self._steps, max(phase.update_interval for phase in updater.phases))
+        seconds = interleaved(every_step, self._rounds, self._steps, synchronize)
+        timings = split_phases(trainer, is_penalty)
+        seconds |= measure_phases(timings, trainer, batch, self._rounds, steps, synchronize)
+        callbacks = {name: callback for name, (_, callback) in events.items()}
+        return seconds | interleaved(callbacks, self._rounds, 1, synchronize)
 
 
-def begin(trainer: Trainer) -> None:
-    """As if the training had come to its end and went on for ever: grown, if it grows, at full rate, logging as configured."""
-    trainer.callbacks = trainer.callbacks.subset(["logging"], end=sys.maxsize)
-    trainer.evaluator.prepare(trainer.device, lambda done, total: None)
-    trainer.records.tracker.start(trainer.records.info)
-    trainer.progress.images, trainer.progress.total_images = trainer.progress.total_images, sys.maxsize
-    trainer.updater.grow_to(trainer.updater.growth.state_at(trainer.progress.images))
+def find_penalties(job: Job, trainer: Trainer) -> Callable[[LossTerm], bool]:
+    """A function that returns whether a loss term comes from the group ``penalty``."""
+    named = {phase.name: job.cfg.penalty.get(NETWORKS[phase.name]) or {} for phase in trainer.updater.phases}
+    penalties = [phase.terms[name] for phase in trainer.updater.phases for name in named[phase.name]]
+    return lambda term: any(term is penalty for penalty in penalties)
 
 
-def synchronize(device: torch.device) -> Callable[[], None]:
-    """Wait until the device has done what it was told."""
-    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else lambda: None
-
-
-def penalties_of(job: Job, trainer: Trainer) -> Callable[[LossTerm], bool]:
-    """Whether a term comes from the group ``penalty`` and so is no part of the game itself."""
-    named = {phase.name: job.cfg.penalty.get(players.NAMES[phase.name]) or {} for phase in trainer.updater.phases}
-    found = [phase.terms[name] for phase in trainer.updater.phases for name in named[phase.name]]
-    return lambda term: any(term is penalty for penalty in found)
-
-
-def choices_in_force(job: Job, trainer: Trainer) -> dict[str, Any]:
-    """How the arithmetic is done, with what every ``auto`` stands for here."""
+def effective_settings(job: Job, trainer: Trainer) -> dict[str, Any]:
+    """The settings that affect the speed, with the value that each ``auto`` stands for on this machine."""
     cfg, layout = job.cfg, memory_format(job.cfg, trainer.updater.phases[0].precision)
     return {
         "memory_format": next(name for name, chosen in MEMORY_FORMATS.items() if chosen is layout),
@@ -151,62 +142,63 @@ def choices_in_force(job: Job, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _measure_every_time(trainer: Trainer) -> None:
-    """Scores and pages limit themselves to a share of the time; to see what one takes they are made whenever asked for."""
-    from gan_lab.reporting.run_page import write_report  # brings matplotlib, which other benchmarks don't need
+def _disable_time_limits(trainer: Trainer) -> None:
+    """Evaluate and write the page at every call; they would otherwise be skipped beyond a fraction of the training time."""
+    from gan_lab.reporting.run_page import write_report  # imports matplotlib, which other benchmarks don't need
 
-    def report(directory: RunDirectory) -> None:
+    def write_page(directory: RunDirectory) -> None:
         write_report(directory)
 
-    trainer.progress.timer.seconds = LONG_AGO
-    trainer.records.write_page = report
+    trainer.progress.timer.seconds = UNLIMITED_SECONDS
+    trainer.records.write_page = write_page
 
 
-def _whole_turns(count: int, of: int) -> int:
-    """``count``, made larger to a multiple of ``of``."""
-    return -(-count // of) * of
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
-def _times(
+def _times_per_step(
     job: Job, trainer: Trainer, events: Events, result: StepResult, is_penalty: Callable[[LossTerm], bool]
 ) -> dict[str, float]:
-    """How often each phase happens in a step of the configured training."""
+    """How often each phase is executed per training step of the configured run."""
     end, size = trainer.records.info.total_images, trainer.updater.growth_state.batch_size
     steps = -(-end // size)
-    found = {turn.measured: turn.times for turn in players.time_phases(trainer, is_penalty)}
-    times = {"data": 1.0, **found, "average": 1.0}
+    updates = {timing.reported_name: timing.times for timing in split_phases(trainer, is_penalty)}
+    times = {"data": 1.0, **updates, "EMA": 1.0}
     limits = {"evaluation": job.cfg.evaluation.max_time_fraction, "page": live_pages.MAX_TIME_FRACTION}
-    for name, (cadence, _) in events.items():
-        wanted = happenings(cadence, end, size) + (name in BEFORE_THE_FIRST_STEP)
-        count = affordable(wanted, result.median(name), limits.get(name), steps * result.median(LOOP))
+    for name, (trigger, _) in events.items():
+        unlimited = count_events(trigger, end, size) + (name in BEFORE_TRAINING)
+        count = affordable_count(unlimited, result.median(name), limits.get(name), steps * result.median(LOOP))
         times[name] = count / steps
     return times
 
 
-def _tell(job: Job, trainer: Trainer, events: Events, result: StepResult, why_not: str) -> None:
-    """Ratios, figures and facts that follow."""
+def _add_estimates(job: Job, trainer: Trainer, events: Events, result: StepResult, obstacle: str) -> None:
+    """Add ratios, estimates for the configured run, and facts; ``obstacle`` is why the tutorial was not measured."""
     result.ratios[f"{LOOP} / {BARE}"] = result.ratio(LOOP, BARE)
     if TUTORIAL in result.seconds:
         result.ratios[f"images/s of the {LOOP} / of the {TUTORIAL}"] = result.ratio(TUTORIAL, LOOP)
     end, size = trainer.records.info.total_images, trainer.updater.growth_state.batch_size
     steps = -(-end // size)
-    training = result.median(LOOP) * steps  # logging included
-    whole = training + steps * sum(result.per_step(name) for name in events if name != "logging")
-    result.choices = choices_in_force(job, trainer)
-    result.figures = {
+    training = result.median(LOOP) * steps  # includes logging
+    total = training + steps * sum(result.seconds_per_step(name) for name in events if name != "logging")
+    result.choices = effective_settings(job, trainer)
+    result.estimates = {
         "images_per_second": size / result.median(LOOP),
         "training_seconds_per_kimg": 1000 * training / end,
-        "seconds_per_kimg": 1000 * whole / end,
+        "seconds_per_kimg": 1000 * total / end,
         "training_seconds": training,
-        "run_seconds": whole,
+        "run_seconds": total,
         "peak_memory_mib": peak_memory(trainer.device),
     }
-    at_most = "at most " if isinstance(trainer.updater.gan.generator, ProgressiveNetwork) else ""  # smaller sizes take less
+    at_most = "at most " if isinstance(trainer.updater.gan.generator, ProgressiveNetwork) else ""  # lower resolutions take less
     result.facts = {
-        "seconds per kimg": f"{1000 * training / end:.3g} training, {1000 * whole / end:.3g} with all",
-        "the run as configured": f"{at_most}{clock(whole)} for {end / 1000:g} kimg, {clock(training)} of it training",
-        "peak memory": f"{result.figures['peak_memory_mib']:,.0f} MiB",
-        **({TUTORIAL: f"left out, {why_not}"} if why_not else {}),
+        "seconds per kimg": f"{1000 * training / end:.3g} of training, {1000 * total / end:.3g} in total",
+        "configured run": (
+            f"{at_most}{format_duration(total)} for {end / 1000:g} kimg, of which {format_duration(training)} training"
+        ),
+        "peak memory": f"{result.estimates['peak_memory_mib']:,.0f} MiB",
+        **({TUTORIAL: f"not measured, {obstacle}"} if obstacle else {}),
         "compute": trainer.records.info.facts["compute"] + (", optimizers fused" if result.choices["optimizer.fused"] else ""),
         "precision": str(result.choices["precision"]),
         "machine": f"{result.choices['device']}, torch {result.choices['torch']}",

@@ -1,86 +1,81 @@
-"""What the time of a training goes into, and what follows for the training as configured."""
+"""The result of ``benchmark=step``: the fraction of the training time that each phase takes, and what a run takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from gan_lab.benchmarks.timing import Result
+from gan_lab.benchmarks.timing import Result, format_milliseconds, print_notes
 from gan_lab.training.callbacks import Trigger
+from gan_lab.utils.terminal import print_table
 
 
 @dataclass
 class StepResult(Result):
-    """Measurements with the share each phase has of the configured training.
+    """Measurements of the phases of a training step, and estimates for the configured run.
 
     Attributes:
-        times: how often each phase happens in a step of the training.
-        choices: how the arithmetic is done, by key of the configuration.
-        figures: what follows: images a second, seconds for a thousand, seconds of the whole, MiB at the peak.
-        facts: what is to be told of it in words.
+        times: for each phase, how often it is executed per training step.
+        choices: settings that affect the speed, with the value that each ``auto`` stands for.
+        estimates: images per second, seconds per thousand images and of the whole run, peak memory in MiB.
+        facts: further lines of the report, by their heading.
     """
 
     times: dict[str, float] = field(default_factory=dict)
     choices: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, float] = field(default_factory=dict)
+    estimates: dict[str, float] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
 
-    def per_step(self, name: str) -> float:
-        """Seconds of a phase in a step, on average over the training."""
+    def seconds_per_step(self, name: str) -> float:
+        """Mean seconds of a phase per training step."""
         return self.median(name) * self.times[name]
 
-    def share(self, name: str) -> float:
-        """Of the training, in [0, 1]."""
-        return self.per_step(name) / sum(map(self.per_step, self.times))
+    def fraction(self, name: str) -> float:
+        """Fraction of the run's time that a phase takes."""
+        return self.seconds_per_step(name) / sum(map(self.seconds_per_step, self.times))
 
     def print(self) -> None:
-        table = Table("phase", "median ms", "lowest", "highest", "a step", "share")
-        for column in table.columns[1:]:
-            column.justify = "right"
+        rows = []
         for name in self.times:
-            numbers = (self.median(name), min(self.seconds[name]), max(self.seconds[name]), self.per_step(name))
-            table.add_row(name, *(f"{1000 * number:,.2f}" for number in numbers), f"{self.share(name):.1%}")
-        console = Console(soft_wrap=True, highlight=False)
-        console.print(table)
+            seconds = (self.median(name), min(self.seconds[name]), max(self.seconds[name]), self.seconds_per_step(name))
+            rows.append([name, *map(format_milliseconds, seconds), f"{self.fraction(name):.1%}"])
+        print_table(["phase", "median ms", "lowest", "highest", "ms per step", "fraction"], rows)
         Result({k: v for k, v in self.seconds.items() if k not in self.times}, self.unit, self.ratios).print()
-        for name, fact in self.facts.items():
-            console.print(f"{name}: {fact}")
+        print_notes(*(f"{name}: {fact}" for name, fact in self.facts.items()))
 
     def to_dict(self) -> dict[str, Any]:
         phases = {
             name: {
                 "times_a_step": self.times[name],
-                "milliseconds_a_step": 1000 * self.per_step(name),
-                "share": self.share(name),
+                "milliseconds_a_step": 1000 * self.seconds_per_step(name),
+                "share": self.fraction(name),
             }
             for name in self.times
         }
-        told = {"choices": self.choices, "figures": self.figures, "facts": self.facts}
-        return {**super().to_dict(), "phases": phases, **told}
+        more = {"choices": self.choices, "figures": self.estimates, "facts": self.facts}
+        return {**super().to_dict(), "phases": phases, **more}
 
 
-def happenings(cadence: Trigger, end: int, batch_size: int) -> int:
-    """How often something happens in a training of ``end`` images: at its end in any case."""
+def count_events(trigger: Trigger, end: int, batch_size: int) -> int:
+    """How often a callback is called in a run of ``end`` images, including the call at its end."""
     return sum(
-        images >= end or cadence.is_due(images - batch_size, images)
+        images >= end or trigger.is_due(images - batch_size, images)
         for images in range(batch_size, end + batch_size, batch_size)
     )
 
 
-def affordable(count: float, seconds: float, share: float | None, training_seconds: float) -> float:
-    """How often something of ``seconds`` happens that was to happen ``count`` times but may take no more than a share.
+def affordable_count(count: float, seconds: float, max_time_fraction: float | None, training_seconds: float) -> float:
+    """How often a callback is called that may not take more than a fraction of the training time.
 
-    At least once: what belongs to the end is done in any case.
+    Args:
+        count: how often it would be called without that limit.
+        seconds: duration of a call.
+        max_time_fraction: the limit, or None.
+        training_seconds: training time of the run.
+
+    Returns:
+        At most ``count`` and at least 1, the call at the end.
     """
-    if share is None or count * seconds <= share * training_seconds:
+    if max_time_fraction is None or count * seconds <= max_time_fraction * training_seconds:
         return count
-    return max(1.0, share * training_seconds / seconds)
-
-
-def clock(seconds: float) -> str:
-    """h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    return max(1.0, max_time_fraction * training_seconds / seconds)

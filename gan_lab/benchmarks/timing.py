@@ -1,26 +1,32 @@
-"""Measuring in turn, and telling it."""
+"""Alternating time measurements, and their result as a table and as JSON."""
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+import torch
+
+from gan_lab.training.trainer import Trainer
+from gan_lab.utils.terminal import STDOUT, print_table
 
 Action = Callable[[], object]
 
 
 class Repeated:
-    """How often a benchmark measures.
+    """Base class of benchmarks that measure training steps.
 
     Args:
-        rounds: times each thing is measured.
-        steps: steps in a measurement.
-        warmup: steps before.
+        rounds: number of measurements of each action.
+        steps: training steps per measurement.
+        warmup: unmeasured training steps before.
+
+    Raises:
+        ValueError: one of them is less than 1.
     """
 
     def __init__(self, rounds: int, steps: int, warmup: int) -> None:
@@ -31,12 +37,12 @@ class Repeated:
 
 @dataclass
 class Result:
-    """Measurements of one benchmark.
+    """Measurements of a benchmark.
 
     Attributes:
-        seconds: of each thing measured, once a round.
-        unit: how many of them a second are told beside the milliseconds (images in a step, say), by thing.
-        ratios: what follows, in words to number.
+        seconds: for each action, the seconds of one call, once per round.
+        unit: for actions whose speed is shown as images/s, the images per call.
+        ratios: derived numbers, by their description.
     """
 
     seconds: dict[str, list[float]]
@@ -46,45 +52,71 @@ class Result:
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
 
-    def ratio(self, over: str, under: str) -> float:
-        """The median of the ratios within each round."""
-        return statistics.median(a / b for a, b in zip(self.seconds[over], self.seconds[under], strict=True))
+    def ratio(self, numerator: str, denominator: str) -> float:
+        """The median over all rounds of the ratio of two actions' seconds."""
+        return statistics.median(a / b for a, b in zip(self.seconds[numerator], self.seconds[denominator], strict=True))
 
     def print(self) -> None:
-        """A table of medians and ranges, then the ratios."""
-        table = Table("measured", "median ms", "lowest", "highest", "images/s")
-        for column in table.columns[1:]:
-            column.justify = "right"
+        """Print a table of medians and ranges, and the ratios below it."""
+        rows = []
         for name, values in self.seconds.items():
             rate = f"{self.unit[name] / self.median(name):,.0f}" if name in self.unit else ""
-            table.add_row(name, *(f"{1000 * v:,.2f}" for v in (self.median(name), min(values), max(values))), rate)
-        console = Console(soft_wrap=True, highlight=False)
-        console.print(table)
-        for words, number in self.ratios.items():
-            console.print(f"{words}: {number:.3g}")
+            rows.append([name, *map(format_milliseconds, (self.median(name), min(values), max(values))), rate])
+        ratios = [f"{description}: {number:.3g}" for description, number in self.ratios.items()]
+        print_table(["measured", "median ms", "lowest", "highest", "images/s"], rows, ratios)
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``benchmark.json``."""
+        """The content of ``benchmark.json``."""
         return {"milliseconds": {k: [1000 * v for v in values] for k, values in self.seconds.items()}, "ratios": self.ratios}
 
 
+def format_milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.2f}"
+
+
+def print_notes(*lines: str) -> None:
+    """Print lines of text below a table."""
+    for line in lines:
+        STDOUT.print(line, markup=False)
+
+
 def interleaved(
-    actions: Mapping[str, Action], rounds: int, repeats: int, settle: Action = lambda: None
+    actions: Mapping[str, Action], rounds: int, repeats: int, synchronize: Action = lambda: None
 ) -> dict[str, list[float]]:
-    """Seconds of one call of each action, measured over ``repeats`` calls, ``rounds`` times, one action after the other.
+    """Measure actions alternately.
 
     Args:
-        actions: by name.
-        rounds: measurements of each.
-        repeats: calls in a measurement.
-        settle: waits until what was called has really been done, such as a CUDA synchronisation.
+        actions: what to call, by name.
+        rounds: number of measurements of each action.
+        repeats: calls per measurement.
+        synchronize: called before a measurement ends, such as CUDA synchronization.
+
+    Returns:
+        For each action the mean seconds of one call, once per round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):
         for name, action in actions.items():
-            started = time.perf_counter()
+            start = time.perf_counter()
             for _ in range(repeats):
                 action()
-            settle()
-            seconds[name].append((time.perf_counter() - started) / repeats)
+            synchronize()
+            seconds[name].append((time.perf_counter() - start) / repeats)
     return seconds
+
+
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """A function that waits until the device has executed all queued operations."""
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else lambda: None
+
+
+def start_at_end(trainer: Trainer) -> None:
+    """Prepare a trainer to be stepped without limit in the state at the end of training.
+
+    A progressive network has its full resolution; logging is the only callback.
+    """
+    trainer.callbacks = trainer.callbacks.subset(["logging"], end=sys.maxsize)
+    trainer.evaluator.prepare(trainer.device, lambda done, total: None)
+    trainer.records.tracker.start(trainer.records.info)
+    trainer.progress.images, trainer.progress.total_images = trainer.progress.total_images, sys.maxsize
+    trainer.updater.grow_to(trainer.updater.growth.state_at(trainer.progress.images))

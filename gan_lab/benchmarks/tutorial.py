@@ -1,9 +1,8 @@
-"""The training loop as DCGAN tutorials write it, in a process of its own, to be measured in turn with ours.
+"""The training loop of DCGAN tutorials, in a process of its own, so that it can be measured alternately with gan_lab's.
 
-After PyTorch's tutorial (``beginner/dcgan_faces_tutorial``, pytorch/examples ``dcgan/main.py``): pictures that are transformed
-one by one, a loader with two workers, eager float32 in the default memory format, binary cross-entropy with its three backward
-passes, Adam as it comes, ``.item()`` for every figure. The process has the environment of whoever types the tutorial: nothing
-of ours about threads or how they wait.
+It follows PyTorch's tutorial (``beginner/dcgan_faces_tutorial``, pytorch/examples ``dcgan/main.py``): images transformed one by
+one, a loader with two workers, eager float32 in the default memory format, binary cross-entropy with three backward passes,
+Adam with its default implementation, ``.item()`` for every logged value. The process has PyTorch's default thread settings.
 """
 
 from __future__ import annotations
@@ -32,22 +31,24 @@ from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.latents import NoLatents
 from gan_lab.training.trainer import Trainer
 
-START = "import torch; from gan_lab.benchmarks.tutorial import serve; serve()"  # torch first: importing gan_lab settles threads
-OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+START = "import torch; from gan_lab.benchmarks.tutorial import serve; serve()"
+"""Program of the process. It imports torch first, since importing gan_lab sets the variables of :data:`THREAD_VARIABLES`."""
+
+THREAD_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 WORKERS = 2
 PREFETCHED = 2 * WORKERS
-"""Batches the workers make ahead, by the loader's default."""
+"""Batches that the loader's workers prefetch, by PyTorch's default."""
 
-QUIET = 1.0
-"""Seconds that are enough for small pictures."""
+MIN_PREFETCH_SECONDS = 1.0
+"""Shortest time allowed for prefetching after a measurement."""
 
-GRACE = 20.0
-"""Seconds the process has to finish the step it is in."""
+END_TIMEOUT = 20.0
+"""Seconds that the process has to complete its current step before it is killed."""
 
 
 class FolderImages(datasets.VisionDataset):
-    """Images in memory, ``[N, C, H, W]`` uint8, as torchvision's MNIST and CIFAR have them."""
+    """A data set of images in memory, uint8 ``[N, C, H, W]``, like torchvision's MNIST and CIFAR."""
 
     def __init__(self, pixels: Tensor, transform: Any) -> None:
         super().__init__("", transform=transform)
@@ -62,7 +63,11 @@ class FolderImages(datasets.VisionDataset):
 
 
 class Loop:
-    """The tutorial's loop over ``generator`` and ``discriminator``."""
+    """The tutorial's training loop.
+
+    Attributes:
+        losses: of the last step.
+    """
 
     def __init__(
         self,
@@ -78,80 +83,89 @@ class Loop:
         loader: DataLoader[Any] = DataLoader(data, batch_size, shuffle=True, num_workers=WORKERS, persistent_workers=True)
         self._batches = itertools.chain.from_iterable(itertools.repeat(loader))
         self._criterion = nn.BCEWithLogitsLoss()
-        self._of_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        self._of_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        self.figures: dict[str, float] = {}
+        self._optimizer_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        self._optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        self.losses: dict[str, float] = {}
 
     def step(self) -> None:
         real = next(self._batches)[0].to(self._device)
         self.discriminator.zero_grad()
         label = torch.full((len(real),), 1.0, device=self._device)
-        error_real = self._criterion(self.discriminator(real).logits, label)
-        error_real.backward()
+        loss_real = self._criterion(self.discriminator(real).logits, label)
+        loss_real.backward()
         fake = self.generator(torch.randn(len(real), self._latent_size, device=self._device))
         label.fill_(0.0)
-        error_fake = self._criterion(self.discriminator(fake.detach()).logits, label)
-        error_fake.backward()
-        self._of_d.step()
+        loss_fake = self._criterion(self.discriminator(fake.detach()).logits, label)
+        loss_fake.backward()
+        self._optimizer_d.step()
         self.generator.zero_grad()
         label.fill_(1.0)
-        error = self._criterion(self.discriminator(fake).logits, label)
-        error.backward()
-        self._of_g.step()
-        self.figures = {"d": error_real.item() + error_fake.item(), "g": error.item()}
+        loss_g = self._criterion(self.discriminator(fake).logits, label)
+        loss_g.backward()
+        self._optimizer_g.step()
+        self.losses = {"d": loss_real.item() + loss_fake.item(), "g": loss_g.item()}
 
 
 class Tutorial:
-    """The process that runs the loop, asleep unless asked."""
+    """The process that runs the loop; it is idle between requests.
+
+    Args:
+        process: runs :func:`serve`.
+        folder: for files that the processes exchange.
+    """
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process, self._folder = process, folder
 
     def steps(self, count: int) -> float:
-        """Seconds ``count`` steps have taken."""
-        return float(self._ask({"steps": count})["seconds"])
+        """Train ``count`` steps; returns the seconds they took."""
+        return float(self._request({"steps": count})["seconds"])
 
     def generator(self) -> dict[str, Tensor]:
-        """Its weights at the moment, on the CPU."""
+        """The generator's current weights, on the CPU."""
         path = self._folder / "generator.pt"
-        self._ask({"save": str(path)})
+        self._request({"save": str(path)})
         return torch.load(path, weights_only=True, map_location="cpu")
 
-    def _ask(self, wish: dict[str, Any]) -> dict[str, Any]:
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(wish) + "\n")
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             return json.loads(self._process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
-            raise ValueError("the tutorial loop has ended before its time; its own message says why") from None
+            raise ValueError("the process of the tutorial loop has ended; see its error message") from None
 
 
-def in_the_way(cfg: DictConfig, game: GAN) -> str:
-    """Why a tutorial can't train these networks; empty if it can."""
+def tutorial_obstacle(cfg: DictConfig, gan: GAN) -> str:
+    """Why the tutorial's loop can't train these networks; empty if it can."""
     if cfg.conditioning.labels:
-        return "tutorials' networks know no labels: conditioning=none"
-    if isinstance(game.latents, NoLatents):
-        return "tutorials' networks draw from latents: model=dcgan"
-    return "tutorials' networks do not grow: model=dcgan" if isinstance(game.generator, ProgressiveNetwork) else ""
+        return "the tutorial's loop has no labels: use conditioning=none"
+    if isinstance(gan.latents, NoLatents):
+        return "the tutorial's loop needs a generator with latents: use model=dcgan"
+    if isinstance(gan.generator, ProgressiveNetwork):
+        return "the tutorial's loop can't train progressive networks: use model=dcgan"
+    return ""
 
 
 @contextmanager
-def tutorial(cfg: DictConfig, trainer: Trainer, batch_size: int, folder: Path, most: int | None = None) -> Iterator[Tutorial]:
-    """The loop on fresh networks with the weights the trainer's have now, on the same data and device.
+def start_tutorial(
+    cfg: DictConfig, trainer: Trainer, batch_size: int, folder: Path, max_images: int | None = None
+) -> Iterator[Tutorial]:
+    """Start the loop on new networks with the current weights of the trainer's, on the same data and device.
 
-    It ends with the context, and with this process however that ends: with nobody to ask it anything its input is at its end.
+    The process ends with the block, and also if this process is killed, as that closes its standard input.
 
     Args:
-        cfg: what the networks are built from.
-        trainer: whose networks and data are taken.
-        batch_size: the tutorial's own.
-        folder: for files on the way from process to process.
-        most: images it is given of a data set in memory; None: all.
+        cfg: the configuration that the networks are built from.
+        trainer: provides the weights, the data and the device.
+        batch_size: of the tutorial.
+        folder: for files that the processes exchange.
+        max_images: largest number of images to pass to the process, or None for all; not for a folder that it reads itself.
     """
     path = folder / "tutorial.pt"
-    torch.save({**_networks(cfg, trainer.updater.gan), **_data(cfg, trainer, most), "batch_size": batch_size}, path)
-    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    torch.save({**_networks(cfg, trainer.updater.gan), **_data(cfg, trainer, max_images), "batch_size": batch_size}, path)
+    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     command = [sys.executable, "-c", START, str(path)]
     process = subprocess.Popen(
         command,
@@ -159,7 +173,7 @@ def tutorial(cfg: DictConfig, trainer: Trainer, batch_size: int, folder: Path, m
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
-        start_new_session=True,  # a Ctrl-C is for this process
+        start_new_session=True,  # Ctrl-C interrupts only this process, which then ends the other
     )
     try:
         yield Tutorial(process, folder)
@@ -167,69 +181,69 @@ def tutorial(cfg: DictConfig, trainer: Trainer, batch_size: int, folder: Path, m
         _end(process)
 
 
-def picture_folder(cfg: DictConfig, count: int) -> str | None:
-    """The folder of a data set of files where torchvision's ImageFolder finds the same ``count`` pictures, else None."""
+def image_folder_path(cfg: DictConfig, count: int) -> str | None:
+    """The folder of a data set, if torchvision's ImageFolder finds the same ``count`` images in it, else None."""
     path = cfg.dataset.get("path")
     if path is None or not Path(path).is_dir() or cfg.dataset.resize_mode != "crop":
         return None
     try:
         found = len(datasets.ImageFolder(path))
-    except FileNotFoundError:  # how it says that there are no class folders
+    except FileNotFoundError:  # there are no class folders
         return None
     return str(path) if found == count else None
 
 
-def _networks(cfg: DictConfig, game: GAN) -> dict[str, Any]:
-    players = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
-    for name, network in players.items():
-        network.load_state_dict(getattr(game, name).state_dict())
-    return {**players, "latent_size": game.latents.size}
+def _networks(cfg: DictConfig, gan: GAN) -> dict[str, Any]:
+    networks = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
+    for name, network in networks.items():
+        network.load_state_dict(getattr(gan, name).state_dict())
+    return {**networks, "latent_size": gan.latents.size}
 
 
-def _data(cfg: DictConfig, trainer: Trainer, most: int | None) -> dict[str, Any]:
+def _data(cfg: DictConfig, trainer: Trainer, max_images: int | None) -> dict[str, Any]:
     data = trainer.loader.data
-    path = picture_folder(cfg, len(data))
-    pixels = None if path else data.images(slice(most))
+    path = image_folder_path(cfg, len(data))
+    pixels = None if path else data.images(slice(max_images))
     return {"path": path, "pixels": pixels, "shape": data.shape, "device": trainer.device}
 
 
 def _end(process: subprocess.Popen[str]) -> None:
     try:
-        process.communicate(timeout=GRACE)
+        process.communicate(timeout=END_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
 
 
 def serve() -> None:
-    """Do what the lines of the standard input ask for; their end is the end."""
-    loop = _loop(**torch.load(sys.argv[-1], weights_only=False))  # written by the process that has started this one
+    """Main function of the process: answer requests, JSON lines on standard input, until it is closed."""
+    loop = _loop(**torch.load(sys.argv[-1], weights_only=False))  # the file was written by the parent process
     for line in sys.stdin:
-        wish = json.loads(line)
-        if "save" in wish:
-            torch.save(loop.generator.state_dict(), wish["save"])
+        request = json.loads(line)
+        if "save" in request:
+            torch.save(loop.generator.state_dict(), request["save"])
             answer = {}
         else:
-            answer = _steps(loop, wish["steps"])
-        print(json.dumps(answer), flush=True)  # noqa: T201 - the answer
+            answer = _train(loop, request["steps"])
+        print(json.dumps(answer), flush=True)  # noqa: T201 - read by the parent process
 
 
 def _loop(path: str | None, pixels: Tensor, shape: tuple[int, int, int], **rest: Any) -> Loop:
     channels, size, _ = shape
-    steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor()]
-    steps += [transforms.Normalize([0.5] * channels, [0.5] * channels)]
+    transform = [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor()]
+    transform += [transforms.Normalize([0.5] * channels, [0.5] * channels)]
     if path is None:
-        return Loop(data=FolderImages(pixels, transforms.Compose(steps)), **rest)
-    grey = [transforms.Grayscale()] if channels == 1 else []
-    return Loop(data=datasets.ImageFolder(path, transforms.Compose([*grey, *steps])), **rest)
+        return Loop(data=FolderImages(pixels, transforms.Compose(transform)), **rest)
+    to_gray = [transforms.Grayscale()] if channels == 1 else []
+    return Loop(data=datasets.ImageFolder(path, transforms.Compose([*to_gray, *transform])), **rest)
 
 
-def _steps(loop: Loop, count: int) -> dict[str, float]:
-    begun = time.perf_counter()
+def _train(loop: Loop, count: int) -> dict[str, float]:
+    start = time.perf_counter()
     for _ in range(count):
         loop.step()
-    seconds = time.perf_counter() - begun
-    # Whoever asked measures something else next, and the workers are to sleep by then, their queue full. Two workers make a
-    # batch each in no more time than two steps wait for: four of them are there after as many steps.
-    time.sleep(max(QUIET, PREFETCHED * seconds / count))
-    return {"seconds": seconds, **loop.figures}
+    seconds = time.perf_counter() - start
+    # Wait until the workers have filled their queue and are idle, since the parent process measures something else next. They
+    # load a batch in at most the time of a step, so the time of as many steps as there are prefetched batches suffices.
+    time.sleep(max(MIN_PREFETCH_SECONDS, PREFETCHED * seconds / count))
+    return {"seconds": seconds, **loop.losses}

@@ -11,7 +11,7 @@ from gan_lab.config.job import Job, jobs_per_seed, open_job, option, write_confi
 from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
 from gan_lab.config.resume import prepend_resumed_overrides
 from gan_lab.config.schema import CONF_DIR
-from gan_lab.config.stored_config import read_config
+from gan_lab.config.stored_config import format_choice, read_config
 
 __all__ = [
     "CONF_DIR",
@@ -19,6 +19,7 @@ __all__ = [
     "MultirunSpec",
     "SweepSpec",
     "export_experiment",
+    "format_choice",
     "instantiate",
     "jobs_per_seed",
     "open_evaluation",

@@ -267,7 +267,9 @@ def _default_point(overrides: list[str], space: Mapping[str, Override]) -> dict[
             found[key] = value
         else:
             typed = format_choice(value)
-            equal = [choice for choice in override.sweep_iterator(transformer=Transformer.encode) if str(choice) == typed]
+            equal = [
+                choice for choice in override.sweep_iterator(transformer=Transformer.encode) if format_choice(choice) == typed
+            ]
             if not equal:
                 return {}
             found[key] = equal[0]

@@ -60,10 +60,10 @@ def stored_overrides(stored: DictConfig) -> list[str]:
 
 
 def format_choice(choice: Any) -> str:
-    """An option, or a list of them, as typed on the command line."""
-    if OmegaConf.is_list(choice) or isinstance(choice, list):
-        return f"[{','.join(map(str, choice))}]"
-    return str(choice)
+    """An option, a value, or a list of them, as typed on the command line: ``dcgan``, ``true``, ``[bce,feature_matching]``."""
+    if OmegaConf.is_list(choice) or isinstance(choice, list | tuple):
+        return f"[{','.join(map(format_choice, choice))}]"
+    return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
 def flatten_config(cfg: Any, prefix: str = "") -> dict[str, Any]:

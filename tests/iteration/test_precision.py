@@ -14,7 +14,7 @@ from helpers import SMALL, make_job, run_module
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gan_lab.benchmarks.precision import Scene, errors_of, look
+from gan_lab.benchmarks.precision import NetworkInputs, layer_values, relative_errors
 from gan_lab.building.trainer import build_trainer
 from gan_lab.iteration import precision as precisions
 from gan_lab.iteration.fixed_point import FixedPoint
@@ -214,9 +214,9 @@ def test_errors_are_those_of_the_format_alone(tmp_path: Path) -> None:
     """Not of what layers remember (spectral normalisation), nor of numbers that are drawn otherwise in double precision."""
     overrides = ["model=sngan", "loss=hinge", "augment=diffaugment", "penalty=dragan"]
     trainers = {name: begin(tmp_path / name, f"precision={name}", *overrides) for name in ("fp64", "fp32")}
-    scene = Scene.of(trainers["fp64"])
-    right, single = (look(trainer, scene) for trainer in trainers.values())
-    errors = errors_of({"again": look(trainers["fp64"], scene), "fp32": single}, right)
+    inputs = NetworkInputs.of(trainers["fp64"])
+    right, single = (layer_values(trainer, inputs) for trainer in trainers.values())
+    errors = relative_errors({"again": layer_values(trainers["fp64"], inputs), "fp32": single}, right)
     assert all(error["again"] == 0 < error["fp32"] < 1e-4 for what, error in errors.items() if "bias" not in what), errors
     assert any("gradient of" in what for what in errors)
     assert all(module.training for module in trainers["fp64"].updater.gan.discriminator.modules())
@@ -224,4 +224,4 @@ def test_errors_are_those_of_the_format_alone(tmp_path: Path) -> None:
 
 def test_a_gradient_that_underflows_is_wrong_by_one() -> None:
     right = {"d: gradient of weight": torch.ones(3, dtype=torch.float64)}
-    assert errors_of({"fp16": {}}, right) == {"d: gradient of weight": {"fp16": 1.0}}
+    assert relative_errors({"fp16": {}}, right) == {"d: gradient of weight": {"fp16": 1.0}}
