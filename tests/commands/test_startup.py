@@ -1,6 +1,6 @@
-"""What a command imports before it answers, and a training before its first step.
+"""Which heavy modules a command imports before it answers, and a run before its first step.
 
-How long they take is measured by ``gan_lab.benchmark benchmark=startup``.
+The time is measured by ``gan_lab.benchmark benchmark=startup``.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from helpers import SMALL
 COMMANDS = ["train", "sample", "evaluate", "report", "prepare", "benchmark"]
 
 HEAVY = {"torch", "numpy", "PIL", "torchvision", "scipy", "matplotlib", "optuna", "sqlalchemy", "wandb", "tensorboard"}
-"""What takes from a tenth of a second to three to import."""
+"""Modules that take 0.1 to 3 seconds to import."""
 
-WATCH = f"""
+SITECUSTOMIZE = f"""
 import atexit, sys
 
 
 @atexit.register
-def tell():
+def report_imports():
     print("imported", *sorted({HEAVY} & set(sys.modules)), file=sys.stderr, flush=True)
 """
-"""A ``sitecustomize``: at its end any process of Python says which of them it has imported."""
+"""A ``sitecustomize`` module: every Python process prints at its end which of these modules it imported."""
 
 FIRST_STEP = """
 import os, sitecustomize
@@ -37,32 +37,32 @@ from gan_lab.iteration.phase import Phase
 step = Phase.step
 
 
-def last(*arguments):
+def step_and_exit(*arguments):
     step(*arguments)
-    sitecustomize.tell()
-    os._exit(0)  # before the page of a run that has ended, which brings what draws it
+    sitecustomize.report_imports()
+    os._exit(0)  # before the run's page is written, which imports matplotlib
 
 
-Phase.step = last
+Phase.step = step_and_exit
 main()
 """
-"""A training that ends with a player's first step."""
+"""A run that ends after the first update of a network."""
 
 
 class Answer(NamedTuple):
-    """What a process leaves: exit code, standard output and error, and the heavy modules it has imported."""
+    """Exit code, standard output, standard error, and the heavy modules that the process imported."""
 
     code: int
-    told: str
+    output: str
     error: str
     imported: set[str]
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of processes that say what they have imported."""
-    folder = tmp_path_factory.mktemp("watch")
-    (folder / "sitecustomize.py").write_text(WATCH)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of processes that print what they imported."""
+    folder = tmp_path_factory.mktemp("sitecustomize")
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
@@ -74,17 +74,17 @@ def ask(*command: str, cwd: Path, env: dict[str, str]) -> Answer:
     return Answer(done.returncode, done.stdout, error, set(imported.split()))
 
 
-def test_the_watch_sees_an_import(tmp_path: Path, watched: dict[str, str]) -> None:
-    assert ask("-c", "import numpy", cwd=tmp_path, env=watched).imported == {"numpy"}
+def test_imports_are_detected(tmp_path: Path, environment: dict[str, str]) -> None:
+    assert ask("-c", "import numpy", cwd=tmp_path, env=environment).imported == {"numpy"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_and_configuration_are_told_at_once(command: str, tmp_path: Path, watched: dict[str, str]) -> None:
+def test_help_and_configuration_import_no_heavy_module(command: str, tmp_path: Path, environment: dict[str, str]) -> None:
     key = {"sample": "run: ???", "report": "run: null"}.get(command, "paths:")
     for flags, expected in ((["--help"], f"python -m gan_lab.{command} "), (["--cfg", "job"], key)):
-        answer = ask("-m", f"gan_lab.{command}", *flags, cwd=tmp_path, env=watched)
+        answer = ask("-m", f"gan_lab.{command}", *flags, cwd=tmp_path, env=environment)
         assert (answer.code, answer.error, answer.imported) == (0, "", set())
-        assert expected in answer.told
+        assert expected in answer.output
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,13 +98,15 @@ def test_help_and_configuration_are_told_at_once(command: str, tmp_path: Path, w
     ],
     ids=["key", "option", "type", "value"],
 )
-def test_a_mistake_is_told_at_once(mistake: str, expected: str, tmp_path: Path, watched: dict[str, str]) -> None:
-    answer = ask("-m", "gan_lab.train", mistake, cwd=tmp_path, env=watched)
+def test_a_wrong_argument_is_reported_without_heavy_imports(
+    mistake: str, expected: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    answer = ask("-m", "gan_lab.train", mistake, cwd=tmp_path, env=environment)
     assert (answer.code, answer.imported) == (1, set())
     assert expected in answer.error and "Traceback" not in answer.error
 
 
-def test_a_first_step_waits_for_nothing_it_has_no_use_for(tmp_path: Path, watched: dict[str, str]) -> None:
-    answer = ask("-c", FIRST_STEP, *SMALL, "hydra.run.dir=run", cwd=tmp_path, env=watched)
+def test_a_first_step_imports_only_what_it_needs(tmp_path: Path, environment: dict[str, str]) -> None:
+    answer = ask("-c", FIRST_STEP, *SMALL, "hydra.run.dir=run", cwd=tmp_path, env=environment)
     assert answer.code == 0, answer.error
     assert answer.imported == {"torch", "numpy", "PIL"}

@@ -1,4 +1,4 @@
-"""Several processes play one game: what each does is a part of what one alone would do."""
+"""Distributed training: several processes compute the same updates as a single one."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from gan_lab.runtime.device import available_cores, choose_device, set_num_threa
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.runtime.torchrun import PeerProcessFailed
 
-SEEDED = threading.Lock()
-"""Threads share torch's random numbers."""
+SEED_LOCK = threading.Lock()
+"""Held while networks are initialized: threads share torch's random number generator."""
 
 
 class Threaded(SingleProcess):
-    """A rank that is a thread: exchanges over a table in this process, by the same rules."""
+    """A process that is a thread of this one; values are exchanged in a list with an entry for each rank."""
 
-    def __init__(self, rank: int, count: int, table: list[Any], barrier: threading.Barrier) -> None:
-        self.rank, self.world_size, self._table, self._barrier = rank, count, table, barrier
+    def __init__(self, rank: int, world_size: int, values: list[Any], barrier: threading.Barrier) -> None:
+        self.rank, self.world_size, self._values, self._barrier = rank, world_size, values, barrier
 
-    def all_gather_object(self, thing: Any) -> list[Any]:
-        self._table[self.rank] = thing
+    def all_gather_object(self, value: Any) -> list[Any]:
+        self._values[self.rank] = value
         self._barrier.wait()
-        found = list(self._table)
+        values = list(self._values)
         self._barrier.wait()
-        return found
+        return values
 
     def all_reduce_mean_(self, tensors: Any) -> None:
         copies = self.all_gather_object([tensor.detach().clone() for tensor in tensors])
@@ -51,34 +51,35 @@ class Threaded(SingleProcess):
                 tensor.copy_(torch.stack([copy[n] for copy in copies]).mean(0))
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
-        return Total.apply(values, self)
+        return AllReduceSum.apply(values, self)
 
 
-class Total(torch.autograd.Function):
-    """Of all ranks, differentiable."""
+class AllReduceSum(torch.autograd.Function):
+    """The sum over all ranks, differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, ranks: Threaded) -> Tensor:
-        ctx.ranks = ranks
-        return torch.stack(ranks.all_gather_object(values.detach().clone())).sum(0)
+    def forward(ctx: Any, values: Tensor, processes: Threaded) -> Tensor:
+        ctx.processes = processes
+        return torch.stack(processes.all_gather_object(values.detach().clone())).sum(0)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return Total.apply(gradient, ctx.ranks), None
+        return AllReduceSum.apply(gradient, ctx.processes), None
 
 
-def together(work: Callable[[SingleProcess], Any], count: int = 2) -> list[Any]:
-    """What ``work`` gives in each of ``count`` ranks."""
-    table, barrier, results = [None] * count, threading.Barrier(count, timeout=30), [None] * count
+def run_distributed(work: Callable[[SingleProcess], Any], world_size: int = 2) -> list[Any]:
+    """The results of ``work`` on each of ``world_size`` ranks."""
+    values, results = [None] * world_size, [None] * world_size
+    barrier = threading.Barrier(world_size, timeout=30)
 
     def run(rank: int) -> None:
         try:
-            results[rank] = work(Threaded(rank, count, table, barrier))
+            results[rank] = work(Threaded(rank, world_size, values, barrier))
         except BaseException as error:
             results[rank] = error
             barrier.abort()
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(count)]
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world_size)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -91,47 +92,47 @@ def together(work: Callable[[SingleProcess], Any], count: int = 2) -> list[Any]:
 
 @pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_each_rank_makes_the_step_of_the_whole_batch(name: str, accumulate: int) -> None:
-    def step(ranks: SingleProcess) -> tuple[Tensor, dict[str, float]]:
-        with SEEDED:
-            game = make_gan()
-        object.__setattr__(game, "processes", ranks)
-        phase = make_phase(game, "g" if name == "g" else "d", TERMS[name], num_micro_batches=accumulate)
-        whole, meter = make_batch(), MetricAverager(torch.device("cpu"))
+def test_each_rank_computes_the_update_of_the_whole_batch(name: str, accumulate: int) -> None:
+    def step(processes: SingleProcess) -> tuple[Tensor, dict[str, float]]:
+        with SEED_LOCK:
+            gan = make_gan()
+        object.__setattr__(gan, "processes", processes)
+        phase = make_phase(gan, "g" if name == "g" else "d", TERMS[name], num_micro_batches=accumulate)
+        batch, averager = make_batch(), MetricAverager(torch.device("cpu"))
         for _ in range(3):
-            meter.add(phase.step(game, Batch(whole.real[ranks.shard(len(whole.real))], None)))
-        return flat_weights(phase.network), meter.read(ranks)
+            averager.add(phase.step(gan, Batch(batch.real[processes.shard(len(batch.real))], None)))
+        return flat_weights(phase.network), averager.read(processes)
 
-    alone, figures = step(SingleProcess())
-    for moved, told in together(step):
-        torch.testing.assert_close(moved, alone)
-        assert told == pytest.approx(figures, rel=1e-5)
+    expected_weights, expected_metrics = step(SingleProcess())
+    for weights, metrics in run_distributed(step):
+        torch.testing.assert_close(weights, expected_weights)
+        assert metrics == pytest.approx(expected_metrics, rel=1e-5)
 
 
-def test_a_synchronised_norm_is_the_norm_of_the_whole_batch_in_every_derivative() -> None:
+def test_sync_batch_norm_matches_batch_norm_of_the_whole_batch_in_both_derivatives() -> None:
     images = torch.randn(8, 3, 4, 4, dtype=torch.float64)
 
-    def play(ranks: SingleProcess) -> tuple[Tensor, ...]:
+    def run(processes: SingleProcess) -> tuple[Tensor, ...]:
         network = nn.Sequential(BatchNorm(3)).double()
         nn.init.constant_(network[0].weight, 0.5)
-        if ranks.world_size > 1:
-            convert_sync_batch_norm(network, ranks.all_reduce_sum, ranks.world_size)
-        own = images[ranks.shard(len(images))].clone().requires_grad_()
-        out = network(own).tanh()
-        (slope,) = torch.autograd.grad(out.sum(), own, create_graph=True)
+        if processes.world_size > 1:
+            convert_sync_batch_norm(network, processes.all_reduce_sum, processes.world_size)
+        shard = images[processes.shard(len(images))].clone().requires_grad_()
+        out = network(shard).tanh()
+        (slope,) = torch.autograd.grad(out.sum(), shard, create_graph=True)
         (out.square().sum() + slope.square().sum()).backward()
-        return out.detach(), own.grad, network[0].running_mean, network[0].running_var
+        return out.detach(), shard.grad, network[0].running_mean, network[0].running_var
 
-    out, gradient, mean, variance = play(SingleProcess())
-    first, second = together(play)
+    out, gradient, mean, variance = run(SingleProcess())
+    first, second = run_distributed(run)
     torch.testing.assert_close(torch.cat([first[0], second[0]]), out)
     torch.testing.assert_close(torch.cat([first[1], second[1]]), gradient)
-    for each in (first, second):
-        torch.testing.assert_close(each[2], mean)
-        torch.testing.assert_close(each[3], variance)
+    for result in (first, second):
+        torch.testing.assert_close(result[2], mean)
+        torch.testing.assert_close(result[3], variance)
 
 
-def test_merged_statistics_are_those_of_all_features() -> None:
+def test_merged_statistics_equal_those_of_all_features() -> None:
     features = torch.randn(50, 4, dtype=torch.float64) * 3 + 100
     merged = MeanCovariance(4)
     for part in (features[:7], features[7:20], features[20:]):
@@ -141,7 +142,7 @@ def test_merged_statistics_are_those_of_all_features() -> None:
     assert merged.count == 50
 
 
-def test_a_process_reads_its_place_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_and_world_size_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not torchrun.is_distributed() and torchrun.add_rank_overrides(["-m", "seed=1,2"]) == ["-m", "seed=1,2"]
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))
@@ -158,7 +159,7 @@ def test_a_process_reads_its_place_from_the_environment(monkeypatch: pytest.Monk
         torch.set_num_threads(before)
 
 
-def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_process_uses_the_gpu_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
@@ -171,7 +172,7 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         choose_device("cuda")
 
 
-def test_who_is_left_alone_speaks_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_cause_of_a_failure_is_reported_first(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(torchrun.time, "sleep", slept.append)
     assert torchrun.rank_prefix(ValueError()) == ""
@@ -180,8 +181,8 @@ def test_who_is_left_alone_speaks_last(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RANK", rank)
         assert torchrun.rank_prefix(ValueError()) == f"process {rank} of 2: "
     torchrun.rank_prefix(PeerProcessFailed())
-    leader, follower, abandoned = slept
-    assert leader == 0.0 < follower < abandoned
+    main_process, other_process, after_peer_failure = slept
+    assert main_process == 0.0 < other_process < after_peer_failure
 
 
 # -- real processes ------------------------------------------------------------------------------------------------------
@@ -190,28 +191,30 @@ PLAIN = [*SMALL, "dataset.limit=320", "batch_size=16", "log.every_kimg=0.016", "
 
 
 def launch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Two processes of ``torchrun``."""
+    """Run ``gan_lab.train`` with two processes of ``torchrun``."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gan_lab.train"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     return subprocess.run([*command, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=240, check=False)
 
 
-def figures(run: Path) -> list[dict[str, float]]:
+def read_metrics(run: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k != "seconds" and not k.startswith(("time/", "memory/"))} for row in rows]
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_have_the_same_losses_and_scores_as_one(tmp_path: Path) -> None:
     done = launch(*PLAIN, "penalty=r1", "sync_batch_norm=true", "hydra.run.dir=two", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     done = run_module("train", *PLAIN, "penalty=r1", "hydra.run.dir=one", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
+    one, two = read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two")
     assert len(one) == len(two) == 20 + 2
     for a, b in zip(one, two, strict=True):
         assert a.keys() == b.keys()
         assert {k: b[k] for k in a if "loss" in k} == pytest.approx({k: a[k] for k in a if "loss" in k}, abs=1e-4)
-    assert two[0]["fd_fashion"] == pytest.approx(one[0]["fd_fashion"], rel=1e-5)  # the same fakes, half of them by each
+    assert two[0]["fd_fashion"] == pytest.approx(
+        one[0]["fd_fashion"], rel=1e-5
+    )  # of the same fakes, of which each process generates half
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
@@ -229,7 +232,7 @@ def test_a_resume_by_two_processes_is_bit_identical(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_one_process_meets_ends_all_with_its_message(tmp_path: Path) -> None:
+def test_an_error_in_one_process_ends_all_with_its_message(tmp_path: Path) -> None:
     done = launch(*PLAIN, "optimizer.lr=1e30", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode != 0
     assert "process 0 of 2: error: diverged" in done.stderr

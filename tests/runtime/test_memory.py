@@ -1,4 +1,4 @@
-"""What a run says when there is no more memory."""
+"""Out-of-memory errors and the settings they suggest."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 
-DEMAND = MemoryOptions(batch_size=64, gradient_accumulation_steps=1, precision="fp32", activation_checkpointing=False)
+OPTIONS = MemoryOptions(batch_size=64, gradient_accumulation_steps=1, precision="fp32", activation_checkpointing=False)
 
 
-def too_much() -> None:
-    torch.empty(2**50, dtype=torch.uint8)  # the address space has no petabyte: the allocator itself refuses
+def allocate_too_much() -> None:
+    torch.empty(2**50, dtype=torch.uint8)  # a petabyte, beyond the address space: the allocator fails at once
 
 
 @pytest.mark.parametrize(
-    ("error", "where"),
+    ("error", "device"),
     [
         (None, "machine"),
         (MemoryError(), "machine"),
@@ -36,14 +36,14 @@ def too_much() -> None:
     ],
     ids=["allocator", "python", "windows", "c++", "cuda", "cublas"],
 )
-def test_an_error_for_want_of_memory_becomes_advice(error: Exception | None, where: str) -> None:
-    with pytest.raises(ValueError, match="memory") as told, explain_out_of_memory(DEMAND):
+def test_an_out_of_memory_error_suggests_settings(error: Exception | None, device: str) -> None:
+    with pytest.raises(ValueError, match="memory") as raised, explain_out_of_memory(OPTIONS):
         if error is None:
-            too_much()
+            allocate_too_much()
         else:
             raise error
-    assert str(told.value).startswith(
-        f"the memory of the {where} is full with batch_size=64 gradient_accumulation_steps=1 "
+    assert str(raised.value).startswith(
+        f"the memory of the {device} is full with batch_size=64 gradient_accumulation_steps=1 "
         "precision=fp32 activation_checkpointing=false; "
         "try batch_size=64 gradient_accumulation_steps=2, activation_checkpointing=true, "
         "batch_size=32, precision=bf16, a smaller model.width"
@@ -51,14 +51,14 @@ def test_an_error_for_want_of_memory_becomes_advice(error: Exception | None, whe
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("memory"), KeyError("out of memory")])
-def test_another_error_stays_what_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, explain_out_of_memory(DEMAND):
+def test_other_errors_are_not_changed(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, explain_out_of_memory(OPTIONS):
         raise error
     assert raised.value is error
 
 
 @pytest.mark.parametrize(
-    ("demand", "remedies"),
+    ("options", "suggestions"),
     [
         (
             MemoryOptions(6, 2, "bf16", False),
@@ -72,26 +72,26 @@ def test_another_error_stays_what_it_is(error: Exception) -> None:
         (MemoryOptions(1, 1, "fp16", True), []),
     ],
 )
-def test_only_what_can_be_given_is_advised(demand: MemoryOptions, remedies: list[str]) -> None:
-    assert demand.suggestions() == remedies
-    for batch_size, accumulate in re.findall(r"batch_size=(\d+)(?: gradient_accumulation_steps=(\d+))?", " ".join(remedies)):
-        assert int(batch_size) % (demand.processes * int(accumulate or demand.gradient_accumulation_steps)) == 0
+def test_only_valid_settings_are_suggested(options: MemoryOptions, suggestions: list[str]) -> None:
+    assert options.suggestions() == suggestions
+    for batch_size, accumulate in re.findall(r"batch_size=(\d+)(?: gradient_accumulation_steps=(\d+))?", " ".join(suggestions)):
+        assert int(batch_size) % (options.processes * int(accumulate or options.gradient_accumulation_steps)) == 0
 
 
-def test_what_was_computed_is_let_go_while_the_error_is_kept() -> None:
-    seen: list[weakref.ref[torch.Tensor]] = []
+def test_activations_are_freed_while_the_error_is_kept() -> None:
+    activations: list[weakref.ref[torch.Tensor]] = []
 
     def step() -> None:
         activation = torch.zeros(3)
-        seen.append(weakref.ref(activation))
-        too_much()
+        activations.append(weakref.ref(activation))
+        allocate_too_much()
 
-    with pytest.raises(ValueError, match="memory") as kept, explain_out_of_memory(DEMAND):
+    with pytest.raises(ValueError, match="memory") as kept, explain_out_of_memory(OPTIONS):
         step()
-    assert kept.value.__cause__ is not None and seen[0]() is None
+    assert kept.value.__cause__ is not None and activations[0]() is None
 
 
-GREEDY = """
+OUT_OF_MEMORY_SCRIPT = """
 import torch
 from gan_lab.train import main
 from gan_lab.training.trainer import Trainer
@@ -99,20 +99,20 @@ from gan_lab.training.trainer import Trainer
 step = Trainer.step
 
 
-def greedy(self, batch):
+def step_until_out_of_memory(self, batch):
     step(self, batch)
     if self.progress.images == 96:
         torch.empty(2**50)
 
 
-Trainer.step = greedy
+Trainer.step = step_until_out_of_memory
 main()
 """
 
 
-def test_a_run_without_memory_ends_with_one_message_and_its_last_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "greedy.py").write_text(GREEDY)
-    command = [sys.executable, "greedy.py", *SMALL, "epochs=3", "evaluation=none", "hydra.run.dir=run"]
+def test_a_run_out_of_memory_ends_with_one_message_and_keeps_its_last_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(OUT_OF_MEMORY_SCRIPT)
+    command = [sys.executable, "train.py", *SMALL, "epochs=3", "evaluation=none", "hydra.run.dir=run"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert (
@@ -126,4 +126,4 @@ def test_a_run_without_memory_ends_with_one_message_and_its_last_checkpoint(tmp_
     assert "resume=run" in done.stdout + done.stderr
     run = RunDirectory(tmp_path / "run")
     assert run.read_summary()["status"] == "failed"
-    assert checkpoint.load(run.checkpoint("last"))["images"] == 64, "that of the first epoch"
+    assert checkpoint.load(run.checkpoint("last"))["images"] == 64, "the checkpoint of the first epoch"

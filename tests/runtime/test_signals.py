@@ -24,7 +24,7 @@ def test_sigterm_ends_the_block_with_its_exit_status() -> None:
     assert ended.value.code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_another_thread_leaves_the_handlers_alone() -> None:
+def test_another_thread_does_not_change_the_handlers() -> None:
     found: list[object] = []
 
     def work() -> None:

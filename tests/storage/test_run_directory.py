@@ -1,4 +1,4 @@
-"""Checkpoints and run directories under the faults they must survive."""
+"""Checkpoints and run directories, also after crashes and damage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 STATE = {"images": 7, "weights": {"a": torch.arange(1000.0)}, "random": checkpoint.random_state(CPU, torch.Generator())}
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "deep" / "last.pt", STATE)
     state = checkpoint.load(tmp_path / "deep" / "last.pt")
     assert state["images"] == 7 and torch.equal(state["weights"]["a"], torch.arange(1000.0))
@@ -30,7 +30,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(a, torch.rand(3))
 
 
-def test_damage_of_every_kind_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     with pytest.raises(ValueError, match="no checkpoint at"):
         checkpoint.load(path)
@@ -51,13 +51,13 @@ def test_damage_of_every_kind_is_named(tmp_path: Path) -> None:
 
 
 class Malicious:
-    """Would run a command when unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("touch pwned",)
 
 
-def test_a_checkpoint_is_read_without_running_what_it_contains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_read_without_executing_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"format": 1, "payload": Malicious()}, tmp_path / "last.pt")
     with pytest.raises(ValueError, match="damaged or no checkpoint"):
@@ -65,7 +65,7 @@ def test_a_checkpoint_is_read_without_running_what_it_contains(tmp_path: Path, m
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomically(path, "old")
 
@@ -86,13 +86,13 @@ def row(images: int, loss: float) -> dict[str, float]:
     return {"images": images, "epoch": images / 50, "seconds": 0.0, "d/loss": loss}
 
 
-def test_a_resume_replaces_what_was_trained_over_again_and_a_torn_line_is_passed_over(tmp_path: Path) -> None:
+def test_rows_trained_again_are_replaced_and_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
     files = Files()
     files.start(info(tmp_path))
     for images in (10, 20, 30):
         files.metrics(row(images, 1.0))
     with RunDirectory(tmp_path).metrics.open("a") as handle:
-        handle.write('{"images": 40, "d/lo')  # the machine lost power here
+        handle.write('{"images": 40, "d/lo')  # the machine crashed here
     files.close()
     resumed = Files()
     resumed.start(info(tmp_path, first_image=20))
@@ -101,10 +101,10 @@ def test_a_resume_replaces_what_was_trained_over_again_and_a_torn_line_is_passed
     resumed.close()
     history = RunDirectory(tmp_path).history()
     assert [(r["images"], r["d/loss"]) for r in history] == [(10, 1.0), (20, 1.0), (30, 2.0), (40, None)]
-    assert len(RunDirectory(tmp_path).metrics.read_text().splitlines()) == 7, "append only: nothing is taken back"
+    assert len(RunDirectory(tmp_path).metrics.read_text().splitlines()) == 7, "the file is append only"
 
 
-def test_a_run_is_found_or_the_reason_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_found_or_the_reason_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="latest: no run"):
         RunDirectory.find("latest")
@@ -119,7 +119,7 @@ def test_a_run_is_found_or_the_reason_told(tmp_path: Path, monkeypatch: pytest.M
         RunDirectory.find("outputs")
 
 
-def test_a_run_in_use_is_locked_until_its_process_is_gone(tmp_path: Path) -> None:
+def test_a_run_is_locked_until_its_process_ends(tmp_path: Path) -> None:
     code = (
         "import sys, time; from gan_lab.storage.run_directory import RunDirectory\n"
         "with RunDirectory(sys.argv[1]).lock(): print('held', flush=True); time.sleep(60)"
@@ -127,7 +127,7 @@ def test_a_run_in_use_is_locked_until_its_process_is_gone(tmp_path: Path) -> Non
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None and holder.stdout.readline() == "held\n"
     with pytest.raises(ValueError, match="is being trained by another process"), RunDirectory(tmp_path).lock():
-        raise AssertionError("the lock was had twice")
+        raise AssertionError("two processes hold the lock")
     holder.kill()
     holder.wait()
     holder.stdout.close()
