@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from gan_lab.benchmarks.bare_step import steps_per_cycle
 from gan_lab.benchmarks.step import effective_settings
-from gan_lab.benchmarks.timing import interleaved, print_notes, synchronizer
+from gan_lab.benchmarks.timing import interleaved, synchronizer
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job, format_choice
 from gan_lab.models.layers import BatchDependent
@@ -111,12 +111,11 @@ class TuneResult:
         for trial in self.trials:
             speedups = [f"{f(trial.faster):.3f}" for f in (statistics.median, min, max)] if trial.faster else ["", "", ""]
             rows.append([trial.choice, *speedups, "yes" if trial.kept else "", trial.note])
-        print_table(["tried", "speedup", "lowest", "highest", "kept", "note"], rows)
+        notes = [f"no setting is at least {MIN_SPEEDUP - 1:.0%} faster than the configured one"]
         if self.kept:
             command = " ".join(["python -m gan_lab.train", *map(quote, self.given), f"$(cat {quote(str(self.path))})"])
-            print_notes(f"{self.path}: {' '.join(self.kept)}", command)
-        else:
-            print_notes(f"no setting is at least {MIN_SPEEDUP - 1:.0%} faster than the configured one")
+            notes = [f"{self.path}: {' '.join(self.kept)}", command]
+        print_table(["tried", "speedup", "lowest", "highest", "kept", "note"], rows, notes)
 
     def to_dict(self) -> dict[str, Any]:
         return {"trials": [vars(trial) for trial in self.trials], "kept": self.kept}

@@ -57,9 +57,8 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Ite
     wide = RichConsole(file=STDOUT.file, width=max(full_width, STDOUT.width), force_terminal=STDOUT.is_terminal)
     STDOUT.print()
     wide.print(table, crop=False)
-    STDOUT.print()
-    for line in notes:
-        STDOUT.print(Text(line))
+    for n, line in enumerate(notes):
+        STDOUT.print(Text(line if n else f"\n{line}"))
 
 
 @contextmanager
