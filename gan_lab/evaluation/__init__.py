@@ -1,4 +1,4 @@
-"""What ``gan_lab.evaluate`` does, one file for each thing it can be asked for."""
+"""Implements ``gan_lab.evaluate``, with one module for each of its uses."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,9 +12,9 @@ from gan_lab.evaluation.runs import evaluate_run
 
 
 def evaluate_images(cfg: DictConfig) -> None:
-    """Of folders: as sets, or picture by picture."""
+    """Score images in files: as sets, or with ``evaluation=pairs`` each image against its original."""
     if cfg.reals is None:
-        raise ValueError("fakes=... are compared with reals=...: give a folder, a zip or an array of real images too")
+        raise ValueError("fakes=... needs reals=...: a folder, zip or array of real images to compare with")
     (evaluate_full_reference if cfg.evaluation.pairs else evaluate_folders)(cfg)
 
 
@@ -24,4 +24,4 @@ COMMANDS: Mapping[str, Callable[[DictConfig], None]] = {
     "compare": compare,
     "fit_features": fit_features,
 }
-"""By the key that asks for it."""
+"""The function for each key that selects a use."""

@@ -1,4 +1,4 @@
-"""Scores of several runs side by side, if they may stand there."""
+"""Compares the scores of several runs that were measured under the same protocol."""
 
 from __future__ import annotations
 
@@ -13,46 +13,51 @@ from gan_lab.utils.terminal import STDOUT
 
 
 def compare(cfg: DictConfig) -> None:
-    """The newest scores of each run, by protocol.
+    """Print the latest scores of each run for every protocol that all runs have in common.
+
+    Protocols of the same name with different settings are left out, with the differences printed.
 
     Raises:
-        ValueError: fewer than two runs, none with scores, or no protocol in common under which all were measured alike.
+        ValueError: fewer than two runs are given, or no protocol is the same in all.
     """
     runs = [RunDirectory.find(path) for path in ([cfg.compare] if isinstance(cfg.compare, str) else cfg.compare)]
     if len(runs) < 2:
         raise ValueError("compare=[a,b]: give two or more run directories")
-    newest = {str(run.path): _newest(run) for run in runs}
-    shared = [name for name in next(iter(newest.values())) if all(name in results for results in newest.values())]
+    latest = {str(run.path): _latest_results(run) for run in runs}
+    shared = [name for name in next(iter(latest.values())) if all(name in results for results in latest.values())]
     reasons = []
     for protocol in shared:
-        taken = [results[protocol]["protocol"] for results in newest.values()]
-        if found := differences(taken):
+        recorded = [results[protocol]["protocol"] for results in latest.values()]
+        if found := differences(recorded):
             reasons += [f"{protocol}: {key} is {' and '.join(map(str, values))}" for key, values in found.items()]
-            for results in newest.values():
+            for results in latest.values():
                 del results[protocol]
-    if not any(newest.values()) or not shared:
-        listed = "; ".join(reasons) or "they were measured under different protocols: " + " and ".join(
-            f"{path}: {', '.join(results) or 'none'}" for path, results in newest.items()
+    if not any(latest.values()) or not shared:
+        explanation = "; ".join(reasons) or "they were measured under different protocols: " + " and ".join(
+            f"{path}: {', '.join(results) or 'none'}" for path, results in latest.items()
         )
-        raise ValueError(f"compare: these scores can't be compared ({listed}); gan_lab.evaluate measures them anew, alike")
+        raise ValueError(
+            f"compare: the scores of these runs are not comparable ({explanation}); measure them with the same protocol: "
+            "gan_lab.evaluate run=... protocol=..."
+        )
     records.print_scores(
-        {path: {"results": {n: results[n] for n in shared if n in results}} for path, results in newest.items()}
+        {path: {"results": {n: results[n] for n in shared if n in results}} for path, results in latest.items()}
     )
     for reason in reasons:
         STDOUT.print(f"left out: {reason}")
 
 
-def _newest(run: RunDirectory) -> dict[str, Any]:
-    """Results by protocol: of the training's end, and what evaluations of that same state have found since."""
+def _latest_results(run: RunDirectory) -> dict[str, Any]:
+    """Results of the last checkpoint by protocol: those from the end of training, replaced by later evaluations."""
     final = run.read_summary().get("final", {})
     results: dict[str, Any] = {}
-    for number, (protocol, taken) in enumerate(final.get("protocols", {}).items()):
+    for number, (protocol, record) in enumerate(final.get("protocols", {}).items()):
         prefix = f"{protocol}/" if number else ""
         own = {
             n.removeprefix(prefix): v for n, v in final.items() if n.startswith(prefix) and "/" not in n.removeprefix(prefix)
         }
         scores = {name: value for name, value in own.items() if name not in ("images", "protocols")}
-        results[protocol] = {"protocol": taken, "scores": scores, "details": {}}
+        results[protocol] = {"protocol": record, "scores": scores, "details": {}}
     for entry in run.evaluations():
         if entry.get("checkpoint") == "last" and entry["images"] == final.get("images", entry["images"]):
             results |= entry["results"]

@@ -1,4 +1,4 @@
-"""Teaching a classifier the labels of a data set, for the sake of its features."""
+"""Trains a classifier on the labels of a data set, for use as a feature network."""
 
 from __future__ import annotations
 
@@ -20,29 +20,33 @@ from gan_lab.utils.terminal import STDOUT, progress_bar
 
 
 def fit_features(cfg: DictConfig) -> None:
-    """Fit, and keep the classifier where ``evaluation.features=dataset_classifier`` looks for it."""
+    """Train the classifier and store it where ``evaluation.features=dataset_classifier`` looks for it.
+
+    Raises:
+        ValueError: the file exists and ``fit.overwrite`` is false, or the data set has no usable labels.
+    """
     recipe: Recipe = instantiate(cfg.fit.recipe, "fit.recipe")
     source = build_dataset(cfg)
-    train, held_out, name = _parts(cfg, source)
+    train, held_out, held_out_name = _split(cfg, source)
     domain = FeatureDomain(source.domain, train.shape[0], train.shape[1])
-    places: DatasetClassifier = instantiate(cfg.features.dataset_classifier, "features.dataset_classifier")
-    path = Path(cfg.fit.file).expanduser() if cfg.fit.file else places.path_for(domain)
+    features: DatasetClassifier = instantiate(cfg.features.dataset_classifier, "features.dataset_classifier")
+    path = Path(cfg.fit.file).expanduser() if cfg.fit.file else features.path_for(domain)
     if path.exists() and not cfg.fit.overwrite:
         raise ValueError(
-            f"{path} is there already, and scores were taken in its features: fit.overwrite=true replaces it, fit.file=... "
-            "makes another"
+            f"{path} exists, and scores may have been computed with it; fit.overwrite=true replaces it, fit.file=... writes "
+            "another file"
         )
-    parts = [key for key in ("classes", "attributes", "limit") if cfg.dataset[key] is not None]
-    if parts and not cfg.fit.file:
+    subsets = [key for key in ("classes", "attributes", "limit") if cfg.dataset[key] is not None]
+    if subsets and not cfg.fit.file:
         raise ValueError(
-            f"dataset.{parts[0]}: what has learnt a part would be taken for the whole data set's; give it a fit.file=... of "
-            "its own"
+            f"dataset.{subsets[0]}: a classifier of part of the data set must not be stored as that of the whole data set; "
+            "choose another file with fit.file=..."
         )
-    with progress_bar("fitting", "images") as progress:
+    with progress_bar("training the classifier", "images") as progress:
         network = fit(
             train,
             held_out,
-            name,
+            held_out_name,
             cfg.fit.name or source.domain,
             cfg.fit.domains or [source.domain],
             recipe,
@@ -51,22 +55,24 @@ def fit_features(cfg: DictConfig) -> None:
             progress,
         )
     network.save(path)
-    network = Classifier.load(path)  # as it is kept
-    known = network.metadata
+    network = Classifier.load(path)  # in the half precision it is stored in
+    metadata = network.metadata
     STDOUT.print(
-        f"{path}: {known.accuracy:.2%} of {known.held_out} right, {known.images:,} learnt from; "
-        f"{path.stat().st_size / 2**20:.2f} MiB, features {network.fingerprint}; scores in them: {network.score('fd')}"
+        f"{path}: accuracy {metadata.accuracy:.2%} on {metadata.held_out}, trained on {metadata.images:,}; "
+        f"{path.stat().st_size / 2**20:.2f} MiB, features {network.fingerprint}; its Frechet distance is called {network.score('fd')}"
     )
 
 
-def _parts(cfg: DictConfig, source: DatasetBuilder) -> tuple[ImageDataset, ImageDataset, str]:
-    """Images to learn from, others to be asked about, and what those are called."""
+def _split(cfg: DictConfig, source: DatasetBuilder) -> tuple[ImageDataset, ImageDataset, str]:
+    """Training images, held-out images (the test split if there is one) and a description of the latter."""
     if source.split == "train" and "test" in source.splits:
         test = load_dataset(instantiate(cfg.dataset, "dataset", split="test"))
         return load_dataset(source), test, f"{len(test):,} test images"
-    data, share = load_dataset(source), cfg.fit.held_out
-    count = round(share * len(data))
-    if not 0 < share < 1 or count < 1 or count == len(data):
-        raise ValueError(f"fit.held_out={share}: of {len(data):,} images it must leave some on both sides")
+    data, fraction = load_dataset(source), cfg.fit.held_out
+    count = round(fraction * len(data))
+    if not 0 < fraction < 1 or count < 1 or count == len(data):
+        raise ValueError(
+            f"fit.held_out={fraction}: must be a fraction in (0, 1) that leaves some of {len(data):,} images on both sides"
+        )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(cfg.seed)).numpy()
     return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count])), f"{count:,} held-out images"

@@ -1,4 +1,4 @@
-"""Scores of images in folders, whatever made them."""
+"""Scores images in files: folders, zips or arrays of fakes and reals."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
 from gan_lab.metrics.networks import FeatureDomain
 from gan_lab.runtime.device import choose_device
+from gan_lab.utils.formatting import format_count
 from gan_lab.utils.terminal import STDOUT, progress_bar
 
 log = logging.getLogger(__name__)
 
 
 def evaluate_folders(cfg: DictConfig) -> None:
-    """The suite on two sets of images; all of both are taken."""
+    """Compute all metrics of ``cfg.fakes`` against ``cfg.reals``; all images of both are used.
+
+    Raises:
+        ValueError: no metric is configured, images can't be read, or fakes and reals have different sizes or channels.
+    """
     if not cfg.evaluation.metrics:
-        raise ValueError("evaluation=none measures nothing; evaluation=fast or evaluation=full do")
+        raise ValueError("evaluation=none measures nothing; use evaluation=fast or full")
     if cfg.out:
         records.check_writable(Path(cfg.out).expanduser())
-    listed = {name: list_images(name, cfg[name]) for name in ("fakes", "reals")}
-    fakes, reals = (load(name, cfg[name], pictures) for name, pictures in listed.items())
+    listed = {key: list_images(key, cfg[key]) for key in ("fakes", "reals")}
+    fakes, reals = (load_images(key, cfg[key], images) for key, images in listed.items())
     if fakes.shape != reals.shape:
         raise ValueError(
-            f"fakes={cfg.fakes} has images of {_spell(fakes)} and reals={cfg.reals} of {_spell(reals)}: a score would measure "
-            "that difference; make them alike first"
+            f"fakes={cfg.fakes} has images of {_format_shape(fakes)} and reals={cfg.reals} of {_format_shape(reals)}; convert "
+            "them to the same size and colors first, or the scores would measure this difference"
         )
     for protocol in cfg.protocol.values():
         protocol.num_fakes, protocol.num_reals = len(fakes), None
@@ -47,7 +52,7 @@ def evaluate_folders(cfg: DictConfig) -> None:
     with progress_bar("reals", "images") as progress:
         suite.prepare(device, progress)
     with progress_bar("fakes", "images") as progress:
-        results = suite(ReplayedImages(_under_names_of(reals, fakes), device), progress, details=True)
+        results = suite(ReplayedImages(_match_classes(fakes, reals), device), progress, details=True)
     entry = records.record({"fakes": str(cfg.fakes), "reals": str(cfg.reals)}, results)
     records.print_scores({Path(cfg.fakes).name: entry})
     if cfg.out:
@@ -55,100 +60,117 @@ def evaluate_folders(cfg: DictConfig) -> None:
         STDOUT.print(f"\n{cfg.out}")
 
 
-def _under_names_of(reals: ImageDataset, fakes: ImageDataset) -> ImageDataset:
-    """The fakes with their labels numbered as the reals' classes are; without labels where a class has no namesake."""
+def _match_classes(fakes: ImageDataset, reals: ImageDataset) -> ImageDataset:
+    """``fakes`` with the class indices of ``reals``, matched by name; without labels if a class is not among the reals."""
     if fakes.labels is None or fakes.multi_label or reals.labels is None or reals.multi_label:
         return replace(fakes, labels=None, classes=())
     if unknown := [name for name in fakes.classes if name not in reals.classes]:
-        log.warning("classes are not compared: the reals have no %s", ", ".join(unknown[:5]))
+        log.warning("labels are not used: the reals have no class %s", ", ".join(unknown[:5]))
         return replace(fakes, labels=None, classes=())
     numbers = np.array([*(reals.classes.index(name) for name in fakes.classes), -1])
     return replace(fakes, labels=numbers[fakes.labels], classes=reals.classes)
 
 
 class ReplayedImages:
-    """A set of images that is given out like a generator's, in its order."""
+    """Returns the images of a set in order, as a :data:`~gan_lab.metrics.suite.Generate`."""
 
     def __init__(self, data: ImageDataset, device: torch.device) -> None:
-        self._data, self._device, self._given = data, device, 0
+        self._data, self._device, self._position = data, device, 0
 
     def __call__(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        part = slice(self._given, self._given + count)
-        self._given += count
+        part = slice(self._position, self._position + count)
+        self._position += count
         labels = None if self._data.multi_label else self._data.labels_of(part)
         return self._data.images(part).to(self._device), labels
 
 
-def load(what: str, path: str, pictures: RawImages) -> ImageDataset:
-    """All of some pictures, as they are.
+def load_images(key: str, path: str, images: RawImages) -> ImageDataset:
+    """Decode all images without resizing. They are not cached, because the files may change under the same names.
 
-    Nothing is kept: pictures that were made anew under their old names would not be noticed.
+    Args:
+        key: ``fakes`` or ``reals``, for messages.
+        path: value of the key, for messages.
+        images: the files.
 
     Raises:
-        ValueError: there is nothing, or nothing that can be read, or not all are squares of one size.
+        ValueError: there are fewer than 2 images, some can't be read, or they are not squares of the same size.
     """
-    if len(pictures) < 2:
-        raise ValueError(f"{what}={path}: {len(pictures)} image; scores need at least 2")
-    shape = _shape_of(what, path, pictures)
+    if len(images) < 2:
+        raise ValueError(f"{key}={path}: has {format_count(len(images), 'image')}, but scores need at least 2")
+    image_format = _common_format(key, path, images)
     parts: list[np.ndarray] = []
-    bad: dict[int, str] = {}
-    with progress_bar(f"reading {what}", "images") as progress:
-        for following, pixels, unreadable in decode_in_parallel(pictures, shape, 0, 1):
+    errors: dict[int, str] = {}
+    with progress_bar(f"reading {key}", "images") as progress:
+        for done, pixels, unreadable in decode_in_parallel(images, image_format, 0, 1):
             parts.append(pixels.copy())
-            bad |= unreadable
-            progress(following, len(pictures))
-    if bad:
-        number, why = next(iter(bad.items()))
-        raise ValueError(f"{what}={path}: {len(bad)} can't be read, such as {pictures.name(number)} ({why})")
-    return ImageDataset.from_arrays(np.concatenate(parts), pictures.labels, pictures.classes)
+            errors |= unreadable
+            progress(done, len(images))
+    if errors:
+        number, reason = next(iter(errors.items()))
+        raise ValueError(
+            f"{key}={path}: {format_count(len(errors), 'image')} can't be read, such as {images.name(number)} ({reason})"
+        )
+    return ImageDataset.from_arrays(np.concatenate(parts), images.labels, images.classes)
 
 
-def list_images(what: str, path: str) -> RawImages:
-    """The pictures of a folder, a zip or an array, none opened yet.
+def list_images(key: str, path: str) -> RawImages:
+    """List the images of a folder, zip or array without opening them.
+
+    Args:
+        key: ``fakes`` or ``reals``, for messages.
+        path: of the folder, zip or array.
 
     Raises:
         ValueError: there are none.
     """
-    source = Folder(path=path, name=what, root=".", size=1, channels=3, resize_mode="crop", split="all")
+    source = Folder(path=path, name=key, root=".", size=1, channels=3, resize_mode="crop", split="all")
     try:
         return source.raw_images()
     except ValueError as error:
-        raise ValueError(str(error).replace("dataset.path=", f"{what}=")) from error
+        raise ValueError(str(error).replace("dataset.path=", f"{key}=")) from error
 
 
-def _shape_of(what: str, path: str, pictures: RawImages) -> ImageFormat:
-    """That of all of them."""
-    names: dict[tuple[int, int], str] = {}
-    grey = True
-    for number, (size, mode) in enumerate(headers(pictures)):
-        names.setdefault(size, pictures.name(number))
-        grey = grey and mode in GRAY_MODES
-        if len(names) > 1:
-            (a, first), (b, second) = names.items()
+def _common_format(key: str, path: str, images: RawImages) -> ImageFormat:
+    """The size of the images, and one channel if all are gray, else three.
+
+    Raises:
+        ValueError: sizes differ, or the images are not square.
+    """
+    examples: dict[tuple[int, int], str] = {}
+    gray = True
+    for number, (size, mode) in enumerate(headers(images)):
+        examples.setdefault(size, images.name(number))
+        gray = gray and mode in GRAY_MODES
+        if len(examples) > 1:
+            (a, first), (b, second) = examples.items()
             raise ValueError(
-                f"{what}={path}: mixed sizes: {first} has {a[0]}x{a[1]} pixels and {second} {b[0]}x{b[1]}; "
-                "dataset=folder with gan_lab.prepare shows how to make them one size"
+                f"{key}={path}: mixed sizes: {first} has {a[0]}x{a[1]} pixels and {second} has {b[0]}x{b[1]}; resize them "
+                "to one size"
             )
-    ((width, height),) = names
+    ((width, height),) = examples
     if width != height:
-        raise ValueError(f"{what}={path}: images of {width}x{height} pixels; they must be squares")
-    return ImageFormat(width, 1 if grey else 3, "resize")
+        raise ValueError(f"{key}={path}: images must be square, not {width}x{height} pixels")
+    return ImageFormat(width, 1 if gray else 3, "resize")
 
 
-def headers(pictures: RawImages) -> Iterator[tuple[tuple[int, int], str]]:
-    """Width and height, and the mode, of each picture, none decoded."""
-    for number in range(len(pictures)):
+def headers(images: RawImages) -> Iterator[tuple[tuple[int, int], str]]:
+    """``(width, height)`` and Pillow's mode of each image, read without decoding the pixels.
+
+    Raises:
+        ValueError: an image can't be read.
+    """
+    for number in range(len(images)):
         try:
-            with pictures.open(number) as picture:
-                yield picture.size, picture.mode
+            with images.open(number) as image:
+                yield image.size, image.mode
         except OSError as error:
-            raise ValueError(f"{pictures.name(number)} can't be read ({error})") from error
+            raise ValueError(f"{images.name(number)} can't be read ({error})") from error
 
 
-def _spell(data: ImageDataset) -> str:
+def _format_shape(data: ImageDataset) -> str:
     channels, height, width = data.shape
-    return f"{width}x{height} pixels in {'colour' if channels == 3 else 'grey'}"
+    return f"{width}x{height} pixels in {'color' if channels == 3 else 'grayscale'}"
 
 
 def _no_split(name: str) -> ImageDataset:
-    raise ValueError(f"protocol: a folder has no {name} split; the folder given as reals is what it is compared with")
+    raise ValueError(f"protocol: a folder has no {name} split; choose a protocol without split, which uses reals=...")

@@ -1,4 +1,4 @@
-"""A picture for the question whether training images were learnt by heart."""
+"""Draws generated images next to their nearest training images, which shows memorization."""
 
 from __future__ import annotations
 
@@ -9,26 +9,35 @@ import torch
 from gan_lab.metrics.base import FeatureStats
 from gan_lab.metrics.prdc import nearest
 from gan_lab.metrics.suite import ProtocolEvaluation
+from gan_lab.utils.formatting import format_number
 from gan_lab.utils.image_ops import image_grid
 
-SHOWN, NEIGHBOURS, SCALE = 8, 6, 2
-"""Fakes, the nearest training images beside each, and the enlargement."""
+NUM_FAKES, NUM_NEIGHBORS, SCALE = 8, 6, 2
+"""Rows, training images in a row, and the factor by which images are enlarged."""
 
 
-def save_nearest(measure: ProtocolEvaluation, fakes: FeatureStats, path: Path) -> bool:
-    """Fakes that come nearest to a training image, one a row, before those they are nearest to.
+def save_nearest(evaluation: ProtocolEvaluation, fakes: FeatureStats, path: Path) -> bool:
+    """Save a grid of the fakes that are closest to a real image, one in a row, followed by their nearest real images.
+
+    Each row is labeled with the feature distance to the nearest one.
+
+    Args:
+        evaluation: provides the real images and their features.
+        fakes: statistics of the generated images.
+        path: of the PNG file.
 
     Returns:
-        Whether it could be drawn: it takes fakes whose features and pixels were kept.
+        Whether the grid was saved; it needs the features and the pixels of the fakes.
     """
-    reals = measure.reals
+    reals = evaluation.reals
     if fakes.pixels is None or fakes.features is None or reals is None or reals.features is None:
         return False
-    features = fakes.features[: len(fakes.pixels)]  # of the first fakes, when there was no room for all
+    features = fakes.features[: len(fakes.pixels)]  # pixels are kept of the first fakes only
     distances, _ = nearest(features, reals.features, 1)
-    chosen = distances[:, 0].argsort()[:SHOWN]
-    _, places = nearest(features[chosen], reals.features, NEIGHBOURS)
-    rows = [torch.cat([fakes.pixels[n : n + 1], measure.data.images(row)]) for n, row in zip(chosen, places, strict=True)]
+    chosen = distances[:, 0].argsort()[:NUM_FAKES]
+    _, neighbors = nearest(features[chosen], reals.features, NUM_NEIGHBORS)
+    rows = [torch.cat([fakes.pixels[n : n + 1], evaluation.data.images(row)]) for n, row in zip(chosen, neighbors, strict=True)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    image_grid(torch.cat(rows), 1 + places.shape[1], SCALE, row_names=[f"{distances[n, 0]:.3g}" for n in chosen]).save(path)
+    names = [format_number(distances[n, 0].item()) for n in chosen]
+    image_grid(torch.cat(rows), 1 + neighbors.shape[1], SCALE, row_names=names).save(path)
     return True

@@ -1,4 +1,4 @@
-"""Scores as they are kept, and as they are shown."""
+"""Stores evaluations as JSON and prints them as tables."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from gan_lab.metrics.full_reference_suite import BICUBIC, PROTOCOL_NAME
 from gan_lab.metrics.suite import Result
 from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.storage.run_directory import read_evaluations
 from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci
-from gan_lab.utils.terminal import STDOUT
+from gan_lab.utils.terminal import STDOUT, print_table
 
-LONGEST_TABLE = 20
-"""Rows of a table of details that are still printed; the file holds them all."""
+MAX_PRINTED_ROWS = 20
+"""Longer tables of details are not printed; they are in the file."""
 
 
-def record(of: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
-    """One evaluation as it is kept: when, of what, and for each protocol its record, scores and details."""
-    found = {r.name: {"protocol": r.protocol, "scores": r.scores, "details": r.details} for r in results}
-    return with_time({**of, "results": found})
+def record(evaluated: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
+    """The entry of an evaluation: the time, what was evaluated, and for each protocol its record, scores and details."""
+    by_protocol = {r.name: {"protocol": r.protocol, "scores": r.scores, "details": r.details} for r in results}
+    return with_time({**evaluated, "results": by_protocol})
 
 
 def with_time(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """With the time of now."""
+    """``entry`` with the current time (UTC)."""
     return {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
 
 
 def check_writable(path: Path) -> None:
-    """See, before anything is measured, that scores can be added to ``path``.
+    """Check, before anything is measured, that evaluations can be appended to ``path``.
 
     Raises:
-        ValueError: it holds something else, or can't be written.
+        ValueError: the path is a folder, contains something else, or is not writable.
     """
     try:
         if path.is_dir():
@@ -50,7 +48,7 @@ def check_writable(path: Path) -> None:
 
 
 def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Add evaluations to those kept."""
+    """Append evaluations to the JSON list in ``path``."""
     with file_lock(_lock(path), "another process is writing scores there; waiting for it"):
         write_atomically(path, json.dumps([*read_evaluations(path), *records], indent=1) + "\n")
 
@@ -60,45 +58,46 @@ def _lock(path: Path) -> Path:
 
 
 def print_scores(records: Mapping[str, Mapping[str, Any]]) -> None:
-    """A table for each protocol, a column for each evaluation by its name."""
+    """Print a table for each protocol with one column for each evaluation.
+
+    Args:
+        records: entries of evaluations, as :func:`record` returns them, by the title of their column.
+    """
     protocols = dict.fromkeys(name for entry in records.values() for name in entry["results"])
     for protocol in protocols:
         results = {name: entry["results"][protocol] for name, entry in records.items() if protocol in entry["results"]}
         first = next(iter(results.values()))["protocol"]
-        STDOUT.print(f"\n[bold]{protocol}[/bold]: {_spell(first)}", soft_wrap=True)
-        STDOUT.print(table(_columns({name: result["scores"] for name, result in results.items()})))
+        STDOUT.print(f"\n[bold]{protocol}[/bold]: {_describe(first)}", soft_wrap=True)
+        print_columns(_separate_bicubic({name: result["scores"] for name, result in results.items()}))
         if protocol == PROTOCOL_NAME:
-            continue  # a table of each picture is for the file
+            continue  # a table for each image, only for the file
         for title in dict.fromkeys(title for result in results.values() for title in result["details"]):
             tables = {name: result["details"].get(title, {}) for name, result in results.items()}
-            if max(map(len, tables.values())) <= LONGEST_TABLE:
+            if max(map(len, tables.values())) <= MAX_PRINTED_ROWS:
                 STDOUT.print(title)
-                STDOUT.print(table(tables))
+                print_columns(tables)
 
 
-def _columns(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """With those of bicubic interpolation, the same for all, in a column of their own."""
-    own = {name: {n: v for n, v in of.items() if not n.startswith(BICUBIC)} for name, of in scores.items()}
-    beside = {n.removeprefix(BICUBIC): v for of in scores.values() for n, v in of.items() if n.startswith(BICUBIC)}
-    return own | ({"bicubic": beside} if beside else {})
+def _separate_bicubic(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Move the scores of bicubic interpolation, which are equal in all evaluations, to a column of their own."""
+    own = {title: {n: v for n, v in column.items() if not n.startswith(BICUBIC)} for title, column in scores.items()}
+    bicubic = {n.removeprefix(BICUBIC): v for column in scores.values() for n, v in column.items() if n.startswith(BICUBIC)}
+    return own | ({"bicubic": bicubic} if bicubic else {})
 
 
-def table(columns: Mapping[str, Mapping[str, float]]) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), show_header=len(columns) > 1)
-    table.add_column("", style="cyan")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for name in dict.fromkeys(name for scores in columns.values() for name in scores):
-        if not name.endswith(CI_SUFFIX):
-            table.add_row(name, *(format_with_ci(scores, name) for scores in columns.values()))
-    return table
+def print_columns(columns: Mapping[str, Mapping[str, float]]) -> None:
+    """Print a table with a row for each score and a column for each mapping, titled by its key unless it is the only one."""
+    names = [name for name in dict.fromkeys(n for scores in columns.values() for n in scores) if not name.endswith(CI_SUFFIX)]
+    titles = ["", *columns] if len(columns) > 1 else ["", ""]
+    print_table(titles, [[name, *(format_with_ci(scores, name) for scores in columns.values())] for name in names])
 
 
-def _spell(protocol: Mapping[str, Any]) -> str:
-    """A protocol in a line."""
+def _describe(protocol: Mapping[str, Any]) -> str:
+    """The record of a protocol in one line."""
     if protocol["protocol"] == PROTOCOL_NAME:
-        return f"{protocol['reals']}, made {protocol['scale']} times smaller by {protocol['degradation']}"
+        return f"{protocol['reals']}, downscaled by {protocol['scale']}: {protocol['degradation']}"
     return (
-        f"{protocol['data']}, {protocol['fakes']:,} fakes against {protocol['reals']}, in features of {protocol['features']} "
-        f"({protocol['features_hash']}), covariance over {protocol['covariance']}, {protocol['batch_norm']} batch norm"
+        f"{protocol['data']}, {protocol['fakes']:,} fakes against {protocol['reals']}, features: {protocol['features']} "
+        f"(hash {protocol['features_hash']}), covariance over {protocol['covariance']}, {protocol['batch_norm']} batch norm "
+        "statistics"
     )

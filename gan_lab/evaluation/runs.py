@@ -1,4 +1,4 @@
-"""Scores of a run's checkpoints."""
+"""Scores the checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gan_lab.building.tasks import build_task
 from gan_lab.evaluation import records
 from gan_lab.evaluation.nearest_images import save_nearest
 from gan_lab.metrics.full_reference_suite import FullReferenceSuite
+from gan_lab.metrics.protocol import BATCH_NORMS
 from gan_lab.metrics.suite import MetricSuite, Result
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
@@ -21,59 +22,59 @@ from gan_lab.utils.terminal import STDOUT, progress_bar
 log = logging.getLogger(__name__)
 
 STANDING_BATCHES = 16
-"""Over which batch normalisation is measured anew for protocols that want standing statistics."""
+"""Generated batches from which standing batch-norm statistics are computed."""
 
 
 def evaluate_run(cfg: DictConfig) -> None:
-    """The suite on each checkpoint asked for; adds to ``scores.json`` and draws nearest training images."""
+    """Score the selected checkpoints, append the scores to ``scores.json`` and draw the nearest training images."""
     directory = RunDirectory.find(cfg.run)
     path = Path(cfg.out).expanduser() if cfg.out else directory.scores
     records.check_writable(path)
     runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints or [], cfg.device)
     suite = build_task(cfg).suite(cfg.reals)
     if not suite.evaluations:
-        raise ValueError("evaluation=none measures nothing; evaluation=fast, full or, of super-resolution, pairs do")
+        raise ValueError("evaluation=none measures nothing; use evaluation=fast or full, or pairs for super-resolution")
     with progress_bar("real images", "images") as progress:
         suite.prepare(next(iter(runs.values())).device, progress)
-    found = []
-    for which, run in runs.items():
-        with progress_bar(f"fakes of {which}", "images") as progress:
-            results = _measure(suite, run, progress)
-        found.append(records.record({"checkpoint": which, "images": run.images_seen}, results))
+    entries = []
+    for name, run in runs.items():
+        with progress_bar(f"fakes of {name}", "images") as progress:
+            results = _evaluate(suite, run, progress)
+        entries.append(records.record({"checkpoint": name, "images": run.images_seen}, results))
         if isinstance(suite, MetricSuite) and results[0].fakes is not None:
-            save_nearest(suite.evaluations[0], results[0].fakes, directory.samples / f"nearest-{which}.png")
-    records.print_scores({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in found})
-    records.append(path, found)
+            save_nearest(suite.evaluations[0], results[0].fakes, directory.samples / f"nearest-{name}.png")
+    records.print_scores({f"{entry['checkpoint']} ({entry['images']:,} images)": entry for entry in entries})
+    records.append(path, entries)
     STDOUT.print(f"\n{path}")
 
 
 def _open(directory: RunDirectory, wanted: Sequence[str], device: str) -> dict[str, Run]:
-    """The checkpoints by name; one that is the same as another is left out."""
+    """Open the checkpoints by name; a checkpoint of the same training step as an earlier one is left out."""
     if not wanted:
-        raise ValueError("checkpoints=[]: name last, best, pretrained or several of them")
+        raise ValueError("checkpoints=[]: give one or several of last, best, pretrained")
     runs: dict[str, Run] = {}
-    for which in wanted:
-        if which == "best" and len(wanted) > 1 and not directory.checkpoint("best").is_file():
+    for name in wanted:
+        if name == "best" and len(wanted) > 1 and not directory.checkpoint("best").is_file():
             log.info("there is no best checkpoint: the run was trained without a score")
             continue
-        run = Run.open(directory.path, which, device)
-        twin = next((name for name, other in runs.items() if other.images_seen == run.images_seen), None)
-        if twin is None:
-            runs[which] = run
+        run = Run.open(directory.path, name, device)
+        same = next((other for other, opened in runs.items() if opened.images_seen == run.images_seen), None)
+        if same is None:
+            runs[name] = run
         else:
-            log.info("%s is the same checkpoint as %s", which, twin)
+            log.info("%s is the same checkpoint as %s", name, same)
     return runs
 
 
-def _measure(suite: MetricSuite | FullReferenceSuite, run: Run, progress: Progress) -> list[Result]:
-    """Protocols with running statistics first: measuring standing ones replaces them."""
+def _evaluate(suite: MetricSuite | FullReferenceSuite, run: Run, progress: Progress) -> list[Result]:
+    """The results of all protocols; running statistics are used first, because computing standing ones replaces them."""
     if isinstance(suite, FullReferenceSuite):
         return suite(run.upscale, progress, details=True)
     results: dict[str, Result] = {}
-    for kind in ("running", "standing"):
-        if not (part := suite.with_batch_norm(kind)).evaluations:
+    for batch_norm in BATCH_NORMS:
+        if not (part := suite.with_batch_norm(batch_norm)).evaluations:
             continue
-        if kind == "standing":
+        if batch_norm == "standing":
             run.use_standing_statistics(STANDING_BATCHES)
         results |= {result.name: result for result in part(run.sample_for_evaluation, progress, details=True)}
-    return [results[measure.name] for measure in suite.evaluations]
+    return [results[evaluation.name] for evaluation in suite.evaluations]

@@ -21,7 +21,7 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.evaluate import main
 from gan_lab.evaluation import compare
 from gan_lab.evaluation.folders import evaluate_folders
-from gan_lab.evaluation.full_reference import pairing
+from gan_lab.evaluation.full_reference import match_names
 from gan_lab.runs.run import Run
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
@@ -152,7 +152,7 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
         (["run=run", "checkpoints=final"], "checkpoint=final: must be one of last, best, pretrained"),
         (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be a whole number, at least 1"),
         (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
-        (["run=run", "checkpoints=[]"], "name last, best, pretrained or several"),
+        (["run=run", "checkpoints=[]"], "give one or several of last, best, pretrained"),
         (["run=run", "evaluation=pairs"], "evaluation=pairs compares images with their originals"),
         (["run=run", "protocol=[stacked_mnist]"], "the evaluation has none of its metrics (modes)"),
         (["run=run", "out=run"], "out=run is a folder"),
@@ -211,7 +211,7 @@ def test_classes_of_folders_are_matched_by_their_names(tmp_path: Path) -> None:
 def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path, refusal: Refusal) -> None:
     write_pictures(tmp_path / "small", 4, 0)
     write_pictures(tmp_path / "large", 4, 0, size=24)
-    write_pictures(tmp_path / "colour", 4, 0, channels=3)
+    write_pictures(tmp_path / "color", 4, 0, channels=3)
     write_pictures(tmp_path / "mixed", 4, 0)
     Image.new("L", (20, 20)).save(tmp_path / "mixed" / "other.png")
     write_pictures(tmp_path / "broken", 4, 0)
@@ -220,28 +220,28 @@ def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path, refusal: R
     for fakes, message in {
         "empty": "no picture in it or below it",
         "mixed": "mixed sizes",
-        "large": "24x24 pixels in grey and reals=small of 16x16",
-        "colour": "16x16 pixels in colour and reals=small of 16x16 pixels in grey",
+        "large": "24x24 pixels in grayscale and reals=small of 16x16",
+        "color": "16x16 pixels in color and reals=small of 16x16 pixels in grayscale",
         "broken": "can't be read",
         "nowhere": "no such folder or file",
     }.items():
         assert message in refusal(f"fakes={fakes}", "reals=small"), fakes
-    assert "give a folder" in refusal("fakes=small")
-    assert "4 images and reals=more 5" in refusal(
+    assert "fakes=... needs reals=..." in refusal("fakes=small")
+    assert "not 4 in small and 5 in more" in refusal(
         "fakes=small", f"reals={write_pictures(tmp_path / 'more', 5, 0).name}", *PAIRS
     )
-    assert "its pair by its name, 24x24" in refusal("fakes=small", "reals=large", *PAIRS)
+    assert "but its original 0.png has 24x24" in refusal("fakes=small", "reals=large", *PAIRS)
     assert "of a folder of fakes all images are used" in refusal("fakes=small", "reals=large", "evaluation.num_fakes=3")
     assert "out=small is a folder" in refusal("fakes=small", "reals=small", "out=small")
 
 
 def test_pairs_are_found_by_their_names() -> None:
     hr, sr = ["1", "10", "2"], ["10_x4", "1_x4", "2_x4"]
-    assert pairing(sr, hr) == [(1, 0), (0, 1), (2, 2)] and pairing(hr, sr) == [(0, 1), (1, 0), (2, 2)]
-    assert sorted(pairing(["b", "a"], ["a", "b"])) == [(0, 1), (1, 0)]
+    assert match_names(sr, hr) == [(1, 0), (0, 1), (2, 2)] and match_names(hr, sr) == [(0, 1), (1, 0), (2, 2)]
+    assert sorted(match_names(["b", "a"], ["a", "b"])) == [(0, 1), (1, 0)]
     for fakes, reals in ((["a", "b"], ["a", "c"]), (["a_x2", "b_x4"], ["a", "b"]), (["a", "a"], ["a", "b"])):
-        with pytest.raises(ValueError, match="has no partner, or several"):
-            pairing(fakes, reals)
+        with pytest.raises(ValueError, match="have no counterpart or several"):
+            match_names(fakes, reals)
 
 
 def test_deep_greys_are_compared_in_their_own_range(tmp_path: Path) -> None:

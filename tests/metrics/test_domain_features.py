@@ -181,11 +181,9 @@ def test_the_command_fits_and_the_next_training_finds_it(tmp_path: Path) -> None
     own += [f"paths.data={tmp_path}", f"paths.weights={tmp_path}", "device=cpu"]
     done = run_module("evaluate", "fit_features=true", *own, "fit.recipe.width=4", "fit.recipe.epochs=20", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "of 30 held-out images right, 270 learnt from" in done.stdout and "fd_pictures-" in done.stdout
+    assert "on 30 held-out images, trained on 270;" in done.stdout and "fd_pictures-" in done.stdout
     trained = run_module("train", *own, "debug=tiny", "epochs=1", "evaluation.num_fakes=40", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "fd_pictures-" in (tmp_path / "run" / "summary.json").read_text()
     again = run_module("evaluate", "fit_features=true", *own, cwd=tmp_path)
-    assert (
-        again.returncode == 1 and "is there already, and scores were taken in its features: fit.overwrite=true" in again.stderr
-    )
+    assert again.returncode == 1 and "exists, and scores may have been computed with it; fit.overwrite=true" in again.stderr
