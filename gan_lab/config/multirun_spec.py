@@ -141,7 +141,7 @@ def _seed_overrides(cfg: DictConfig, given: set[str]) -> list[str]:
     if cfg.seeds == 1:
         return []
     if "seed" in given:
-        raise ValueError(f"seeds={cfg.seeds}: counts on from one seed; the command line also gives seed")
+        raise ValueError(f"seeds={cfg.seeds}: can't be combined with seed=...; give all seeds instead, such as seed=0,1,2")
     return ["seeds=1", "seed=" + ",".join(str(cfg.seed + n) for n in range(cfg.seeds))]
 
 
@@ -191,12 +191,12 @@ def _search_space(first: DictConfig, fixed: list[str], swept: Mapping[str, Overr
     """
     named = {override.get_key_element() for override in _parse(fixed)}
     for key in DERIVED_SWEEPER_KEYS.keys() & named:
-        raise ValueError(f"{key}: it follows from {DERIVED_SWEEPER_KEYS[key]}; give that")
+        raise ValueError(f"{key}: is set from {DERIVED_SWEEPER_KEYS[key]}; set that instead")
     params = [f"{key}={value}" for key, value in (first.hydra.sweeper.params or {}).items() if key not in named]
     parsed = {override.get_key_element(): override for override in _parse(params)} | dict(swept)
     space = {key: override for key, override in parsed.items() if override.is_sweep_override()}
     if not space:
-        raise ValueError("hydra.sweeper.params: nothing to choose; add such as 'optimizer.lr=interval(1e-4,1e-3)'")
+        raise ValueError("hydra.sweeper.params: there is nothing to search; add for example 'optimizer.lr=interval(1e-4,1e-3)'")
     return space, [_line(override) for override in parsed.values() if not override.is_sweep_override()]
 
 
@@ -222,7 +222,7 @@ def _compose_all_values(overrides: list[str], space: Mapping[str, Override]) -> 
 
 def _check_study_name(cfg: DictConfig) -> None:
     if not isinstance(cfg.study.name, str) or not cfg.study.name.replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"study.name={cfg.study.name}: a name of letters, digits, - and _ is required")
+        raise ValueError(f"study.name={cfg.study.name}: must consist of letters, digits, - and _")
 
 
 def _objectives(cfg: DictConfig, direction: Any) -> list[str]:
@@ -235,8 +235,8 @@ def _objectives(cfg: DictConfig, direction: Any) -> list[str]:
     directions = list(direction) if OmegaConf.is_list(direction) else [direction]
     if len(directions) != len(objective) or any(getattr(d, "name", d) != "minimize" for d in directions):
         raise ValueError(
-            f"objective=[{','.join(objective)}]: each is minimised, so hydra.sweeper.direction={direction} must be minimize as "
-            "many times"
+            f"objective=[{','.join(objective)}]: every objective is minimized, so hydra.sweeper.direction={direction} must be "
+            f"[{','.join(['minimize'] * len(objective))}]"
         )
     return objective
 
@@ -244,7 +244,7 @@ def _objectives(cfg: DictConfig, direction: Any) -> list[str]:
 def _check_grid(space: Mapping[str, Override]) -> None:
     for key, override in space.items():
         if not override.is_choice_sweep():
-            raise ValueError(f"{_line(override)}: a grid goes through choices; give {key}=choice(...)")
+            raise ValueError(f"{_line(override)}: a grid needs a list of values; use {key}=choice(...)")
 
 
 def _compared_values(cfg: DictConfig) -> dict[str, Any]:

@@ -26,19 +26,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
         ),
         (["study.storage=mysql+nodriver://host/db"], "study.storage=mysql+nodriver://host/db"),
         (["study.storage=nonsense"], "study.storage=nonsense"),
-        (["study.name=../elsewhere"], "study.name=../elsewhere: a name of letters"),
+        (["study.name=../elsewhere"], "study.name=../elsewhere: must consist of letters"),
         (["objective=fid"], "objective=fid: not measured by this run; choose from"),
         (["evaluation=none"], "objective=score: not measured by this run"),
-        (["objective=[score,epoch_seconds]"], "each is minimised, so hydra.sweeper.direction"),
+        (["objective=[score,epoch_seconds]"], "every objective is minimized, so hydra.sweeper.direction"),
         (
             ["objective=[score,seconds]", "hydra.sweeper.direction=[minimize,minimize]"],
             "pruner: needs a single objective, but there are 2",
         ),
         (["objective=epoch_seconds"], "pruner: needs a score as the objective"),
-        (["hydra/sweeper/sampler=grid"], "a grid goes through choices; give optimizer.generator.lr=choice(...)"),
-        (["hydra.sweeper.n_trials=5"], "hydra.sweeper.n_trials: it follows from study.trials; give that"),
+        (["hydra/sweeper/sampler=grid"], "a grid needs a list of values; use optimizer.generator.lr=choice(...)"),
+        (["hydra.sweeper.n_trials=5"], "hydra.sweeper.n_trials: is set from study.trials; set that instead"),
         (["study.trials=0"], "study.trials=0: must be at least 1"),
-        (["loss=bce", "optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=1e-4"], "nothing to choose"),
+        (["loss=bce", "optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=1e-4"], "there is nothing to search"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -67,7 +67,7 @@ def test_an_unreachable_storage_is_reported_without_a_traceback_or_the_password(
     [
         (["sweep=quality"], "sweep=quality needs several runs: add -m"),
         (["seeds=3"], "seeds=3 needs several runs: add -m"),
-        (["seeds=3", "seed=1,2"], "seeds=3: counts on from one seed"),
+        (["seeds=3", "seed=1,2"], "seeds=3: can't be combined with seed="),
     ],
 )
 def test_options_for_several_runs_need_a_multirun(arguments: list[str], message: str, tmp_path: Path) -> None:
