@@ -1,6 +1,6 @@
-"""Configuration: the only room, with the commands, that knows Hydra.
+"""Configuration: with the commands, the only package that imports Hydra.
 
-Imports neither torch nor the rest of the package, so that ``--help``, ``--cfg job`` and a misspelt key answer at once.
+It imports neither torch nor anything that does, so that ``--help``, ``--cfg job`` and a mistyped key are answered at once.
 """
 
 from gan_lab.config.command import remove_empty_output_dir, run_command

@@ -1,4 +1,4 @@
-"""Runs a command as a program: help and version, checks of the command line, and how errors end it."""
+"""Runs a command as a program: help, version, checks of the command line, and error messages."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from gan_lab.runtime.torchrun import rank_prefix
 from gan_lab.version import __version__
 
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
-"""Mistakes of a user, and what the system refuses (no space, no permission): a message. Other errors keep their traceback."""
+"""Errors of users and of the system (no space, no permission), shown as a message. Other errors are shown with a traceback."""
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 HYDRA_ECHO = "Error executing job with overrides:"
-"""Hydra writes this line, with all overrides, before an error of ours."""
+"""Beginning of the line, with all overrides, that Hydra prints before an error."""
 
 
 def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Remove the folders that Hydra made for a job that was refused, unless something is in them."""
+    """Decorator that removes the folders which Hydra created for a failed job, if they are empty."""
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
@@ -39,7 +39,7 @@ def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[Dict
             return task(cfg)
         except Exception:
             folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-            if folder != Path.cwd():  # some commands name the working directory
+            if folder != Path.cwd():  # some commands run in the working directory
                 with suppress(OSError):
                     folder.rmdir()
                     for parent in folder.parents:
@@ -52,7 +52,7 @@ def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[Dict
 
 
 def expand_home(argument: str) -> str:
-    """``key=~/images`` as an override that Hydra can read: no shell expands it, and Hydra's grammar has no ``~`` in a value."""
+    """Expand ``~`` in ``key=~/images``, which shells don't, and quote the path for Hydra's grammar."""
     key, equals, value = argument.partition("=")
     if value != "~" and not value.startswith("~/"):
         return argument

@@ -1,4 +1,4 @@
-"""The configuration of ``gan_lab.evaluate``: of a run its own, with what an evaluation may exchange."""
+"""The configuration of ``gan_lab.evaluate``: that of the evaluated run, with changes from the command line."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gan_lab.config.stored_config import differences, named_config, read_config,
 from gan_lab.storage.run_directory import RunDirectory
 
 EXCHANGEABLE = ("evaluation", "degradation", "protocol", "features", "dataset", "paths", "device", "console")
-"""Sections and keys of a run's configuration that an evaluation may exchange."""
+"""Sections and keys of a run's configuration that an evaluation may change."""
 
 SHARED_BY_DEGRADATIONS = tuple(f"degradation.{key}=" for key in ("scale", "patch", "patches", "random_flip_rot", "preview"))
-"""Overrides that stay when one degradation is exchanged for another: the networks were built for them."""
+"""Overrides that are kept if another degradation is chosen, since the networks depend on them."""
 
 
 def prepend_run_overrides(arguments: Sequence[str]) -> list[str]:
-    """A command line that evaluates a run, with the run's own choices and overrides before those given."""
+    """Insert a run's stored options and overrides before those of a command line with ``run=``."""
     if (stored := named_config(arguments, "run")) is None:
         return list(arguments)
     flags, given = split_flags(arguments)
@@ -28,15 +28,15 @@ def prepend_run_overrides(arguments: Sequence[str]) -> list[str]:
         a
         for a in stored_overrides(stored)
         if a.partition("=")[0] in stored.choices or a.partition(".")[0] not in exchanged or a.startswith(SHARED_BY_DEGRADATIONS)
-    ]  # overrides of an exchanged group are dropped with it
+    ]  # without overrides of a group for which another option is chosen
     return [*flags, *kept, *given]
 
 
 def open_evaluation(cfg: DictConfig) -> DictConfig:
-    """The configuration of an evaluation: as composed, or, of a run, the run's with what the command line changes in it.
+    """The configuration of an evaluation: with ``run=`` the run's with the changes of the command line, else as composed.
 
     Raises:
-        ValueError: the command line changes something that the trained run consists of.
+        ValueError: the command line changes a key that an evaluation can't change.
     """
     task = HydraConfig.get().overrides.task
     if cfg.run is None:

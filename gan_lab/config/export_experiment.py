@@ -1,4 +1,4 @@
-"""A run as a file for ``conf/experiment``."""
+"""Exports a run's configuration as a file for ``conf/experiment``."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ NOT_TRAINED = (
     "tracker",
     "device",
 )
-"""Keys of a run's configuration that say nothing of what it trains."""
+"""Keys of a run's configuration that don't affect what is trained."""
 
 
 NOT_CHOICES = ("sweep", "experiment", "debug", "tracker")
-"""Groups whose values are told one by one, or not at all."""
+"""Groups whose options are not exported; values that they change are exported one by one."""
 
 
 def export_experiment(directory: RunDirectory, about: str) -> str:
-    """A run's configuration as a file for ``conf/experiment``: its groups' options, and every value they don't bring.
+    """The text of an experiment file: the options of a run's groups, and all values that differ from those of the options.
 
     Args:
-        directory: the run's.
-        about: the file's first line.
+        directory: the run directory.
+        about: one-line description, for the comment in the first line.
     """
     stored = read_config(directory)
     chosen = {str(g): choice for g, choice in stored.choices.items() if choice is not None and g not in NOT_CHOICES}
@@ -46,7 +46,7 @@ def export_experiment(directory: RunDirectory, about: str) -> str:
     with hydra_compose():
         config = compose(BASE_CONFIG, overrides=[f"{group}={format_choice(choice)}" for group, choice in chosen.items()])
     values = OmegaConf.create()
-    for depth in range(max(key.count(".") for key in wanted) + 1):  # what others refer to comes before those
+    for depth in range(max(key.count(".") for key in wanted) + 1):  # referenced keys before keys that refer to them
         settled = flatten_config(resolve_and_validate(copy.deepcopy(config), ()))
         for key, value in wanted.items():
             if key.count(".") == depth and (key not in settled or settled[key] != value):

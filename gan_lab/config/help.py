@@ -1,4 +1,4 @@
-"""``--help`` of a command, made from the comments of ``conf/*.yaml`` without Hydra, which would take seconds."""
+"""``--help`` of a command, generated from the comments of ``conf/*.yaml`` without importing Hydra, which takes seconds."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def format_help(config: str, arguments: Sequence[str] = ()) -> str:
 
 
 def _default_options(file: Path) -> dict[str, list[str]]:
-    """The default option, or options, of each group that a configuration has, those it includes first."""
+    """The default option, or list of options, of each group of a configuration and of those it includes."""
     found: dict[str, list[str]] = {}
     for default in OmegaConf.load(file).defaults:
         if isinstance(default, str):
@@ -83,7 +83,7 @@ def _format_groups(groups: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _format_option(group: str, name: str) -> str:
-    """One option's file: what it is, and its keys."""
+    """Description and keys of one option."""
     file = CONF_DIR / group / f"{name}.yaml"
     about = [
         line[2:] for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("# ") and "@package" not in line
@@ -118,7 +118,7 @@ def _keys(file: Path) -> list[Key]:
 
 
 def _format_keys(keys: Sequence[Key]) -> Iterator[str]:
-    """One line each; a long comment goes on below."""
+    """One line for each key; a long comment continues below."""
     for key in keys:
         if not key.name:
             yield f"\n{_wrap(key.comment, '  ')}:"

@@ -13,13 +13,13 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 ALLOWED_TARGETS = ("gan_lab.", "torch.optim.", "optuna.pruners.")
-"""Prefixes of allowed ``_target_``s: a configuration chooses among objects, it must not run arbitrary code."""
+"""Prefixes of allowed ``_target_``s, so that a configuration can't run arbitrary code."""
 
 
 def instantiate(node: Any, where: str = "", **more: Any) -> Any:
-    """The object that a section describes.
+    """Build the object that a section describes.
 
-    Every section in it is first checked against the signature of its ``_target_``.
+    The section and those in it are first checked against the signatures of their ``_target_``s.
 
     Args:
         node: a section with ``_target_``, or a dictionary of such sections.
@@ -28,7 +28,7 @@ def instantiate(node: Any, where: str = "", **more: Any) -> Any:
 
     Raises:
         ValueError: the target is not allowed, an argument is unknown or missing, a value has the wrong type, or the object
-            refuses it.
+            rejects it.
     """
     _check_section(node, where, tuple(more))
     try:
@@ -98,7 +98,7 @@ def _signature(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any
 
 
 def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
-    """As no longer required: a subclass may set it by itself."""
+    """The parameter with a default, since a subclass may set it itself."""
     return parameter if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) else parameter.replace(default=None)
 
 

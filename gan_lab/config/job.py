@@ -1,4 +1,4 @@
-"""One training as the command line describes it: a new run, or one to be resumed."""
+"""A job: the training run that a command line describes, new or resumed."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.version import __version__
 
-NOT_IN_THE_NAME = ("console", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
-"""Overrides that don't describe what is trained."""
+NOT_IN_NAME = ("console", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
+"""Beginnings of overrides that are left out of a job's name, as they don't affect what is trained."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training as Hydra starts it.
+    """A training run as Hydra starts it.
 
     Attributes:
         cfg: the resolved configuration.
         choices: the chosen option of each group.
         overrides: single values given on the command line, since the first start of the run.
-        directory: the run's.
-        name: its overrides, joined.
-        folder: of the multirun it belongs to, or None.
+        directory: the run directory.
+        name: its overrides, separated by commas.
+        folder: the folder of the multirun that it belongs to, or None.
         resumed: whether the directory already holds the run.
     """
 
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def group(self) -> str | None:
-        """Name of the multirun it belongs to."""
+        """Name of the multirun that the job belongs to, or None."""
         return None if self.folder is None else self.folder.as_posix().removeprefix("multirun/")
 
 
@@ -82,7 +82,7 @@ def open_job(cfg: DictConfig) -> Job:
 
 
 def jobs_per_seed(job: Job) -> list[Job]:
-    """A job with ``seeds=N`` as N jobs, each with its own seed and folder; any other job alone."""
+    """N jobs, each with its own seed and folder, for a job with ``seeds=N``; otherwise only the job itself."""
     if job.cfg.seeds == 1 or job.resumed:
         return [job]
     jobs = []
@@ -96,15 +96,15 @@ def jobs_per_seed(job: Job) -> list[Job]:
 
 
 def option(group: str, name: str) -> Any:
-    """The section that ``group=name`` gives in the default configuration."""
+    """The section that ``group=name`` adds to the default configuration."""
     return compose(BASE_CONFIG, overrides=[f"{group}={name}"])[group]
 
 
 def write_config(job: Job) -> None:
-    """Write ``config.yaml``, with which a directory becomes this run's.
+    """Write ``config.yaml``, which makes the directory a run directory.
 
     Raises:
-        ValueError: a new run would overwrite another one.
+        ValueError: the directory already belongs to another run.
     """
     cfg = OmegaConf.to_container(job.cfg)
     assert isinstance(cfg, dict)
@@ -123,7 +123,7 @@ def write_config(job: Job) -> None:
 
 
 def _choices(hydra: Any) -> dict[str, Any]:
-    """The option of each group, or the list of them. Hydra's own record leaves lists out; its defaults list has them."""
+    """The option of each group, or the list of options, which Hydra's ``runtime.choices`` leaves out."""
     choices = {str(name): choice for name, choice in hydra.runtime.choices.items() if "/" not in str(name)}
     loader = GlobalHydra.instance().config_loader()
     defaults = loader.compute_defaults_list(hydra.job.config_name, list(hydra.overrides.task), RunMode.RUN).defaults
@@ -136,11 +136,11 @@ def _choices(hydra: Any) -> dict[str, Any]:
 
 
 def _shorten(path: str) -> Path:
-    """``path`` relative to the working directory if it is inside: shorter to read, and to type when resuming."""
+    """The path relative to the working directory if it is inside it, else the absolute path."""
     absolute = Path(path).resolve()
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 def _name(overrides: Sequence[str]) -> str:
-    """The overrides that describe what is trained, joined."""
-    return ",".join(o for o in overrides if not o.startswith(NOT_IN_THE_NAME)) or "default"
+    """The overrides that affect what is trained, separated by commas."""
+    return ",".join(o for o in overrides if not o.startswith(NOT_IN_NAME)) or "default"

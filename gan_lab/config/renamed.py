@@ -1,4 +1,4 @@
-"""Names that version 0.1 used for keys, options and experiments, and what they are called now."""
+"""Keys, options and experiments of version 0.1 that have been renamed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEYS = {
     "protocol.lab": "protocol.default",
     "kind": "benchmark",
 }
-"""Keys by their old names; a key below one of them moves with it."""
+"""Current names of keys by their old names; keys below them are renamed as well."""
 
 VALUES = {
     ("discriminator_passes", "separate"): "split",
@@ -52,14 +52,14 @@ VALUES = {
     ("experiment", "mnist_dcgan"): "dcgan_mnist",
     ("experiment", "cifar100_hinge"): "hinge_cifar100",
 }
-"""Values of a key or options of a group, under the key's new name, by their old names."""
+"""Current values by the current key and the old value."""
 
 MOVED_OPTIONS = {("pretraining", "run"): ("initial_weights", "run")}
-"""Options that belong to another group now."""
+"""Options that have moved to another group."""
 
 
 def new_key(key: str) -> str:
-    """The present name of a dotted key; the same if it has none other. ``every`` of a loss term is ``interval``."""
+    """The current name of a dotted key, also of ``every`` of a loss term, now ``interval``; unchanged if it was not renamed."""
     for length in range(key.count(".") + 1, 0, -1):
         head = ".".join(key.split(".")[:length])
         if head in KEYS:
@@ -71,7 +71,7 @@ def new_key(key: str) -> str:
 
 
 def new_override(key: str, value: str) -> tuple[str, str]:
-    """A key and its value as they are written now."""
+    """The current form of a key and its value."""
     if (key, value) in MOVED_OPTIONS:
         return MOVED_OPTIONS[key, value]
     key = new_key(key)

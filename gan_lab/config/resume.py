@@ -1,4 +1,4 @@
-"""Resuming: the run's own command line before the new one, and which values may change."""
+"""Resuming: combines a run's stored overrides with new ones, and checks which values may change."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ FIXED_ON_RESUME = (
     "pretraining",
     "initial_weights",
 )
-"""What a checkpoint consists of: a run with other values is another run."""
+"""Keys and sections that can't change when a run is resumed, as its checkpoint depends on them."""
 
 FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.num_workers", "dataset.max_corrupt_fraction")
-"""Exceptions: where the same images are stored, and how they are read. The checkpoint holds their number."""
+"""Exceptions: where the images are stored and how they are read. Their number is compared with that in the checkpoint."""
 
 RESUME_KEYS = ("resume", "resume_from")
-"""Keys of a single command line; never stored."""
+"""Keys that are not stored with a run."""
 
 
 def prepend_resumed_overrides(arguments: Sequence[str]) -> list[str]:
-    """A command line that resumes a run, with the run's own choices and overrides before the new ones.
+    """Insert a run's stored options and overrides before those of a command line with ``resume=``.
 
-    Hydra then composes what the run was composed from, even if the defaults have changed, and knows all of its keys.
+    Hydra then composes the same configuration even if the defaults have changed, and accepts all keys of the run.
 
     Raises:
-        ValueError: the run can't be read, or a whole group of it would be exchanged.
+        ValueError: the run can't be read, or an option of a group would change.
     """
     if (stored := named_config(arguments, "resume")) is None:
         return list(arguments)
@@ -54,10 +54,10 @@ def prepend_resumed_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def with_changes(stored: DictConfig, composed: DictConfig, new: Sequence[str], directory: RunDirectory) -> DictConfig:
-    """The stored configuration with the changes that the overrides ``new`` make.
+    """The stored configuration with the changes that the overrides ``new`` make in it.
 
     Raises:
-        ValueError: a value can't change, or is removed.
+        ValueError: a value can't change, or would be removed.
     """
     cfg = OmegaConf.masked_copy(stored, [str(key) for key in stored if key not in ("version", "choices", "overrides")])
     changed, removed = differences(stored, composed, new)

@@ -1,4 +1,4 @@
-"""What the top level of a configuration may hold, and what no single value can say."""
+"""Keys and types of the configurations' top level, and checks of their values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gan_lab.storage.run_directory import RunDirectory
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "config.yaml").is_file())
-"""The configuration tree: inside the package in a wheel, beside it in a checkout."""
+"""The configuration tree: inside the package in a wheel, next to it in a checkout."""
 
 
 @dataclass
 class SampleSection:
-    """Preview grids."""
+    """Sample grids."""
 
     every_kimg: float | None = MISSING
     at_epochs: list[float] | None = MISSING
@@ -33,7 +33,7 @@ class SampleSection:
 
 @dataclass
 class LogSection:
-    """Figures."""
+    """Logging of metrics."""
 
     every_kimg: float | None = MISSING
 
@@ -47,7 +47,7 @@ class CheckpointSection:
 
 @dataclass
 class StudySection:
-    """Of a sweep."""
+    """The Optuna study of a sweep."""
 
     name: str | None = MISSING
     storage: str = MISSING
@@ -66,7 +66,7 @@ class PathsSection:
 
 @dataclass
 class Config:
-    """Types of ``conf/config.yaml``, which holds the values and what they mean."""
+    """Types of ``conf/config.yaml``, which has the values and their meaning."""
 
     model: Any = MISSING
     dataset: Any = MISSING
@@ -190,11 +190,11 @@ ConfigStore.instance().store(name="benchmark_schema", node=BenchmarkConfig)
 
 
 def _run_dir(resume: str | None) -> str:
-    """Where Hydra puts this job: the run to be resumed, or a folder of its own."""
+    """The job's directory: that of the run to resume, or a new one."""
     if resume is not None:
         return str(RunDirectory.find(resume).path)
     folder = f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}"
-    free = (name for n in count(2) if not Path(name := f"{folder}-{n}").exists())  # several may start in the same second
+    free = (name for n in count(2) if not Path(name := f"{folder}-{n}").exists())  # several runs may start in the same second
     return next(free) if Path(folder).exists() else folder
 
 
@@ -203,10 +203,10 @@ OmegaConf.register_new_resolver("gan_lab.times", lambda factor, number: factor *
 
 
 def check(cfg: DictConfig) -> None:
-    """Check what no type can say.
+    """Check the values that types alone don't restrict.
 
     Raises:
-        ValueError: with the key, its value and what is allowed.
+        ValueError: a value is not allowed; the message has the key, the value and what is allowed.
     """
     for key in (
         "batch_size",

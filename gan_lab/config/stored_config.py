@@ -1,4 +1,4 @@
-"""A run's ``config.yaml``: the resolved configuration, with the choices and overrides that it was composed from."""
+"""A run's ``config.yaml``: the resolved configuration, and the options and overrides that it was composed from."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gan_lab.version import __version__
 
 
 def read_config(directory: RunDirectory) -> DictConfig:
-    """A run's configuration.
+    """Read a run's configuration.
 
     Raises:
-        ValueError: it is damaged, or of version 0.1, whose keys and checkpoints had other names.
+        ValueError: the file is damaged, or was written by version 0.1, whose keys and checkpoints had other names.
     """
     path = directory.config
     try:
@@ -37,7 +37,7 @@ def read_config(directory: RunDirectory) -> DictConfig:
     if "version" not in cfg:
         raise ValueError(
             f"{directory.path} was trained by gan_lab 0.1, whose keys and checkpoints version {__version__} can't read; "
-            "resume, sample or evaluate it with 0.1, or train it anew (CHANGELOG.md lists the new names)"
+            "resume, sample or evaluate it with 0.1, or train it again (CHANGELOG.md lists the new names)"
         )
     return cfg
 
@@ -75,10 +75,10 @@ def flatten_config(cfg: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """What the overrides ``new`` change in a stored configuration.
+    """The values of a stored configuration that the overrides ``new`` change.
 
-    Found by composing with and without them: so values that refer to a changed one change too, while defaults that differ since
-    the run began stay as the run had them.
+    The configuration is composed with and without them. Thus values that refer to a changed value change as well, while those
+    whose defaults have changed since the run was started do not.
 
     Returns:
         The changed values by dotted key, and the keys that are removed.

@@ -35,9 +35,9 @@ def test_a_file_is_downloaded_completely_or_not_at_all(tmp_path: Path) -> None:
     published, folder = tmp_path / "published", tmp_path / "new" / "weights"
     published.write_bytes(b"weights")
     urls = [(tmp_path / "moved").as_uri(), published.as_uri()]
-    with pytest.raises(ValueError, match="its SHA-256 begins with 00000000") as refused:
+    with pytest.raises(ValueError, match="its SHA-256 begins with 00000000") as raised:
         obtain_file(folder, ["a"], urls, WRONG, "a test", ADVICE)
-    assert sha256(b"weights").digits in str(refused.value) and not list(folder.iterdir())
+    assert sha256(b"weights").digits in str(raised.value) and not list(folder.iterdir())
     assert obtain_file(folder, ["a"], urls, sha256(b"weights"), "a test", ADVICE).read_bytes() == b"weights"
     assert [path.name for path in folder.iterdir()] == ["a"]
 
