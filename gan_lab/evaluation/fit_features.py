@@ -59,7 +59,7 @@ def fit_features(cfg: DictConfig) -> None:
     metadata = network.metadata
     STDOUT.print(
         f"{path}: accuracy {metadata.accuracy:.2%} on {metadata.held_out}, trained on {metadata.images:,}; "
-        f"{path.stat().st_size / 2**20:.2f} MiB, hash {network.fingerprint}; its Frechet distance is called {network.score('fd')}"
+        f"{path.stat().st_size / 2**20:.2f} MiB, hash {network.fingerprint}; Frechet distance: {network.score('fd')}"
     )
 
 
