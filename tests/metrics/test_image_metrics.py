@@ -1,4 +1,4 @@
-"""What looks at pixels, against independent implementations."""
+"""Metrics of pixels, compared with independent implementations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gan_lab.metrics.sliced_wasserstein import SlicedWasserstein, laplacian_pyra
 from gan_lab.metrics.ssim import ms_ssim, scales, ssim
 from gan_lab.storage import downloads
 
-NETWORK = RandomConvolutions(1, 2, seed=0)  # which none of them looks at
+NETWORK = RandomConvolutions(1, 2, seed=0)  # not used by these metrics
 SETTINGS = {"images": 100, "patches": 16, "patch": 7, "repeats": 2, "directions": 20, "seed": 0}
 
 
@@ -35,7 +35,7 @@ def noise(count: int, channels: int, height: int, width: int | None = None, seed
 
 
 def smooth(count: int, channels: int, height: int, width: int | None = None, seed: int = 0, sigma: float = 2) -> Tensor:
-    """Noise without its finest detail, over the whole range: nearer to a picture."""
+    """Blurred noise scaled to the whole range, more similar to photographs."""
     images = noise(count, channels, height, width, seed).double().numpy()
     blurred = torch.from_numpy(scipy.ndimage.gaussian_filter(images, (0, 0, sigma, sigma)))
     low, high = (edge(blurred, (2, 3), keepdim=True) for edge in (torch.amin, torch.amax))
@@ -52,7 +52,7 @@ def sample(pixels: Tensor, labels: Tensor | None = None, classes: tuple[str, ...
 
 
 def luma(images: Tensor) -> np.ndarray:
-    """BT.601 in Poynton's constants; ``[N, H, W]``."""
+    """Luma ``[N, H, W]`` of BT.601, from its defining constants Kr and Kb."""
     red, green, blue = images.double().numpy().transpose(1, 0, 2, 3) / 255
     kr, kb = 0.299, 0.114
     return 16 + 219 * (kr * red + (1 - kr - kb) * green + kb * blue)
@@ -62,7 +62,7 @@ def luma(images: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 40, 57), (1, 28, 28), (1, 11, 11)])
-def test_ssim_is_scikit_images(channels: int, height: int, width: int) -> None:
+def test_ssim_matches_scikit_image(channels: int, height: int, width: int) -> None:
     metrics = pytest.importorskip("skimage.metrics")
     a = smooth(3, channels, height, width)
     b = disturbed(a, 20)
@@ -78,7 +78,7 @@ def test_ssim_is_scikit_images(channels: int, height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 176, 208), (1, 192, 192)])
-def test_ms_ssim_is_pytorch_msssims(channels: int, height: int, width: int) -> None:
+def test_ms_ssim_matches_pytorch_msssim(channels: int, height: int, width: int) -> None:
     reference = pytest.importorskip("pytorch_msssim")
     a = smooth(2, channels, height, width).float()
     values = []
@@ -90,7 +90,7 @@ def test_ms_ssim_is_pytorch_msssims(channels: int, height: int, width: int) -> N
     assert scales(height, width) == 5
 
 
-def test_small_images_have_as_many_scales_as_fit() -> None:
+def test_small_images_have_fewer_scales() -> None:
     reference = pytest.importorskip("pytorch_msssim.ssim")
     assert [scales(n, 500) for n in (10, 11, 20, 21, 32, 64, 128, 160, 161, 1000)] == [0, 1, 1, 2, 2, 3, 4, 4, 5, 5]
     a = smooth(2, 1, 16).float()
@@ -100,25 +100,25 @@ def test_small_images_have_as_many_scales_as_fit() -> None:
     b = disturbed(a, 30).float()
     window = reference.SSIM(channel=3).win
     contrast = reference._ssim(a, b, 255, window)[1]
-    whole = reference._ssim(*(avg_pool2d(side, 2) for side in (a, b)), 255, window)[0]
-    shares = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
-    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** shares[0] * whole ** shares[1]).mean(1), atol=1e-5)
+    similarity = reference._ssim(*(avg_pool2d(side, 2) for side in (a, b)), 255, window)[0]
+    exponents = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
+    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** exponents[0] * whole ** exponents[1]).mean(1), atol=1e-5)
 
 
-def test_an_odd_edge_is_averaged_with_itself() -> None:
-    """Two scales, the coarse one of images made even by hand."""
+def test_ms_ssim_averages_an_odd_edge_with_itself() -> None:
+    """Two scales; the reference pads the images to even sizes before downscaling."""
     a = smooth(2, 1, 33, 21).float()
     b = disturbed(a, 30).float()
     reference = pytest.importorskip("pytorch_msssim.ssim")
     window = reference.SSIM(channel=1).win
     halves = [avg_pool2d(pad(side, (0, 1, 0, 1), mode="replicate"), 2) for side in (a, b)]
-    contrast, whole = reference._ssim(a, b, 255, window)[1], reference._ssim(*halves, 255, window)[0]
-    shares = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
-    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** shares[0] * whole ** shares[1]).mean(1), atol=1e-5)
+    contrast, similarity = reference._ssim(a, b, 255, window)[1], reference._ssim(*halves, 255, window)[0]
+    exponents = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
+    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** exponents[0] * whole ** exponents[1]).mean(1), atol=1e-5)
     np.testing.assert_allclose(ms_ssim(a, a), 1, atol=1e-6)
 
 
-def test_similarity_refuses_what_it_cannot_compare() -> None:
+def test_ssim_of_different_shapes_or_too_small_images_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"\[2, 1, 16, 16\].*\[3, 1, 16, 16\]"):
         ssim(torch.zeros(2, 1, 16, 16), torch.zeros(3, 1, 16, 16))
     with pytest.raises(ValueError, match=r"at least 11x11 pixels, not \[32, 10\]"):
@@ -128,37 +128,39 @@ def test_similarity_refuses_what_it_cannot_compare() -> None:
 # Diversity
 
 
-def test_identical_fakes_are_alike_and_noise_is_not() -> None:
+def test_diversity_of_identical_images_is_1_and_of_noise_about_0() -> None:
     metric = MultiScaleSimilarity(pairs=50, seed=0)
-    alike = smooth(1, 1, 32).expand(40, -1, -1, -1)
+    identical = smooth(1, 1, 32).expand(40, -1, -1, -1)
     reals = sample(smooth(60, 1, 32, seed=1))
-    scores = metric(sample(alike), reals, NETWORK)
+    scores = metric(sample(identical), reals, NETWORK)
     assert scores["ms_ssim"] == pytest.approx(1, abs=1e-5)
     assert 0 < scores["ms_ssim_reals"] < 0.5
     assert metric(sample(noise(60, 1, 64)), reals, NETWORK)["ms_ssim"] < 0.05
-    assert metric.details(sample(alike), reals, NETWORK) == {"ms_ssim": {"scales": 2, "pairs": 50, "pairs_reals": 50}}
+    assert metric.details(sample(identical), reals, NETWORK) == {"ms_ssim": {"scales": 2, "pairs": 50, "pairs_reals": 50}}
 
 
-def test_pairs_are_of_one_class_and_never_one_image() -> None:
-    prototypes = smooth(3, 1, 32)  # a class is one image, so within a class all are the same
+def test_pairs_are_different_images_of_the_same_class() -> None:
+    prototypes = smooth(3, 1, 32)  # all images of a class are equal
     labels = torch.arange(30) % 3
     fakes, reals = (sample(prototypes[labels], labels, ("a", "b", "c", "d")) for _ in range(2))
     metric = MultiScaleSimilarity(pairs=10, seed=0)
     assert metric(fakes, reals, NETWORK)["ms_ssim"] == pytest.approx(1, abs=1e-5)
     details = metric.details(fakes, reals, NETWORK)
-    assert list(details["ms_ssim by class"]) == list(details["ms_ssim_reals by class"]) == ["a", "b", "c"]  # none of d
+    assert list(details["ms_ssim by class"]) == list(details["ms_ssim_reals by class"]) == ["a", "b", "c"]  # d has no images
     assert details["ms_ssim"]["pairs"] == 12  # four in each of three classes
-    among_all = metric(sample(prototypes[labels]), reals, NETWORK)  # fakes without labels: no classes on either side
+    among_all = metric(
+        sample(prototypes[labels]), reals, NETWORK
+    )  # without labels of the fakes, pairs are drawn among all images
     assert among_all["ms_ssim"] < 0.9 and among_all["ms_ssim_reals"] < 0.9
 
     members = torch.tensor([3, 5, 8])
     drawn = diversity.random_pairs(members, 3000, torch.Generator().manual_seed(0))
     assert bool((drawn[:, 0] != drawn[:, 1]).all())
     _, counts = drawn.unique(dim=0, return_counts=True)
-    assert len(counts) == 6 and counts.min() > 400  # every pair in both orders, equally often
+    assert len(counts) == 6 and counts.min() > 400  # all ordered pairs, equally often
 
 
-def test_diversity_of_the_reals_is_computed_once_and_nothing_is_said_where_there_is_none() -> None:
+def test_diversity_of_the_reals_is_cached_and_omitted_without_pairs() -> None:
     metric = MultiScaleSimilarity(pairs=5, seed=0)
     reals = sample(smooth(20, 1, 16))
     first = metric(sample(smooth(20, 1, 16, seed=1)), reals, NETWORK)
@@ -186,7 +188,7 @@ def pyramid_by_scipy(images: np.ndarray, levels: int) -> list[np.ndarray]:
     return [*bands, images]
 
 
-def test_the_pyramid_is_scipys_and_can_be_undone() -> None:
+def test_the_laplacian_pyramid_matches_scipy_and_is_invertible() -> None:
     images = noise(3, 2, 64, 32).double()
     bands = laplacian_pyramid(images, 3)
     assert [band.shape[2:] for band in bands] == [(64, 32), (32, 16), (16, 8)]
@@ -201,7 +203,7 @@ def test_the_pyramid_is_scipys_and_can_be_undone() -> None:
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 32), (3, 32), (1, 28)])
-def test_the_distance_is_scipys_along_each_direction(channels: int, size: int) -> None:
+def test_the_sliced_wasserstein_distance_matches_scipy(channels: int, size: int) -> None:
     fakes, reals = noise(6, channels, size, seed=1), smooth(6, channels, size, seed=2)
     scores = SlicedWasserstein(**SETTINGS)(sample(fakes), sample(reals), NETWORK)
     levels = {32: 2, 28: 1}[size]
@@ -226,7 +228,7 @@ def test_the_distance_is_scipys_along_each_direction(channels: int, size: int) -
     assert scores == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_distance_grows_with_blur_and_with_noise_and_does_not_care_for_order() -> None:
+def test_the_sliced_wasserstein_distance_grows_with_blur_and_noise_in_any_order() -> None:
     metric = SlicedWasserstein(**SETTINGS | {"images": 400, "patches": 64})
     reals = smooth(400, 1, 32, sigma=1)
 
@@ -237,17 +239,17 @@ def test_the_distance_grows_with_blur_and_with_noise_and_does_not_care_for_order
         return torch.from_numpy(scipy.ndimage.gaussian_filter(reals.float().numpy(), (0, 0, sigma, sigma))).round().byte()
 
     assert score(reals.clone()) == {"swd_32": 0, "swd_16": 0, "swd": 0}
-    floor = score(smooth(400, 1, 32, sigma=1, seed=1))["swd_32"]  # what as many others of the same kind have
+    floor = score(smooth(400, 1, 32, sigma=1, seed=1))["swd_32"]  # distance of two samples of the same distribution
     for worse in ([blurred(0.7), blurred(1.5)], [disturbed(reals, 20), disturbed(reals, 60)]):
         less, more = (score(images)["swd_32"] for images in worse)
         assert 2 * floor < less and 1.2 * less < more
     order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
-    assert score(reals[order])["swd_32"] < 1.2 * floor  # not 0: the patches lie elsewhere in each image
+    assert score(reals[order])["swd_32"] < 1.2 * floor  # not 0, because each image has other patch positions
     noisy = disturbed(reals, 60)
     assert score(noisy[order])["swd_32"] == pytest.approx(score(noisy)["swd_32"], rel=0.05)
 
 
-def test_neither_the_order_of_patches_nor_the_size_of_blocks_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patch_order_and_block_size_do_not_change_the_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(500, 49, generator=generator), torch.randn(500, 49, generator=generator)
     directions = sliced_wasserstein.random_directions(49, 40, generator)
@@ -262,7 +264,7 @@ def test_neither_the_order_of_patches_nor_the_size_of_blocks_matters(monkeypatch
     assert SlicedWasserstein(**SETTINGS)(fakes, reals, NETWORK) == pytest.approx(whole, rel=1e-6)
 
 
-def test_sets_of_unequal_numbers_or_without_variance_have_a_distance_and_of_unequal_sizes_none() -> None:
+def test_sliced_wasserstein_edge_cases() -> None:
     metric = SlicedWasserstein(**SETTINGS)
     blank = torch.full((7, 3, 16, 16), 255, dtype=torch.uint8)
     score = metric(sample(blank), sample(noise(200, 3, 16)), NETWORK)["swd"]
@@ -274,47 +276,45 @@ def test_sets_of_unequal_numbers_or_without_variance_have_a_distance_and_of_uneq
         SlicedWasserstein(**SETTINGS | {"repeats": 0})
 
 
-# Pairs
+# Full-reference metrics
 
 
 @pytest.mark.parametrize(("channels", "border"), [(3, 4), (3, 0), (1, 2)])
-def test_pairs_are_measured_as_scikit_image_and_an_independent_luma_have_it(channels: int, border: int) -> None:
+def test_psnr_and_ssim_match_scikit_image_on_rgb_and_luma(channels: int, border: int) -> None:
     metrics = pytest.importorskip("skimage.metrics")
     reals = smooth(3, channels, 40, 52)
     fakes = disturbed(reals, 12)
     inside = (..., slice(border, 40 - border), slice(border, 52 - border))
-    colour = [side.numpy()[inside] for side in (fakes, reals)]
-    grey = [(luma(side) if channels == 3 else side[:, 0].double().numpy())[inside] for side in (fakes, reals)]
+    color = [side.numpy()[inside] for side in (fakes, reals)]
+    gray = [(luma(side) if channels == 3 else side[:, 0].double().numpy())[inside] for side in (fakes, reals)]
     settings = {"data_range": 255, "gaussian_weights": True, "use_sample_covariance": False}
     expected = {
-        "psnr": np.mean([metrics.peak_signal_noise_ratio(y, x, data_range=255) for x, y in zip(*colour, strict=True)]),
-        "psnr_y": np.mean([metrics.peak_signal_noise_ratio(y, x, data_range=255) for x, y in zip(*grey, strict=True)]),
-        "ssim": np.mean(
-            [metrics.structural_similarity(x, y, channel_axis=0, **settings) for x, y in zip(*colour, strict=True)]
-        ),
-        "ssim_y": np.mean([metrics.structural_similarity(x, y, **settings) for x, y in zip(*grey, strict=True)]),
-        "rmse_y": np.mean([np.sqrt(metrics.mean_squared_error(x, y)) for x, y in zip(*grey, strict=True)]),
+        "psnr": np.mean([metrics.peak_signal_noise_ratio(y, x, data_range=255) for x, y in zip(*color, strict=True)]),
+        "psnr_y": np.mean([metrics.peak_signal_noise_ratio(y, x, data_range=255) for x, y in zip(*gray, strict=True)]),
+        "ssim": np.mean([metrics.structural_similarity(x, y, channel_axis=0, **settings) for x, y in zip(*color, strict=True)]),
+        "ssim_y": np.mean([metrics.structural_similarity(x, y, **settings) for x, y in zip(*gray, strict=True)]),
+        "rmse_y": np.mean([np.sqrt(metrics.mean_squared_error(x, y)) for x, y in zip(*gray, strict=True)]),
     }
     assert PSNR(border)(fakes, reals) | SSIM(border)(fakes, reals) == pytest.approx(expected, abs=1e-6)
 
 
-def test_luma_spans_16_to_235() -> None:
+def test_luma_ranges_from_16_to_235() -> None:
     extremes = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     np.testing.assert_allclose(full_reference.luma(extremes).flatten(), [16, 235], atol=1e-9)
     assert torch.equal(full_reference.luma(extremes[:, :1]).flatten(), torch.tensor([0.0, 255.0]).double())
 
 
-def test_identical_images_have_a_finite_psnr_above_all_others() -> None:
+def test_identical_images_have_the_largest_finite_psnr() -> None:
     images = noise(2, 1, 32)
     assert PSNR(0)(images, images)["psnr"] == pytest.approx(78.2, abs=0.05)
     nearly = images.clone()
-    nearly[:, 0, 0, 0] ^= 1  # by one level in one place: as large an error as identical images are said to have
+    nearly[:, 0, 0, 0] ^= 1  # one level in one value: the smallest error that PSNR distinguishes
     nearly[:, 0, 0, 1] ^= 1
     assert PSNR(0)(nearly, images)["psnr"] == pytest.approx(78.2 - 10 * np.log10(2), abs=0.05)
     assert SSIM(0)(images, images) == pytest.approx({"ssim": 1, "ssim_y": 1})
 
 
-def test_pairs_that_are_none_are_refused() -> None:
+def test_full_reference_metrics_of_invalid_images_are_an_error() -> None:
     with pytest.raises(ValueError, match="2 fakes of 1x16x16 and 3 reals of 1x16x16"):
         PSNR(0)(noise(2, 1, 16), noise(3, 1, 16))
     with pytest.raises(ValueError, match="2 fakes of 3x16x16 and 2 reals of 3x16x20"):
@@ -328,12 +328,12 @@ def test_pairs_that_are_none_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("network", "size"), [("alex", 64), ("vgg", 32)])
-def test_lpips_is_the_authors_with_the_weights_of_their_heads(network: str, size: int) -> None:
-    """The network below the heads is an untrained one; ImageNet's weights are not in any package."""
+def test_lpips_matches_the_authors_package(network: str, size: int) -> None:
+    """With an untrained backbone, because no package contains the ImageNet weights; the channel weights are the authors'."""
     package = pytest.importorskip("lpips")
     heads = Path(package.__file__).parent / "weights" / "v0.1" / f"{network}.pth"
     with warnings.catch_warnings(), torch.random.fork_rng():
-        warnings.simplefilter("ignore")  # torchvision's, of the way the package asks it for a network
+        warnings.simplefilter("ignore")  # about deprecated arguments that the package passes to torchvision
         torch.manual_seed(0)
         reference = package.LPIPS(net=network, pnet_rand=True, verbose=False)
     state = reference.net.state_dict()
@@ -350,7 +350,7 @@ def test_lpips_is_the_authors_with_the_weights_of_their_heads(network: str, size
     assert ours(a[:, :1], b[:, :1]) == pytest.approx(ours(*(side[:, :1].repeat(1, 3, 1, 1) for side in (a, b))))
 
 
-def test_lpips_says_which_files_to_put_where_and_takes_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_needs_its_published_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alexnet, lin = tmp_path / "alexnet-owt-7be5be79.pth", tmp_path / "alex.pth"
     with pytest.raises(
         ValueError, match=r"in .* Download \S+/alexnet-owt-7be5be79.pth as .* and \S+/v0.1/alex.pth as lpips-alex.pth"

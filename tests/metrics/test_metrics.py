@@ -1,4 +1,4 @@
-"""Scores against closed forms and independent implementations."""
+"""Metrics compared with closed forms and independent implementations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gan_lab.metrics.reference_stats import ReferenceStatsCache
 from gan_lab.metrics.suite import MetricSuite, ProtocolEvaluation, flatten_scores
 
 CPU = torch.device("cpu")
-GREY = FeatureDomain("", 1, 16)
+GRAY = FeatureDomain("", 1, 16)
 NETWORK = RandomConvolutions(1, 4, seed=0)
 
 
@@ -61,7 +61,7 @@ def sample(values: Tensor, **more: object) -> FeatureStats:
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
-def test_streaming_statistics_are_numpys_even_far_from_zero(ddof: int) -> None:
+def test_mean_and_covariance_match_numpy_even_far_from_zero(ddof: int) -> None:
     data = features(500, 12, seed=0, offset=1e4)
     streamed = statistics(data, ddof=ddof)
     np.testing.assert_allclose(streamed.mean, data.double().numpy().mean(0), rtol=1e-12)
@@ -71,7 +71,7 @@ def test_streaming_statistics_are_numpys_even_far_from_zero(ddof: int) -> None:
 
 
 @pytest.mark.parametrize("count", [400, 10])  # with 10 samples the covariances are singular
-def test_the_distance_is_the_one_with_scipys_matrix_square_root(count: int) -> None:
+def test_the_frechet_distance_matches_scipys_matrix_square_root(count: int) -> None:
     a, b = features(count, 16, seed=1), features(count, 16, seed=2, offset=0.3)
     ca, cb = (np.cov(x.double().numpy(), rowvar=False) for x in (a, b))
     difference = a.double().mean(0).numpy() - b.double().mean(0).numpy()
@@ -80,16 +80,16 @@ def test_the_distance_is_the_one_with_scipys_matrix_square_root(count: int) -> N
     assert frechet_distance(statistics(a), statistics(b)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_set_is_at_distance_zero_from_itself() -> None:
+def test_the_frechet_distance_of_a_set_to_itself_is_0() -> None:
     a = statistics(features(100, 8, seed=3))
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
 DEVIATIONS = torch.linspace(0.5, 2.0, 8)
-"""Of the fakes' independent coordinates, the reals' being 1; means are 0."""
+"""Standard deviations of the fakes' independent features; those of the reals are 1, and all means are 0."""
 
 TRUE_DISTANCE = float((DEVIATIONS - 1).square().sum())
-"""Between the two normal distributions: ``sum (s_a - s_b)^2``."""
+"""Fréchet distance of the two normal distributions, ``sum (s_a - s_b)^2``."""
 
 
 def normal_fakes(count: int, seed: int) -> Tensor:
@@ -101,7 +101,7 @@ def normal_reals() -> FeatureStats:
     return sample(torch.randn(200_000, 8, generator=generator(99)))
 
 
-def test_the_limit_is_nearer_to_the_true_distance_than_the_score(normal_reals: FeatureStats) -> None:
+def test_the_extrapolated_distance_is_closer_to_the_true_one(normal_reals: FeatureStats) -> None:
     metric = FrechetDistance(bootstrap=0, points=15, seed=0)
     scores = [metric(sample(normal_fakes(400, seed)), normal_reals, NETWORK) for seed in range(30)]
     finite, limit = (np.mean([s[name] for s in scores]) - TRUE_DISTANCE for name in ("fd_random", "fd_random_infinity"))
@@ -109,7 +109,7 @@ def test_the_limit_is_nearer_to_the_true_distance_than_the_score(normal_reals: F
     assert abs(limit) < 0.5 * finite
 
 
-def test_the_error_bar_is_how_far_other_draws_move_the_score(normal_reals: FeatureStats) -> None:
+def test_the_confidence_interval_matches_the_variance_between_samples(normal_reals: FeatureStats) -> None:
     metric = FrechetDistance(bootstrap=200, points=0, seed=0)
     scores = [metric(sample(normal_fakes(400, seed)), normal_reals, NETWORK) for seed in range(60)]
     deviation = np.std([s["fd_random"] for s in scores], ddof=1)
@@ -117,15 +117,15 @@ def test_the_error_bar_is_how_far_other_draws_move_the_score(normal_reals: Featu
     assert errors == pytest.approx(1.96 * deviation, rel=0.25)
 
 
-def test_without_error_bars_no_features_are_kept() -> None:
+def test_frechet_distance_without_confidence_interval_needs_no_features() -> None:
     assert FrechetDistance(bootstrap=0, points=0, seed=0).needs == frozenset()
     with pytest.raises(ValueError, match="bootstrap=1"):
         FrechetDistance(bootstrap=1, points=0, seed=0)
 
 
-def test_the_distance_within_classes() -> None:
+def test_intra_class_frechet_distance() -> None:
     a, b = features(60, 4, seed=1), features(60, 4, seed=2)
-    fakes, reals = torch.cat([a, b]), torch.cat([b, a])  # the right ones, but under each other's labels
+    fakes, reals = torch.cat([a, b]), torch.cat([b, a])  # the same sets with swapped labels
     labels = torch.arange(2).repeat_interleave(60)
     metric = IntraClassFrechetDistance()
     right = metric(sample(fakes, labels=labels), sample(reals, labels=1 - labels, classes=("a", "b")), NETWORK)
@@ -135,10 +135,10 @@ def test_the_distance_within_classes() -> None:
     assert metric(sample(fakes), sample(reals), NETWORK) == {}
 
 
-# -- against torch-fidelity, on the same features ------------------------------------------------------------------------
+# -- comparison with torch-fidelity on the same features ------------------------------------------------------------------------
 
 
-def test_features_that_are_no_numbers_are_refused() -> None:
+def test_non_finite_features_are_an_error() -> None:
     broken = features(50, 4, 1)
     broken[0, 0] = float("nan")
     with pytest.raises(ValueError, match="the weights of the feature network are broken"):
@@ -150,7 +150,7 @@ def both() -> tuple[Tensor, Tensor]:
     return features(300, 16, seed=4).relu(), features(250, 16, seed=5, offset=0.2).relu()
 
 
-def test_the_kernel_distance_is_torch_fidelitys(both: tuple[Tensor, Tensor]) -> None:
+def test_the_kernel_distance_matches_torch_fidelity(both: tuple[Tensor, Tensor]) -> None:
     reference = pytest.importorskip("torch_fidelity.metric_kid")
     fakes, reals = both
     expected = reference.kid_features_to_metric(*both, kid_subsets=20, kid_subset_size=100, rng_seed=2020, verbose=False)
@@ -159,7 +159,7 @@ def test_the_kernel_distance_is_torch_fidelitys(both: tuple[Tensor, Tensor]) -> 
     assert found["kd_random_std"] == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-4)
 
 
-def test_the_kernel_distances_error_bar_is_how_far_other_draws_move_it() -> None:
+def test_the_kernel_distances_confidence_interval_matches_the_variance_between_samples() -> None:
     metric = KernelDistance(subsets=50, subset_size=100, seed=0)
     pairs = [
         (torch.randn(400, 8, generator=generator(s)) + 0.3, torch.randn(400, 8, generator=generator(s + 999)))
@@ -170,12 +170,12 @@ def test_the_kernel_distances_error_bar_is_how_far_other_draws_move_it() -> None
     assert np.mean([s["kd_random_ci95"] for s in scores]) == pytest.approx(1.96 * deviation, rel=0.35)
 
 
-def test_a_kernel_distance_of_the_whole_sets_has_no_error_bar() -> None:
+def test_a_kernel_distance_of_whole_sets_has_no_confidence_interval() -> None:
     a, b = sample(features(80, 4, 1)), sample(features(90, 4, 2))
     assert set(KernelDistance(5, 100, 0)(a, b, NETWORK)) == {"kd_random", "kd_random_std"}
 
 
-def test_the_classifier_score_is_torch_fidelitys() -> None:
+def test_the_classifier_score_matches_torch_fidelity() -> None:
     reference = pytest.importorskip("torch_fidelity.metric_isc")
     logits = 3 * features(203, 10, seed=6)
     expected = reference.isc_features_to_metric(logits, splits=10, shuffle=True, rng_seed=2020)
@@ -184,7 +184,7 @@ def test_the_classifier_score_is_torch_fidelitys() -> None:
     assert found["classifier_score_random_std"] == pytest.approx(expected["inception_score_std"], rel=1e-6)
 
 
-def test_precision_and_recall_are_torch_fidelitys(both: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_and_recall_match_torch_fidelity(both: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     reference = pytest.importorskip("torch_fidelity.metric_prc")
     monkeypatch.setattr("gan_lab.metrics.prdc.BLOCK_BYTES", 4 * 250 * 64)  # several blocks, the last one smaller
     expected = reference.prc_features_to_metric(*both, prc_neighborhood=3, verbose=False)
@@ -193,35 +193,35 @@ def test_precision_and_recall_are_torch_fidelitys(both: tuple[Tensor, Tensor], m
     assert found["recall_random"] == pytest.approx(expected["recall"])
 
 
-def test_density_and_coverage_follow_their_equations(both: tuple[Tensor, Tensor]) -> None:
+def test_density_and_coverage_match_their_equations(both: tuple[Tensor, Tensor]) -> None:
     fakes, reals = (x.double().numpy() for x in both)
     table = np.linalg.norm(reals[:, None] - fakes[None], axis=2)
     own = np.linalg.norm(reals[:, None] - reals[None], axis=2)
-    radius = np.sort(own, axis=1)[:, 5]  # the 5th neighbour, after the image itself
+    radius = np.sort(own, axis=1)[:, 5]  # the 5th neighbor, after the image itself
     found = PrecisionRecallDensityCoverage(3, 5, 0.01)(sample(both[0]), sample(both[1]), NETWORK)
     assert found["density_random"] == pytest.approx((table <= radius[:, None]).sum() / (5 * len(fakes)))
     assert found["coverage_random"] == pytest.approx((table.min(1) <= radius).mean())
 
 
-def test_training_images_learnt_by_heart_are_counted() -> None:
+def test_copies_of_training_images_are_counted() -> None:
     everything = features(3000, 8, seed=7)
     reals, fresh = everything[:2000], everything[2000:]
     copied = torch.cat([fresh[:600], reals[:400] + 1e-3])
     metric = PrecisionRecallDensityCoverage(3, 5, copies_quantile=0.02)
     assert metric(sample(fresh), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.02, abs=0.015)
     assert metric(sample(copied), sample(reals), NETWORK)["copies_random"] == pytest.approx(0.4 + 0.6 * 0.02, abs=0.02)
-    doubled = torch.cat([reals[:1000], reals[:1000]])  # a double of each real leaves no distance to compare with
+    doubled = torch.cat([reals[:1000], reals[:1000]])  # duplicates have neighbor distance 0
     assert metric(sample(reals[:500]), sample(doubled), NETWORK)["copies_random"] == 1
     assert metric(sample(fresh), sample(doubled), NETWORK)["copies_random"] == 0
     distances, places = nearest(copied[600:], reals, 2)
     assert torch.equal(places[:, 0], torch.arange(400)) and (distances[:, 0] < distances[:, 1]).all()
 
 
-def test_modes_and_their_divergence() -> None:
+def test_mode_coverage() -> None:
     network = RandomConvolutions(1, 4, seed=0)
     network.num_classes, network.classes = 4, ("a", "b", "c", "d")
-    told = torch.tensor([0] * 50 + [1] * 50)
-    fakes = sample(torch.zeros(100, 2), logits=torch.eye(4)[told] * 9)
+    predicted = torch.tensor([0] * 50 + [1] * 50)
+    fakes = sample(torch.zeros(100, 2), logits=torch.eye(4)[predicted] * 9)
     reals = sample(torch.zeros(4000, 2), labels=torch.arange(4).repeat(1000), classes=network.classes)
     scores = ModeCoverage()(fakes, reals, network)
     assert scores == {"modes_random": 2.0, "mode_kl_random": pytest.approx(math.log(2), rel=1e-3)}
@@ -231,14 +231,14 @@ def test_modes_and_their_divergence() -> None:
         "c": 0,
         "d": 0,
     }
-    reals.classes = ("a", "b", "d", "c")  # the same names in another order are other classes
+    reals.classes = ("a", "b", "d", "c")  # another order of names means other classes
     assert ModeCoverage()(fakes, reals, network) == {}
 
 
 # -- features ------------------------------------------------------------------------------------------------------------
 
 
-def test_random_features_are_the_same_everywhere_and_leave_the_global_generator_alone() -> None:
+def test_random_features_are_reproducible_and_leave_the_global_generator_unchanged() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     a, b = RandomConvolutions(1, 4, seed=0), RandomConvolutions(1, 4, seed=0)
@@ -249,24 +249,24 @@ def test_random_features_are_the_same_everywhere_and_leave_the_global_generator_
 
 
 def blobs(count: int, seed: int) -> Tensor:
-    """Soft ones at random places."""
+    """Gaussian blobs at random positions."""
     rows = torch.arange(16.0)
     y, x = torch.rand(2, count, 1, 1, 1, generator=generator(seed)) * 10 + 3
     blob = torch.exp(-((rows.view(1, 1, 16, 1) - y) ** 2 + (rows.view(1, 1, 1, 16) - x) ** 2) / 6)
     return (blob * 255).to(torch.uint8)
 
 
-def test_the_score_orders_noise_blur_and_the_real_thing(tmp_path: Path) -> None:
+def test_the_score_in_random_features_orders_reals_blur_and_noise(tmp_path: Path) -> None:
     def score(images: Tensor) -> float:
         suite = suite_of(tmp_path, blobs(600, 1), [protocol(num_fakes=len(images))], network=RandomConvolutions(1, 8, seed=0))
-        return suite(playback(images))[0].scores["fd_random"]
+        return suite(replay(images))[0].scores["fd_random"]
 
     real, fakes = score(blobs(300, 2)), blobs(300, 3)
     blurred = score(torch.nn.functional.avg_pool2d(fakes.float(), 5, 1, 2).to(torch.uint8))
     assert real < 0.1 * blurred < 0.1 * score(noise(300))
 
 
-# -- the suite -----------------------------------------------------------------------------------------------------------
+# -- the metric suite -----------------------------------------------------------------------------------------------------------
 
 
 def protocol(**changes: object) -> Protocol:
@@ -285,17 +285,17 @@ def protocol(**changes: object) -> Protocol:
 METRICS: dict[str, Metric] = {
     "frechet": FrechetDistance(10, 3, 0),
     "kernel": KernelDistance(5, 20, 0),
-    "neighbours": PrecisionRecallDensityCoverage(3, 5, 0.01),
+    "prdc": PrecisionRecallDensityCoverage(3, 5, 0.01),
 }
 
 
-class Counting(RandomConvolutions):
-    """Counts the images it is shown."""
+class CountingNetwork(RandomConvolutions):
+    """Counts the images passed to it."""
 
-    shown = 0
+    num_images = 0
 
     def forward(self, images: Tensor):  # type: ignore[no-untyped-def]
-        self.shown += len(images)
+        self.num_images += len(images)
         return super().forward(images)
 
 
@@ -303,13 +303,13 @@ def suite_of(
     folder: Path, reals: Tensor, protocols: list[Protocol], network: RandomConvolutions | None = None, batch_size: int = 20
 ) -> MetricSuite:
     network = network or RandomConvolutions(1, 4, seed=0)
-    measures = [ProtocolEvaluation(f"p{n}", p, network, METRICS, GREY, image_set(reals), 0) for n, p in enumerate(protocols)]
-    suite = MetricSuite(measures, ReferenceStatsCache(folder), batch_size, seed=3)
+    evaluations = [ProtocolEvaluation(f"p{n}", p, network, METRICS, GRAY, image_set(reals), 0) for n, p in enumerate(protocols)]
+    suite = MetricSuite(evaluations, ReferenceStatsCache(folder), batch_size, seed=3)
     suite.prepare(CPU)
     return suite
 
 
-def playback(images: Tensor):  # type: ignore[no-untyped-def]
+def replay(images: Tensor):  # type: ignore[no-untyped-def]
     parts = iter(images.split(20))
     return lambda count, random: (next(parts)[:count], None)
 
@@ -318,7 +318,7 @@ def from_latents(count: int, random: torch.Generator) -> tuple[Tensor, None]:
     return torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=random), None
 
 
-def test_the_same_generator_gets_the_same_scores(tmp_path: Path) -> None:
+def test_repeated_evaluations_give_equal_scores(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, noise(90), [protocol(num_reals=60)])
     first, second = suite(from_latents), suite(from_latents)
     assert first[0].scores == second[0].scores
@@ -326,25 +326,25 @@ def test_the_same_generator_gets_the_same_scores(tmp_path: Path) -> None:
     assert first[0].protocol["fakes"] == 50 and first[0].protocol["reals"] == "60 of 90 training images"
 
 
-def test_images_are_generated_once_and_networks_shared(tmp_path: Path) -> None:
-    network = Counting(1, 4, seed=0)
+def test_protocols_share_generated_images_and_networks(tmp_path: Path) -> None:
+    network = CountingNetwork(1, 4, seed=0)
     suite = suite_of(tmp_path, noise(60), [protocol(num_fakes=30), protocol(num_fakes=50, covariance="n")], network)
     drawn: list[int] = []
-    network.shown = 0
+    network.num_images = 0
 
     def generate(count: int, random: torch.Generator) -> tuple[Tensor, None]:
         drawn.append(count)
         return from_latents(count, random)
 
     both = suite(generate)
-    assert drawn == [20, 20, 10] and network.shown == 50
+    assert drawn == [20, 20, 10] and network.num_images == 50
     alone = [suite_of(tmp_path, noise(60), [m.protocol])(from_latents)[0] for m in suite.evaluations]
     assert [r.scores for r in both] == [r.scores for r in alone]
     flat = flatten_scores(both)
     assert flat["fd_random"] == both[0].scores["fd_random"] and flat["p1/fd_random"] == both[1].scores["fd_random"]
 
 
-def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_kept_pixels_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("reference_stats", "suite"):
         monkeypatch.setattr(f"gan_lab.metrics.{module}.PIXEL_BYTES", 30 * 256)
 
@@ -359,13 +359,13 @@ def test_of_large_images_only_so_many_pixels_are_kept(tmp_path: Path, monkeypatc
             return {"seen": 1.0}
 
     data = image_set(noise(60), [n % 7 for n in range(60)], tuple("abcdefg"))
-    measure = ProtocolEvaluation("p", protocol(), NETWORK, {"pixels": Pixels()}, GREY, data, 0)
-    suite = MetricSuite([measure], ReferenceStatsCache(tmp_path), 20, seed=3)
+    evaluation = ProtocolEvaluation("p", protocol(), NETWORK, {"pixels": Pixels()}, GRAY, data, 0)
+    suite = MetricSuite([evaluation], ReferenceStatsCache(tmp_path), 20, seed=3)
     suite.prepare(CPU)
     assert suite(from_latents)[0].scores == {"seen": 1.0} and suite.score_name is None
 
 
-def test_a_protocol_may_name_its_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_protocol_can_select_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     only = suite_of(tmp_path, noise(60), [protocol(metrics=["kernel"])])
     assert (
         set(only(from_latents)[0].scores) == {"kd_random", "kd_random_std", "kd_random_ci95"} and only.score_name == "kd_random"
@@ -376,44 +376,42 @@ def test_a_protocol_may_name_its_metrics(tmp_path: Path, caplog: pytest.LogCaptu
     assert "protocol p0: modes is not measured" in caplog.text
 
 
-def test_reals_are_measured_once_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    network = Counting(1, 4, seed=0)
+def test_statistics_of_reals_are_cached(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = CountingNetwork(1, 4, seed=0)
     fresh = suite_of(tmp_path, noise(60), [protocol()], network)
-    assert network.shown == 60
+    assert network.num_images == 60
     kept = suite_of(tmp_path, noise(60), [protocol()], network)
-    assert network.shown == 60 and kept(from_latents)[0].scores == fresh(from_latents)[0].scores
-    network.shown = 0
+    assert network.num_images == 60 and kept(from_latents)[0].scores == fresh(from_latents)[0].scores
+    network.num_images = 0
     suite_of(tmp_path, noise(60, seed=1), [protocol()], network)
     suite_of(tmp_path, noise(60), [protocol(num_reals=40)], network)
-    assert network.shown == 100  # other images, and another choice, are other references
+    assert network.num_images == 100  # other images and another subset have statistics of their own
     stored = sorted(tmp_path.glob("*.pt"))
     assert len(stored) == 3
     for path in stored:
         path.write_bytes(path.read_bytes()[:500])
-    network.shown = 0
+    network.num_images = 0
     again = suite_of(tmp_path, noise(60), [protocol()], network)
-    assert network.shown == 60 and again(from_latents)[0].scores == fresh(from_latents)[0].scores
+    assert network.num_images == 60 and again(from_latents)[0].scores == fresh(from_latents)[0].scores
     assert "the statistics are computed again" in caplog.text
 
 
-def test_what_was_kept_without_features_is_measured_anew_for_metrics_that_need_them(tmp_path: Path) -> None:
-    network = Counting(1, 4, seed=0)
-    lean = ProtocolEvaluation("lean", protocol(), network, {"frechet": FrechetDistance(0, 0, 0)}, GREY, image_set(noise(60)), 0)
+def test_statistics_cached_without_features_are_computed_again_if_a_metric_needs_them(tmp_path: Path) -> None:
+    network = CountingNetwork(1, 4, seed=0)
+    lean = ProtocolEvaluation("lean", protocol(), network, {"frechet": FrechetDistance(0, 0, 0)}, GRAY, image_set(noise(60)), 0)
     lean.prepare(ReferenceStatsCache(tmp_path), CPU, 20, lambda done, total: None)
     assert lean.reals is not None and lean.reals.features is None
     suite_of(tmp_path, noise(60), [protocol()], network)
-    assert network.shown == 120
+    assert network.num_images == 120
 
 
-def test_a_folder_that_can_not_be_written_costs_time_and_not_the_score(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_cache_folder_that_is_not_writable_is_only_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     suite = suite_of(tmp_path / "file", noise(60), [protocol()])
     assert suite(from_latents)[0].scores and "can't be stored" in caplog.text
 
 
-def test_few_images_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_images_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     suite_of(tmp_path, noise(60), [protocol()])
     assert "fd_random: 50 fakes and 60 reals for 64 features: the score is biased" in caplog.text
 
@@ -426,27 +424,27 @@ def test_few_images_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ({"batch_norm": "none"}, "batch_norm=none: must be running or standing"),
     ],
 )
-def test_a_protocol_that_can_not_be_is_refused(changes: dict[str, object], message: str) -> None:
+def test_an_invalid_protocol_is_an_error(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         protocol(**changes)
 
 
-def test_scores_without_two_reals_are_refused(tmp_path: Path) -> None:
+def test_fewer_than_two_reals_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 2 real images"):
         suite_of(tmp_path, noise(1), [protocol()])
 
 
-def test_protocols_are_told_apart_by_the_numbers_of_their_metrics_too(tmp_path: Path) -> None:
+def test_protocol_differences_include_metric_settings(tmp_path: Path) -> None:
     data = image_set(noise(60))
-    taken = [
+    records = [
         ProtocolEvaluation(
-            "p", protocol(), NETWORK, {"neighbours": PrecisionRecallDensityCoverage(reach, 5, 0.01)}, GREY, data, 0
+            "p", protocol(), NETWORK, {"prdc": PrecisionRecallDensityCoverage(k, 5, 0.01)}, GRAY, data, 0
         ).record(50, 20, 3)
-        for reach in (3, 4)
+        for k in (3, 4)
     ]
-    assert differences(taken) == {"metric neighbours": [f"nearest_k={n}, density_k=5, quantile=0.01" for n in (3, 4)]}
+    assert differences(records) == {"metric prdc": [f"nearest_k={n}, density_k=5, quantile=0.01" for n in (3, 4)]}
 
 
-def test_protocols_are_told_apart(tmp_path: Path) -> None:
+def test_protocol_differences(tmp_path: Path) -> None:
     a, b = (suite_of(tmp_path, noise(60), [protocol(num_fakes=n)])(from_latents)[0].protocol for n in (40, 50))
     assert differences([a, a]) == {} and differences([a, b]) == {"fakes": [40, 50]}

@@ -1,6 +1,6 @@
-"""Published protocols, from folders of pictures to scores, against the packages they are named after.
+"""Published protocols, from folders of images to scores, compared with the packages they are named after.
 
-All with one and the same seeded weights: what is compared is everything around them, and that it is put together rightly.
+All use the same random weights, so everything but the weights is compared.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from gan_lab.utils.image_ops import to_pil
 torch_fidelity = pytest.importorskip("torch_fidelity")
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10" / "train.zip"
-"""Photographs beside this checkout, where there are any; the embedded garments do as well, in grey."""
+"""Photographs next to this checkout; if there are none, embedded gray images are used."""
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (CONF_DIR / "protocol").glob("*.yaml")))
-def test_every_protocol_asks_for_what_there_is(name: str) -> None:
+def test_every_protocol_refers_to_existing_metrics_and_features(name: str) -> None:
     cfg = compose_config(f"protocol=[{name}]", "evaluation=full")
     protocol = instantiate(cfg.protocol[name], "protocol")
     assert set(protocol.metrics or []) <= set(cfg.evaluation.metrics)
@@ -58,7 +58,7 @@ def write_pictures(folder: Path, first: int, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """He-normal convolutions, and a last layer that tells its thousand classes apart as clearly as a trained one."""
+    """He-normal convolutions, and a last layer whose logits differ as much as those of a trained network."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Bare(FeatureExtractorInceptionV3):
@@ -97,7 +97,7 @@ def ours(fakes: Path, reals: Path, weights: Path, protocols: str, cwd: Path) -> 
 
 
 def _suffix(weights: Path) -> str:
-    """What scores of these weights end with: they are not the published ones, so nothing may be called FID."""
+    """Suffix of scores with these weights, which are not the published ones."""
     return f"_inception_{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
 
 
@@ -122,11 +122,11 @@ def theirs(fakes: Path, reals: Path, weights: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
-def test_fid_kid_is_precision_and_recall_are_torch_fidelitys(count: int, inception_weights: Path, tmp_path: Path) -> None:
+def test_fid_kid_is_precision_and_recall_match_torch_fidelity(count: int, inception_weights: Path, tmp_path: Path) -> None:
     fakes, reals = write_pictures(tmp_path / "fakes", 0, count), write_pictures(tmp_path / "reals", count, count + 4)
     found = ours(fakes, reals, inception_weights, "[torch_fidelity]", tmp_path)["torch_fidelity"]
     expected = theirs(fakes, reals, inception_weights)
-    assert expected["inception_score_mean"] > 1.01  # the logits say something
+    assert expected["inception_score_mean"] > 1.01  # the predictions differ between images
     for name, other in {
         "fd": "frechet_inception_distance",
         "kd": "kernel_inception_distance_mean",
@@ -141,7 +141,7 @@ def test_fid_kid_is_precision_and_recall_are_torch_fidelitys(count: int, incepti
 
 @pytest.fixture
 def square_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SciPy's as both packages call it, which newer SciPy no longer lets them."""
+    """``scipy.linalg.sqrtm`` with the argument ``disp`` that both packages pass and newer SciPy versions do not accept."""
 
     original = scipy.linalg.sqrtm
 
@@ -155,8 +155,8 @@ def square_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow  # four minutes on one thread
-@pytest.mark.filterwarnings("ignore")  # of the packages' own
-def test_the_protocols_of_pytorch_fid_and_clean_fid_are_theirs(
+@pytest.mark.filterwarnings("ignore")  # from the packages
+def test_protocols_match_pytorch_fid_and_clean_fid(
     inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, square_root: None
 ) -> None:
     fakes, reals = write_pictures(tmp_path / "fakes", 0, 60), write_pictures(tmp_path / "reals", 60, 60)
@@ -182,4 +182,6 @@ def test_the_protocols_of_pytorch_fid_and_clean_fid_are_theirs(
     )
     assert found["clean"]["fd"] == pytest.approx(clean, rel=1e-2)
     distances = [found[name]["fd"] for name in ("pytorch_fid", "clean", "torch_fidelity")]
-    assert min(abs(a / b - 1) for a, b in zip(distances, distances[1:] + distances[:1], strict=True)) > 1e-3  # they do differ
+    assert (
+        min(abs(a / b - 1) for a, b in zip(distances, distances[1:] + distances[:1], strict=True)) > 1e-3
+    )  # the protocols differ
