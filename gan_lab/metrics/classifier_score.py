@@ -64,7 +64,7 @@ class ModeCoverage(Metric):
         if fakes.logits is None or not network.classes or tuple(reals.classes) != network.classes:
             return {}
         generated, expected = self._frequencies(fakes, reals, network)
-        return {
+        return {  # titles are stored with scores: do not change
             f"share of fakes by class, told by {network.name}": dict(zip(reals.classes, generated.tolist(), strict=True)),
             "share of reals by class": dict(zip(reals.classes, expected.tolist(), strict=True)),
         }

@@ -128,7 +128,8 @@ class FullReferenceSuite:
     def record(self) -> dict[str, Any]:
         """Everything the scores depend on, as stored with them. Scores with equal records are comparable."""
         settings = {f"metric {name}": metric.settings() for name, metric in self.metrics.items()}
-        return {"protocol": PROTOCOL_NAME, **self._record, "mean": "over the pictures' scores", **settings}
+        mean = "over the pictures' scores"  # stored with scores: do not change
+        return {"protocol": PROTOCOL_NAME, **self._record, "mean": mean, **settings}
 
     def describe(self) -> str:
         """The run's score and how it is measured, in one line."""

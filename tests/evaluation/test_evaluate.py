@@ -41,9 +41,7 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
     """Calls the command in this process and returns its error message."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("logging.config.dictConfig", lambda config: None)  # Hydra would remove the handlers of pytest
-    monkeypatch.setattr(
-        logging.getLogger(), "level", logging.getLogger().level
-    )  # restored after the test; Hydra sets its own level
+    monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)  # restores the level that Hydra sets
 
     def call(*arguments: str) -> str:
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")

@@ -99,7 +99,7 @@ def test_training_without_labels_is_an_error() -> None:
         fitted(train=bare)
 
 
-# -- classifiers in the package --------------------------------------------------------------------------------------------
+# -- classifiers in the package ----------------------------------------------------------------------------------------
 
 
 def test_packaged_classifiers_are_small_and_have_metadata() -> None:
@@ -146,7 +146,7 @@ def test_stacked_digits_are_classified_channel_by_channel() -> None:
     assert torch.equal(logits.argmax(1), digits @ torch.tensor([100, 10, 1])) and stacked.classes[123] == "123"
 
 
-# -- selection of features --------------------------------------------------------------------------------------------
+# -- selection of features ---------------------------------------------------------------------------------------------
 
 
 def test_auto_selects_the_first_available_features(tmp_path: Path) -> None:

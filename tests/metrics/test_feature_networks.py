@@ -312,9 +312,7 @@ def test_inception_is_frozen_and_leaves_the_global_generator_unchanged(inception
     assert load_inception(inception_file).fingerprint == network.fingerprint and len(network.fingerprint) == 12
 
 
-def test_only_scores_with_published_weights_are_called_fid_kid_and_is(
-    inception_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_published_weights_give_fid_kid_and_is(inception_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = load_inception(inception_file)
     name = f"inception_{sha256(inception_file)[:8]}"
     assert other.name == name and [other.score(metric) for metric in ("fd", "kd", "classifier_score")] == [

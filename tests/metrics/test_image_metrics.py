@@ -102,7 +102,7 @@ def test_small_images_have_fewer_scales() -> None:
     contrast = reference._ssim(a, b, 255, window)[1]
     similarity = reference._ssim(*(avg_pool2d(side, 2) for side in (a, b)), 255, window)[0]
     exponents = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
-    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** exponents[0] * whole ** exponents[1]).mean(1), atol=1e-5)
+    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** exponents[0] * similarity ** exponents[1]).mean(1), atol=1e-5)
 
 
 def test_ms_ssim_averages_an_odd_edge_with_itself() -> None:
@@ -114,7 +114,7 @@ def test_ms_ssim_averages_an_odd_edge_with_itself() -> None:
     halves = [avg_pool2d(pad(side, (0, 1, 0, 1), mode="replicate"), 2) for side in (a, b)]
     contrast, similarity = reference._ssim(a, b, 255, window)[1], reference._ssim(*halves, 255, window)[0]
     exponents = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
-    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** exponents[0] * whole ** exponents[1]).mean(1), atol=1e-5)
+    np.testing.assert_allclose(ms_ssim(a, b), (contrast ** exponents[0] * similarity ** exponents[1]).mean(1), atol=1e-5)
     np.testing.assert_allclose(ms_ssim(a, a), 1, atol=1e-6)
 
 
@@ -148,9 +148,7 @@ def test_pairs_are_different_images_of_the_same_class() -> None:
     details = metric.details(fakes, reals, NETWORK)
     assert list(details["ms_ssim by class"]) == list(details["ms_ssim_reals by class"]) == ["a", "b", "c"]  # d has no images
     assert details["ms_ssim"]["pairs"] == 12  # four in each of three classes
-    among_all = metric(
-        sample(prototypes[labels]), reals, NETWORK
-    )  # without labels of the fakes, pairs are drawn among all images
+    among_all = metric(sample(prototypes[labels]), reals, NETWORK)  # unlabeled fakes: pairs of all images
     assert among_all["ms_ssim"] < 0.9 and among_all["ms_ssim_reals"] < 0.9
 
     members = torch.tensor([3, 5, 8])

@@ -57,7 +57,7 @@ def sample(values: Tensor, **more: object) -> FeatureStats:
     return FeatureStats(MeanCovariance.of(values), features=values.float(), **more)  # type: ignore[arg-type]
 
 
-# -- Frechet -------------------------------------------------------------------------------------------------------------
+# -- Frechet -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
@@ -135,7 +135,7 @@ def test_intra_class_frechet_distance() -> None:
     assert metric(sample(fakes), sample(reals), NETWORK) == {}
 
 
-# -- comparison with torch-fidelity on the same features ------------------------------------------------------------------------
+# -- comparison with torch-fidelity on the same features ---------------------------------------------------------------
 
 
 def test_non_finite_features_are_an_error() -> None:
@@ -235,7 +235,7 @@ def test_mode_coverage() -> None:
     assert ModeCoverage()(fakes, reals, network) == {}
 
 
-# -- features ------------------------------------------------------------------------------------------------------------
+# -- features ----------------------------------------------------------------------------------------------------------
 
 
 def test_random_features_are_reproducible_and_leave_the_global_generator_unchanged() -> None:
@@ -266,7 +266,7 @@ def test_the_score_in_random_features_orders_reals_blur_and_noise(tmp_path: Path
     assert real < 0.1 * blurred < 0.1 * score(noise(300))
 
 
-# -- the metric suite -----------------------------------------------------------------------------------------------------------
+# -- the metric suite --------------------------------------------------------------------------------------------------
 
 
 def protocol(**changes: object) -> Protocol:

@@ -141,7 +141,7 @@ class StackedClassifier(FeatureNetwork):
         self.name = f"stacked_{single.name}"
         self.num_features, self.num_classes = 3 * single.num_features, single.num_classes**3
         self.classes = tuple(f"{n:03d}" for n in range(self.num_classes))
-        self.description = f"on each colour: {single.description}"
+        self.description = f"on each colour: {single.description}"  # stored with scores: do not change
         self.fingerprint = fingerprint(self)
 
     def preprocess(self, images: Tensor) -> Tensor:
