@@ -1,1 +1,1 @@
-"""From a data set's files to batches on the device."""
+"""Datasets, image decoding, data loaders and discriminator augmentation."""

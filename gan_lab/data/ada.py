@@ -13,42 +13,44 @@ from torch.nn.functional import grid_sample
 from gan_lab.data.augmentation import Augmentation, full_precision
 
 BILINEAR, REFLECTION = 0, 2
-"""How ATen numbers them."""
+"""ATen's codes of the interpolation and padding modes of ``grid_sample``."""
 
 
 class AdaptiveAugment(Augmentation):
-    """The paper's pipeline "bgc" (pixel blitting, geometry, colour), as much of it as the discriminator overfits.
+    """The paper's pipeline "bgc" (pixel blitting, geometric and color transformations) with adaptive probability ``p``.
 
-    Each transformation happens to an image with probability ``p``. All geometric ones become one affine map, by which the image
-    is sampled once: bilinear, mirrored beyond its borders, *without* the paper's wavelet filters against aliasing, so that a
-    shrunk image is rougher than there. All colour ones become one matrix. Images of other than 3 channels get brightness and
-    contrast only (there also the luma flip).
+    Each transformation is applied to an image with probability ``p``. The geometric ones are combined into one affine map, and
+    the image is sampled once: bilinear, with reflection at the borders, and without the paper's wavelet low-pass filters, so
+    that downscaled images have more aliasing. The color ones are combined into one 3x3 matrix. Images that don't have 3 channels
+    get brightness and contrast only (in the paper also the luma flip).
 
-    ``p`` follows the overfitting, ``E[sign(D(real) - boundary)]``: it rises above ``target`` and falls below it, by the images
-    seen / 1000 ``kimg``. The paper's losses have their boundary at 0; a critic's is where the batch says.
+    The overfitting measure is ``r_t = E[sign(D(real) - threshold)]`` over ``interval`` discriminator steps. After each
+    interval, ``p`` increases if ``r_t > target`` and decreases if ``r_t < target``, by the number of real images seen divided by
+    ``1000 * kimg``. The threshold is the loss's decision threshold; it is 0 in the paper.
 
     Args:
-        p: the probability at the start.
-        target: of the overfitting, in [-1, 1]; None: ``p`` stays as it is.
-        interval: turns of the discriminator from one adjustment of ``p`` to the next.
+        p: initial probability.
+        target: target of ``r_t``, in [-1, 1]; None keeps ``p`` constant.
+        interval: discriminator steps between two adjustments of ``p``.
         kimg: thousands of images in which ``p`` can go from 0 to 1.
-        flip: whether images are mirrored left to right (half of those chosen by ``p``).
-        quarter_turns: whether they are turned by 0, 90, 180 or 270 degrees.
-        shift: farthest move by whole pixels, as a share of the image's sides.
-        scale: standard deviation of log2 of the magnification.
-        rotation: largest angle, in half turns, one before and one after the stretching.
-        stretch: standard deviation of log2 of the factor that widens and flattens.
-        translation: standard deviation of a move by fractions of a pixel, as a share of the image's sides.
-        brightness: standard deviation of what is added, images being in [-1, 1].
+        flip: whether to flip horizontally (with probability 1/2 if chosen by ``p``).
+        quarter_turns: whether to rotate by 0, 90, 180 or 270 degrees.
+        shift: largest shift by whole pixels, as a fraction of height and width.
+        scale: standard deviation of log2 of the scaling factor.
+        rotation: largest angle of the two rotations, before and after the anisotropic scaling, in units of 180 degrees.
+        stretch: standard deviation of log2 of the anisotropic scaling factor.
+        translation: standard deviation of the subpixel translation, as a fraction of height and width.
+        brightness: standard deviation of the added value, for images in [-1, 1].
         contrast: standard deviation of log2 of the factor.
-        luma_flip: whether light becomes dark with hue and saturation kept (half of those chosen by ``p``).
-        hue: largest angle about the grey axis, in half turns.
+        luma_flip: whether to invert luma and keep hue and saturation (with probability 1/2 if chosen by ``p``).
+        hue: largest rotation around the gray axis, in units of 180 degrees.
         saturation: standard deviation of log2 of the factor.
 
-    A strength of 0 or false switches its transformation off.
+    A strength of 0 or False disables a transformation. The buffers ``signs``, ``seen`` and ``turns`` hold the sum of signs, the
+    number of images and the number of steps since the last adjustment.
 
     Raises:
-        ValueError: a probability, a target, a time or a strength that can't be.
+        ValueError: an argument is out of range.
     """
 
     p: Tensor
@@ -77,42 +79,46 @@ class AdaptiveAugment(Augmentation):
     ) -> None:
         super().__init__()
         _check_control(p, target, interval, kimg)
-        self.target, self.interval, self.images = target, interval, kimg * 1000
+        self.target, self.interval, self._images_to_full_p = target, interval, kimg * 1000
         self.geometry = GeometricTransform(flip, quarter_turns, shift, scale, rotation, stretch, translation)
-        self.colours = ColorTransform(brightness, contrast, luma_flip, hue, saturation)
+        self.colors = ColorTransform(brightness, contrast, luma_flip, hue, saturation)
         self.register_buffer("p", torch.tensor(float(p)))
-        self.register_buffer("signs", torch.zeros(()))  # the sum since the last adjustment
-        self.register_buffer("seen", torch.zeros(()))  # of how many images
-        self.register_buffer("turns", torch.zeros((), dtype=torch.int64))  # in how many turns
+        self.register_buffer("signs", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("turns", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Tensor) -> Tensor:
         with full_precision(images) as images:
             draws = RandomParameters(images, self.p)
             height, width = images.shape[2:]
-            return self.colours(_Sample.apply(images, self.geometry.grid(draws, height, width)), draws)
+            return self.colors(_GridSample.apply(images, self.geometry.grid(draws, height, width)), draws)
 
     @torch.no_grad()
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
-        """Figures: ``ada_p``, and ``ada_rt``, the mean sign of the interval so far. No step of it waits for the device."""
+        """Update ``p``; return ``ada_p`` and ``ada_rt``, the mean sign of the interval so far. Never waits for the GPU.
+
+        Args:
+            real_logits: see :meth:`Augmentation.observe`.
+        """
         self.signs += real_logits.sign().sum()
         self.seen += real_logits.numel()
         self.turns += 1
         mean = self.signs / self.seen
         due = self.turns >= self.interval
         if self.target is not None:
-            step = torch.sign(mean - self.target) * self.seen / self.images
+            step = torch.sign(mean - self.target) * self.seen / self._images_to_full_p
             self.p.copy_((self.p + due * step).clamp(0.0, 1.0))
-        for count in (self.signs, self.seen, self.turns):
-            count *= ~due
+        for buffer in (self.signs, self.seen, self.turns):
+            buffer *= ~due
         return {"ada_p": self.p.clone(), "ada_rt": mean}
 
 
 class RandomParameters:
-    """Numbers for each image: drawn with probability ``p``, else 0, which leaves the image as it is.
+    """Random parameters for each image: drawn with probability ``p``, else 0, which means no transformation.
 
     Args:
-        images: ``[N, C, H, W]``, whose number, type and device they share.
-        p: a scalar.
+        images: ``[N, C, H, W]``; parameters have its batch size, type and device.
+        p: scalar probability.
     """
 
     def __init__(self, images: Tensor, p: Tensor) -> None:
@@ -120,28 +126,29 @@ class RandomParameters:
         self.p = p
 
     def uniform(self, limit: float, *axes: int, p: Tensor | None = None) -> Tensor:
-        """``[N, *axes]`` from U(-limit, limit)."""
-        return self._some(self._new(*axes).uniform_(-limit, limit), p)
+        """``[N, *axes]`` from U(-limit, limit); ``p`` replaces the default probability."""
+        return self._mask(self._empty(*axes).uniform_(-limit, limit), p)
 
     def normal(self, std: float, *axes: int) -> Tensor:
         """``[N, *axes]`` from N(0, std^2)."""
-        return self._some(self._new(*axes).normal_(0.0, std))
+        return self._mask(self._empty(*axes).normal_(0.0, std))
 
     def integers(self, below: int) -> Tensor:
-        """``[N]`` from 0, ..., below - 1."""
-        return self._some(torch.randint(below, (len(self._images),), dtype=self._images.dtype, device=self._images.device))
+        """``[N]`` uniform from {0, ..., below - 1}."""
+        return self._mask(torch.randint(below, (len(self._images),), dtype=self._images.dtype, device=self._images.device))
 
-    def _new(self, *axes: int) -> Tensor:
+    def _empty(self, *axes: int) -> Tensor:
         return self._images.new_empty(len(self._images), *axes)
 
-    def _some(self, values: Tensor, p: Tensor | None = None) -> Tensor:
+    def _mask(self, values: Tensor, p: Tensor | None = None) -> Tensor:
+        """Set the values of each image to 0 with probability ``1 - p``."""
         chosen = torch.rand(len(values), *[1] * (values.dim() - 1), device=values.device) < (self.p if p is None else p)
         return values * chosen
 
 
 @dataclass(frozen=True)
 class GeometricTransform:
-    """The geometric transformations' strengths, as :class:`AdaptiveAugment` describes them."""
+    """The geometric transformations; arguments as in :class:`AdaptiveAugment`."""
 
     flip: bool
     quarter_turns: bool
@@ -155,46 +162,46 @@ class GeometricTransform:
         _check_strengths(self)
 
     def grid(self, draws: RandomParameters, height: int, width: int) -> Tensor:
-        """Where each pixel comes from, ``[N, H, W, 2]``: (x, y), the outermost pixels' centres being -1 and 1.
+        """Sampling grid ``[N, H, W, 2]`` of (x, y) for ``grid_sample(align_corners=True)``.
 
-        Whole pixels are moved along the input's sides, before flips and quarter turns; the paper's other order gives a square
-        image the same distribution.
+        The shift by whole pixels is along the input's axes, before flips and quarter turns; the paper's order is the reverse,
+        with the same distribution for square images.
         """
         linear = self._linear(draws)
         shift, translation = draws.uniform(self.shift, 2), draws.normal(self.translation, 2)
 
-        def centred(axis: int, size: int) -> Tensor:
+        def output_positions(axis: int, size: int) -> Tensor:
             return torch.arange(size, device=linear.device) - (size - 1) / 2 + translation[:, axis, None] * size
 
-        x, y = centred(0, width)[:, None, :], centred(1, height)[:, :, None]
+        x, y = output_positions(0, width)[:, None, :], output_positions(1, height)[:, :, None]
 
-        def source(axis: int, size: int) -> Tensor:
-            to_x, to_y, moved = linear[:, axis, 0], linear[:, axis, 1], torch.round(shift[:, axis] * size)
-            pixels = to_x[:, None, None] * x + to_y[:, None, None] * y + moved[:, None, None]
+        def input_positions(axis: int, size: int) -> Tensor:
+            from_x, from_y, offset = linear[:, axis, 0], linear[:, axis, 1], torch.round(shift[:, axis] * size)
+            pixels = from_x[:, None, None] * x + from_y[:, None, None] * y + offset[:, None, None]
             return pixels * (2 / max(size - 1, 1))
 
-        return torch.stack([source(0, width), source(1, height)], dim=-1)
+        return torch.stack([input_positions(0, width), input_positions(1, height)], dim=-1)
 
     def _linear(self, draws: RandomParameters) -> Tensor:
-        """Flip, turns, scaling and stretching as a map from output to input positions, ``[N, 2, 2]``.
+        """Flip, rotations and scalings as a linear map from output to input positions, ``[N, 2, 2]``.
 
-        The paper composes the map from input to output; each transformation is distributed like its inverse, so the inverse of
-        the whole needs no other draws.
+        The paper composes the map from input to output. Each transformation has the same distribution as its inverse, so the
+        inverse map can be composed of the same draws.
         """
-        once = 1 - torch.sqrt(1 - draws.p)  # so that at least one of both rotations happens with probability p
-        before, after = (draws.uniform(self.rotation * math.pi, p=once) for _ in range(2))
+        p_rotation = 1 - torch.sqrt(1 - draws.p)  # at least one of the two rotations is applied with probability p
+        before, after = (draws.uniform(self.rotation * math.pi, p=p_rotation) for _ in range(2))
         quarters = draws.integers(4 if self.quarter_turns else 1)
         scale, stretch = torch.exp2(draws.normal(self.scale)), torch.exp2(draws.normal(self.stretch))
         mirror = 1 - 2 * draws.integers(2 if self.flip else 1)
-        stretched = torch.stack([scale * stretch, scale / stretch], -1)[..., None] * _rotation(after)
-        # not by @, which may compute in TF32: 10 bits are too few for positions
-        turned = (_rotation(before + quarters * (math.pi / 2))[..., None] * stretched[:, None]).sum(2)
-        return torch.stack([mirror, torch.ones_like(mirror)], -1)[..., None] * turned
+        scaled = torch.stack([scale * stretch, scale / stretch], -1)[..., None] * _rotation(after)
+        # not @, which may use TF32, whose 10-bit mantissa is too coarse for positions
+        rotated = (_rotation(before + quarters * (math.pi / 2))[..., None] * scaled[:, None]).sum(2)
+        return torch.stack([mirror, torch.ones_like(mirror)], -1)[..., None] * rotated
 
 
 @dataclass(frozen=True)
 class ColorTransform:
-    """The colour transformations' strengths, as :class:`AdaptiveAugment` describes them."""
+    """The color transformations; arguments as in :class:`AdaptiveAugment`."""
 
     brightness: float
     contrast: float
@@ -211,24 +218,26 @@ class ColorTransform:
         if images.shape[1] != 3:
             return images * contrast
         matrix = self._matrix(draws, images) * contrast[..., 0]
-        return (matrix[..., None, None] * images[:, None]).sum(2)  # not by @: it may compute in TF32
+        return (matrix[..., None, None] * images[:, None]).sum(2)  # not @, which may use TF32
 
     def _matrix(self, draws: RandomParameters, images: Tensor) -> Tensor:
-        """Luma flip, hue and saturation, ``[N, 3, 3]``; luma is the part along the grey axis, hue the angle about it."""
+        """Luma flip, hue rotation and saturation as matrices ``[N, 3, 3]``.
+
+        Luma is the projection onto the gray axis, and hue is the angle around it.
+        """
         identity = torch.eye(3, dtype=images.dtype, device=images.device)
         luma = torch.full_like(identity, 1 / 3)
-        quarter = (identity.roll(1, 0) - identity.roll(-1, 0)) / math.sqrt(3)  # the cross product with the grey axis
+        quarter = (identity.roll(1, 0) - identity.roll(-1, 0)) / math.sqrt(3)  # cross product with the gray axis
         flip = 1 - 2 * draws.integers(2 if self.luma_flip else 1)[:, None, None]
         angle = draws.uniform(self.hue * math.pi, 1, 1)
         saturation = torch.exp2(draws.normal(self.saturation, 1, 1))
         return flip * luma + saturation * (angle.cos() * (identity - luma) + angle.sin() * quarter)
 
 
-class _Sample(torch.autograd.Function):
-    """``grid_sample``, differentiable with respect to the images any number of times.
+class _GridSample(torch.autograd.Function):
+    """``grid_sample``, differentiable any number of times with respect to the images; torch 2.6 has only its first derivative.
 
-    The oldest torch this project supports (2.6) can't differentiate its own twice. It is linear in the images, though: its
-    gradient is the transpose, whose gradient is the sampling again; neither has to keep the images.
+    Sampling is linear in the images, so its gradient is the transposed operation, whose gradient is the sampling again.
     """
 
     @staticmethod
@@ -240,37 +249,37 @@ class _Sample(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (grid,) = ctx.saved_tensors
-        return _Scatter.apply(gradients[0], grid, ctx.shape), None
+        return _GridSampleTranspose.apply(gradients[0], grid, ctx.shape), None
 
 
-class _Scatter(torch.autograd.Function):
-    """The transpose of :class:`_Sample`: ``[N, C, H, W]`` values added up where they were sampled from."""
+class _GridSampleTranspose(torch.autograd.Function):
+    """The transpose of :class:`_GridSample`: adds values ``[N, C, H, W]`` to the positions that they were sampled from."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(grid)
-        images = values.new_zeros(shape)  # their values matter to the grid's gradient only, which is not asked for
+        images = values.new_zeros(shape)  # the values only affect the gradient of the grid, which is not computed
         return torch.ops.aten.grid_sampler_2d_backward(values, images, grid, BILINEAR, REFLECTION, True, [True, False])[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (grid,) = ctx.saved_tensors
-        return _Sample.apply(gradients[0], grid), None, None
+        return _GridSample.apply(gradients[0], grid), None, None
 
 
 def _rotation(angle: Tensor) -> Tensor:
-    """``[N]`` to ``[N, 2, 2]``."""
+    """Angles in radians, ``[N]``, to rotation matrices, ``[N, 2, 2]``."""
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
 
 
 def _check_control(p: float, target: float | None, interval: int, kimg: float) -> None:
     if not 0.0 <= p <= 1.0:
-        raise ValueError(f"p={p}: must lie in [0, 1], a probability")
+        raise ValueError(f"p={p}: must be a probability in [0, 1]")
     if target is not None and not -1.0 <= target <= 1.0:
-        raise ValueError(f"target={target}: must lie in [-1, 1], a mean of signs, or be null to keep p")
+        raise ValueError(f"target={target}: must be a mean of signs in [-1, 1], or null to keep p constant")
     if interval < 1:
-        raise ValueError(f"interval={interval}: p is adjusted every 1 or more turns")
+        raise ValueError(f"interval={interval}: must be 1 or more discriminator steps")
     if not 0.0 < kimg < math.inf:
         raise ValueError(f"kimg={kimg}: must be a positive number")
 
@@ -278,4 +287,4 @@ def _check_control(p: float, target: float | None, interval: int, kimg: float) -
 def _check_strengths(strengths: GeometricTransform | ColorTransform) -> None:
     for name, value in vars(strengths).items():
         if not 0.0 <= value < math.inf:
-            raise ValueError(f"{name}={value}: must be a number of 0 (off) or more")
+            raise ValueError(f"{name}={value}: must be 0 (off) or more")

@@ -1,4 +1,4 @@
-"""What the discriminator sees in place of the images: reals and fakes changed alike, at random, as a part of the graph."""
+"""Differentiable augmentations of the real and generated images before they enter the discriminator."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ POLICY = ("color", "translation", "cutout")
 
 
 class Augmentation(nn.Module, ABC):
-    """A random change of images, drawn anew for each; differentiable twice, since penalties differentiate through it."""
+    """A random transformation drawn for each image; twice differentiable, which gradient penalties need."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
-        """``[N, C, H, W]`` in about [-1, 1], of any float type, to the same shape in float32."""
+        """``[N, C, H, W]`` in about [-1, 1], of any floating-point type, to the same shape in float32 (float64 stays)."""
 
     def set_progress(self, progress: float) -> None:
-        """The share of the training that has passed, in [0, 1]."""
+        """Set the fraction of training that is complete, in [0, 1]."""
 
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
-        """Called after each turn of the discriminator with its ``[N]`` logits of reals, counted from the decision boundary on.
+        """Called after each discriminator step.
+
+        Args:
+            real_logits: the discriminator's logits of real images minus its decision threshold, ``[N]``.
 
         Returns:
-            Figures to log, on the device.
+            Scalars to log, on the device.
         """
         return {}
 
 
 class Augmentations(Augmentation):
-    """One after the other.
+    """A sequence of augmentations.
 
     Args:
-        augmentations: by name. None of them: the images themselves are returned.
+        augmentations: by name, in the order in which they are applied; may be empty.
     """
 
     def __init__(self, augmentations: Mapping[str, Augmentation]) -> None:
@@ -61,22 +64,22 @@ class Augmentations(Augmentation):
 
 
 class DiffAugment(Augmentation):
-    """Differentiable augmentation (Zhao et al. 2020), every image changed by every policy.
+    """Differentiable augmentation (Zhao et al. 2020); each policy is applied to every image.
 
-    ``color`` adds a brightness, then multiplies the distance from the mean over channels (saturation; grey images have none),
-    then the distance from the mean of the image (contrast). ``translation`` moves by whole pixels, zeros coming in.
-    ``cutout`` sets a rectangle to zero whose centre lies anywhere in the image.
+    ``color`` adds a random brightness, then scales the difference from the mean over channels (saturation; grayscale images
+    have none), then the difference from the mean of the image (contrast). ``translation`` shifts by whole pixels and fills with
+    zeros. ``cutout`` sets a rectangle to zero whose center is anywhere in the image. All draws are uniform.
 
     Args:
-        policy: some of ``color``, ``translation``, ``cutout``, applied in this order.
-        brightness: range of what is added.
+        policy: one or more of ``color``, ``translation`` and ``cutout``, in the order in which they are applied.
+        brightness: range of the added value.
         saturation: range of the factor.
         contrast: range of the factor.
-        translation: the farthest move, as a share of height and width.
-        cutout: sides of the rectangle, as a share of height and width.
+        translation: largest shift, as a fraction of height and width.
+        cutout: sides of the rectangle, as fractions of height and width.
 
     Raises:
-        ValueError: an unknown policy, or a range or a share that can't be.
+        ValueError: a policy is unknown, or a range or fraction is invalid.
     """
 
     def __init__(
@@ -92,66 +95,67 @@ class DiffAugment(Augmentation):
         if isinstance(policy, str) or not policy or not set(policy) <= set(POLICY):
             raise ValueError(f"policy={policy}: must be a list of one or more of {', '.join(POLICY)}")
         self.policy = tuple(policy)
-        self.brightness = _range("brightness", brightness, -math.inf)
-        self.saturation = _range("saturation", saturation, 0.0)
-        self.contrast = _range("contrast", contrast, 0.0)
-        self.translation = _share("translation", translation)
-        self.cutout = _share("cutout", cutout)
+        self.brightness = _check_range("brightness", brightness, -math.inf)
+        self.saturation = _check_range("saturation", saturation, 0.0)
+        self.contrast = _check_range("contrast", contrast, 0.0)
+        self.translation = _check_fraction("translation", translation)
+        self.cutout = _check_fraction("cutout", cutout)
 
     def forward(self, images: Tensor) -> Tensor:
-        change = {"color": self._color, "translation": self._translate, "cutout": self._cut_out}
+        transforms = {"color": self._color, "translation": self._translate, "cutout": self._cut_out}
         with full_precision(images) as images:
             for name in self.policy:
-                images = change[name](images)
+                images = transforms[name](images)
         return images
 
     def _color(self, images: Tensor) -> Tensor:
         images = images + _uniform(images, self.brightness)
-        for factor, over in ((self.saturation, [1]), (self.contrast, [1, 2, 3])):
-            mean = images.mean(over, keepdim=True)
+        for factor, dims in ((self.saturation, [1]), (self.contrast, [1, 2, 3])):
+            mean = images.mean(dims, keepdim=True)
             images = (images - mean) * _uniform(images, factor) + mean
         return images
 
     def _translate(self, images: Tensor) -> Tensor:
         for dim in (2, 3):
             size = images.shape[dim]
-            farthest = int(self.translation * size + 0.5)
-            source = _positions(images, dim) - _integers(images, -farthest, farthest)
-            moved = images.gather(dim, source.clamp(0, size - 1).expand_as(images))
-            images = moved * ((source >= 0) & (source < size))
+            max_shift = int(self.translation * size + 0.5)
+            source = _positions(images, dim) - _random_integers(images, -max_shift, max_shift)
+            shifted = images.gather(dim, source.clamp(0, size - 1).expand_as(images))
+            images = shifted * ((source >= 0) & (source < size))
         return images
 
     def _cut_out(self, images: Tensor) -> Tensor:
-        covered = [self._covered(images, dim) for dim in (2, 3)]
-        return images * ~(covered[0] & covered[1])
+        rows, columns = (self._draw_cutout(images, dim) for dim in (2, 3))
+        return images * ~(rows & columns)
 
-    def _covered(self, images: Tensor, dim: int) -> Tensor:
-        """Whether each row (``dim=2``, ``[N, 1, H, 1]``) or column (3, ``[N, 1, 1, W]``) crosses the rectangle."""
+    def _draw_cutout(self, images: Tensor, dim: int) -> Tensor:
+        """Whether each row (``dim=2``, ``[N, 1, H, 1]``) or column (``dim=3``, ``[N, 1, 1, W]``) crosses the rectangle."""
         size = images.shape[dim]
         side = int(self.cutout * size + 0.5)
-        # an even side has its centre between two pixels, so there is one place more, as in the authors' code
-        first = _integers(images, 0, size - side % 2) - side // 2
+        # the center of an even side is between two pixels, which gives one more position, as in the authors' code
+        first = _random_integers(images, 0, size - side % 2) - side // 2
         positions = _positions(images, dim)
         return (positions >= first) & (positions < first + side)
 
 
 class InstanceNoise(Augmentation):
-    """Gaussian noise on reals and fakes, so that their distributions overlap (Sonderby et al. 2017; Arjovsky & Bottou 2017).
+    """Gaussian noise on real and generated images, so that their distributions overlap (Sonderby et al. 2017; Arjovsky & Bottou
+    2017).
 
     Args:
-        sigma: standard deviation at the start, images being in [-1, 1].
-        until: share of the training, in (0, 1], at which it has fallen linearly to 0.
+        sigma: initial standard deviation, for images in [-1, 1].
+        until: fraction of training, in (0, 1], after which sigma has decreased linearly to 0.
 
     Raises:
-        ValueError: a negative or infinite ``sigma``, or an ``until`` out of its range.
+        ValueError: ``sigma`` is negative or not finite, or ``until`` is out of range.
     """
 
     def __init__(self, sigma: float = 0.1, until: float = 1.0) -> None:
         super().__init__()
         if not 0.0 <= sigma < math.inf:
-            raise ValueError(f"sigma={sigma}: must be a number of 0 or more")
+            raise ValueError(f"sigma={sigma}: must be 0 or more")
         if not 0.0 < until <= 1.0:
-            raise ValueError(f"until={until}: must lie in (0, 1], a share of the training")
+            raise ValueError(f"until={until}: must lie in (0, 1], a fraction of training")
         self.start, self.until = sigma, until
         self.sigma = sigma
 
@@ -160,41 +164,41 @@ class InstanceNoise(Augmentation):
 
     def forward(self, images: Tensor) -> Tensor:
         with full_precision(images) as images:
-            # not randn_like, whose numbers depend on the memory format
+            # not randn_like, whose result depends on the memory format
             noise = torch.randn(images.shape, dtype=images.dtype, device=images.device)
             return images + self.sigma * noise
 
 
 @contextmanager
 def full_precision(images: Tensor) -> Iterator[Tensor]:
-    """The images in float32 (float64 stays), autocast switched off: half precision would round colours and positions."""
+    """The images in float32 (float64 stays) with autocast disabled: half precision would round colors and coordinates."""
     with torch.autocast(images.device.type, enabled=False):
         yield images.to(torch.promote_types(images.dtype, torch.float32))
 
 
-def _uniform(images: Tensor, between: tuple[float, float]) -> Tensor:
-    """A number for each image, ``[N, 1, 1, 1]``."""
-    return images.new_empty(len(images), 1, 1, 1).uniform_(*between)
+def _uniform(images: Tensor, limits: tuple[float, float]) -> Tensor:
+    """A uniform random number for each image, ``[N, 1, 1, 1]``."""
+    return images.new_empty(len(images), 1, 1, 1).uniform_(*limits)
 
 
-def _integers(images: Tensor, low: int, high: int) -> Tensor:
-    """An integer for each image, ``[N, 1, 1, 1]`` int64, both ends possible."""
+def _random_integers(images: Tensor, low: int, high: int) -> Tensor:
+    """A random integer in [low, high] for each image, ``[N, 1, 1, 1]`` int64."""
     return torch.randint(low, high + 1, (len(images), 1, 1, 1), device=images.device)
 
 
 def _positions(images: Tensor, dim: int) -> Tensor:
-    """0, 1, 2, ... along ``dim``, shaped to broadcast with the images."""
+    """Pixel indices 0, 1, 2, ... along ``dim``, in a shape that broadcasts with the images."""
     return torch.arange(images.shape[dim], device=images.device).view([-1 if d == dim else 1 for d in range(4)])
 
 
-def _range(name: str, between: tuple[float, float], least: float) -> tuple[float, float]:
-    if len(between) != 2 or not -math.inf < between[0] <= between[1] < math.inf or between[0] < least:
-        above = "" if least == -math.inf else f" of {least:g} or more"
-        raise ValueError(f"{name}={list(between)}: must be two numbers{above}, the smaller one first")
-    return between[0], between[1]
+def _check_range(name: str, limits: tuple[float, float], lowest: float) -> tuple[float, float]:
+    if len(limits) != 2 or not -math.inf < limits[0] <= limits[1] < math.inf or limits[0] < lowest:
+        bound = "" if lowest == -math.inf else f" of {lowest:g} or more"
+        raise ValueError(f"{name}={list(limits)}: must be two numbers{bound}, the smaller one first")
+    return limits[0], limits[1]
 
 
-def _share(name: str, share: float) -> float:
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"{name}={share}: must lie in [0, 1], a share of height and width")
-    return share
+def _check_fraction(name: str, fraction: float) -> float:
+    if not 0.0 <= fraction <= 1.0:
+        raise ValueError(f"{name}={fraction}: must lie in [0, 1], a fraction of height and width")
+    return fraction

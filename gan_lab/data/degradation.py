@@ -1,7 +1,6 @@
-"""From a picture to the small one that a generator is to undo: what makes super-resolution out of any data set.
+"""Degradations: turn an image into the low-resolution input of a super-resolution generator.
 
-All steps take and give uint8 ``[C, H, W]``, as pictures on a disk are, and draw what is random in them from the generator
-given.
+All steps take and return uint8 ``[C, H, W]`` on the CPU and draw random numbers from the generator they are given.
 """
 
 from __future__ import annotations
@@ -18,102 +17,103 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate
 
 SCALES = (2, 3, 4, 8)
-EDGES = ("mirrored", "renormalised")
-CUBIC_REACH = 3
-"""Pixels of the smaller picture that a cubic kernel looks beyond its edge for, and one to spare."""
+EDGES = ("mirrored", "renormalized")
+CUBIC_MARGIN = 3
+"""Low-resolution pixels added at each edge before bicubic resizing; the kernel reaches 2 of them."""
 
 
 class Step(ABC):
-    """One thing that happens to a picture.
+    """One step of a degradation.
 
     Attributes:
-        factor: how many times smaller it gets.
+        factor: downscaling factor.
     """
 
     factor = 1
 
     @abstractmethod
-    def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
-        """The picture after it; its sides are multiples of ``factor``."""
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """``[C, H, W]`` to ``[C, H / factor, W / factor]``, uint8; H and W are multiples of ``factor``."""
 
 
 class Bicubic(Step):
-    """Antialiased bicubic downsampling, Keys' kernel with a = -1/2: what Set5, DIV2K and the rest are published with.
+    """Antialiased bicubic downscaling, Keys' kernel with a = -1/2; Set5, DIV2K and others are published with it.
 
     Args:
-        scale: how many times.
-        edges: ``mirrored`` as in MATLAB's ``imresize``, to a level but for a pixel in thousands (two there); or
-            ``renormalised`` as in Pillow, to a level. Further than two pixels from the edges both are the same.
+        scale: downscaling factor.
+        edges: ``mirrored`` as in MATLAB's ``imresize``, equal to it within 1 level (2 levels for a few pixels in a thousand);
+            ``renormalized`` as in Pillow, equal to it within 1 level. They differ only in the two outermost pixels.
     """
 
     def __init__(self, scale: int, edges: str) -> None:
         if edges not in EDGES:
-            raise ValueError(f"degradation: {edges=} must be one of {', '.join(EDGES)}")
+            raise ValueError(f"degradation.steps.bicubic.edges={edges}: must be one of {', '.join(EDGES)}")
         self.factor, self._edges = scale, edges
 
-    def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
-        margin = CUBIC_REACH if self._edges == "mirrored" else 0
-        height, width = (side // self.factor + 2 * margin for side in picture.shape[1:])
-        small = _cubic(reflect_pad(picture, margin * self.factor), height, width)
-        return small[:, margin : height - margin, margin : width - margin]
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        margin = CUBIC_MARGIN if self._edges == "mirrored" else 0
+        height, width = (side // self.factor + 2 * margin for side in image.shape[1:])
+        low = _resize_bicubic(reflect_pad(image, margin * self.factor), height, width)
+        return low[:, margin : height - margin, margin : width - margin]
 
 
 class BlurDownsample(Step):
-    """A Gaussian about the middle of each block of ``scale`` x ``scale`` pixels, as a lens out of focus before a coarse sensor.
+    """Weighted mean around each block of ``scale`` x ``scale`` pixels with Gaussian weights, centered on the block.
 
-    The literature's "BD" takes every n-th pixel of a blurred picture, which also moves it by half a block; this does not.
+    It equals a Gaussian blur followed by subsampling, but without the half-block shift of the literature's "BD" degradation,
+    which takes every n-th pixel of the blurred image.
 
     Args:
-        scale: how many times smaller.
-        sigma: of the Gaussian in pixels, drawn anew for each picture between these two; 1.6 in the literature.
+        scale: downscaling factor.
+        sigma: smallest and largest standard deviation in pixels, 0.1 to 20; drawn uniformly for each image. 1.6 in "BD".
     """
 
     def __init__(self, scale: int, sigma: list[float]) -> None:
         self.factor = scale
-        self._sigma = _interval("sigma", sigma, 0.1, 20.0)
+        self._sigma = _check_range("blur_downsample.sigma", sigma, 0.1, 20.0)
 
-    def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
-        sigma = _between(self._sigma, random)
-        reach = math.ceil(3 * sigma)
-        places = torch.arange(-reach, self.factor + reach, dtype=torch.float32) - (self.factor - 1) / 2
-        kernel = torch.exp(-places.square() / (2 * sigma**2))
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        sigma = _uniform(self._sigma, generator)
+        radius = math.ceil(3 * sigma)
+        positions = torch.arange(-radius, self.factor + radius, dtype=torch.float32) - (self.factor - 1) / 2
+        kernel = torch.exp(-positions.square() / (2 * sigma**2))
         kernel /= kernel.sum()
-        values = reflect_pad(picture, reach)[:, None].float()  # channels as a batch
+        values = reflect_pad(image, radius)[:, None].float()  # channels as the batch dimension
         values = conv2d(values, kernel.view(1, 1, -1, 1), stride=(self.factor, 1))
         values = conv2d(values, kernel.view(1, 1, 1, -1), stride=(1, self.factor))
-        return _to_levels(values[:, 0])
+        return _to_uint8(values[:, 0])
 
 
 class Noise(Step):
-    """Gaussian noise, independent in every value.
+    """Gaussian noise, independent for each pixel and channel.
 
     Args:
-        sigma: in levels of 255, drawn anew for each picture between these two.
+        sigma: smallest and largest standard deviation on the scale of 0 to 255; drawn uniformly for each image.
     """
 
     def __init__(self, sigma: list[float]) -> None:
-        self._sigma = _interval("sigma", sigma, 0.0, 255.0)
+        self._sigma = _check_range("noise.sigma", sigma, 0.0, 255.0)
 
-    def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
-        noise = torch.randn(picture.shape, generator=random) * _between(self._sigma, random)
-        return _to_levels(picture.float() + noise)
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(image.shape, generator=generator) * _uniform(self._sigma, generator)
+        return _to_uint8(image.float() + noise)
 
 
 class Jpeg(Step):
-    """Compressed and decompressed by libjpeg, colours at half resolution.
+    """JPEG compression by libjpeg with chroma subsampling.
 
     Args:
-        quality: 1 to 100, drawn anew for each picture between these two.
+        quality: smallest and largest quality, 1 to 100; drawn uniformly for each image.
     """
 
     def __init__(self, quality: list[int]) -> None:
-        low, high = _interval("quality", quality, 1, 100)
+        low, high = _check_range("jpeg.quality", quality, 1, 100)
         self._quality = round(low), round(high)
 
-    def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
         low, high = self._quality
-        quality = int(torch.randint(low, high + 1, (), generator=random))
-        pixels = picture.permute(1, 2, 0).contiguous().numpy()
+        quality = int(torch.randint(low, high + 1, (), generator=generator))
+        pixels = image.permute(1, 2, 0).contiguous().numpy()
         file = io.BytesIO()
         Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=quality)
         with Image.open(file) as compressed:
@@ -121,14 +121,14 @@ class Jpeg(Step):
 
 
 class Degradation:
-    """Steps one after the other.
+    """A sequence of steps with a total downscaling factor of ``scale``.
 
     Args:
-        steps: by name, in their order.
-        scale: how many times smaller a picture is after them.
+        steps: by name, in the order in which they are applied.
+        scale: downscaling factor, one of :data:`SCALES`.
 
     Raises:
-        ValueError: they don't make pictures ``scale`` times smaller, or that is none of :data:`SCALES`.
+        ValueError: ``scale`` is not supported, or the steps have another total factor.
     """
 
     def __init__(self, steps: Mapping[str, Step], scale: int) -> None:
@@ -136,64 +136,64 @@ class Degradation:
             raise ValueError(f"degradation.scale={scale}: must be one of {', '.join(map(str, SCALES))}")
         factor = math.prod(step.factor for step in steps.values())
         if factor != scale:
-            named = ", ".join(steps) or "nothing"
+            names = ",".join(steps)
             raise ValueError(
-                f"degradation={named}: makes pictures {factor} times smaller instead of {scale}; one of bicubic and "
-                "blur_downsample belongs in it, before noise and jpeg: degradation=[bicubic,jpeg]"
+                f"degradation=[{names}]: downscales by a factor of {factor} instead of degradation.scale={scale}; use exactly "
+                "one of bicubic and blur_downsample, before noise and jpeg, such as degradation=[bicubic,jpeg]"
             )
         self.steps, self.scale = dict(steps), scale
 
-    def __call__(self, picture: Tensor, random: torch.Generator) -> Tensor:
-        """uint8 ``[C, H, W]``, both sides multiples of the scale, to ``[C, H / scale, W / scale]``."""
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """uint8 ``[C, H, W]``, H and W multiples of the scale, to ``[C, H / scale, W / scale]``."""
         for step in self.steps.values():
-            picture = step(picture, random)
-        return picture
+            image = step(image, generator)
+        return image
 
-    def crop_to_multiple(self, picture: Tensor) -> Tensor:
-        """The picture without the rows and columns at its end that are no multiple of the scale, as is the custom."""
-        height, width = (side // self.scale * self.scale for side in picture.shape[1:])
-        return picture[:, :height, :width]
+    def crop_to_multiple(self, image: Tensor) -> Tensor:
+        """Crop ``[C, H, W]`` at the bottom and right so that both sides are multiples of the scale, as is common practice."""
+        height, width = (side // self.scale * self.scale for side in image.shape[1:])
+        return image[:, :height, :width]
 
 
-def upscale_bicubic(picture: Tensor, scale: int) -> Tensor:
-    """Bicubic upsampling of uint8 ``[..., C, h, w]``, edges mirrored: what a super-resolution is held against."""
-    margin = CUBIC_REACH
-    height, width = ((side + 2 * margin) * scale for side in picture.shape[-2:])
-    large = _cubic(reflect_pad(picture, margin), height, width)
-    cut = margin * scale
-    return large[..., cut : height - cut, cut : width - cut]
+def upscale_bicubic(image: Tensor, scale: int) -> Tensor:
+    """Bicubic upscaling of uint8 ``[..., C, h, w]`` with mirrored edges, the baseline of super-resolution."""
+    margin = CUBIC_MARGIN
+    height, width = ((side + 2 * margin) * scale for side in image.shape[-2:])
+    upscaled = _resize_bicubic(reflect_pad(image, margin), height, width)
+    crop = margin * scale
+    return upscaled[..., crop : height - crop, crop : width - crop]
 
 
 def reflect_pad(
-    picture: Tensor, top: int, bottom: int | None = None, left: int | None = None, right: int | None = None
+    image: Tensor, top: int, bottom: int | None = None, left: int | None = None, right: int | None = None
 ) -> Tensor:
-    """More rows and columns, mirrored at the edges, whose pixels are repeated; all around as many as ``top`` unless given."""
+    """Pad the last two dimensions by reflection that repeats the edge pixels (NumPy's ``symmetric``); None means ``top``."""
     bottom, left, right = (top if side is None else side for side in (bottom, left, right))
     if not (top or bottom or left or right):
-        return picture
-    around = [(0, 0)] * (picture.dim() - 2) + [(top, bottom), (left, right)]
-    return torch.from_numpy(np.pad(picture.numpy(), around, mode="symmetric"))
+        return image
+    widths = [(0, 0)] * (image.dim() - 2) + [(top, bottom), (left, right)]
+    return torch.from_numpy(np.pad(image.numpy(), widths, mode="symmetric"))
 
 
-def _cubic(picture: Tensor, height: int, width: int) -> Tensor:
-    """To the bit what Pillow does, with a rounding between rows and columns."""
-    batch = picture if picture.dim() == 4 else picture[None]
+def _resize_bicubic(image: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased bicubic resizing of uint8, bit-identical to Pillow's, which rounds between its two passes."""
+    batch = image if image.dim() == 4 else image[None]
     resized = interpolate(batch.contiguous(), (height, width), mode="bicubic", antialias=True)
-    return resized if picture.dim() == 4 else resized[0]
+    return resized if image.dim() == 4 else resized[0]
 
 
-def _to_levels(values: Tensor) -> Tensor:
+def _to_uint8(values: Tensor) -> Tensor:
     return values.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _between(interval: tuple[float, float], random: torch.Generator) -> float:
-    low, high = interval
-    return low + (high - low) * float(torch.rand((), generator=random))
+def _uniform(limits: tuple[float, float], generator: torch.Generator) -> float:
+    low, high = limits
+    return low + (high - low) * float(torch.rand((), generator=generator))
 
 
-def _interval(name: str, given: list[float] | list[int], least: float, most: float) -> tuple[float, float]:
-    if len(given) != 2 or not least <= given[0] <= given[1] <= most:
+def _check_range(name: str, limits: list[float] | list[int], lowest: float, highest: float) -> tuple[float, float]:
+    if len(limits) != 2 or not lowest <= limits[0] <= limits[1] <= highest:
         raise ValueError(
-            f"degradation: {name}={list(given)} must be two numbers, the smaller first, from {least:g} to {most:g}"
+            f"degradation.steps.{name}={list(limits)}: must be two numbers in [{lowest:g}, {highest:g}], the smaller one first"
         )
-    return given[0], given[1]
+    return limits[0], limits[1]

@@ -1,4 +1,4 @@
-"""Images as uint8 arrays and tensors, and the few things done to them on their way in and out."""
+"""A prepared dataset in memory or memory-mapped, and the selection of images from it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gan_lab.utils.suggestions import index_of_name
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A prepared data set: pixels in memory or mapped from a packed file, and which of them belong to the set.
+    """N of the M images in memory or in a packed file, with their labels.
 
     Attributes:
-        pixels: ``[M, H, W, C]`` uint8, all images of the packed file, or whole pictures of their own sizes.
-        labels: ``[M]`` int64 class numbers, ``[M, A]`` uint8 attributes, or None.
-        classes: name of each class, or of each attribute.
-        index: ``[N]`` int64, the images of the set among the M.
-        origin: what stands for the pixels where it is known, such as a packed file's checksum.
-        left_out: ``[K]`` int64, images that a limit has kept out of the set.
+        pixels: all M images: uint8 ``[M, H, W, C]``, or images of different sizes.
+        labels: class indices ``[M]`` int64 (-1 for unlabeled images), binary attributes ``[M, A]`` uint8, or None.
+        classes: names of the classes or attributes.
+        index: ``[N]`` int64, the images of this dataset as indices into ``pixels``.
+        origin: a string that identifies ``pixels``, such as a packed file's checksum; empty if there is none.
+        excluded_index: ``[K]`` int64, the images that :meth:`random_subset` left out.
     """
 
     pixels: np.ndarray | VariableSizePixels
@@ -42,7 +42,7 @@ class ImageDataset:
         classes: Sequence[str] = (),
         origin: str = "",
     ) -> ImageDataset:
-        """The set of all images there are."""
+        """A dataset of all images in ``pixels``."""
         return cls(pixels, labels, tuple(classes), index=np.arange(len(pixels)), origin=origin)
 
     def __len__(self) -> int:
@@ -50,8 +50,8 @@ class ImageDataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width, which all images have in common."""
-        assert isinstance(self.pixels, np.ndarray), "whole pictures have no size in common"
+        """Channels, height and width of every image; not available for images of different sizes."""
+        assert isinstance(self.pixels, np.ndarray), "images have different sizes"
         height, width, channels = self.pixels.shape[1:]
         return channels, height, width
 
@@ -61,13 +61,13 @@ class ImageDataset:
 
     @property
     def sizes(self) -> np.ndarray:
-        """``[N, 2]``, height and width of each image."""
+        """Height and width of each image, ``[N, 2]``."""
         if isinstance(self.pixels, VariableSizePixels):
             return self.pixels.sizes[self.index]
         return np.tile(np.array(self.pixels.shape[1:3]), (len(self), 1))
 
     def format_size(self) -> str:
-        """Channels, height and width in words, the smallest and the largest area where they differ."""
+        """``CxHxW`` as text; the images of smallest and largest area if sizes differ: ``3x9x50 to 3x41x27``."""
         if isinstance(self.pixels, np.ndarray):
             return "x".join(map(str, self.shape))
         order = self.sizes.prod(1, dtype=np.int64).argsort()
@@ -76,13 +76,13 @@ class ImageDataset:
 
     @property
     def multi_label(self) -> bool:
-        """Whether labels are attributes, any number of which an image may have."""
+        """Whether labels are attributes, of which an image may have any number."""
         return self.labels is not None and self.labels.ndim == 2
 
     def fingerprint(self) -> str:
-        """12 hexadecimal digits, equal for sets of the same images in the same order."""
+        """12 hexadecimal digits that identify the images and their order."""
         if isinstance(self.pixels, VariableSizePixels):
-            assert self.origin, "whole pictures come from a packed file"
+            assert self.origin, "images of different sizes always have an origin"
             shape: object = "whole"
         else:
             shape = self.shape
@@ -93,65 +93,65 @@ class ImageDataset:
         return digest.hexdigest()[:12]
 
     def labels_fingerprint(self) -> str:
-        """The same of their labels and the classes' names."""
+        """12 hexadecimal digits that identify the labels and the class names."""
         digest = hashlib.sha256(repr(self.classes).encode())
         if (labels := self.labels_of(slice(None))) is not None:
             digest.update(np.ascontiguousarray(labels.numpy()).tobytes())
         return digest.hexdigest()[:12]
 
     def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
-        """Images of the set by their place in it: ``[n, C, H, W]`` uint8, channels last in memory."""
-        assert isinstance(self.pixels, np.ndarray), "whole pictures make no batch"
+        """A batch of images by their indices in this dataset: uint8 ``[n, C, H, W]`` in channels-last memory format."""
+        assert isinstance(self.pixels, np.ndarray), "images have different sizes"
         gathered = self.pixels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]]
         return torch.from_numpy(gathered).permute(0, 3, 1, 2)
 
-    def image(self, place: int, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
-        """One image of the set by its place in it, or a part of it, whatever its size: ``[C, H, W]`` uint8."""
-        return torch.from_numpy(np.array(self.pixels[self.index[place]][rows, columns])).permute(2, 0, 1)
+    def image(self, number: int, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+        """One image of any size, or a crop of it, by its index in this dataset: uint8 ``[C, H, W]``."""
+        return torch.from_numpy(np.array(self.pixels[self.index[number]][rows, columns])).permute(2, 0, 1)
 
     def labels_of(self, which: Tensor | np.ndarray | slice) -> Tensor | None:
-        """Their labels: ``[n]`` int64, ``[n, A]`` uint8, or None."""
+        """Labels by index in this dataset: class indices ``[n]`` int64, attributes ``[n, A]`` uint8, or None."""
         if self.labels is None:
             return None
         return torch.from_numpy(self.labels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]])
 
     def only_classes(self, names: Sequence[str | int]) -> ImageDataset:
-        """The images of some classes; their labels are numbered anew in the order given.
+        """The images of the given classes, by name or index; the classes are renumbered in the given order.
 
         Raises:
-            ValueError: no such class, or no classes at all.
+            ValueError: the dataset has no classes or no such class, a class is given twice, or no image is left.
         """
         if self.labels is None or self.multi_label:
-            raise ValueError("dataset.classes: this data set has no classes to choose from")
+            raise ValueError("dataset.classes: this dataset has no classes; remove dataset.classes")
         wanted = [index_of_name(name, self.classes, "dataset.classes") for name in names]
         if len(set(wanted)) < len(wanted):
-            raise ValueError(f"dataset.classes={list(names)}: a class is named twice")
-        number = np.full(len(self.classes), -1)
-        number[wanted] = np.arange(len(wanted))
-        labels = np.where(self.labels < 0, -1, number[self.labels])  # -1: unlabelled
+            raise ValueError(f"dataset.classes={list(names)}: a class is given twice")
+        new_index = np.full(len(self.classes), -1)
+        new_index[wanted] = np.arange(len(wanted))
+        labels = np.where(self.labels < 0, -1, new_index[self.labels])  # -1: unlabeled
         index = self.index[labels[self.index] >= 0]
         if not len(index):
-            raise ValueError(f"dataset.classes={list(names)}: no image is of these classes")
+            raise ValueError(f"dataset.classes={list(names)}: no images belong to these classes")
         return replace(self, labels=labels, classes=tuple(self.classes[n] for n in wanted), index=index)
 
     def only_attributes(self, names: Sequence[str]) -> ImageDataset:
-        """The images that have every attribute named, and none of those named with a minus sign.
+        """The images that have every attribute given as ``name`` and none of those given as ``-name``.
 
         Raises:
-            ValueError: no such attribute, no attributes at all, or no image left.
+            ValueError: the dataset has no attributes or no such attribute, or no image is left.
         """
         if self.labels is None or not self.multi_label:
-            raise ValueError("dataset.attributes: this data set has no attributes; dataset.classes chooses classes")
+            raise ValueError("dataset.attributes: this dataset has no attributes; dataset.classes selects classes")
         keep = np.ones(len(self.index), dtype=bool)
         for name in names:
             column = index_of_name(name.removeprefix("-"), self.classes, "dataset.attributes")
             keep &= self.labels[self.index, column] == (0 if name.startswith("-") else 1)
         if not keep.any():
-            raise ValueError(f"dataset.attributes={list(names)}: no image has them all")
+            raise ValueError(f"dataset.attributes={list(names)}: no images match all of them")
         return replace(self, index=self.index[keep])
 
     def random_subset(self, limit: int, seed: int) -> ImageDataset:
-        """A random choice of ``limit`` images that depends on ``seed`` alone, in their old order."""
+        """A random subset of ``limit`` images, which depends only on ``seed``; the order is kept."""
         if limit >= len(self):
             return self
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
@@ -159,18 +159,20 @@ class ImageDataset:
         return replace(self.subset(chosen), excluded_index=np.concatenate([self.excluded_index, self.index[rest]]))
 
     def excluded(self) -> ImageDataset:
-        """What a limit has kept out of the set, as a set of its own."""
+        """The images that :meth:`random_subset` left out, as a dataset."""
         return replace(self, index=self.excluded_index, excluded_index=self.excluded_index[:0])
 
     def subset(self, which: np.ndarray) -> ImageDataset:
-        """Some images, by their place in the set."""
+        """The images with the given indices in this dataset, ``[n]`` int64."""
         return replace(self, index=self.index[which])
 
     def counts(self) -> dict[str, int]:
-        """How many images each class, or attribute, has."""
+        """Number of images with each class or attribute, by name; unlabeled images count as ``(unlabeled)``."""
         if self.labels is None:
             return {}
-        own = self.labels[self.index]
-        numbers = own.sum(0, dtype=np.int64) if own.ndim == 2 else np.bincount(own[own >= 0], minlength=len(self.classes))
-        unlabelled = {"(unlabelled)": int((own < 0).sum())} if own.ndim == 1 and (own < 0).any() else {}
-        return dict(zip(self.classes, map(int, numbers), strict=True)) | unlabelled
+        labels = self.labels[self.index]
+        if labels.ndim == 2:
+            return dict(zip(self.classes, map(int, labels.sum(0, dtype=np.int64)), strict=True))
+        counts = np.bincount(labels[labels >= 0], minlength=len(self.classes))
+        unlabeled = {"(unlabeled)": int((labels < 0).sum())} if (labels < 0).any() else {}
+        return dict(zip(self.classes, map(int, counts), strict=True)) | unlabeled

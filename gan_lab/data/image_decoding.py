@@ -1,4 +1,4 @@
-"""From a stored picture, whatever its format, to pixels of the configured size."""
+"""Decode stored images of any format and mode to uint8 arrays of the configured size."""
 
 from __future__ import annotations
 
@@ -10,125 +10,124 @@ from PIL import Image, ImageOps
 from torch.nn.functional import interpolate
 
 MAX_PIXELS = 100_000_000
-"""A larger picture is refused before it is decoded: a few kilobytes can ask for gigabytes of memory."""
+"""Larger images are rejected before they are decoded, as protection against decompression bombs."""
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode() draws its own line
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # decode() checks MAX_PIXELS instead
 
 GRAY_16_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
 GRAY_MODES = GRAY_16_BIT_MODES | {"1", "L", "F"}
-"""Modes of pictures without colour."""
+"""Pillow modes of grayscale images without an alpha channel."""
 
 
 WHOLE = "whole"
-"""The fit that leaves every picture its own size."""
+"""The resize mode that keeps every image's original size."""
 
 
-def decode(picture: Image.Image, size: int, channels: int, resize_mode: str, precrop: int | None = None) -> np.ndarray:
-    """A picture as ``[size, size, channels]`` uint8, a whole one as ``[height, width, channels]``.
+def decode(image: Image.Image, size: int, channels: int, resize_mode: str, precrop: int | None = None) -> np.ndarray:
+    """Decode to uint8 ``[size, size, channels]``, or ``[H, W, channels]`` with ``resize_mode="whole"``.
 
-    Turned as its EXIF tag says; 16-bit grey scaled to 8; transparency laid on white; palette, CMYK and the like converted.
-    Resizing is antialiased bicubic, Pillow's to within 2 levels. A JPEG much larger than needed is decoded at a fraction of
-    its size, never below twice the size wanted.
+    The EXIF orientation is applied, 16-bit grayscale is scaled to 8 bits, transparency is composited on white, and palette,
+    CMYK and other modes are converted. Resizing is antialiased and bicubic, within 2 levels of Pillow's. A JPEG much larger
+    than needed is decoded at reduced resolution, never below twice the requested size.
 
     Args:
-        picture: opened, not yet decoded.
+        image: an opened image, not yet decoded.
         size: height and width in pixels.
-        channels: 1 grey (ITU-R BT.601 luma), 3 colour.
+        channels: 1 for grayscale (ITU-R BT.601 luma), 3 for color.
         resize_mode: one of :data:`RESIZE_MODES`.
-        precrop: cut out the central square of so many pixels first, or of all there are.
+        precrop: side of the central square that is cropped first; longer than a side of the image, that side is kept.
 
     Raises:
-        ValueError: more than :data:`MAX_PIXELS`.
-        OSError: truncated or damaged.
+        ValueError: the image has more than :data:`MAX_PIXELS` pixels.
+        OSError: the file is truncated or damaged.
     """
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ValueError(f"{picture.width} x {picture.height} pixels are more than the {MAX_PIXELS:,} allowed")
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed")
     if precrop is None and resize_mode != WHOLE:
-        _draft(picture, 2 * size)
-    pixels = decode_whole(picture, channels)
+        _set_jpeg_scale(image, 2 * size)
+    pixels = decode_whole(image, channels)
     if precrop is not None:
-        pixels = _centre(pixels, precrop)
+        pixels = _center_crop(pixels, precrop)
     return RESIZE_MODES[resize_mode](pixels, size)
 
 
-def decode_whole(picture: Image.Image, channels: int) -> np.ndarray:
-    """All of an opened picture as ``[height, width, channels]`` uint8, turned and converted as :func:`decode` says."""
-    if "exif" in picture.info or picture.format != "JPEG":  # a JPEG's is known before it is decoded
-        picture = ImageOps.exif_transpose(picture)
-    picture = _to_mode(picture, "L" if channels == 1 else "RGB")
-    return np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, picture.width, channels)
+def decode_whole(image: Image.Image, channels: int) -> np.ndarray:
+    """Decode at the original size to uint8 ``[H, W, channels]``, with the conversions of :func:`decode`."""
+    if "exif" in image.info or image.format != "JPEG":  # the EXIF data of a JPEG is available before decoding
+        image = ImageOps.exif_transpose(image)
+    image = _convert(image, "L" if channels == 1 else "RGB")
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)
 
 
-def split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """A picture of any mode as its colours, of mode L or RGB, and its transparency, of mode L; None where it has none."""
-    grey = picture.mode in GRAY_MODES or picture.mode == "LA"
+def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Split an image of any mode into its colors (mode L or RGB) and its alpha channel (mode L), None if it has none."""
+    is_gray = image.mode in GRAY_MODES or image.mode == "LA"
     alpha = None
-    if picture.has_transparency_data:
-        seen = picture.convert("RGBA")
-        alpha, picture = seen.getchannel("A"), seen.convert("RGB")
-    return _to_mode(picture, "L" if grey else "RGB"), alpha
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        alpha, image = rgba.getchannel("A"), rgba.convert("RGB")
+    return _convert(image, "L" if is_gray else "RGB"), alpha
 
 
-def _draft(picture: Image.Image, wanted: int) -> None:
-    """Let a JPEG decoder leave out what a later resize would: the shorter side keeps at least ``wanted`` pixels."""
-    scale = wanted / min(picture.size)
-    if picture.format == "JPEG" and scale < 1:
-        picture.draft(picture.mode, (round(picture.width * scale), round(picture.height * scale)))
+def _set_jpeg_scale(image: Image.Image, min_side: int) -> None:
+    """Let the JPEG decoder downscale while decoding; the shorter side keeps at least ``min_side`` pixels."""
+    scale = min_side / min(image.size)
+    if image.format == "JPEG" and scale < 1:
+        image.draft(image.mode, (round(image.width * scale), round(image.height * scale)))
 
 
-def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode in GRAY_16_BIT_MODES:
-        picture = Image.fromarray((np.clip(np.asarray(picture).astype(np.int64), 0, 65535) // 257).astype(np.uint8))
-    elif picture.mode == "F":
-        values = np.asarray(picture)
-        scale = 255 if values.max(initial=0) <= 1 else 1  # floats are kept in [0, 1] or in [0, 255]
-        picture = Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
-    elif picture.has_transparency_data:
-        seen = picture.convert("RGBA")
-        picture = Image.new("RGBA", seen.size, "white")
-        picture.alpha_composite(seen)
-        picture = picture.convert("RGB")
-    return picture if picture.mode == mode else picture.convert(mode)
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode in GRAY_16_BIT_MODES:
+        image = Image.fromarray((np.clip(np.asarray(image).astype(np.int64), 0, 65535) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        values = np.asarray(image)
+        scale = 255 if values.max(initial=0) <= 1 else 1  # the range of float images is [0, 1] or [0, 255]
+        image = Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGBA", rgba.size, "white")
+        image.alpha_composite(rgba)
+        image = image.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
 
 
-def _centre(pixels: np.ndarray, side: int) -> np.ndarray:
+def _center_crop(pixels: np.ndarray, side: int) -> np.ndarray:
     height, width = pixels.shape[:2]
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
     return pixels[top : top + side, left : left + side]
 
 
 def _crop(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The largest central square, resized."""
-    return _resized(_centre(pixels, min(pixels.shape[:2])), size, size)
+    """Crop to the largest central square and resize it."""
+    return _resize_to(_center_crop(pixels, min(pixels.shape[:2])), size, size)
 
 
 def _resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The whole picture, whatever its aspect."""
-    return _resized(pixels, size, size)
+    """Resize without keeping the aspect ratio."""
+    return _resize_to(pixels, size, size)
 
 
 def _pad(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The whole picture, made smaller if need be but never larger, in the middle of a black square."""
+    """Center on a black square; larger images are shrunk to fit, smaller ones are not enlarged."""
     scale = min(1.0, size / max(pixels.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     top, left = (size - height) // 2, (size - width) // 2
-    sheet = np.zeros((size, size, pixels.shape[2]), dtype=np.uint8)
-    sheet[top : top + height, left : left + width] = _resized(pixels, height, width)
-    return sheet
+    padded = np.zeros((size, size, pixels.shape[2]), dtype=np.uint8)
+    padded[top : top + height, left : left + width] = _resize_to(pixels, height, width)
+    return padded
 
 
-def _resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``[h, w, C]`` to ``[height, width, C]``; torch does it three times as fast as Pillow."""
+def _resize_to(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``[h, w, C]`` to ``[height, width, C]``, by torch, which is three times as fast as Pillow."""
     if pixels.shape[:2] == (height, width):
         return pixels
     image = torch.from_numpy(np.require(pixels, requirements="W")).permute(2, 0, 1)[None]
     return interpolate(image, (height, width), mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
-def _as_it_is(pixels: np.ndarray, size: int) -> np.ndarray:
-    """For super-resolution, which takes pictures of any size."""
+def _keep_size(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-RESIZE_MODES = {"pad": _pad, "resize": _resize, "crop": _crop, WHOLE: _as_it_is}
-"""How a picture meets the configured size, by the name used in ``dataset.resize_mode``."""
+RESIZE_MODES = {"pad": _pad, "resize": _resize, "crop": _crop, WHOLE: _keep_size}
+"""Functions ``(pixels, size) -> pixels`` by the value of ``dataset.resize_mode``."""

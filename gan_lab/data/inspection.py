@@ -1,4 +1,4 @@
-"""What is in a data set: counts, sizes, duplicates, unreadable files, and a contact sheet."""
+"""Statistics of a dataset: class counts, image sizes, duplicates and unreadable files, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ from gan_lab.data.packed_file import VariableSizePixels
 from gan_lab.utils.image_ops import image_grid
 from gan_lab.utils.progress import Progress
 
-MOST = 40
-"""Rows of a table; the rest is told in one."""
+MAX_ROWS = 40
+"""Rows of a table; the remaining entries are summarized in one more."""
 
-SHEET, THUMBNAIL = 100, 64
-"""Images on the contact sheet, and about how many pixels each is across."""
+SHEET_IMAGES, THUMBNAIL_SIZE = 100, 64
+"""Number of images on the contact sheet, and their approximate side in pixels."""
 
 
 @dataclass
 class Inspection:
-    """What was found.
+    """Statistics of the selected images and of the stored images that they come from.
 
     Attributes:
-        data: the images chosen.
-        sizes: how many stored pictures have each width and height.
-        duplicates: places of images whose prepared pixels equal an earlier image's.
-        bad: unreadable pictures, and why.
+        data: the selected images.
+        sizes: number of stored images of each (width, height); (0, 0) counts unreadable ones.
+        duplicates: indices of images whose pixels equal those of an earlier image.
+        unreadable: reasons why stored images can't be read, by name.
     """
 
     data: ImageDataset
     sizes: Counter[tuple[int, int]]
     duplicates: list[int]
-    bad: dict[str, str]
+    unreadable: dict[str, str]
 
     @classmethod
     def of(cls, source: DatasetBuilder, data: ImageDataset, progress: Progress) -> Inspection:
-        """Look at every stored picture's size and every prepared image's pixels."""
-        pictures = source.raw_images()
+        """Open every stored image of ``source`` and hash the pixels of every image of ``data``."""
+        raw_images = source.raw_images()
         sizes: Counter[tuple[int, int]] = Counter()
-        for number in range(len(pictures)):
+        for index in range(len(raw_images)):
             try:
-                with pictures.open(number) as picture:
-                    sizes[picture.size] += 1
-            except Exception:  # an unreadable one; it stands in the packed file's list
+                with raw_images.open(index) as image:
+                    sizes[image.size] += 1
+            except Exception:  # the packed file's manifest has the reason
                 sizes[0, 0] += 1
-            if number % 256 == 0 or number + 1 == len(pictures):
-                progress(number + 1, len(pictures))
+            if index % 256 == 0 or index + 1 == len(raw_images):
+                progress(index + 1, len(raw_images))
         seen: set[bytes] = set()
         duplicates = []
-        for place, row in enumerate(data.index):
+        for number, row in enumerate(data.index):
             digest = hashlib.blake2b(data.pixels[row].tobytes(), digest_size=16).digest()
             if digest in seen:
-                duplicates.append(place)
+                duplicates.append(number)
             seen.add(digest)
         path = source.packed_path()
         return cls(data, sizes, duplicates, source.packed().manifest["bad"] if path.is_file() else {})
@@ -72,30 +72,29 @@ class Inspection:
             parts.append(_table("attribute" if self.data.multi_label else "class", counts))
         parts.append(_table("stored size", {f"{w} x {h}" if w else "unreadable": n for (w, h), n in self.sizes.most_common()}))
         parts.append(f"{len(self.duplicates):,} duplicates")
-        parts.append(
-            f"{len(self.bad):,} unreadable" + "".join(f"\n  {name}: {why}" for name, why in list(self.bad.items())[:MOST])
-        )
+        reasons = [f"\n  {name}: {reason}" for name, reason in list(self.unreadable.items())[:MAX_ROWS]]
+        parts.append(f"{len(self.unreadable):,} unreadable" + "".join(reasons))
         return Group(*parts)
 
     def save_sheet(self, path: str | Path) -> Path:
-        """A contact sheet of images spread evenly over the set."""
-        places = torch.linspace(0, len(self.data) - 1, min(SHEET, len(self.data))).round().long()
+        """Save a contact sheet of images evenly spaced over the dataset, and return its path."""
+        numbers = torch.linspace(0, len(self.data) - 1, min(SHEET_IMAGES, len(self.data))).round().long()
         target = Path(path).expanduser()
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(self.data.pixels, VariableSizePixels):
-            shrunk = [RESIZE_MODES["pad"](self.data.pixels[self.data.index[place]], THUMBNAIL) for place in places]
-            image_grid(torch.from_numpy(np.stack(shrunk)).permute(0, 3, 1, 2)).save(target)
+            thumbnails = [RESIZE_MODES["pad"](self.data.pixels[self.data.index[n]], THUMBNAIL_SIZE) for n in numbers]
+            image_grid(torch.from_numpy(np.stack(thumbnails)).permute(0, 3, 1, 2)).save(target)
         else:
-            image_grid(self.data.images(places), scale=max(1, THUMBNAIL // self.data.shape[1])).save(target)
+            image_grid(self.data.images(numbers), scale=max(1, THUMBNAIL_SIZE // self.data.shape[1])).save(target)
         return target
 
 
 def _table(heading: str, counts: dict[str, int]) -> Table:
     table = Table(heading, "images")
     table.columns[1].justify = "right"
-    for name, count in list(counts.items())[:MOST]:
+    for name, count in list(counts.items())[:MAX_ROWS]:
         table.add_row(name, f"{count:,}")
-    if len(counts) > MOST:
-        rest = list(counts.values())[MOST:]
+    if len(counts) > MAX_ROWS:
+        rest = list(counts.values())[MAX_ROWS:]
         table.add_row(f"… {len(rest)} more", f"{min(rest):,} to {max(rest):,} each")
     return table

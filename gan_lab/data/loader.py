@@ -1,4 +1,4 @@
-"""Endless shuffled batches whose order is a pure function of the seed and the images already seen."""
+"""Endless shuffled batches, determined by the seed and the number of images already seen."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from gan_lab.utils.image_ops import normalize
 
 
 class Batch(NamedTuple):
-    """Images and their labels, on the device.
+    """A batch on the device.
 
-    ``real``: ``[N, C, H, W]`` in [-1, 1], float32 or the stream's type; ``labels``: ``[N]`` int64, ``[N, A]`` uint8, or None;
-    ``low``: the reals made smaller, ``[N, C, h, w]`` like them, where the generator is to make them large again.
+    Attributes:
+        real: images ``[N, C, H, W]`` in [-1, 1], of the loader's floating-point type.
+        labels: class indices ``[N]`` int64, attributes ``[N, A]`` uint8, or None.
+        low_resolution: for super-resolution, the downscaled images ``[N, C, h, w]`` in [-1, 1]; else None.
     """
 
     real: Tensor
@@ -25,37 +27,37 @@ class Batch(NamedTuple):
     low_resolution: Tensor | None = None
 
     def at(self, size: int) -> Batch:
-        """The same images at a lower resolution, by the mean of each box of pixels (as ProGAN lowers its reals).
+        """The batch with the real images average-pooled to ``size`` x ``size`` pixels, as in ProGAN.
 
         Raises:
-            ValueError: ``size`` does not divide the images'.
+            ValueError: ``size`` is not a divisor of the images' size.
         """
-        factor, rest = divmod(self.real.shape[-1], size)
-        if rest or factor < 1:
-            raise ValueError(f"{self.real.shape[-1]} pixels can't be averaged to {size}: it must be a divisor")
+        factor, remainder = divmod(self.real.shape[-1], size)
+        if remainder or factor < 1:
+            raise ValueError(f"images of {self.real.shape[-1]} pixels can't be averaged to {size} pixels, which is no divisor")
         return self if factor == 1 else self._replace(real=avg_pool2d(self.real, factor))
 
 
 class BatchLoader:
-    """Batches gathered by index from memory or a mapped file: no worker processes, and nothing to decode.
+    """Batches indexed from decoded images in memory or in a mapped file, without worker processes.
 
-    The order of epoch ``e``, and which of its images are mirrored, are drawn from (seed, e) alone: a resume, and every rank of
-    a distributed run, knows which images come next.
+    The order of an epoch and the choice of mirrored images depend only on the seed and the epoch, so a resumed run and every
+    process of a distributed run get the same batches.
 
     Args:
         data: the images.
-        batch_size: images in a batch.
-        seed: of the order.
-        device: where batches go; they travel as uint8 and become floats there.
-        memory_format: of the images, the networks' own.
-        drop_last: whether an epoch's images beyond its last whole batch are left out (different ones in each epoch),
-            or begin the next batch, so that every epoch shows every image.
-        mirror: whether each image is mirrored left to right with probability 1/2, anew in each epoch.
-        part: images in a batch to those of them that are gathered here, by default all: a rank's share.
-        dtype: of the images.
+        batch_size: images in a batch, over all processes.
+        seed: seed of the order.
+        device: device of the batches; they are copied to it as uint8 and converted to floating point there.
+        memory_format: memory format of the images.
+        drop_last: True: the images that don't fill a last batch are left out, others in each epoch. False: they start the first
+            batch of the next epoch, so that every epoch contains every image.
+        mirror: whether each image is flipped horizontally with probability 1/2, drawn for each epoch.
+        part: maps the size of a batch to the slice of it that this process loads; None loads all of it.
+        dtype: floating-point type of the images.
 
     Raises:
-        ValueError: the batch is larger than the data set.
+        ValueError: the batch is larger than the dataset.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class BatchLoader:
     ) -> None:
         self.data = data
         if batch_size > len(self):
-            raise ValueError(f"batch_size={batch_size} is larger than the data set, which has {len(self)} images")
+            raise ValueError(f"batch_size={batch_size} is larger than the dataset, which has {len(self)} images")
         self.batch_size = batch_size
         self.images_per_epoch = len(self) // batch_size * batch_size if drop_last else len(self)
         self._seed = seed
@@ -83,21 +85,21 @@ class BatchLoader:
         self._dtype = dtype
 
     def __len__(self) -> int:
-        """Images of an epoch, before any are left out."""
+        """Number of images in an epoch, including those that ``drop_last`` leaves out."""
         return len(self.data)
 
     def batches(self, images: int = 0, size_at: Callable[[int], int] | None = None) -> Iterator[Batch]:
-        """All batches that come after ``images`` images, without end.
+        """An endless iterator of batches.
 
         Args:
-            images: already seen.
-            size_at: images seen to the size of the next batch, at most an epoch's images; by default ``batch_size`` always.
+            images: number of images already seen, at which to start.
+            size_at: maps the number of images seen to the size of the next batch, at most an epoch; None: ``batch_size``.
         """
-        batches = self._from(images, size_at or (lambda images: self.batch_size))
-        return _one_ahead(batches, self._device) if self._device.type == "cuda" else batches
+        batches = self._batches_from(images, size_at or (lambda images: self.batch_size))
+        return _prefetch(batches, self._device) if self._device.type == "cuda" else batches
 
     def epoch_permutation(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """The permutation of epoch ``epoch``, ``[N]`` int64, and whether each of its images is mirrored, ``[N]`` bool."""
+        """Image indices of an epoch in order, ``[N]`` int64, and whether each of them is flipped, ``[N]`` bool."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.data), generator=generator)
         mirrored = (
@@ -105,7 +107,7 @@ class BatchLoader:
         )
         return order[: self.images_per_epoch], mirrored[: self.images_per_epoch]
 
-    def _from(self, images: int, size_at: Callable[[int], int]) -> Iterator[Batch]:
+    def _batches_from(self, images: int, size_at: Callable[[int], int]) -> Iterator[Batch]:
         epoch, offset = divmod(images, self.images_per_epoch)
         order, mirrored = self.epoch_permutation(epoch)
         while True:
@@ -113,43 +115,43 @@ class BatchLoader:
             if offset + size > len(order):
                 rest, rest_mirrored = order[offset:], mirrored[offset:]
                 epoch, offset = epoch + 1, 0
-                following, following_mirrored = self.epoch_permutation(epoch)
-                order, mirrored = torch.cat([rest, following]), torch.cat([rest_mirrored, following_mirrored])
+                next_order, next_mirrored = self.epoch_permutation(epoch)
+                order, mirrored = torch.cat([rest, next_order]), torch.cat([rest_mirrored, next_mirrored])
             part = self._part(size)
             yield self._gather(order[offset : offset + size][part], mirrored[offset : offset + size][part])
             offset, images = offset + size, images + size
 
     def _gather(self, which: Tensor, mirrored: Tensor) -> Batch:
         labels = self.data.labels_of(which)
-        real = self._placed(self.data.images(which))
+        real = self._to_network_input(self.data.images(which))
         if self._mirror:
             flip = mirrored.to(self._device, non_blocking=True)[:, None, None, None]
             real = torch.where(flip, real.flip(3), real)
-        return Batch(real, None if labels is None else self._moved(labels))
+        return Batch(real, None if labels is None else self._to_device(labels))
 
-    def _placed(self, pixels: Tensor) -> Tensor:
-        """uint8 ``[N, C, H, W]`` as the networks take them, on the device."""
-        return normalize(self._moved(pixels), self._dtype).contiguous(memory_format=self._memory_format)
+    def _to_network_input(self, pixels: Tensor) -> Tensor:
+        """uint8 ``[N, C, H, W]`` to [-1, 1] on the device, in the loader's type and memory format."""
+        return normalize(self._to_device(pixels), self._dtype).contiguous(memory_format=self._memory_format)
 
-    def _moved(self, tensor: Tensor) -> Tensor:
+    def _to_device(self, tensor: Tensor) -> Tensor:
         pinned = tensor.pin_memory() if self._device.type == "cuda" else tensor
         return pinned.to(self._device, non_blocking=True)
 
 
-def _one_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Gather and copy the next batch on a stream of its own while the device works on the current one."""
-    side = torch.cuda.Stream(device)
+def _prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Load the next batch on a separate CUDA stream while the current one is in use."""
+    copy_stream = torch.cuda.Stream(device)
 
     def gather() -> Batch:
-        with torch.cuda.stream(side):
+        with torch.cuda.stream(copy_stream):
             return next(batches)
 
-    following = gather()
+    prefetched = gather()
     while True:
-        current = torch.cuda.current_stream(device)
-        current.wait_stream(side)
-        for tensor in following:
+        current_stream = torch.cuda.current_stream(device)
+        current_stream.wait_stream(copy_stream)
+        for tensor in prefetched:
             if tensor is not None:
-                tensor.record_stream(current)
-        ready, following = following, gather()
+                tensor.record_stream(current_stream)
+        ready, prefetched = prefetched, gather()
         yield ready

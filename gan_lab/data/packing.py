@@ -1,4 +1,4 @@
-"""Preparing a data set: decode once, in parallel, into one packed file."""
+"""Decode a dataset once, in parallel, into a packed file."""
 
 from __future__ import annotations
 
@@ -31,58 +31,60 @@ log = logging.getLogger(__name__)
 NO_ROOM_OR_PERMISSION = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST")
 }
-"""Error numbers that another folder helps against; not every system has all of them."""
+"""Error numbers that mean another directory is needed; not every system defines all of them."""
 
 
 @dataclass(frozen=True)
 class PackingProgress:
-    """How far an interrupted preparation came, so that the next one goes on there.
+    """State of an interrupted packing, from which the next attempt continues.
 
     Attributes:
-        following: number of the next picture.
-        bad: pictures that could not be read, by number, and why.
-        crc: checksum of the pixels written so far.
-        written: bytes of them.
-        sizes: height and width of each written picture, where each has its own.
+        next_index: index of the next image to decode.
+        unreadable: reasons why images could not be read, by image index.
+        crc: CRC-32 of the pixels written so far.
+        written: bytes of pixels written so far.
+        sizes: height and width of each written image, if sizes differ.
     """
 
-    following: int = 0
-    bad: dict[int, str] = field(default_factory=dict)
+    next_index: int = 0
+    unreadable: dict[int, str] = field(default_factory=dict)
     crc: int = 0
     written: int = 0
     sizes: list[list[int]] = field(default_factory=list)
 
     @property
-    def kept(self) -> int:
-        return self.following - len(self.bad)
+    def num_readable(self) -> int:
+        return self.next_index - len(self.unreadable)
 
     @classmethod
-    def read(cls, path: Path, same: str) -> PackingProgress:
-        """The journal of an earlier attempt at the very same thing, or an empty one."""
+    def read(cls, path: Path, request: str) -> PackingProgress:
+        """The progress that an earlier attempt at the same ``request`` saved; the start if there is none or it is damaged."""
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["same"] == same:
-                bad = {int(n): why for n, why in stored["bad"].items()}
-                return cls(stored["following"], bad, stored["crc"], stored["written"], stored["sizes"])
+            if stored["same"] == request:
+                unreadable = {int(index): reason for index, reason in stored["bad"].items()}
+                return cls(stored["following"], unreadable, stored["crc"], stored["written"], stored["sizes"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none there, or not to be trusted: from the beginning then
+            pass
         return cls()
 
-    def write(self, path: Path, same: str) -> None:
-        write_atomically(path, json.dumps({"same": same, **vars(self)}))
+    def write(self, path: Path, request: str) -> None:
+        """Save the progress, with the JSON text ``request`` that describes what is packed."""
+        state = {"following": self.next_index, "bad": self.unreadable, "crc": self.crc, "written": self.written}
+        write_atomically(path, json.dumps({"same": request, **state, "sizes": self.sizes}))
 
-    def after(self, following: int, pixels: np.ndarray, bad: dict[int, str]) -> PackingProgress:
-        """When a slice is written, too."""
+    def after(self, next_index: int, pixels: np.ndarray, unreadable: dict[int, str]) -> PackingProgress:
+        """The progress after another chunk of images has been written."""
         if pixels.ndim == 3:
             self.sizes.append(list(pixels.shape[:2]))
         crc = zlib.crc32(pixels.data, self.crc)
-        return PackingProgress(following, self.bad | bad, crc, self.written + pixels.nbytes, self.sizes)
+        return PackingProgress(next_index, self.unreadable | unreadable, crc, self.written + pixels.nbytes, self.sizes)
 
 
 def pack_dataset(
     path: Path,
-    pictures: Callable[[], RawImages],
-    shape: ImageFormat,
+    list_images: Callable[[], RawImages],
+    image_format: ImageFormat,
     identity: dict[str, Any],
     *,
     is_current: Callable[[PackedDataset], bool],
@@ -90,46 +92,55 @@ def pack_dataset(
     num_workers: int,
     progress: Progress,
 ) -> PackedDataset:
-    """The packed file at ``path``, made if it isn't there or no longer current.
+    """Open the packed file at ``path``; create it first if it is missing or outdated.
 
-    Another process at the same work is waited for. A preparation that is interrupted, or stopped by unreadable pictures,
-    leaves its pixels in a ``.part`` file, and the next one goes on from there; any other failure leaves nothing.
+    If another process is packing the same dataset, this one waits for it. Packing that is interrupted or stopped by unreadable
+    images leaves its pixels in a ``.part`` file, from which the next attempt continues; other failures leave no files.
+
+    Args:
+        path: the packed file.
+        list_images: returns the stored images; called only if they have to be packed.
+        image_format: format of the packed pixels.
+        identity: metadata for the manifest, see :meth:`gan_lab.data.datasets.DatasetBuilder.identity`.
+        is_current: whether an existing packed file is up to date.
+        max_corrupt_fraction: largest fraction of unreadable images that are skipped.
+        num_workers: processes or threads that decode.
+        progress: called with the numbers of decoded and of all images.
 
     Raises:
-        ValueError: too many unreadable pictures, no room, or no permission.
+        ValueError: there are too many unreadable images, or the file can't be written.
     """
-    if (found := _find(path, is_current)) is not None:
-        return found
+    if (packed := _open_if_current(path, is_current)) is not None:
+        return packed
     lock = path.with_name(f".{path.stem}.lock")
-    with _told(path):
+    with _explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
-    with file_lock(lock, "another process is preparing the same data set; waiting for it"), exit_on_sigterm():
-        if (found := _find(path, is_current)) is not None:
-            return found  # the process we waited for has made it
-        stored = pictures()
-        stored.check_labels()
-        watched = (
-            stored.modification_times()
-        )  # as the pictures were listed: what changes while they are decoded is noticed next time
-        _pack(path, stored, shape, {"identity": identity, "watched": watched}, max_corrupt_fraction, num_workers, progress)
+    with file_lock(lock, "another process is preparing the same dataset; waiting for it"), exit_on_sigterm():
+        if (packed := _open_if_current(path, is_current)) is not None:
+            return packed  # created by the process that held the lock
+        raw_images = list_images()
+        raw_images.check_labels()
+        watched = raw_images.modification_times()  # before decoding, so that changes made during decoding are noticed later
+        metadata = {"identity": identity, "watched": watched}
+        _pack(path, raw_images, image_format, metadata, max_corrupt_fraction, num_workers, progress)
     return PackedDataset.open(path)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say which file could not be written, and what helps."""
+def _explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn errors about space or permissions into a ValueError that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in NO_ROOM_OR_PERMISSION:
             raise ValueError(
-                f"can't write {path} ({error.strerror}); set paths.data to a folder with room and permission"
+                f"can't write {path} ({error.strerror}); set paths.data to a directory with free space and write permission"
             ) from error
         raise
 
 
-def _find(path: Path, is_current: Callable[[PackedDataset], bool]) -> PackedDataset | None:
+def _open_if_current(path: Path, is_current: Callable[[PackedDataset], bool]) -> PackedDataset | None:
     if not path.is_file():
         return None
     packed = PackedDataset.open(path)
@@ -138,111 +149,115 @@ def _find(path: Path, is_current: Callable[[PackedDataset], bool]) -> PackedData
 
 def _pack(
     path: Path,
-    pictures: RawImages,
-    shape: ImageFormat,
-    about: dict[str, Any],
+    raw_images: RawImages,
+    image_format: ImageFormat,
+    metadata: dict[str, Any],
     max_corrupt_fraction: float,
     num_workers: int,
     progress: Progress,
 ) -> None:
-    part, notes = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
-    same = json.dumps([len(pictures), about, shape.identity()], sort_keys=True)
-    journal = PackingProgress.read(notes, same) if part.exists() else PackingProgress()
-    if journal.following and part.stat().st_size < journal.written:
-        journal = PackingProgress()  # the system lost what had been written
-    if any(_is_readable(pictures, shape, number) for number in journal.bad):
-        journal = PackingProgress()  # somebody has mended them
-    noted = time.monotonic()
+    part, journal = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
+    request = json.dumps([len(raw_images), metadata, image_format.identity()], sort_keys=True)
+    state = PackingProgress.read(journal, request) if part.exists() else PackingProgress()
+    if state.next_index and part.stat().st_size < state.written:
+        state = PackingProgress()  # the system crashed before all pixels reached the disk
+    if any(_is_readable(raw_images, image_format, index) for index in state.unreadable):
+        state = PackingProgress()  # unreadable images have been repaired
+    last_saved = time.monotonic()
     try:
-        with _told(path), part.open("r+b" if journal.following else "wb") as handle:
-            handle.truncate(journal.written)
+        with _explain_write_errors(path), part.open("r+b" if state.next_index else "wb") as handle:
+            handle.truncate(state.written)
             handle.seek(0, 2)
-            for written in _written(handle, pictures, shape, journal, max_corrupt_fraction, num_workers):
-                journal = written
-                progress(journal.following, len(pictures))
-                if time.monotonic() > noted + 2:
-                    noted = time.monotonic()
+            for written in _write_images(handle, raw_images, image_format, state, max_corrupt_fraction, num_workers):
+                state = written
+                progress(state.next_index, len(raw_images))
+                if time.monotonic() > last_saved + 2:
+                    last_saved = time.monotonic()
                     handle.flush()
-                    journal.write(notes, same)
-            _warn_of_bad(journal, pictures)
-            _finish(handle, pictures, shape, journal, about)
+                    state.write(journal, request)
+            _warn_of_unreadable(state, raw_images)
+            _finish(handle, raw_images, image_format, state, metadata)
             part.replace(path)
     except (KeyboardInterrupt, SystemExit, UnreadableImage, BrokenExecutor) as stop:
         if part.exists():
-            journal.write(notes, same)
+            state.write(journal, request)
             log.info(
-                "%s of %s images are done; the same command goes on from there", f"{journal.following:,}", f"{len(pictures):,}"
+                "%s of %s images are packed; run the same command again to continue",
+                f"{state.next_index:,}",
+                f"{len(raw_images):,}",
             )
         if isinstance(stop, BrokenExecutor):
             raise ValueError(
-                "a process that decodes was killed, perhaps for want of memory; try a smaller dataset.num_workers"
+                "a decoding process was killed, possibly because memory ran out; try a smaller dataset.num_workers"
             ) from stop
         raise
     except BaseException:
         part.unlink(missing_ok=True)
-        notes.unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
         raise
-    notes.unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
 
 
-def _is_readable(pictures: RawImages, shape: ImageFormat, number: int) -> bool:
+def _is_readable(raw_images: RawImages, image_format: ImageFormat, index: int) -> bool:
     try:
-        shape.decode(pictures, number)
-    except Exception:  # whatever a damaged file makes a decoder raise
+        image_format.decode(raw_images, index)
+    except Exception:  # decoders raise many types for damaged files
         return False
     return True
 
 
 class UnreadableImage(ValueError):
-    """More pictures can't be read than the configuration allows."""
+    """More images are unreadable than ``dataset.max_corrupt_fraction`` allows."""
 
 
-def _written(
+def _write_images(
     handle: BinaryIO,
-    pictures: RawImages,
-    shape: ImageFormat,
-    journal: PackingProgress,
+    raw_images: RawImages,
+    image_format: ImageFormat,
+    state: PackingProgress,
     max_corrupt_fraction: float,
     num_workers: int,
 ) -> Iterator[PackingProgress]:
-    """Write slice after slice, in order, and yield the journal after each."""
-    for following, pixels, bad in decode_in_parallel(pictures, shape, journal.following, num_workers):
+    """Decode and write the remaining images in order, and yield the progress after each chunk."""
+    for next_index, pixels, unreadable in decode_in_parallel(raw_images, image_format, state.next_index, num_workers):
         handle.write(pixels.data)
-        journal = journal.after(following, pixels, bad)
-        if len(journal.bad) > max_corrupt_fraction * len(pictures):
-            share = len(journal.bad) / len(pictures) + 0.005
+        state = state.after(next_index, pixels, unreadable)
+        if len(state.unreadable) > max_corrupt_fraction * len(raw_images):
+            fraction = len(state.unreadable) / len(raw_images) + 0.005
             raise UnreadableImage(
-                f"{_tell_bad(journal, pictures)}. Repair or remove them, or allow more: "
-                f"dataset.max_corrupt_fraction={share:.2f}"
+                f"{_describe_unreadable(state, raw_images)}. Repair or remove them, or allow more with "
+                f"dataset.max_corrupt_fraction={fraction:.2f}"
             )
-        yield journal
+        yield state
 
 
-def _tell_bad(journal: PackingProgress, pictures: RawImages) -> str:
-    named = "; ".join(f"{pictures.name(number)} ({why})" for number, why in list(journal.bad.items())[:5])
-    more = " ..." if len(journal.bad) > 5 else ""
-    return f"{len(journal.bad)} of the first {journal.following} of {len(pictures)} images can't be read: {named}{more}"
+def _describe_unreadable(state: PackingProgress, raw_images: RawImages) -> str:
+    listed = "; ".join(f"{raw_images.name(index)} ({reason})" for index, reason in list(state.unreadable.items())[:5])
+    more = " ..." if len(state.unreadable) > 5 else ""
+    return f"{len(state.unreadable)} of the first {state.next_index} of {len(raw_images)} images can't be read: {listed}{more}"
 
 
-def _warn_of_bad(journal: PackingProgress, pictures: RawImages) -> None:
-    if journal.kept == 0:
-        raise ValueError(f"{_tell_bad(journal, pictures)}; none is left")
-    if journal.bad:
-        log.warning("%s; they are left out", _tell_bad(journal, pictures))
+def _warn_of_unreadable(state: PackingProgress, raw_images: RawImages) -> None:
+    if state.num_readable == 0:
+        raise ValueError(f"{_describe_unreadable(state, raw_images)}; no image is left")
+    if state.unreadable:
+        log.warning("%s; they are skipped", _describe_unreadable(state, raw_images))
 
 
-def _finish(handle: BinaryIO, pictures: RawImages, shape: ImageFormat, journal: PackingProgress, about: dict[str, Any]) -> None:
-    kept = np.delete(np.arange(len(pictures)), sorted(journal.bad))
+def _finish(
+    handle: BinaryIO, raw_images: RawImages, image_format: ImageFormat, state: PackingProgress, metadata: dict[str, Any]
+) -> None:
+    kept = np.delete(np.arange(len(raw_images)), sorted(state.unreadable))
     manifest = {
-        **about,
+        **metadata,
         "count": len(kept),
-        **shape.identity(),
-        "classes": list(pictures.classes),
-        "crc32": journal.crc,
-        "bad": {pictures.name(number): why for number, why in journal.bad.items()},
+        **image_format.identity(),
+        "classes": list(raw_images.classes),
+        "crc32": state.crc,
+        "bad": {raw_images.name(index): reason for index, reason in state.unreadable.items()},
         "tool": f"gan_lab {__version__}",
     }
-    sizes = np.array(journal.sizes, dtype=np.int32).reshape(-1, 2) if shape.is_whole else None
-    write_tail(handle, None if pictures.labels is None else pictures.labels[kept], sizes, manifest)
+    sizes = np.array(state.sizes, dtype=np.int32).reshape(-1, 2) if image_format.is_whole else None
+    write_tail(handle, None if raw_images.labels is None else raw_images.labels[kept], sizes, manifest)
     handle.flush()
     os.fsync(handle.fileno())

@@ -1,4 +1,4 @@
-"""Decoding many pictures in parallel."""
+"""Decode many images in parallel."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ import torch
 from gan_lab.data.image_decoding import WHOLE, decode
 from gan_lab.data.raw_images import RawImages
 
-SLICE, SLICE_BYTES = 64, 2**22
-"""Images decoded at a time: so many, or fewer large ones."""
+CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
+"""Largest number of images, and of bytes of decoded pixels, in a task of the worker pool."""
 
-WORTH_PROCESSES = 1000
-"""Pictures from which on processes pay."""
+MIN_IMAGES_FOR_PROCESSES = 1000
+"""Number of images from which worker processes are faster than threads, despite their startup time."""
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """Format of the pixels in a packed file, see :func:`gan_lab.data.image_decoding.decode`; size 0: each its own."""
+    """Format of prepared images, see :func:`gan_lab.data.image_decoding.decode`; size 0 with ``resize_mode="whole"``."""
 
     size: int
     channels: int
@@ -40,128 +40,131 @@ class ImageFormat:
 
     @property
     def is_whole(self) -> bool:
-        """Whether each picture keeps its own size."""
+        """Whether each image keeps its original size."""
         return self.resize_mode == WHOLE
 
     def identity(self) -> dict[str, object]:
-        """What a packed file is named and recognized by; ``fit`` is the name that files of version 0.1 have for it."""
+        """The values stored in a packed file's manifest and name; ``fit`` is version 0.1's key for the resize mode."""
         return {"size": self.size, "channels": self.channels, "fit": self.resize_mode, "precrop": self.precrop}
 
-    def decode(self, pictures: RawImages, number: int) -> np.ndarray:
-        with pictures.open(number) as picture:
-            return decode(picture, self.size, self.channels, self.resize_mode, self.precrop)
+    def decode(self, raw_images: RawImages, index: int) -> np.ndarray:
+        """One image, uint8 ``[H, W, C]``; raises whatever the decoder raises."""
+        with raw_images.open(index) as image:
+            return decode(image, self.size, self.channels, self.resize_mode, self.precrop)
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """What is being decoded, and the shared memory it is decoded into; forked processes inherit it.
+    """What the workers decode, and the shared memory that they decode into; forked processes inherit it.
 
     Attributes:
-        pictures, shape: what to decode, and how.
-        arena: ``[slots, slice, size, size, channels]`` uint8; a slice is decoded into one slot. Of whole pictures, whose size
-            is known only when they are decoded, a slice is one, and it goes another way.
+        raw_images, image_format: what to decode, and to which format.
+        buffer: ``[slots, chunk, size, size, channels]`` uint8 in shared memory; each chunk is decoded into one slot. Images
+            that keep their size have one image per chunk and don't use the buffer, because their size is not known before.
     """
 
-    pictures: RawImages
-    shape: ImageFormat
-    arena: np.ndarray
+    raw_images: RawImages
+    image_format: ImageFormat
+    buffer: np.ndarray
 
     @classmethod
-    def of(cls, pictures: RawImages, shape: ImageFormat, slots: int) -> DecodeJob:
-        one = max(1, shape.size**2 * shape.channels)
-        count = 1 if shape.is_whole else max(1, min(SLICE, SLICE_BYTES // one))
-        memory = np.frombuffer(mmap.mmap(-1, slots * count * one), dtype=np.uint8)
-        if shape.is_whole:
-            return cls(pictures, shape, memory.reshape(slots, count, 1, 1, 1))
-        return cls(pictures, shape, memory.reshape(slots, count, shape.size, shape.size, shape.channels))
+    def of(cls, raw_images: RawImages, image_format: ImageFormat, slots: int) -> DecodeJob:
+        image_bytes = max(1, image_format.size**2 * image_format.channels)
+        chunk = 1 if image_format.is_whole else max(1, min(CHUNK_IMAGES, CHUNK_BYTES // image_bytes))
+        memory = np.frombuffer(mmap.mmap(-1, slots * chunk * image_bytes), dtype=np.uint8)
+        if image_format.is_whole:
+            return cls(raw_images, image_format, memory.reshape(slots, chunk, 1, 1, 1))
+        shape = (slots, chunk, image_format.size, image_format.size, image_format.channels)
+        return cls(raw_images, image_format, memory.reshape(shape))
 
 
-_work: DecodeJob | None = None
+_job: DecodeJob | None = None
 
-Decoded: TypeAlias = tuple[int, dict[int, str], np.ndarray | None]
-"""How many pictures of a slice stand in its slot, the unreadable ones by number, with the reason, and the whole picture."""
+DecodedChunk: TypeAlias = tuple[int, dict[int, str], np.ndarray | None]
+"""Number of images decoded into the slot; reasons why others are unreadable, by index; the pixels of an image of any size."""
 
 
 def decode_in_parallel(
-    pictures: RawImages, shape: ImageFormat, start: int, num_workers: int
+    raw_images: RawImages, image_format: ImageFormat, start: int, num_workers: int
 ) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
-    """For each slice, in order: the number that follows it, its pixels, and its unreadable pictures.
+    """Decode all images from index ``start`` on, chunk by chunk in order.
 
-    The pixels are ``[n, size, size, channels]``, or ``[height, width, channels]`` of one whole picture.
+    At most ``4 * num_workers`` chunks are decoded ahead, so memory use doesn't depend on the size of the dataset. Pixels are
+    returned through shared memory: sent through a pipe, they would make the workers wait for the caller.
 
-    A few slices are decoded ahead of the writer, so memory does not grow with the data set. Pixels come through shared memory:
-    sent through a pipe they would keep the processes waiting for the writer.
+    Yields:
+        The index after the chunk; its readable images, uint8 ``[n, size, size, channels]`` (valid until the next iteration), or
+        ``[H, W, channels]`` for an image that keeps its size; and the reasons why others are unreadable, by index.
     """
-    global _work
-    threads = torch.get_num_threads()
+    global _job
+    num_threads = torch.get_num_threads()
     free = deque(range(4 * num_workers))
-    _work = DecodeJob.of(pictures, shape, len(free))
-    step = _work.arena.shape[1]
-    waiting: deque[tuple[int, int, Future[Decoded]]] = deque()
-    pool = _pool(pictures, len(pictures) - start, num_workers)
+    _job = DecodeJob.of(raw_images, image_format, len(free))
+    step = _job.buffer.shape[1]
+    pending: deque[tuple[int, int, Future[DecodedChunk]]] = deque()
+    pool = _make_pool(raw_images, len(raw_images) - start, num_workers)
     try:
-        upcoming = iter(range(start, len(pictures), step))
+        upcoming = iter(range(start, len(raw_images), step))
         while True:
             while free and (first := next(upcoming, None)) is not None:
                 slot = free.popleft()
-                with warnings.catch_warnings():  # of forking beside torch's threads, which no child uses
+                with warnings.catch_warnings():  # about forking a process with threads; the children don't use torch's threads
                     warnings.simplefilter("ignore", DeprecationWarning)
-                    waiting.append((first, slot, pool.submit(_decode_slice, first, slot)))
-            if not waiting:
+                    pending.append((first, slot, pool.submit(_decode_chunk, first, slot)))
+            if not pending:
                 return
-            first, slot, future = waiting.popleft()
-            kept, bad, whole = future.result()
-            yield min(first + step, len(pictures)), _work.arena[slot, :kept] if whole is None else whole, bad
-            free.append(slot)  # the writer has come back for more, so it is done with these
+            first, slot, future = pending.popleft()
+            kept, unreadable, whole = future.result()
+            yield min(first + step, len(raw_images)), _job.buffer[slot, :kept] if whole is None else whole, unreadable
+            free.append(slot)  # the caller has finished with this chunk
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # the pool's threads have set it for every later thread of the process
-        _work = None  # an array source must not stay in memory for the length of a training
+        torch.set_num_threads(num_threads)  # the pool's threads changed it for all threads started later
+        _job = None  # frees an array source, which would otherwise stay in memory
 
 
-def _pool(pictures: RawImages, count: int, num_workers: int) -> Executor:
-    """Forked processes for files that have to be decoded, since Pillow keeps the interpreter's lock for half of the work.
+def _make_pool(raw_images: RawImages, count: int, num_workers: int) -> Executor:
+    """Forked processes for encoded files, because Pillow holds the GIL for about half of the decoding time.
 
-    Where there is no safe fork, and where there is little to do, threads: a process started from nothing would need seconds to
-    import torch.
+    Threads where fork is not safe, and for few images: a spawned process would need seconds to import torch.
     """
-    if sys.platform == "linux" and pictures.are_files and num_workers > 1 and count >= WORTH_PROCESSES:
+    if sys.platform == "linux" and raw_images.are_files and num_workers > 1 and count >= MIN_IMAGES_FOR_PROCESSES:
         return ProcessPoolExecutor(
-            num_workers, multiprocessing.get_context("fork"), initializer=_begin_process, initargs=(os.getpid(),)
+            num_workers, multiprocessing.get_context("fork"), initializer=_initialize_worker, initargs=(os.getpid(),)
         )
-    return ThreadPoolExecutor(num_workers if pictures.are_files else 1, initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(num_workers if raw_images.are_files else 1, initializer=torch.set_num_threads, initargs=(1,))
 
 
-def _begin_process(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+def _initialize_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
-    assert _work is not None, "set before the fork"
-    _work.pictures.reopen()
+    assert _job is not None, "set before the fork"
+    _job.raw_images.reopen()
 
 
-def _end_with(parent: int) -> None:
-    """A killed parent can't end its children: they look for it themselves."""
+def _exit_with_parent(parent: int) -> None:
+    """Exit when the parent process is gone; a killed parent can't stop its workers."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
-def _decode_slice(first: int, slot: int) -> Decoded:
-    assert _work is not None, "set before the first slice"
-    target, kept = _work.arena[slot], 0
-    bad: dict[int, str] = {}
-    if _work.shape.is_whole:
+def _decode_chunk(first: int, slot: int) -> DecodedChunk:
+    assert _job is not None, "set before the first chunk"
+    target, kept = _job.buffer[slot], 0
+    unreadable: dict[int, str] = {}
+    if _job.image_format.is_whole:
         try:
-            return 1, bad, _work.shape.decode(_work.pictures, first)
-        except Exception as error:  # whatever a damaged file makes a decoder raise
+            return 1, unreadable, _job.image_format.decode(_job.raw_images, first)
+        except Exception as error:  # decoders raise many types for damaged files
             return 0, {first: str(error) or type(error).__name__}, None
-    for number in range(first, min(first + len(target), len(_work.pictures))):
+    for index in range(first, min(first + len(target), len(_job.raw_images))):
         try:
-            target[kept] = _work.shape.decode(_work.pictures, number)
-        except Exception as error:  # whatever a damaged file makes a decoder raise
-            bad[number] = str(error) or type(error).__name__
+            target[kept] = _job.image_format.decode(_job.raw_images, index)
+        except Exception as error:  # decoders raise many types for damaged files
+            unreadable[index] = str(error) or type(error).__name__
         else:
             kept += 1
-    return kept, bad, None
+    return kept, unreadable, None

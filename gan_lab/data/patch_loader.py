@@ -1,4 +1,4 @@
-"""Batches of patches cut out of pictures, each with the small one made from it."""
+"""Batches of patches for super-resolution, each with its low-resolution version."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch, BatchLoader
 
 MARGIN = 8
-"""Pixels of the small picture that are made around a patch and cut off again, so that it comes out as if the whole picture had
-been degraded."""
+"""Low-resolution pixels around a patch that are degraded with it and then cropped, so that a patch equals the same part of the
+degraded whole image."""
 
 
 class PatchLoader(BatchLoader):
-    """An epoch shows ``patches_per_image`` patches of each picture, each at a place, turned and degraded by numbers of its own.
+    """Random patches ``[N, C, size, size]`` and their degraded versions ``[N, C, size / scale, size / scale]``.
 
-    All of it follows from (seed, epoch): a resume, and every rank, knows which patches come next. A picture smaller than a
-    patch is mirrored at its edges.
+    Position, orientation and random degradation are drawn for each patch and depend only on the seed and the epoch. An image
+    smaller than a patch is extended by reflection.
 
     Args:
-        data: pictures of one size or of many.
-        shared: the rest is :class:`BatchLoader`'s.
-        degradation: makes the small ones.
+        data: images of one size or of different sizes.
+        degradation: makes the low-resolution patches.
         size: height and width of a patch, a multiple of the scale.
-        patches_per_image: patches of each picture in an epoch.
-        random_flip_rot: whether each patch is mirrored and turned by quarters at random (eight ways); else ``mirror`` decides.
+        patches_per_image: patches of each image in an epoch.
+        random_flip_rot: whether each patch gets one of the eight flips and rotations; else ``mirror`` applies.
+        shared: arguments of :class:`BatchLoader`.
 
     Raises:
-        ValueError: a size that is no multiple, or pictures too small for the scale.
+        ValueError: ``size`` is no multiple of the scale, or the images are too small.
     """
 
     def __init__(
@@ -49,60 +49,63 @@ class PatchLoader(BatchLoader):
         if size % scale or size < scale:
             raise ValueError(f"degradation.patch={size}: must be a multiple of degradation.scale={scale}")
         if patches_per_image < 1:
-            raise ValueError(f"degradation.patches={patches_per_image}: must be at least 1 of each picture")
+            raise ValueError(f"degradation.patches={patches_per_image}: must be at least 1 per image")
         if (smallest := data.sizes.min()) < scale:
-            raise ValueError(f"degradation.scale={scale}: a picture has only {smallest} pixels on one side")
+            raise ValueError(f"degradation.scale={scale}: an image has a side of only {smallest} pixels; remove it")
         self._sizes = data.sizes.tolist()
         height, width = data.sizes[data.sizes.prod(1, dtype=np.int64).argmax()]
         if max(height, width) < size:
-            raise ValueError(f"degradation.patch={size}: the largest picture has only {height}x{width} pixels")
-        self._per_picture = patches_per_image
+            raise ValueError(
+                f"degradation.patch={size}: the largest image has only {height}x{width} pixels; choose a smaller patch"
+            )
+        self._patches_per_image = patches_per_image
         super().__init__(data, **shared)
         self.degradation, self.size, self._random_flip_rot = degradation, size, random_flip_rot
 
     def __len__(self) -> int:
-        return len(self.data) * self._per_picture
+        return len(self.data) * self._patches_per_image
 
     def epoch_permutation(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """Pictures of epoch ``epoch``, ``[N]`` int64, and the seed of each patch's own numbers, ``[N]`` int64."""
+        """Image indices of an epoch in order, ``[N]`` int64, and the random seed of each patch, ``[N]`` int64."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
         order = torch.randperm(len(self), generator=generator) % len(self.data)
         seeds = torch.randint(2**62, (len(order),), generator=generator)
         return order[: self.images_per_epoch], seeds[: self.images_per_epoch]
 
-    def _gather(self, which: Tensor, how: Tensor) -> Batch:
-        pairs = [self._patch(place, seed) for place, seed in zip(which.tolist(), how.tolist(), strict=True)]
+    def _gather(self, which: Tensor, seeds: Tensor) -> Batch:
+        pairs = [self._make_patch(number, seed) for number, seed in zip(which.tolist(), seeds.tolist(), strict=True)]
         high, low = (torch.stack(side) for side in zip(*pairs, strict=True))
         labels = self.data.labels_of(which)
-        return Batch(self._placed(high), None if labels is None else self._moved(labels), self._placed(low))
+        labels = None if labels is None else self._to_device(labels)
+        return Batch(self._to_network_input(high), labels, self._to_network_input(low))
 
-    def _patch(self, place: int, seed: int) -> tuple[Tensor, Tensor]:
-        """A patch and its small one, uint8."""
-        random = torch.Generator().manual_seed(seed)
+    def _make_patch(self, number: int, seed: int) -> tuple[Tensor, Tensor]:
+        """A random patch of image ``number`` and its low-resolution version, uint8 ``[C, H, W]``."""
+        generator = torch.Generator().manual_seed(seed)
         scale, size = self.degradation.scale, self.size
-        length = [side // scale * scale for side in self._sizes[place]]
-        top, left = (scale * _random_below(max(0, side - size) // scale + 1, random) for side in length)
+        length = [side // scale * scale for side in self._sizes[number]]
+        top, left = (scale * _random_below(max(0, side - size) // scale + 1, generator) for side in length)
         margin = MARGIN * scale
         start = max(0, top - margin), max(0, left - margin)
         end = min(length[0], top + size + margin), min(length[1], left + size + margin)
-        around = self.data.image(place, slice(start[0], end[0]), slice(start[1], end[1]))  # no more than that is read
+        crop = self.data.image(number, slice(start[0], end[0]), slice(start[1], end[1]))  # reads only this part of the file
         if min(length) < size:
-            around = reflect_pad(around, 0, max(0, size - length[0]), 0, max(0, size - length[1]))
-        low = self.degradation(around, random)
-        row, column, small = top - start[0], left - start[1], size // scale
-        high = around[:, row : row + size, column : column + size]
-        low = low[:, row // scale : row // scale + small, column // scale : column // scale + small]
-        position = _random_below(8, random)
+            crop = reflect_pad(crop, 0, max(0, size - length[0]), 0, max(0, size - length[1]))
+        low = self.degradation(crop, generator)
+        row, column, low_size = top - start[0], left - start[1], size // scale
+        high = crop[:, row : row + size, column : column + size]
+        low = low[:, row // scale : row // scale + low_size, column // scale : column // scale + low_size]
+        orientation = _random_below(8, generator)
         if not self._random_flip_rot:
-            position = position % 2 if self._mirror else 0
-        return dihedral_transform(high, position), dihedral_transform(low, position)
+            orientation = orientation % 2 if self._mirror else 0
+        return dihedral_transform(high, orientation), dihedral_transform(low, orientation)
 
 
-def dihedral_transform(picture: Tensor, position: int) -> Tensor:
-    """One of eight: mirrored left to right where ``position`` is odd, then turned by ``position // 2`` quarters."""
-    picture = picture.flip(2) if position % 2 else picture
-    return picture.rot90(position // 2, (1, 2))
+def dihedral_transform(image: Tensor, orientation: int) -> Tensor:
+    """Flip ``[C, H, W]`` horizontally if ``orientation`` (0 to 7) is odd, then rotate it by ``orientation // 2`` quarter turns."""
+    image = image.flip(2) if orientation % 2 else image
+    return image.rot90(orientation // 2, (1, 2))
 
 
-def _random_below(count: int, random: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=random))
+def _random_below(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))

@@ -1,4 +1,4 @@
-"""Stored pictures: an ordered list of what can be opened one by one, by any thread or process."""
+"""Stored images before decoding: indexed collections whose images can be opened from any thread or process."""
 
 from __future__ import annotations
 
@@ -10,69 +10,71 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-NO_PICTURES = frozenset(
+NOT_IMAGES = frozenset(
     [".pdf", ".ps", ".eps", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".fit", ".fits", ".wmf", ".emf"]
 )
-"""Registered with Pillow, but documents, data and films; some would start other programs."""
+"""Extensions registered with Pillow for documents, scientific data and video; Pillow opens some of them with other programs."""
 
-SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN) - NO_PICTURES
-"""Endings of files that are taken for pictures."""
+SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN) - NOT_IMAGES
+"""Lower-case extensions of the files that count as images."""
 
 LARGEST_MEMBER = 2**30
-"""Bytes a single picture in a zip may unpack to; more is an attack or a mistake."""
+"""Largest uncompressed size in bytes of an image in a zip file, as protection against zip bombs."""
 
 
 class RawImages(ABC):
-    """Pictures with their labels.
+    """N stored images with their labels.
 
     Attributes:
-        labels: ``[N]`` int64 (-1: none), ``[N, A]`` uint8, or None.
+        labels: class indices ``[N]`` int64 (-1 for unlabeled images), binary attributes ``[N, A]`` uint8, or None.
         classes: names of the classes or attributes.
     """
 
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     are_files = False
-    """Whether opening a picture means decoding a file."""
+    """Whether images are encoded files, for which decoding in several processes pays."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def open(self, number: int) -> Image.Image:
-        """The picture, not yet decoded where its format allows that."""
+    def open(self, index: int) -> Image.Image:
+        """Open an image with Pillow; file formats are decoded lazily."""
 
     @abstractmethod
-    def name(self, number: int) -> str:
-        """For messages."""
+    def name(self, index: int) -> str:
+        """Path or description of an image, for messages."""
 
     @abstractmethod
     def sources(self) -> Iterable[Path]:
-        """Files and folders whose time of change tells whether the pictures are still these."""
+        """Files and directories whose modification times change when the images or labels do."""
 
-    def reopen(self) -> None:  # noqa: B027 - most pictures share nothing
-        """Called in a forked process: open anew what must not be shared with the parent, such as a file's position."""
+    def reopen(self) -> None:  # noqa: B027 - most subclasses share nothing
+        """Called in a forked process: reopen file handles, whose position would be shared with the parent process."""
 
     def modification_times(self) -> dict[str, int]:
-        """Time of change, in nanoseconds, of each of :meth:`sources`."""
+        """Modification time in nanoseconds of each of :meth:`sources`, by path."""
         return {str(path): path.stat().st_mtime_ns for path in self.sources()}
 
     def check_labels(self) -> None:
-        """Raise ValueError unless there is one label for each picture, -1 or the number of a class."""
+        """Raise ValueError unless each image has one label and all class indices are in range."""
         if self.labels is None:
             return
         if len(self.labels) != len(self):
             raise ValueError(f"{len(self)} images but {len(self.labels)} labels")
         if self.labels.ndim == 1 and len(self.labels) and not -1 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            raise ValueError(f"labels from {self.labels.min()} to {self.labels.max()}, but {len(self.classes)} classes")
+            raise ValueError(
+                f"class indices are {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} classes"
+            )
 
 
 class ArrayImages(RawImages):
-    """Pictures of one size in an array.
+    """Images of one size in an array.
 
     Args:
-        pixels: ``[N, H, W]``, or ``[N, H, W, C]`` with 1, 3 or 4 channels, uint8.
-        files: where they were read from.
+        pixels: uint8 ``[N, H, W]``, or ``[N, H, W, C]`` with 1, 3 or 4 channels.
+        files: files that the array was read from.
         labels, classes: see :class:`RawImages`.
     """
 
@@ -86,24 +88,24 @@ class ArrayImages(RawImages):
     def __len__(self) -> int:
         return len(self._pixels)
 
-    def open(self, number: int) -> Image.Image:
-        return Image.fromarray(np.ascontiguousarray(self._pixels[number]))
+    def open(self, index: int) -> Image.Image:
+        return Image.fromarray(np.ascontiguousarray(self._pixels[index]))
 
-    def name(self, number: int) -> str:
-        return f"image {number}"
+    def name(self, index: int) -> str:
+        return f"image {index}"
 
     def sources(self) -> Iterable[Path]:
         return self._files
 
 
 class FileImages(RawImages):
-    """Picture files.
+    """Image files.
 
     Args:
-        root: the folder.
-        names: paths below it.
+        root: directory of the images.
+        names: their paths relative to ``root``.
         labels, classes: see :class:`RawImages`.
-        lists: further files that tell what the pictures are.
+        lists: other files, such as label lists, that are watched for changes.
     """
 
     are_files = True
@@ -122,29 +124,29 @@ class FileImages(RawImages):
     def __len__(self) -> int:
         return len(self._names)
 
-    def open(self, number: int) -> Image.Image:
-        return Image.open(self._root / self._names[number])
+    def open(self, index: int) -> Image.Image:
+        return Image.open(self._root / self._names[index])
 
-    def name(self, number: int) -> str:
-        return str(self._root / self._names[number])
+    def name(self, index: int) -> str:
+        return str(self._root / self._names[index])
 
     def sources(self) -> Iterable[Path]:
-        """The folders: adding or removing a picture changes the time of the one it is in; replacing one in place does not."""
-        folders = [self._root / below for below in sorted({name.rpartition("/")[0] for name in self._names} | {""})]
+        """The directories and lists. Adding or removing a file is noticed, overwriting a file is not."""
+        folders = [self._root / subfolder for subfolder in sorted({name.rpartition("/")[0] for name in self._names} | {""})]
         return [*folders, *self._lists]
 
 
 class ZipImages(RawImages):
-    """Pictures in a zip, read without unpacking it.
+    """Images in a zip file, read without extracting it.
 
     Args:
-        archive: the zip.
-        names: members.
+        archive: the zip file.
+        names: its members that are images.
         labels, classes: see :class:`RawImages`.
-        lists: further files that tell what the pictures are.
+        lists: other files, such as label lists, that are watched for changes.
 
     Raises:
-        ValueError: no zip, a damaged one, or a member that would unpack to more than :data:`LARGEST_MEMBER` bytes.
+        ValueError: the file is damaged, no zip file or lacks a member, or a member is larger than :data:`LARGEST_MEMBER`.
     """
 
     are_files = True
@@ -163,33 +165,33 @@ class ZipImages(RawImages):
             self._zip = zipfile.ZipFile(archive)
             large = [name for name in names if self._zip.getinfo(name).file_size > LARGEST_MEMBER]
         except (zipfile.BadZipFile, KeyError) as error:
-            raise ValueError(f"{archive} is no zip, a damaged one, or lacks a file ({error})") from error
+            raise ValueError(f"{archive} is damaged, incomplete or no zip file ({error})") from error
         if large:
-            raise ValueError(f"{archive}: {large[0]} would unpack to more than {LARGEST_MEMBER:,} bytes")
+            raise ValueError(f"{archive}: {large[0]} is larger than {LARGEST_MEMBER:,} bytes when extracted; remove it")
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def open(self, number: int) -> Image.Image:
-        return Image.open(self._zip.open(self._names[number]))  # ZipFile locks its handle, so threads may share it
+    def open(self, index: int) -> Image.Image:
+        return Image.open(self._zip.open(self._names[index]))  # ZipFile is thread-safe for reading
 
     def reopen(self) -> None:
         self._zip = zipfile.ZipFile(self._archive)
 
-    def name(self, number: int) -> str:
-        return f"{self._archive}:{self._names[number]}"
+    def name(self, index: int) -> str:
+        return f"{self._archive}:{self._names[index]}"
 
     def sources(self) -> Iterable[Path]:
         return (self._archive, *self._lists)
 
 
 class GeneratedImages(RawImages):
-    """Pictures that a function gives, such as a Hugging Face data set's.
+    """Images returned by a function, such as those of a Hugging Face dataset.
 
     Args:
-        count: how many.
-        make: number to picture; called by several threads at once.
-        files: where they come from, as far as there are files.
+        count: number of images.
+        make: returns the image at an index; called from several threads at once.
+        files: source files that are watched for changes.
         labels, classes: see :class:`RawImages`.
     """
 
@@ -207,21 +209,24 @@ class GeneratedImages(RawImages):
     def __len__(self) -> int:
         return self._count
 
-    def open(self, number: int) -> Image.Image:
-        return self._make(number)
+    def open(self, index: int) -> Image.Image:
+        return self._make(index)
 
-    def name(self, number: int) -> str:
-        return f"image {number}"
+    def name(self, index: int) -> str:
+        return f"image {index}"
 
     def sources(self) -> Iterable[Path]:
         return self._files
 
 
 def folder_classes(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels by the first folder of each path; paths without one get -1. None when no path has a folder."""
-    firsts = [name.partition("/")[0] if "/" in name else None for name in names]
-    classes = sorted({first for first in firsts if first is not None})
+    """Class indices ``[N]`` and names from the first directory of each path.
+
+    A path without a directory gets -1. If no path has a directory, the labels are None.
+    """
+    folders = [name.partition("/")[0] if "/" in name else None for name in names]
+    classes = sorted({folder for folder in folders if folder is not None})
     if not classes:
         return None, ()
-    number = {name: n for n, name in enumerate(classes)}
-    return np.array([-1 if first is None else number[first] for first in firsts], dtype=np.int64), tuple(classes)
+    index = {name: n for n, name in enumerate(classes)}
+    return np.array([-1 if folder is None else index[folder] for folder in folders], dtype=np.int64), tuple(classes)

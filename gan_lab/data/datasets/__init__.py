@@ -1,4 +1,4 @@
-"""Where images come from, one file for each way they are stored."""
+"""Dataset builders, one module for each storage format."""
 
 from gan_lab.data.datasets.base import DatasetBuilder
 

@@ -1,4 +1,4 @@
-"""What every source of images has in common."""
+"""The base class of all dataset builders."""
 
 from __future__ import annotations
 
@@ -22,31 +22,34 @@ from gan_lab.storage.downloads import Checksum, obtain_file
 from gan_lab.utils.progress import Progress, silent
 
 IN_MEMORY = 256 * 2**20
-"""Bytes of pixels up to which a set is read into memory; larger ones stay mapped, and the system keeps what is used."""
+"""Largest size of the pixels, in bytes, that :meth:`DatasetBuilder.load` reads into memory; larger files are memory-mapped."""
 
 
 class DatasetBuilder(ABC):
-    """A data set in the shape a model wants it.
+    """Reads stored images and prepares them in the size and format of the configuration.
 
     Args:
-        name: as in the configuration; for messages and the packed file's name.
-        root: folder of all data sets; packed files go to ``packed/`` in it.
-        size: height and width in pixels, but of whole pictures.
-        channels: 1 grey, 3 colour.
-        resize_mode: how an image meets ``size``: ``pad``, ``resize`` or ``crop``; ``whole``: it keeps its own size.
-        split: which part of it; see :attr:`splits`.
-        classes: take only these classes, by name or number; None takes all.
-        attributes: take only images that have these attributes; ``-name`` those that don't.
-        limit: take only so many images, a random choice that depends on ``seed`` alone; None takes all.
-        seed: of that choice.
-        max_corrupt_fraction: share of unreadable images up to which they are left out with a warning.
-        num_workers: processes (threads, for few images) that decode; None takes as many as there are processors for this one.
-        download: whether what is missing may be fetched.
-        mirror, drop_last: how a :class:`gan_lab.data.loader.BatchLoader` shows the images; see there.
+        name: option name in the configuration; used in messages and in the packed file's name.
+        root: directory of all datasets; packed files are written to its subdirectory ``packed``.
+        size: height and width of the prepared images in pixels, 1 to 8192; ignored with ``resize_mode="whole"``.
+        channels: 1 for grayscale, 3 for color.
+        resize_mode: how an image is brought to ``size``: ``pad``, ``resize`` or ``crop``; ``whole`` keeps its original size.
+        split: one of :attr:`splits`.
+        classes: names or indices of the classes to keep; None keeps all.
+        attributes: keep images that have the attribute (``name``) or do not have it (``-name``); None keeps all.
+        limit: size of a random subset of the images; None uses all.
+        seed: seed of that subset.
+        max_corrupt_fraction: largest fraction of unreadable images that are skipped with a warning; above it, loading fails.
+        num_workers: processes (threads, for few images) that decode; None uses all cores available to this process.
+        download: whether missing files may be downloaded.
+        mirror, drop_last: see :class:`gan_lab.data.loader.BatchLoader`.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     splits: tuple[str, ...] = ("all",)
-    """Splits this source has."""
+    """Names of the splits that this dataset has."""
 
     def __init__(
         self,
@@ -70,17 +73,17 @@ class DatasetBuilder(ABC):
         if not 1 <= size <= 8192:
             raise ValueError(f"dataset.size={size}: must be 1 to 8192 pixels")
         if channels not in (1, 3):
-            raise ValueError(f"dataset.channels={channels}: must be 1 (grey) or 3 (colour)")
+            raise ValueError(f"dataset.channels={channels}: must be 1 (grayscale) or 3 (color)")
         if resize_mode not in RESIZE_MODES:
             raise ValueError(f"dataset.resize_mode={resize_mode}: must be one of {', '.join(RESIZE_MODES)}")
         if split not in self.splits:
-            raise ValueError(f"dataset.split={split}: {name} has {', '.join(self.splits)}")
+            raise ValueError(f"dataset.split={split}: must be one of {', '.join(self.splits)} for dataset={name}")
         if limit is not None and limit < 1:
-            raise ValueError(f"dataset.limit={limit}: must be at least 1 image")
+            raise ValueError(f"dataset.limit={limit}: must be at least 1 image, or null for all")
         if not 0 <= max_corrupt_fraction <= 1:
-            raise ValueError(f"dataset.max_corrupt_fraction={max_corrupt_fraction}: a share, 0 to 1")
+            raise ValueError(f"dataset.max_corrupt_fraction={max_corrupt_fraction}: must lie in [0, 1]")
         if num_workers is not None and num_workers < 1:
-            raise ValueError(f"dataset.num_workers={num_workers}: must be at least 1")
+            raise ValueError(f"dataset.num_workers={num_workers}: must be at least 1, or null for all cores")
         self.name, self.split, self.download = name, split, download
         self.mirror, self.drop_last = mirror, drop_last
         self.root = Path(root).expanduser()
@@ -91,40 +94,40 @@ class DatasetBuilder(ABC):
 
     @abstractmethod
     def raw_images(self) -> RawImages:
-        """The stored pictures of the split.
+        """The stored images of the split, before decoding.
 
         Raises:
-            ValueError: they are missing, incomplete or damaged.
+            ValueError: files are missing, incomplete or damaged.
         """
 
     def identity(self) -> dict[str, Any]:
-        """What distinguishes this source from another of the same name, besides its shape."""
+        """JSON-serializable values that, with the image format, determine the content; part of the packed file's name."""
         return {"source": type(self).__name__, "split": self.split}
 
     @property
     def domain(self) -> str:
-        """What its images show, as a name for features that know them: the same for all splits and sizes."""
+        """Name of the kind of images, for feature networks trained on them; the same for all splits and sizes."""
         return self.name
 
     def published_file(self, folder: Path, name: str, urls: Sequence[str], md5: str) -> Path:
         """The published file ``name`` in ``folder``, downloaded if it is missing and downloads are allowed.
 
         Raises:
-            ValueError: it is missing, or its MD5 sum differs.
+            ValueError: the file is missing and can't be downloaded, or its MD5 checksum differs.
         """
-        addresses = urls if self.download else ()
+        allowed_urls = urls if self.download else ()
         needed_by, advice = f"dataset={self.name}", "set paths.data"
-        return obtain_file(folder, [name], addresses, Checksum("md5", md5), needed_by, advice, show_progress=True)
+        return obtain_file(folder, [name], allowed_urls, Checksum("md5", md5), needed_by, advice, show_progress=True)
 
     def precrop(self) -> int | None:
-        """Side of the central square cut out of each stored picture before it is fitted."""
+        """Side in pixels of the central square that is cropped before resizing; None for no crop."""
         return None
 
     def packed(self, progress: Progress = silent) -> PackedDataset:
-        """The packed file of the whole split, made when it isn't there."""
+        """Open the packed file of the whole split; create it first if it is missing or outdated."""
         return pack_dataset(
             self.packed_path(),
-            self._checked_pictures,
+            self._nonempty_raw_images,
             self.image_format,
             self.identity(),
             is_current=_is_current,
@@ -134,17 +137,17 @@ class DatasetBuilder(ABC):
         )
 
     def packed_path(self) -> Path:
-        """Another size, resize_mode, split or folder is another file."""
+        """Path of the packed file; it depends on the image format, the split and :meth:`identity`."""
         described = json.dumps([self.identity(), self.image_format.identity()], sort_keys=True)
         key = hashlib.sha256(described.encode()).hexdigest()[:8]
         size = WHOLE if self.image_format.is_whole else self.image_format.size
         return self.root / "packed" / f"{self.name}-{self.split}-{size}x{self.image_format.channels}-{key}.pack"
 
     def load(self, progress: Progress = silent) -> ImageDataset:
-        """The images that ``classes``, ``attributes`` and ``limit`` leave, prepared first if they are not.
+        """The images selected by ``classes``, ``attributes`` and ``limit``; packs the split first if necessary.
 
         Raises:
-            ValueError: the source can't be had, or nothing is left.
+            ValueError: files are missing or damaged, or no image is selected.
         """
         packed = self.packed(progress)
         pixels = packed.pixels
@@ -154,26 +157,26 @@ class DatasetBuilder(ABC):
         return self.select(ImageDataset.from_arrays(pixels, packed.labels, packed.manifest["classes"], origin))
 
     def select(self, data: ImageDataset) -> ImageDataset:
-        """The part of a whole split that the configuration asks for."""
+        """Apply ``classes``, ``attributes`` and ``limit`` to a whole split, in this order."""
         if self._classes is not None:
             data = data.only_classes(self._classes)
         if self._attributes is not None:
             data = data.only_attributes(self._attributes)
         return data if self._limit is None else data.random_subset(self._limit, self._seed)
 
-    def _checked_pictures(self) -> RawImages:
-        pictures = self.raw_images()
-        if len(pictures) == 0:
-            raise ValueError(f"dataset={self.name}: no picture in split {self.split}")
-        return pictures
+    def _nonempty_raw_images(self) -> RawImages:
+        raw_images = self.raw_images()
+        if len(raw_images) == 0:
+            raise ValueError(f"dataset={self.name}: split {self.split} contains no images")
+        return raw_images
 
 
 def _is_current(packed: PackedDataset) -> bool:
-    """Whether nothing that was packed has changed since; what is gone altogether does not count as changed."""
-    for path, changed in packed.manifest["watched"].items():
+    """Whether all source files still have the modification times recorded when packing; deleted files are ignored."""
+    for path, modification_time in packed.manifest["watched"].items():
         try:
-            if Path(path).stat().st_mtime_ns != changed:
+            if Path(path).stat().st_mtime_ns != modification_time:
                 return False
-        except OSError:  # gone, or out of reach
+        except OSError:  # deleted or inaccessible: the packed file is all there is
             continue
     return True

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour images of 32x32 (Krizhevsky 2009)."""
+"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 color images of 32x32 pixels (Krizhevsky 2009)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ from gan_lab.data.raw_images import ArrayImages
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the two; the address and the checksum are those torchvision knows."""
+    """File layout of one of the two datasets.
+
+    Attributes:
+        published: the torchvision class, which has the URL and the checksum.
+        folder: directory inside the archive.
+        train, test: files of each split.
+        meta: file with the class names.
+        labels: key of the labels in a batch file.
+        names: key of the class names in ``meta``.
+    """
 
     published: Any
     folder: str
@@ -45,11 +54,11 @@ KINDS = {
 
 
 class Cifar(DatasetBuilder):
-    """The published python archive, or the folder it unpacks to; downloaded when neither is under the root.
+    """CIFAR from its published Python archive or the directory extracted from it; downloads the archive if both are missing.
 
     Args:
         kind: ``CIFAR10`` or ``CIFAR100``.
-        shared: the rest are :class:`DatasetBuilder`'s.
+        shared: arguments of :class:`DatasetBuilder`.
     """
 
     splits = ("train", "test", "all")
@@ -61,18 +70,18 @@ class Cifar(DatasetBuilder):
     def raw_images(self) -> ArrayImages:
         kind = self._kind
         parts = {"train": kind.train, "test": kind.test, "all": kind.train + kind.test}[self.split]
-        where, read = self._open()
-        batches = [read_pickle(read(part), f"{where}/{part}") for part in parts]
-        meta = read_pickle(read(kind.meta), f"{where}/{kind.meta}")
+        location, read = self._open()
+        batches = [read_pickle(read(part), f"{location}/{part}") for part in parts]
+        meta = read_pickle(read(kind.meta), f"{location}/{kind.meta}")
         try:
             pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches])
             labels = np.concatenate([np.asarray(batch[kind.labels], dtype=np.int64) for batch in batches])
-            return ArrayImages(pixels.transpose(0, 2, 3, 1), [where], labels, tuple(map(str, meta[kind.names])))
+            return ArrayImages(pixels.transpose(0, 2, 3, 1), [location], labels, tuple(map(str, meta[kind.names])))
         except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"dataset={self.name}: {where} is not laid out as published ({error})") from error
+            raise ValueError(f"dataset={self.name}: {location} doesn't have the published layout ({error})") from error
 
     def _open(self) -> tuple[Path, Callable[[str], bytes]]:
-        """The folder if it is there, else the archive; and a function that reads a file of it by name."""
+        """The extracted directory if it exists, else the archive; and a function that reads one of its files by name."""
         folder = self.root / self._kind.folder
         if folder.is_dir():
             return folder, lambda name: _read_file(folder / name, self.name)
@@ -82,7 +91,7 @@ class Cifar(DatasetBuilder):
         def read(name: str) -> bytes:
             with tarfile.open(archive) as tar:
                 member = tar.extractfile(f"{self._kind.folder}/{name}")
-                assert member is not None, "the archive's checksum is right, so its members are there"
+                assert member is not None, "the archive's checksum was verified, so it contains all files"
                 return member.read()
 
         return archive, read
@@ -93,12 +102,12 @@ def _read_file(path: Path, dataset: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(
-            f"dataset={dataset}: {path} can't be read ({error.strerror}); remove the folder to have it anew"
+            f"dataset={dataset}: {path} can't be read ({error.strerror}); delete the directory to download the dataset again"
         ) from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds containers and numpy arrays and calls nothing else, whatever the file asks for."""
+    """An unpickler restricted to built-in containers and numpy arrays, so that a file can't execute code."""
 
     allowed = frozenset(
         {
@@ -114,20 +123,24 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
         return super().find_class(module, name)
 
 
 def read_pickle(data: bytes, where: str) -> dict[str, Any]:
-    """The dictionary in a pickle of Python 2 or 3, without executing anything it contains.
+    """The dictionary stored in a Python 2 or 3 pickle, without executing code from it.
+
+    Args:
+        data: content of the file.
+        where: path of the file, for messages.
 
     Raises:
-        ValueError: cut short, damaged, or asking for more than plain data.
+        ValueError: the pickle is truncated or damaged, is no dictionary, or contains more than plain data.
     """
     try:
         content = _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise ValueError(f"{where} is damaged or not what it claims to be ({error})") from error
+        raise ValueError(f"{where} is damaged or no CIFAR file ({error})") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{where} holds no dictionary")
+        raise ValueError(f"{where} is no CIFAR file: it contains no dictionary")
     return content

@@ -1,4 +1,4 @@
-"""The data set inside the package: the 10,000 test images of Fashion-MNIST."""
+"""The dataset included in the package: the 10,000 test images of Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gan_lab.utils.progress import Progress, silent
 
 
 class EmbeddedFashionMnist(DatasetBuilder):
-    """28x28 grey garments, ten classes (Xiao, Rasul, Vollgraf 2017; MIT licence, kept beside the files).
+    """28x28 grayscale images of clothes in ten classes (Xiao, Rasul, Vollgraf 2017; MIT license, see ``data/embedded``).
 
-    Needs no packed file, and so no folder it may write to: it is fitted in memory in half a second.
+    It needs no packed file and no writable directory: the images are decoded in memory, which takes half a second.
     """
 
     def raw_images(self) -> ArrayImages:
         files = [
-            Path(gan_lab.data.__path__[0]) / "embedded" / f"fashion-mnist-t10k-{p}-ubyte.gz"
-            for p in ("images-idx3", "labels-idx1")
+            Path(gan_lab.data.__path__[0]) / "embedded" / f"fashion-mnist-t10k-{content}-ubyte.gz"
+            for content in ("images-idx3", "labels-idx1")
         ]
         images, labels = map(read_idx, files)
         return ArrayImages(images, files, labels.astype(np.int64), FASHION)
 
     def load(self, progress: Progress = silent) -> ImageDataset:
-        pictures = self.raw_images()
-        pixels = np.stack([self.image_format.decode(pictures, number) for number in range(len(pictures))])
-        return self.select(ImageDataset.from_arrays(pixels, pictures.labels, pictures.classes))
+        raw_images = self.raw_images()
+        pixels = np.stack([self.image_format.decode(raw_images, number) for number in range(len(raw_images))])
+        return self.select(ImageDataset.from_arrays(pixels, raw_images.labels, raw_images.classes))

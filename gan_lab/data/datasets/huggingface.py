@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub, by name; an optional extra."""
+"""Datasets of the Hugging Face Hub; needs the optional dependency ``gan_lab[huggingface]``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gan_lab.data.raw_images import GeneratedImages
 
 
 class HuggingFace(DatasetBuilder):
-    """Any data set with an image column.
+    """A dataset with an image column, loaded with ``datasets.load_dataset``.
 
     Args:
-        path: its name on the hub, or a folder that ``datasets.load_dataset`` understands.
-        image: the image column.
-        label: the label column, or None.
-        split: as the data set calls it; any name is passed on.
-        shared: the rest are :class:`DatasetBuilder`'s.
+        path: name on the Hub, or a local directory that ``load_dataset`` accepts.
+        image: name of the image column.
+        label: name of a column of integer class labels, or None.
+        split: name of the split, passed to ``load_dataset``.
+        shared: arguments of :class:`DatasetBuilder`.
     """
 
     def __init__(self, *, path: str, image: str, label: str | None, split: str = "train", **shared: Any) -> None:
@@ -39,16 +39,18 @@ class HuggingFace(DatasetBuilder):
         except ModuleNotFoundError as error:
             raise ValueError("dataset=huggingface needs the package datasets: pip install 'gan_lab[huggingface]'") from error
         try:
-            here = {} if self.download else {"download_config": datasets.DownloadConfig(local_files_only=True)}
-            stored = datasets.load_dataset(self._path, split=self.split, **here)
-        except Exception as error:  # the hub's client raises many kinds: offline, no such name, no such split
-            raise ValueError(f"dataset.path={self._path} could not be loaded from the hub ({error})") from error
-        for column in filter(None, (self._image, self._label)):
-            if column not in stored.column_names:
-                raise ValueError(f"dataset: {self._path} has no column {column}; it has {', '.join(stored.column_names)}")
+            options = {} if self.download else {"download_config": datasets.DownloadConfig(local_files_only=True)}
+            table = datasets.load_dataset(self._path, split=self.split, **options)
+        except Exception as error:  # no network, unknown name, unknown split, ...: each raises another type
+            raise ValueError(f"dataset.path={self._path} could not be loaded from the Hugging Face Hub ({error})") from error
+        for key, column in (("image", self._image), ("label", self._label)):
+            if column is not None and column not in table.column_names:
+                raise ValueError(
+                    f"dataset.{key}={column}: {self._path} has no such column; it has {', '.join(table.column_names)}"
+                )
         labels, classes = None, ()
         if self._label is not None:
-            labels = np.asarray(stored[self._label], dtype=np.int64)
-            named = getattr(stored.features[self._label], "names", None)
-            classes = named or tuple(str(n) for n in range(int(labels.max()) + 1))
-        return GeneratedImages(len(stored), lambda number: stored[number][self._image], (), labels, classes)
+            labels = np.asarray(table[self._label], dtype=np.int64)
+            names = getattr(table.features[self._label], "names", None)
+            classes = names or tuple(str(n) for n in range(int(labels.max()) + 1))
+        return GeneratedImages(len(table), lambda index: table[index][self._image], (), labels, classes)

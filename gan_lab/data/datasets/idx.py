@@ -1,8 +1,9 @@
-"""MNIST, Fashion-MNIST and KMNIST: 60,000 + 10,000 grey images of 28x28 in the idx format."""
+"""MNIST, Fashion-MNIST and KMNIST: 60,000 + 10,000 grayscale images of 28x28 pixels in the IDX format."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ from gan_lab.data.raw_images import ArrayImages
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the three; addresses and checksums are those torchvision knows."""
+    """One of the three datasets.
+
+    Attributes:
+        published: the torchvision class, which has the URLs and the checksums.
+        classes: names of the classes.
+    """
 
     published: Any
     classes: tuple[str, ...]
@@ -30,11 +36,13 @@ KINDS = {
 
 
 class Idx(DatasetBuilder):
-    """Found as torchvision lays it out (``MNIST/raw/train-images-idx3-ubyte``, gzipped or not), or downloaded there.
+    """MNIST or a drop-in replacement from torchvision's file layout; missing files are downloaded there.
+
+    The layout is ``<root>/MNIST/raw/train-images-idx3-ubyte``, gzipped or not.
 
     Args:
-        kind: ``MNIST``, ``FashionMNIST`` or ``KMNIST``; also the folder's name.
-        shared: the rest are :class:`DatasetBuilder`'s.
+        kind: ``MNIST``, ``FashionMNIST`` or ``KMNIST``; also the name of the directory.
+        shared: arguments of :class:`DatasetBuilder`.
     """
 
     splits = ("train", "test", "all")
@@ -46,16 +54,19 @@ class Idx(DatasetBuilder):
 
     def raw_images(self) -> ArrayImages:
         parts = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[self.split]
-        files = [[self._file(f"{part}-{what}-ubyte.gz") for part in parts] for what in ("images-idx3", "labels-idx1")]
-        images, labels = (np.concatenate([read_idx(path) for path in paths]) for paths in files)
+        image_files, label_files = (
+            [self._find_or_download(f"{part}-{content}-ubyte.gz") for part in parts]
+            for content in ("images-idx3", "labels-idx1")
+        )
+        images, labels = (np.concatenate([read_idx(path) for path in paths]) for paths in (image_files, label_files))
         if len(images) != len(labels):
-            raise ValueError(f"dataset={self.name}: {len(images)} images but {len(labels)} labels under {self._folder}")
-        return ArrayImages(images, [*files[0], *files[1]], labels.astype(np.int64), self._kind.classes)
+            raise ValueError(f"dataset={self.name}: {len(images)} images but {len(labels)} labels in {self._folder}")
+        return ArrayImages(images, [*image_files, *label_files], labels.astype(np.int64), self._kind.classes)
 
-    def _file(self, name: str) -> Any:
-        unpacked = self._folder / name.removesuffix(".gz")
-        if unpacked.is_file():
-            return unpacked
+    def _find_or_download(self, name: str) -> Path:
+        uncompressed = self._folder / name.removesuffix(".gz")
+        if uncompressed.is_file():
+            return uncompressed
         checksum = dict(self._kind.published.resources)[name]
-        addresses = [mirror + name for mirror in self._kind.published.mirrors]
-        return self.published_file(self._folder, name, addresses, checksum)
+        urls = [mirror + name for mirror in self._kind.published.mirrors]
+        return self.published_file(self._folder, name, urls, checksum)

@@ -1,4 +1,4 @@
-"""Stacked-MNIST: three random digits as the three colours, a thousand modes to count (Metz et al. 2017)."""
+"""Stacked MNIST: three random MNIST digits as the color channels, which gives 1000 countable modes (Metz et al. 2017)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gan_lab.data.raw_images import GeneratedImages
 
 
 class StackedMnist(Idx):
-    """Label ``100 a + 10 b + c`` for the digits in red, green and blue.
+    """RGB images of digits a, b, c in red, green and blue, with the label ``100 a + 10 b + c``.
 
     Args:
-        count: images to make; PacGAN (Lin et al. 2018) and VEEGAN take 128,000.
-        stack_seed: of the choice of digits.
-        shared: the rest are :class:`Idx`'s.
+        count: number of images; 128,000 in VEEGAN and PacGAN (Lin et al. 2018).
+        stack_seed: seed of the random choice of digits.
+        shared: arguments of :class:`Idx`.
     """
 
     def __init__(self, *, count: int, stack_seed: int = 0, **shared: Any) -> None:
@@ -35,7 +35,7 @@ class StackedMnist(Idx):
         chosen = np.random.default_rng(self._stack_seed).integers(0, len(digits), (self._count, 3))
         labels = digits.labels[chosen] @ np.array([100, 10, 1])
 
-        def make(number: int) -> Image.Image:
-            return Image.merge("RGB", [digits.open(digit) for digit in chosen[number]])
+        def stack(index: int) -> Image.Image:
+            return Image.merge("RGB", [digits.open(digit) for digit in chosen[index]])
 
-        return GeneratedImages(self._count, make, list(digits.sources()), labels, [f"{n:03d}" for n in range(1000)])
+        return GeneratedImages(self._count, stack, list(digits.sources()), labels, [f"{n:03d}" for n in range(1000)])

@@ -1,4 +1,4 @@
-"""SVHN and STL-10, through torchvision's readers."""
+"""SVHN and STL-10, read by torchvision."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DIGITS = tuple(map(str, range(10)))
 
 
 class Torchvision(DatasetBuilder):
-    """A torchvision data set with all its images in an array ``[N, C, H, W]`` and a ``split`` argument.
+    """A torchvision dataset that takes a ``split`` argument and has its images in an array ``data`` of ``[N, C, H, W]``.
 
     Args:
         reader: name of the class in ``torchvision.datasets``.
-        parts: for each split, by the name used here, the reader's own it is made of.
-        folder: its folder below the root.
-        shared: the rest are :class:`DatasetBuilder`'s.
+        parts: for each value of ``dataset.split``, the torchvision splits that are concatenated.
+        folder: directory below ``root``.
+        shared: arguments of :class:`DatasetBuilder`.
     """
 
     def __init__(self, *, reader: str, parts: dict[str, list[str]], folder: str, **shared: Any) -> None:
@@ -44,6 +44,6 @@ class Torchvision(DatasetBuilder):
             raise ValueError(f"dataset={self.name} needs the package {error.name}: pip install {error.name}") from error
         except (OSError, RuntimeError, EOFError, ValueError) as error:
             raise ValueError(
-                f"dataset={self.name} is not whole under {self._folder} and could not be downloaded ({error}). "
-                f"Put its files there as torchvision.datasets.{self._reader.__name__} lays them out, or set paths.data"
+                f"dataset={self.name} is incomplete in {self._folder} and could not be downloaded ({error}). Put the files of "
+                f"torchvision.datasets.{self._reader.__name__} there, or set paths.data"
             ) from error
