@@ -45,6 +45,7 @@ VALUES = {
     ("dataset.drop_last", "drop"): "true",
     ("dataset.drop_last", "wrap"): "false",
     ("evaluation.features", "domain"): "dataset_classifier",
+    ("degradation.steps.bicubic.edges", "renormalised"): "renormalized",
     ("benchmark", "neighbour"): "contention",
     ("benchmark", "ranks"): "distributed",
     ("protocol", "lab"): "default",

@@ -21,12 +21,12 @@ class AdaptiveAugment(Augmentation):
 
     Each transformation is applied to an image with probability ``p``. The geometric ones are combined into one affine map, and
     the image is sampled once: bilinear, with reflection at the borders, and without the paper's wavelet low-pass filters, so
-    that downscaled images have more aliasing. The color ones are combined into one 3x3 matrix. Images that don't have 3 channels
-    get brightness and contrast only (in the paper also the luma flip).
+    that downscaled images have more aliasing. The color ones are combined into one 3x3 matrix. Images that don't have three
+    channels get brightness and contrast only (in the paper also the luma flip).
 
     The overfitting measure is ``r_t = E[sign(D(real) - threshold)]`` over ``interval`` discriminator steps. After each
-    interval, ``p`` increases if ``r_t > target`` and decreases if ``r_t < target``, by the number of real images seen divided by
-    ``1000 * kimg``. The threshold is the loss's decision threshold; it is 0 in the paper.
+    interval, ``p`` increases if ``r_t > target`` and decreases if ``r_t < target``, by the number of real images seen divided
+    by ``1000 * kimg``. The threshold is the loss's decision threshold; it is 0 in the paper.
 
     Args:
         p: initial probability.

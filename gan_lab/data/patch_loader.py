@@ -102,7 +102,7 @@ class PatchLoader(BatchLoader):
 
 
 def dihedral_transform(image: Tensor, orientation: int) -> Tensor:
-    """Flip ``[C, H, W]`` horizontally if ``orientation`` (0 to 7) is odd, then rotate it by ``orientation // 2`` quarter turns."""
+    """Flip ``[C, H, W]`` horizontally if ``orientation`` (0 to 7) is odd, then rotate by ``orientation // 2`` quarter turns."""
     image = image.flip(2) if orientation % 2 else image
     return image.rot90(orientation // 2, (1, 2))
 
