@@ -235,7 +235,7 @@ def test_a_second_run_in_the_same_directory_is_rejected(finished: RunDirectory) 
 
 def test_an_invalid_job_of_a_multirun_does_not_stop_the_others(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SMALL, "batch_size=1000,16", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 1 and "batch_size=1000 is larger than the data set" in done.stderr
+    assert done.returncode == 1 and "batch_size=1000 is larger than the dataset" in done.stderr
     assert RunDirectory(tmp_path / "sweep" / "1").read_summary()["status"] == "finished"
 
 

@@ -133,7 +133,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("batch_size=65", "batch_size=65 is larger than the data set, which has 64 images"),
+        ("batch_size=65", "batch_size=65 is larger than the dataset, which has 64 images"),
         ("dataset.size=33", "size=33: this family builds .*32"),
         ("model.width=wide", "model.generator.width=wide: must be int"),
         ("model.width=1.5", "model.generator.width=1.5: must be int"),

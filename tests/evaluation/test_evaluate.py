@@ -216,7 +216,7 @@ def test_invalid_folders_are_an_error(tmp_path: Path, refusal: Refusal) -> None:
     (tmp_path / "broken" / "9.png").write_bytes((tmp_path / "broken" / "1.png").read_bytes()[:60])
     (tmp_path / "empty").mkdir()
     for fakes, message in {
-        "empty": "no picture in it or below it",
+        "empty": "no images found in it",
         "mixed": "mixed sizes",
         "large": "24x24 pixels in grayscale and reals=small of 16x16",
         "color": "16x16 pixels in color and reals=small of 16x16 pixels in grayscale",

@@ -1,0 +1,246 @@
+"""Packed files: reuse, interruption, parallel decoding and damage."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dataset_files import folder_dataset, make_zip, write_images
+from helpers import picture
+
+from gan_lab.data import packing
+from gan_lab.data.packed_file import PackedDataset
+from gan_lab.data.raw_images import FileImages
+
+
+def write_labels(folder: Path, first: int) -> None:
+    """A ``dataset.json`` with alternating classes, the first image having class ``first``."""
+    names = sorted(
+        f.relative_to(folder).as_posix() for f in folder.rglob("*.*") if f.suffix in (".png", ".tiff") and f.name[0] != "."
+    )
+    (folder / "dataset.json").write_text(json.dumps({"labels": [[name, (n + first) % 2] for n, name in enumerate(names)]}))
+
+
+def test_a_dataset_is_packed_once_and_another_format_is_another_file(folder: Path, shared: dict[str, Any]) -> None:
+    progress: list[tuple[int, int]] = []
+    source = folder_dataset(folder, shared)
+    packed = source.packed(lambda *counts: progress.append(counts))
+    assert progress == [(6, 6)] and packed.checksum() == packed.manifest["crc32"]
+    assert packed.manifest["count"] == 6 and packed.manifest["tool"].startswith("gan_lab ")
+    modification_time = packed.path.stat().st_mtime_ns
+    folder_dataset(folder, shared, limit=2, classes=["cats"]).load(lambda *counts: progress.append(counts))
+    assert len(progress) == 1 and packed.path.stat().st_mtime_ns == modification_time, (
+        "limit and classes select from the same file"
+    )
+    formats: list[dict[str, Any]] = [{}, {"size": 17}, {"resize_mode": "crop"}, {"channels": 3}]
+    paths = {folder_dataset(folder, shared, **changed).packed_path() for changed in formats}
+    assert len(paths) == 4
+    assert [p.name for p in packed.path.parent.iterdir() if not p.name.startswith(".")] == [packed.path.name]
+
+
+def test_packing_restores_torch_num_threads(folder: Path, shared: dict[str, Any]) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        folder_dataset(folder, shared, num_workers=2).load()
+        with ThreadPoolExecutor(1) as pool:
+            assert [torch.get_num_threads(), pool.submit(torch.get_num_threads).result()] == [2, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_changed_folder_is_packed_again(folder: Path, shared: dict[str, Any]) -> None:
+    assert len(folder_dataset(folder, shared).load()) == 6
+    picture(folder / "cats" / "new.png")
+    os.utime(folder / "cats", ns=(1, 1))
+    assert len(folder_dataset(folder, shared).load()) == 7
+
+
+def test_unreadable_images_are_skipped_up_to_max_corrupt_fraction(
+    folder: Path, shared: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "cats" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    intact = (folder / "cats" / "1.png").read_bytes()
+    (folder / "cats" / "cut.png").write_bytes(intact[: len(intact) // 2])
+    with pytest.raises(
+        ValueError,
+        match=r"2 of the first 8 of 8 images can't be read: .*bad\.png.*cut\.png.*dataset\.max_corrupt_fraction=0\.26",
+    ):
+        folder_dataset(folder, shared).load()
+    assert not list((Path(shared["root"]) / "packed").glob("*.pack")), "no incomplete file has the final name"
+    bad = (folder / "cats" / "bad.png").read_bytes()
+    (folder / "cats" / "bad.png").write_bytes(intact)
+    assert len(folder_dataset(folder, shared, max_corrupt_fraction=0.2).load()) == 7, "a repaired image is read"
+    (folder / "cats" / "bad.png").write_bytes(bad)
+    shutil.rmtree(Path(shared["root"]) / "packed")
+    source = folder_dataset(folder, shared, max_corrupt_fraction=0.26)
+    data = source.load()
+    assert len(data) == 6 and data.labels.tolist() == [0, 0, 0, 1, 1, 1]  # type: ignore[union-attr]
+    assert "2 of the first 8 of 8 images can't be read" in caplog.text and len(source.packed().manifest["bad"]) == 2
+
+
+def test_interrupted_packing_continues_where_it_stopped(
+    tmp_path: Path, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_images(tmp_path / "images", 200)
+    source = folder_dataset(path, shared, num_workers=1)
+    uninterrupted = folder_dataset(path, {**shared, "root": str(tmp_path / "other")}).packed()
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        source.packed(interrupt)
+    assert not source.packed_path().exists()
+    opened: list[int] = []
+    open_image = FileImages.open
+    monkeypatch.setattr(FileImages, "open", lambda self, index: opened.append(index) or open_image(self, index))
+    packed = source.packed()
+    assert opened == list(range(128, 200)), "only the remaining images are decoded"
+    assert np.array_equal(packed.pixels, uninterrupted.pixels) and packed.manifest["crc32"] == uninterrupted.manifest["crc32"]
+
+
+@pytest.mark.parametrize("code", [28, 13])
+def test_a_full_disk_or_missing_permission_is_reported_and_leaves_no_files(
+    folder: Path, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(packing, "write_tail", fail)
+    with pytest.raises(ValueError, match=rf"can't write .*\({os.strerror(code)}\); set paths\.data"):
+        folder_dataset(folder, shared).load()
+    assert not list((Path(shared["root"]) / "packed").glob("*.p*"))
+
+
+def test_processes_give_the_same_result_as_one_thread(tmp_path: Path, shared: dict[str, Any]) -> None:
+    path = write_images(tmp_path / "images", 1100)
+    (path / "00500.jpg").write_bytes(b"nonsense")
+    by_two, by_one, from_zip = (
+        folder_dataset(
+            source, {**shared, "root": str(tmp_path / root)}, num_workers=num_workers, max_corrupt_fraction=0.01
+        ).packed()
+        for root, source, num_workers in (("a", path, 2), ("b", path, 1), ("c", make_zip(path), 2))
+    )
+    assert len(by_two.pixels) == 1099 and np.array_equal(by_two.pixels, by_one.pixels)
+    assert np.array_equal(from_zip.pixels, by_one.pixels), "processes must not share the zip file's position"
+
+
+def test_two_processes_can_pack_the_same_dataset(tmp_path: Path, shared: dict[str, Any]) -> None:
+    path = write_images(tmp_path / "images", 300)
+    code = (
+        "import sys, json; from gan_lab.data.datasets.folder import Folder\n"
+        "print(Folder(**json.loads(sys.argv[1])).packed().checksum())"
+    )
+    arguments = json.dumps({"path": str(path), **shared, "size": 16})
+    both = [subprocess.Popen([sys.executable, "-c", code, arguments], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    sums = [process.communicate(timeout=120)[0] for process in both]
+    assert all(process.returncode == 0 for process in both) and sums[0] == sums[1] != ""
+
+
+def test_changed_labels_and_images_added_during_packing_are_noticed(folder: Path, shared: dict[str, Any]) -> None:
+    write_labels(folder, 0)
+    assert folder_dataset(folder, shared).load().labels[:2].tolist() == [0, 1]  # type: ignore[index]
+    write_labels(folder, 1)
+    os.utime(folder / "dataset.json", ns=(1, 1))
+    assert folder_dataset(folder, shared).load().labels[:2].tolist() == [1, 0]  # type: ignore[index]
+    (folder / "dataset.json").unlink()
+
+    def add(done: int, total: int) -> None:
+        picture(folder / "cats" / "late.png")
+
+    assert len(folder_dataset(folder, shared).packed(add).pixels) == 6
+    assert len(folder_dataset(folder, shared).packed().pixels) == 7
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_packing_releases_its_lock_and_leaves_no_processes(
+    tmp_path: Path, shared: dict[str, Any], signal_number: signal.Signals
+) -> None:
+    path = write_images(tmp_path / "images", 3000)
+    code = (
+        "import sys, json, time; from gan_lab.data.datasets.folder import Folder\n"
+        "def report(done, total): print(done, flush=True); time.sleep(0.2)\n"
+        "Folder(**json.loads(sys.argv[1])).packed(report)"
+    )
+    arguments = json.dumps({"path": str(path), **shared, "size": 16, "num_workers": 2})
+    process = subprocess.Popen([sys.executable, "-c", code, arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal_number)
+    process.wait(timeout=30)
+    process.stdout.close()
+    assert len(folder_dataset(path, shared, num_workers=1).packed().pixels) == 3000
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_a_killed_worker_is_reported_and_packing_can_continue(tmp_path: Path, shared: dict[str, Any]) -> None:
+    path = write_images(tmp_path / "images", 1500)
+    source = folder_dataset(path, shared, num_workers=2)
+
+    def kill(done: int, total: int) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    with pytest.raises(ValueError, match="a decoding process was killed"):
+        source.packed(kill)
+    assert source.packed_path().with_name(source.packed_path().name + ".part").exists()
+    assert len(source.packed().pixels) == 1500
+
+
+def test_a_truncated_part_file_is_discarded(tmp_path: Path, shared: dict[str, Any]) -> None:
+    path = write_images(tmp_path / "images", 200)
+    source = folder_dataset(path, shared, num_workers=1)
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        source.packed(interrupt)
+    part = source.packed_path().with_name(source.packed_path().name + ".part")
+    part.write_bytes(part.read_bytes()[:1000])
+    packed = source.packed()
+    assert packed.checksum() == packed.manifest["crc32"] and packed.pixels.reshape(200, -1).max(1).min() > 0
+
+
+def test_a_damaged_packed_file_is_reported(folder: Path, shared: dict[str, Any]) -> None:
+    path = folder_dataset(folder, shared).packed().path
+    intact = path.read_bytes()
+    for damaged in (b"", intact[:-20], intact[100:], b"x" * 1000):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"\.pack is (truncated or no packed file|damaged).*delete it"):
+            folder_dataset(folder, shared).load()
+    path.write_bytes(bytes([intact[0] ^ 1]) + intact[1:])
+    assert PackedDataset.open(path).checksum() != PackedDataset.open(path).manifest["crc32"]
+
+
+def test_a_changed_folder_discards_the_part_file(tmp_path: Path, shared: dict[str, Any]) -> None:
+    path = write_images(tmp_path / "images", 200)
+    source = folder_dataset(path, shared, num_workers=1)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        source.packed(interrupt)
+    (path / "00000.jpg").unlink()
+    packed = source.packed()
+    other = folder_dataset(path, {**shared, "root": str(tmp_path / "other")}).packed()
+    assert len(packed.pixels) == 199 and np.array_equal(packed.pixels, other.pixels)
