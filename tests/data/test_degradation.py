@@ -12,7 +12,7 @@ from helpers import as_pillow, photograph
 from PIL import Image
 from torch import Tensor
 
-from gan_lab.config.arguments import check_arguments
+from gan_lab.config.argument_checks import check_arguments
 from gan_lab.data.degradation import Bicubic, BlurDownsample, Degradation, Jpeg, Noise, upscale_bicubic
 
 
