@@ -414,7 +414,7 @@ def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photogra
         (["model=srgan", "evaluation=fast"], "for super-resolution choose evaluation=pairs"),
         (["model=srgan", "degradation.patch=16", "conditioning=projection"], "takes an image and no labels"),
         (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
-        (["model=srgan", "degradation=jpeg"], "one of bicubic and blur_downsample belongs in it"),
+        (["model=srgan", "degradation=jpeg"], "exactly one of bicubic and blur_downsample"),
         (["model=srgan"], "patch=128: the largest image has only 28x28 pixels"),
         (
             ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.fraction=2"],

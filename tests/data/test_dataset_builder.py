@@ -23,7 +23,7 @@ from gan_lab.data.datasets.idx import Idx
         ({"channels": 2}, "dataset.channels=2"),
         ({"resize_mode": "squash"}, "dataset.resize_mode=squash: must be one of pad, resize, crop"),
         ({"limit": 0}, "dataset.limit=0"),
-        ({"split": "valid"}, "dataset.split=valid: must be one of train, test, all for dataset=test"),
+        ({"split": "valid"}, "dataset.split=valid: the splits of test are train, test, all"),
         ({"max_corrupt_fraction": 2.0}, "dataset.max_corrupt_fraction=2.0"),
         ({"num_workers": 0}, "dataset.num_workers=0"),
     ],

@@ -77,7 +77,7 @@ class DatasetBuilder(ABC):
         if resize_mode not in RESIZE_MODES:
             raise ValueError(f"dataset.resize_mode={resize_mode}: must be one of {', '.join(RESIZE_MODES)}")
         if split not in self.splits:
-            raise ValueError(f"dataset.split={split}: must be one of {', '.join(self.splits)} for dataset={name}")
+            raise ValueError(f"dataset.split={split}: the splits of {name} are {', '.join(self.splits)}")
         if limit is not None and limit < 1:
             raise ValueError(f"dataset.limit={limit}: must be at least 1 image, or null for all")
         if not 0 <= max_corrupt_fraction <= 1:
