@@ -49,7 +49,7 @@ class StepBenchmark(Repeated):
 
     Args:
         rounds: number of measurements of each action.
-        steps: training steps per measurement, rounded up so that each network and each lazy loss term is updated equally often.
+        steps: training steps per measurement, rounded up so that every measurement has the same updates.
         warmup: unmeasured training steps before.
         tutorial: whether to measure the loop of DCGAN tutorials as well.
     """
