@@ -12,7 +12,7 @@ from gan_lab.config import CONF_DIR, instantiate, run_command
 def prepare(cfg: DictConfig) -> None:
     """Pack a data set, verify the packed file, and with ``show=true`` print its statistics and write a contact sheet."""
     from gan_lab.data.inspection import Inspection
-    from gan_lab.utils.terminal import STDOUT, progress_bar
+    from gan_lab.utils.terminal import progress_bar
 
     source = instantiate(cfg.dataset, "dataset")
     with progress_bar(f"preparing {source.name}", "images") as progress:
@@ -27,7 +27,7 @@ def prepare(cfg: DictConfig) -> None:
     if cfg.show:
         with progress_bar("inspecting", "images") as progress:
             inspection = Inspection.of(source, data, progress)
-        STDOUT.print(inspection.render())
+        inspection.print()
         print(inspection.save_sheet(cfg.sheet or path.with_suffix(".png")))
 
 

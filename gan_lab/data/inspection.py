@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Group, RenderableType
-from rich.table import Table
 
 from gan_lab.data.datasets.base import DatasetBuilder
 from gan_lab.data.image_dataset import ImageDataset
@@ -18,6 +16,7 @@ from gan_lab.data.image_decoding import RESIZE_MODES
 from gan_lab.data.packed_file import VariableSizePixels
 from gan_lab.utils.image_ops import image_grid
 from gan_lab.utils.progress import Progress
+from gan_lab.utils.terminal import print_table
 
 MAX_ROWS = 40
 """Rows of a table; the remaining entries are summarized in one more."""
@@ -65,16 +64,14 @@ class Inspection:
         path = source.packed_path()
         return cls(data, sizes, duplicates, source.packed().manifest["bad"] if path.is_file() else {})
 
-    def render(self) -> RenderableType:
-        """Tables for the console."""
-        parts: list[RenderableType] = []
+    def print(self) -> None:
+        """Print tables of the class counts and image sizes, and the numbers of duplicates and unreadable images."""
         if counts := self.data.counts():
-            parts.append(_table("attribute" if self.data.multi_label else "class", counts))
-        parts.append(_table("stored size", {f"{w} x {h}" if w else "unreadable": n for (w, h), n in self.sizes.most_common()}))
-        parts.append(f"{len(self.duplicates):,} duplicates")
-        reasons = [f"\n  {name}: {reason}" for name, reason in list(self.unreadable.items())[:MAX_ROWS]]
-        parts.append(f"{len(self.unreadable):,} unreadable" + "".join(reasons))
-        return Group(*parts)
+            print_table(["attribute" if self.data.multi_label else "class", "images"], _rows(counts))
+        sizes = {f"{w} x {h}" if w else "unreadable": n for (w, h), n in self.sizes.most_common()}
+        reasons = [f"  {name}: {reason}" for name, reason in list(self.unreadable.items())[:MAX_ROWS]]
+        notes = [f"{len(self.duplicates):,} duplicates", f"{len(self.unreadable):,} unreadable", *reasons]
+        print_table(["stored size", "images"], _rows(sizes), notes)
 
     def save_sheet(self, path: str | Path) -> Path:
         """Save a contact sheet of images evenly spaced over the dataset, and return its path."""
@@ -89,12 +86,8 @@ class Inspection:
         return target
 
 
-def _table(heading: str, counts: dict[str, int]) -> Table:
-    table = Table(heading, "images")
-    table.columns[1].justify = "right"
-    for name, count in list(counts.items())[:MAX_ROWS]:
-        table.add_row(name, f"{count:,}")
-    if len(counts) > MAX_ROWS:
-        rest = list(counts.values())[MAX_ROWS:]
-        table.add_row(f"… {len(rest)} more", f"{min(rest):,} to {max(rest):,} each")
-    return table
+def _rows(counts: dict[str, int]) -> list[list[str]]:
+    rows = [[name, f"{count:,}"] for name, count in list(counts.items())[:MAX_ROWS]]
+    if rest := list(counts.values())[MAX_ROWS:]:
+        rows.append([f"… {len(rest)} more", f"{min(rest):,} to {max(rest):,} each"])
+    return rows
