@@ -84,12 +84,20 @@ class StudyReport:
         return [g for g in self.groups if g.is_complete]
 
     @property
-    def best(self) -> Configuration | None:
-        """The configuration with the lowest value of the first objective, or of the score; None if none is known."""
+    def first_objective(self) -> str:
+        """The metric by which the best configuration is chosen: the first objective of a sweep, otherwise the score."""
         names = self.record.get("objective", [])
-        metric = names[0] if names and names[0] in RUN_OBJECTIVES else "score"
-        known = [g for g in self.complete if g.mean(metric) is not None]
-        return min(known, key=lambda g: _sort_key(g, metric), default=None)
+        return names[0] if names and names[0] in RUN_OBJECTIVES else "score"
+
+    @property
+    def best(self) -> Configuration | None:
+        """The finished configuration with the lowest value of :attr:`first_objective`; None if no value is known."""
+        return self.lowest(self.first_objective)
+
+    def lowest(self, name: str) -> Configuration | None:
+        """The finished configuration with the lowest mean of a metric; None if no value is known."""
+        known = [g for g in self.complete if g.mean(name) is not None]
+        return min(known, key=lambda g: _sort_key(g, name), default=None)
 
     def pareto_front(self) -> list[Configuration]:
         """The Pareto-optimal finished configurations; empty if their scores are not comparable."""
@@ -135,12 +143,10 @@ def write_study(study: StudyReport) -> Path:
 def conclusions(study: StudyReport) -> list[str]:
     """The results of the study in sentences: the best score, the fastest configuration, and comparisons with the baseline."""
     sentences = []
-    if best := study.best:
-        fastest = min(study.complete, key=lambda g: _sort_key(g, "epoch_seconds"))
-        if best.mean("score") is not None and same_protocol(study.complete):
-            sentences.append(f"best score: {best.title}, {best.score_name} {best.format('score', 'score_ci95')}")
-        if fastest.mean("epoch_seconds") is not None:
-            sentences.append(f"fastest: {fastest.title}, {fastest.format('epoch_seconds')} {display_name('epoch_seconds')}")
+    if (best := study.lowest("score")) and same_protocol(study.complete):
+        sentences.append(f"best score: {best.describe('score')}")
+    if fastest := study.lowest("epoch_seconds"):
+        sentences.append(f"fastest: {fastest.describe('epoch_seconds')}")
     if not same_protocol(study.groups):
         sentences.append(
             "scores are not compared because their protocols differ; gan_lab.evaluate measures all runs with the same protocol"
@@ -191,6 +197,8 @@ def _note(groups: Sequence[Configuration]) -> str:
     note = f"Scores are those at the end of a run; losses and accuracies are means over its last epoch. {METRICS_NOTE}"
     if any(len(g.records) > 1 for g in groups):
         return f"{note} Values are means ± standard deviation over the seeds."
+    if all(g.mean("score_ci95") is None for g in groups):
+        return note
     return f"{note} ± is the half-width of the 95 % confidence interval for other latents, not for other seeds."
 
 
@@ -211,5 +219,4 @@ def _final_grid(group: Configuration) -> Path:
 
 
 def _caption(group: Configuration) -> str:
-    score = group.format("score", "score_ci95")
-    return f"{group.title}{f': {group.score_name} {score}' if score else ''}"
+    return group.title if group.mean("score") is None else group.describe("score")

@@ -13,9 +13,6 @@ from gan_lab.storage.metric_names import display_name
 COLUMNS = ("score", "epoch_seconds", "images_per_second", *AVERAGED, "peak_memory_mib")
 """The metrics in the table, by their names in a run's record."""
 
-ERRORS = {"score": "score_ci95"}
-"""The metric that is the error of another one in a single run."""
-
 
 def rows(groups: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
     """Column titles, and the cells of a row for each configuration; columns without any value are left out.
@@ -31,7 +28,7 @@ def rows(groups: Sequence[Configuration]) -> tuple[list[str], list[list[str]]]:
     cells = [
         [
             *(g.label, str(len(g.records)), g.status),
-            *(g.format(name, ERRORS.get(name)) for name in COLUMNS),
+            *(g.format(name) for name in COLUMNS),
             *(g.choices.get(key, "") for key in parameters),
         ]
         for g in groups

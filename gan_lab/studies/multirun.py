@@ -97,7 +97,7 @@ def write_study_outputs(folder: Path, baseline: str | None = None) -> None:
     study = StudyReport.read(folder, baseline)
     best = study.best
     if best is not None and (directory := best.records[0].directory) is not None:
-        comment = f"the best configuration of {folder}: {best.title}, {best.score_name} {best.format('score', 'score_ci95')}"
+        comment = f"the best configuration of {folder}: {best.describe(study.first_objective)}"
         write_atomically(folder / BEST, export_experiment(directory, comment))
     page = write_study(study)
     print_table(*rows(study.groups), [*conclusions(study), str(page)])

@@ -158,8 +158,8 @@ class OptunaStudy:
             trials = self._trials_so_far()
             if not trials or any(map(_is_complete, trials)):
                 raise
-            message = f"study {self.name}: all {format_count(len(trials), 'trial')} have failed, for the reasons logged above"
-            raise ValueError(message) from error
+            count = format_count(len(trials), "trial")
+            raise ValueError(f"study {self.name}: every trial has failed ({count}), for the reasons logged above") from error
 
     def _importance(self, objective: int) -> dict[str, float]:
         """Importance of each parameter for one objective: the mean decrease in impurity of a random forest; they sum to 1.

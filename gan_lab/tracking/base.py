@@ -59,7 +59,7 @@ class Tracker:
     def metrics(self, row: Row) -> None:
         """A new row of metrics, at every logging interval and after every evaluation."""
 
-    def picture(self, name: str, path: Path, images: int) -> None:
+    def image_grid(self, name: str, path: Path, images: int) -> None:
         """An image grid was written to ``path``; ``name`` is ``samples`` or ``reals``."""
 
     def alarm(self, name: str, text: str, images: int) -> None:
@@ -103,8 +103,8 @@ class Trackers(Tracker):
     def metrics(self, row: Row) -> None:
         self._each("metrics", row)
 
-    def picture(self, name: str, path: Path, images: int) -> None:
-        self._each("picture", name, path, images)
+    def image_grid(self, name: str, path: Path, images: int) -> None:
+        self._each("image_grid", name, path, images)
 
     def alarm(self, name: str, text: str, images: int) -> None:
         self._each("alarm", name, text, images)

@@ -38,9 +38,9 @@ class TensorBoard(Tracker):
             if name != "images":
                 self._writer.add_scalar(name, value, row["images"])
 
-    def picture(self, name: str, path: Path, images: int) -> None:
-        with Image.open(path) as picture:
-            self._writer.add_image(name, np.asarray(picture.convert("RGB")), images, dataformats="HWC")
+    def image_grid(self, name: str, path: Path, images: int) -> None:
+        with Image.open(path) as image:
+            self._writer.add_image(name, np.asarray(image.convert("RGB")), images, dataformats="HWC")
 
     def alarm(self, name: str, text: str, images: int) -> None:
         self._writer.add_text(f"alarm/{name}", text, images)

@@ -64,7 +64,7 @@ class Wandb(Tracker):
         score = {SCORE: row[self._score]} if self._score is not None and self._score in row else {}
         self._run.log({"progress/images": row["images"], **{k: v for k, v in row.items() if k != "images"}, **score})
 
-    def picture(self, name: str, path: Path, images: int) -> None:
+    def image_grid(self, name: str, path: Path, images: int) -> None:
         self._run.log({"progress/images": images, name: self._wandb.Image(str(path))})
 
     def alarm(self, name: str, text: str, images: int) -> None:

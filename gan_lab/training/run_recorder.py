@@ -86,12 +86,12 @@ class RunRecorder:
         if self._is_main_process:
             images = self.sampler.generate(self.grid.latents, self.grid.labels)
             path = self.grid.save_samples(images, self._progress.images)
-            self.tracker.picture("samples", path, self._progress.images)
+            self.tracker.image_grid("samples", path, self._progress.images)
 
     def write_reals(self, loader: BatchLoader) -> None:
         """A grid of real images."""
         if self._is_main_process:
-            self.tracker.picture("reals", self.grid.save_reals(loader), 0)
+            self.tracker.image_grid("reals", self.grid.save_reals(loader), 0)
 
     def update_page(self) -> None:
         if self._is_main_process:

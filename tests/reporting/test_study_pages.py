@@ -13,6 +13,7 @@ from gan_lab.reporting import study_table
 from gan_lab.reporting.configurations import group_by_configuration, pareto_front
 from gan_lab.reporting.run_records import RunRecord, run_metrics, split_overrides
 from gan_lab.reporting.significance import between, describe_difference, paired_t_interval, same_protocol
+from gan_lab.reporting.study_page import StudyReport, conclusions
 from gan_lab.storage.run_directory import RunDirectory
 
 
@@ -137,6 +138,15 @@ def test_the_pareto_front_has_no_dominated_configurations() -> None:
     groups = group_by_configuration([record(f"o={name}", score=x, epoch_seconds=y) for name, (x, y) in points.items()])
     groups += group_by_configuration([record("o=g", score=None, epoch_seconds=0.1), record("o=h", score=math.nan)])
     assert [g.label for g in pareto_front(groups, "score", "epoch_seconds")] == ["o=a", "o=b", "o=f", "o=d"]
+
+
+def test_the_best_score_is_not_that_of_the_fastest_configuration(tmp_path: Path) -> None:
+    groups = group_by_configuration(
+        [record("o=a", score=1.0, epoch_seconds=2.0, score_ci95=0.1), record("o=b", score=3.0, epoch_seconds=1.0)]
+    )
+    study = StudyReport(tmp_path, groups, {"objective": ["epoch_seconds"], "has_default": False}, None)
+    assert study.best is groups[1]
+    assert conclusions(study) == ["best score: o=a, fd_x 1.00 ± 0.10", "fastest: o=b, s/epoch 1"]
 
 
 def test_columns_without_values_are_left_out_of_the_table() -> None:
