@@ -74,7 +74,7 @@ def print_scores(records: Mapping[str, Mapping[str, Any]]) -> None:
         for title in dict.fromkeys(title for result in results.values() for title in result["details"]):
             tables = {name: result["details"].get(title, {}) for name, result in results.items()}
             if max(map(len, tables.values())) <= MAX_PRINTED_ROWS:
-                STDOUT.print(title)
+                STDOUT.print(f"\n{title}")
                 print_columns(tables)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 BATCH_NORMS = ("running", "standing")
+"""Batch-norm statistics, in the order of evaluation: computing standing ones overwrites the running ones."""
 COVARIANCES = {"n-1": 1, "n": 0}
 """Denominator of the covariance, and its ``ddof``."""
 

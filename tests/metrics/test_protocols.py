@@ -182,6 +182,5 @@ def test_protocols_match_pytorch_fid_and_clean_fid(
     )
     assert found["clean"]["fd"] == pytest.approx(clean, rel=1e-2)
     distances = [found[name]["fd"] for name in ("pytorch_fid", "clean", "torch_fidelity")]
-    assert (
-        min(abs(a / b - 1) for a, b in zip(distances, distances[1:] + distances[:1], strict=True)) > 1e-3
-    )  # the protocols differ
+    ratios = [a / b for a, b in zip(distances, distances[1:] + distances[:1], strict=True)]
+    assert min(abs(ratio - 1) for ratio in ratios) > 1e-3  # the protocols differ
