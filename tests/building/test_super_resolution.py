@@ -255,8 +255,8 @@ def test_its_pages_and_grids_stand_beside_bicubic_and_the_original(upscaling: Ru
     with Image.open(upscaling.final) as grid, Image.open(upscaling.reals) as reals:
         assert grid.width == 4 * (reals.height // 2 + 1) + 2 * 3 - 2 * 2 or grid.width > 3 * reals.height // 2
     page = upscaling.report.read_text()
-    assert "<td>bicubic</td>" in page and "PSNR of held-out pictures" in page and "The middles of held-out pictures" in page
-    assert "First stage, pixels alone" in page
+    assert "<td>bicubic</td>" in page and "PSNR of held-out images" in page and "Center crops of held-out images" in page
+    assert "Pretraining without a discriminator" in page
     (rows,) = [line for line in (upscaling.path / "train.log").read_text().splitlines() if "score: rmse_y" in line]
     assert "psnr_y" in rows and "(bicubic " in rows
 
