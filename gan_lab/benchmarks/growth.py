@@ -45,6 +45,7 @@ def _step_at(trainer: Trainer, stage: GrowthState) -> Action:
         batch = stage.match_resolution(next(batches))
         for phase in trainer.updater.phases:
             phase.step(trainer.updater.gan, batch)
-        trainer.updater.ema.update(trainer.loader.images_per_epoch, stage.batch_size)
+            phase.advance()
+        trainer.updater.ema.update()
 
     return step

@@ -106,7 +106,7 @@ class StepBenchmark(Repeated):
         batch = updater.growth_state.match_resolution(next(batches))
         every_step: dict[str, Action] = {
             "data": lambda: next(batches),
-            "EMA": lambda: updater.ema.update(trainer.loader.images_per_epoch, updater.growth_state.batch_size),
+            "EMA": updater.ema.update,
         }
         steps = _round_up(self._steps, max(phase.update_interval for phase in updater.phases))
         seconds = interleaved(every_step, self._rounds, self._steps, synchronize)

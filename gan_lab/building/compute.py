@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from gan_lab.iteration.capturable_optimizer import why_not_capturable
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.phase import Phase
 from gan_lab.iteration.precision import Precision
 from gan_lab.models.activation_checkpointing import enable_activation_checkpointing
 from gan_lab.models.base import ProgressiveNetwork
-from gan_lab.models.compiled import Compiled
 from gan_lab.models.layers import BatchDependent
 
 log = logging.getLogger(__name__)
@@ -47,14 +50,14 @@ def joint_pass(cfg: DictConfig, discriminator: nn.Module) -> bool:
     return cfg.discriminator_passes == "joint" or (cfg.discriminator_passes == "auto" and not mixing)
 
 
-def compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precision: Precision) -> dict[str, Compiled]:
+def compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precision: Precision) -> dict[str, Callable[..., Any]]:
     """The networks to be compiled by ``torch.compile``, by name; none, with a warning, where that is not supported."""
     chosen = {name: networks[name] for name in COMPILED[cfg.compile]}
     reason = _why_not_compiled(cfg, chosen, precision)
     if chosen and reason:
         log.warning("compile=%s: continues without compiling, because %s", cfg.compile, reason)
         return {}
-    return {name: Compiled(network) for name, network in chosen.items()}
+    return {name: torch.compile(network) for name, network in chosen.items()}
 
 
 def _why_not_compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precision: Precision) -> str:
@@ -63,6 +66,18 @@ def _why_not_compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precis
     if precision.is_emulated:
         return "an emulated precision rounds inside every product"
     return "activation checkpointing is not combined with it" if cfg.activation_checkpointing else ""
+
+
+def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: Iterable[Phase]) -> str:
+    """Why iterations can't be recorded as CUDA graphs; empty if they can."""
+    if gan.processes.world_size > 1:
+        return "several processes exchange gradients in every step"
+    if gan.compiled:
+        return "a network is compiled by torch.compile"
+    if cfg.activation_checkpointing:
+        return "activation checkpointing reads the state of the random generator"
+    reasons = (why_not_capturable(phase.optimizer, precision.loss_scaling) for phase in phases)
+    return next(filter(None, reasons), "")
 
 
 def describe(cfg: DictConfig, precision: Precision, joint: bool) -> str:

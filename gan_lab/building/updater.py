@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+
 from omegaconf import DictConfig
 
+from gan_lab.building import compute
 from gan_lab.building.phases import build_phases
 from gan_lab.building.pretraining import build_pretraining
 from gan_lab.building.schedule import build_growth
 from gan_lab.config import instantiate
+from gan_lab.iteration.capture import CUDAGraphs
 from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.iteration.precision import Precision
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
 
+log = logging.getLogger(__name__)
+
 
 def build_updater(cfg: DictConfig, gan: GAN, precision: Precision, progress: TrainingProgress, resolution: int) -> GANUpdater:
     """Phases, growth, learning-rate schedule, weight average and pretraining of a GAN for images of ``resolution`` pixels."""
-    return GANUpdater(
+    updater = GANUpdater(
         gan,
         phases=build_phases(cfg, gan, precision),
         growth=build_growth(cfg, gan, progress, resolution),
         schedule=instantiate(cfg.schedule, "schedule"),
         ema=instantiate(cfg.ema, "ema", generator=gan.generator),
         pretraining=build_pretraining(cfg, gan, precision, progress.total_images),
+        averager=MetricAverager(precision.device),
     )
+    if cfg.capture == "auto" and precision.device.type == "cuda":
+        if reason := compute.why_not_captured(cfg, gan, precision, updater.all_phases):
+            log.warning("capture=auto: iterations run eagerly, because %s", reason)
+        else:
+            updater.capture(CUDAGraphs(precision.device, [gan.rng, *precision.generators]))
+    return updater

@@ -102,6 +102,7 @@ class Config:
     discriminator_passes: str = MISSING
     reuse_fakes: bool = MISSING
     compile: str = MISSING
+    capture: str = MISSING
     activation_checkpointing: bool = MISSING
     num_threads: Any = MISSING
     sync_batch_norm: bool = MISSING
@@ -240,6 +241,7 @@ def check(cfg: DictConfig) -> None:
     check_choice("memory_format", cfg.memory_format, ("auto", "channels_last", "contiguous"))
     check_choice("discriminator_passes", cfg.discriminator_passes, ("auto", "joint", "split"))
     check_choice("compile", cfg.compile, ("none", "generator", "both"))
+    check_choice("capture", cfg.capture, ("auto", "none"))
     if cfg.num_threads != "auto" and (
         not isinstance(cfg.num_threads, int) or isinstance(cfg.num_threads, bool) or cfg.num_threads < 1
     ):

@@ -150,6 +150,8 @@ class InstanceNoise(Augmentation):
         ValueError: ``sigma`` is negative or not finite, or ``until`` is out of range.
     """
 
+    sigma: Tensor
+
     def __init__(self, sigma: float = 0.1, until: float = 1.0) -> None:
         super().__init__()
         if not 0.0 <= sigma < math.inf:
@@ -157,10 +159,10 @@ class InstanceNoise(Augmentation):
         if not 0.0 < until <= 1.0:
             raise ValueError(f"until={until}: must lie in (0, 1], a fraction of training")
         self.start, self.until = sigma, until
-        self.sigma = sigma
+        self.register_buffer("sigma", torch.tensor(sigma), persistent=False)
 
     def set_progress(self, progress: float) -> None:
-        self.sigma = self.start * max(0.0, 1.0 - progress / self.until)
+        self.sigma.fill_(self.start * max(0.0, 1.0 - progress / self.until))
 
     def forward(self, images: Tensor) -> Tensor:
         with full_precision(images) as images:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan_lab.iteration.accuracy import Accuracy
 from gan_lab.iteration.gan import GAN
-from gan_lab.losses.base import LossContext
+from gan_lab.iteration.step_context import StepContext
 
 
 class AugmentFeedback:
@@ -25,10 +25,11 @@ class AugmentFeedback:
         self._num_micro_batches, self._gather = num_micro_batches, gather
         self._parts: list[Tensor] = []
 
-    def __call__(self, context: LossContext) -> dict[str, Tensor]:
+    def __call__(self, context: StepContext) -> dict[str, Tensor]:
+        if context.micro_batch == 0:
+            self._parts.clear()
         self._parts.append(context.real_logits - self._accuracy.decision_threshold)
-        if len(self._parts) < self._num_micro_batches:
+        if context.micro_batch < self._num_micro_batches - 1:
             return {}
         logits = torch.cat(self._parts)
-        self._parts.clear()
         return self._gan.augment.observe(self._gan.processes.all_gather(logits) if self._gather else logits)

@@ -21,7 +21,10 @@ class NoEMA:
     def __init__(self, generator: nn.Module) -> None:
         self.network = generator
 
-    def update(self, images: int, batch: int) -> None:
+    def set_progress(self, images: int, batch: int) -> None:
+        """Nothing depends on it."""
+
+    def update(self) -> None:
         """Nothing to average."""
 
     @contextmanager
@@ -68,13 +71,20 @@ class ExponentialMovingAverage:
         pairs = list(zip(_tensors(self.network), _tensors(generator), strict=True))
         self._floating = [list(side) for side in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
         self._copied = [p for p in pairs if not p[0].is_floating_point()]
+        self._weight = self._floating[0][0].new_zeros(())
+
+    def set_progress(self, images: int, batch: int) -> None:
+        """Set the weight of the next update, which follows a step on ``batch`` images, ``images`` with it so far."""
+        halflife = min(self._halflife, images * self._rampup)
+        self._weight.fill_(1.0 - 0.5 ** (batch / halflife))
 
     @torch.no_grad()
-    def update(self, images: int, batch: int) -> None:
-        """Follow the generator after a step on ``batch`` images; ``images`` is the number seen so far."""
-        halflife = min(self._halflife, images * self._rampup)
+    def update(self) -> None:
+        """``average += weight * (current - average)``."""
         average, current = self._floating
-        torch._foreach_lerp_(average, current, 1.0 - 0.5 ** (batch / halflife))
+        difference = torch._foreach_sub(current, average)
+        torch._foreach_mul_(difference, self._weight)  # a tensor: a captured iteration reads its present value
+        torch._foreach_add_(average, difference)
         for copied, original in self._copied:
             copied.copy_(original)
 

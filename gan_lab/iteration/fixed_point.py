@@ -88,11 +88,11 @@ class FixedPoint:
             raise ValueError(f"precision.rounding.bits={bits}: must be 2 to 24")
         self._bits = bits
         self._seed = seed
-        self._random = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def to(self, device: torch.device) -> None:
         """Draw random numbers on ``device`` from now on."""
-        self._random = torch.Generator(device).manual_seed(self._seed)
+        self.generator = torch.Generator(device).manual_seed(self._seed)
 
     @contextmanager
     def __call__(self, device: torch.device) -> Iterator[None]:
@@ -118,7 +118,7 @@ class FixedPoint:
     def round_stochastic(self, values: Tensor) -> Tensor:
         """Round up or down, with probabilities that make the expectation exact."""
         scaled, scale = self._scaled(values)
-        random = torch.rand(values.shape, generator=self._random, device=values.device, dtype=values.dtype)
+        random = torch.rand(values.shape, generator=self.generator, device=values.device, dtype=values.dtype)
         below = scaled.floor()
         above = random.lt_(scaled.sub_(below))  # floor(scaled + random) would be too large: float32 rounds that sum
         return below.add_(above).mul_(scale)
@@ -137,12 +137,12 @@ class FixedPoint:
         return values * torch.ldexp(one, -exponent), scale
 
     def state_dict(self) -> dict[str, Any]:
-        return {"device": self._random.device.type, "random": self._random.get_state()}
+        return {"device": self.generator.device.type, "random": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """On another kind of device the generator starts from the seed."""
-        if state["device"] == self._random.device.type:
-            self._random.set_state(state["random"])
+        if state["device"] == self.generator.device.type:
+            self.generator.set_state(state["random"])
 
 
 class StraightThroughRound(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -44,7 +44,7 @@ class GAN:
     processes: SingleProcess = field(default_factory=SingleProcess)
     joint_pass: bool = False
     reuse_fakes: bool = False
-    compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    compiled: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     def forward_function(self, name: str) -> Callable[..., Any]:
         """The network called ``name`` (``generator`` or ``discriminator``), or its compiled version if there is one."""

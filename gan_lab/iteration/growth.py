@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from gan_lab.data.loader import Batch
@@ -35,13 +35,18 @@ class GrowthState:
         """Identifies the set of layers at work: the resolution, and whether the newest are fading in."""
         return self.resolution, self.alpha < 1.0
 
-    def match_resolution(self, batch: Batch) -> Batch:
-        """The batch at this resolution; while layers fade in, so do the reals' finest details (Karras et al. 2018, sec. 2)."""
+    def match_resolution(self, batch: Batch, alpha: Tensor | None = None) -> Batch:
+        """The batch at this resolution; while layers fade in, so do the reals' finest details (Karras et al. 2018, sec. 2).
+
+        Args:
+            batch: at the data set's resolution.
+            alpha: a scalar tensor that holds ``alpha``, for an iteration that will be replayed with other values in it.
+        """
         batch = batch.at(self.resolution)
         if self.alpha == 1.0:
             return batch
         coarse = upsample_nearest(avg_pool2d(batch.real, 2), self.resolution)
-        return batch._replace(real=torch.lerp(coarse, batch.real, self.alpha))
+        return batch._replace(real=torch.lerp(coarse, batch.real, self.alpha if alpha is None else alpha))
 
 
 class FixedResolution:

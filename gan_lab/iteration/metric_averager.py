@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from gan_lab.runtime.distributed import SingleProcess
 
 
 class MetricAverager:
-    """Sums metric tensors on the device; only reading the means waits for it.
+    """Sums metric tensors in place on the device; only reading the means waits for it.
 
     Args:
         device: where a loaded state goes.
@@ -20,27 +21,38 @@ class MetricAverager:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._totals: dict[tuple[str, ...], Tensor] = {}
+        """By the names that come together: their sums, then how often they came."""
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
-        for name, value in metrics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        """Add scalar tensors by name."""
+        values = torch.stack([*metrics.values(), torch.ones((), device=self._device)])
+        names = tuple(metrics)
+        if names not in self._totals:
+            self._totals[names] = torch.zeros_like(values)
+        self._totals[names] += values
 
     def read(self, processes: SingleProcess) -> dict[str, float]:
         """Means since the last reading, over all processes, in one transfer; the sums start again at zero."""
-        if not self._sums:
+        if not self._totals:
             return {}
-        sums = torch.stack([value.float() for value in self._sums.values()])
-        processes.all_reduce_mean_([sums])
-        means = {name: total / self._counts[name] for name, total in zip(self._sums, sums.tolist(), strict=True)}
-        self._sums, self._counts = {}, {}
-        return means
+        totals = torch.cat([total.float() for total in self._totals.values()])
+        processes.all_reduce_mean_([totals])
+        values = iter(totals.tolist())
+        sums: dict[str, float] = defaultdict(float)
+        counts: dict[str, float] = defaultdict(float)
+        for names, total in self._totals.items():
+            of_names = [next(values) for _ in names]
+            count = next(values)
+            for name, value in zip(names, of_names, strict=True):
+                sums[name] += value
+                counts[name] += count
+            total.zero_()
+        return {name: value / counts[name] for name, value in sums.items() if counts[name]}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+        return {"names": [list(names) for names in self._totals], "totals": [total.clone() for total in self._totals.values()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
-        self._counts = dict(state["counts"])
+        totals = zip(state["names"], state["totals"], strict=True)
+        self._totals = {tuple(names): total.to(self._device) for names, total in totals}

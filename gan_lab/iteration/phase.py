@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.capturable_optimizer import make_capturable
 from gan_lab.iteration.gan import GAN, BatchNoise, SharedFakes
 from gan_lab.iteration.precision import Precision
 from gan_lab.iteration.step_context import StepContext
-from gan_lab.losses.base import LossContext, LossTerm
+from gan_lab.losses.base import LossTerm
 
-MetricHook = Callable[[LossContext], dict[str, Tensor]]
+MetricHook = Callable[[StepContext], dict[str, Tensor]]
 """Called with the context after its backward pass, without gradients; returns further metrics by name."""
 
 DECAY_KEYS = ("alpha", "momentum")
@@ -76,13 +77,21 @@ class Phase:
         self._last_finite: dict[int, dict[str, Tensor]] = {}
         _correct_for_lazy_updates(optimizer, [n for n in self.intervals if n > 1])
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._lr_factor = 1.0
+        if precision.device.type == "cuda":
+            make_capturable(optimizer, precision.device)
 
     def due(self, iteration: int) -> bool:
         """Whether the network is updated in this iteration, counted from 0: with ``update_interval=5`` in the 5th, 10th, ..."""
         return (iteration + 1) % self.update_interval == 0
 
+    @property
+    def due_intervals(self) -> list[int]:
+        """The intervals of the terms that the next step computes."""
+        return [interval for interval in self.intervals if self.steps % interval == 0]
+
     def step(self, gan: GAN, batch: Batch, shared_fakes: SharedFakes | None = None) -> dict[str, Tensor]:
-        """One update, and the lazy updates that are due.
+        """One update, and the lazy updates that are due. :meth:`advance` has to follow.
 
         Returns:
             Metrics as tensors on the device; nothing waits for the device.
@@ -91,11 +100,18 @@ class Phase:
         self.opponent.requires_grad_(stores_fakes)  # fakes for the generator step carry the generator's graph
         self.network.requires_grad_(True)
         metrics: dict[str, Tensor] = {}
-        for interval in self.intervals:
-            if self.steps % interval == 0:  # loss and gradient norm are those of the first, the main update
-                metrics = self._update(gan, batch, interval, shared_fakes if interval == 1 else None) | metrics
-        self.steps += 1
+        for interval in self.due_intervals:  # loss and gradient norm are those of the first, the main update
+            metrics = self._update(gan, batch, interval, shared_fakes if interval == 1 else None) | metrics
         return {f"{self.name}/{name}": value for name, value in metrics.items()}
+
+    def advance(self) -> None:
+        """Count a step."""
+        self.steps += 1
+
+    def abandon_step(self) -> None:
+        """Forget what an interrupted step has left in the gradient scaler."""
+        state, self.scaler = self.scaler.state_dict(), self.precision.make_scaler()
+        self.scaler.load_state_dict(state)
 
     def with_terms(self, chosen: Callable[[LossTerm], bool]) -> Phase:
         """A copy of the phase with some of its terms, for measuring what they cost."""
@@ -110,12 +126,18 @@ class Phase:
 
     def set_lr_factor(self, factor: float) -> None:
         """Set the learning rate to the configured rate times ``factor``."""
+        if factor == self._lr_factor:
+            return
+        self._lr_factor = factor
         for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
-            group["lr"] = rate * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * factor)
+            else:
+                group["lr"] = rate * factor
 
     def optimizer_metrics(self) -> dict[str, float]:
         """Learning rate and loss scale; under loss scaling this waits for the device."""
-        metrics = {f"{self.name}/learning_rate": float(self.optimizer.param_groups[0]["lr"])}
+        metrics = {f"{self.name}/learning_rate": self._base_rates[0] * self._lr_factor}
         return metrics | ({f"{self.name}/loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {})
 
     def has_diverged(self, metrics: Mapping[str, float]) -> bool:
@@ -133,10 +155,11 @@ class Phase:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        configured = [dict(group) for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
+        configured = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
+        saved = [group | wanted for group, wanted in zip(state["optimizer"]["param_groups"], configured, strict=True)]
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": saved})  # a resume may change the options
         for group, wanted in zip(self.optimizer.param_groups, configured, strict=True):
-            group.update({key: value for key, value in wanted.items() if key != "params"})  # a resume may change them
+            group.update(wanted)  # the same tensors as before
         self.scaler.load_state_dict(state["scaler"])
         self.precision.load_state_dict(state["precision"])
         self.steps = state["steps"]
@@ -186,6 +209,7 @@ class Phase:
                 scale=scale,
                 joint_pass=gan.joint_pass and not (generator_step or needs or lazy),
                 shared_fakes=shared_fakes,
+                micro_batch=start // size,
                 interpolation_weight=lambda rows=rows: noise.interpolation_weight[rows],  # type: ignore[misc]
             )
 
@@ -212,8 +236,11 @@ class Phase:
         """Repeat the last finite metrics in a step that the scaler skipped because of an overflow."""
         finite = metrics["gradient_norm"].isfinite()
         latest = self._last_finite.setdefault(interval, {})
-        metrics = {n: torch.where(finite, value, latest.get(n, torch.zeros_like(value))) for n, value in metrics.items()}
-        latest |= metrics
+        for name, value in metrics.items():
+            if name not in latest:
+                latest[name] = torch.zeros_like(value)
+            metrics[name] = torch.where(finite, value, latest[name])
+            latest[name].copy_(metrics[name])
         return {**metrics, "skipped_steps": 1.0 - finite.float()}
 
 

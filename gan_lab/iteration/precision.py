@@ -99,6 +99,11 @@ class Precision:
         if self.rounding is not None and state:
             self.rounding.load_state_dict(state)
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Random generators that the emulation draws from."""
+        return [] if self.rounding is None else [self.rounding.generator]
+
     def warn_if_slow(self) -> None:
         """Log a warning if this format is slower than float32 here."""
         if self.is_emulated:

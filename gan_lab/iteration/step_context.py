@@ -32,6 +32,7 @@ class StepContext:
         scale: loss scale under float16, a scalar tensor; None without loss scaling.
         joint_pass: whether the discriminator processes ``real`` and ``fake`` in one forward pass.
         shared_fakes: stores the fakes in the discriminator step and provides them in the generator step.
+        micro_batch: number of the micro-batch within the update, from 0.
         interpolation_weight: draws a number in [0, 1) for each image, ``[N]``.
     """
 
@@ -47,6 +48,7 @@ class StepContext:
         scale: Tensor | None = None,
         joint_pass: bool = False,
         shared_fakes: SharedFakes | None = None,
+        micro_batch: int = 0,
         interpolation_weight: Callable[[], Tensor] | None = None,
     ) -> None:
         self.gan = gan
@@ -54,6 +56,7 @@ class StepContext:
         self.labels = labels
         self.generator_step = generator_step
         self.needs_gradient_of = needs_gradient_of
+        self.micro_batch = micro_batch
         self._real = real
         self._joint_pass = joint_pass
         self._shared_fakes = shared_fakes

@@ -1,21 +1,26 @@
-"""One training iteration: the networks grow, each network that is due is updated, the weight average follows."""
+"""One training iteration: each network that is due is updated, and the weight average follows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gan_lab.data.loader import Batch
+from gan_lab.iteration.capture import CompiledRunner, EagerRunner, GraphRecorder, GraphRunner, Runner
 from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
 from gan_lab.iteration.gan import GAN, SharedFakes
 from gan_lab.iteration.growth import Growth, GrowthState
+from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.iteration.phase import Phase
 from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.schedule import Schedule
+from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.storage.checkpoint import random_state, restore_random_state
 
 
 class GANUpdater:
@@ -28,9 +33,11 @@ class GANUpdater:
         schedule: learning-rate factor as a function of the training's progress.
         ema: average of the generator's weights.
         pretraining: a first stage that trains the generator alone.
+        averager: sums the metrics of iterations.
 
     Attributes:
         growth_state: what the networks are set to.
+        runner: runs the device's work of each iteration, eagerly by default.
     """
 
     def __init__(
@@ -41,9 +48,11 @@ class GANUpdater:
         schedule: Schedule,
         ema: ExponentialMovingAverage | NoEMA,
         pretraining: Pretraining,
+        averager: MetricAverager,
     ) -> None:
         self.gan, self.phases, self.growth, self.schedule = gan, phases, growth, schedule
-        self.ema, self.pretraining = ema, pretraining
+        self.ema, self.pretraining, self.averager = ema, pretraining, averager
+        self.runner: Runner = CompiledRunner(self._save, gan.compiled.clear) if gan.compiled else EagerRunner()
         self.growth_state = growth.state_at(0)
         growth.apply(self.growth_state, self.networks)
 
@@ -61,36 +70,74 @@ class GANUpdater:
         """The phases of the stage that the iteration after ``images`` images belongs to."""
         return self.pretraining.phases if self.pretraining.is_active(images) else self.phases
 
-    def update(self, batch: Batch, progress: TrainingProgress) -> dict[str, Tensor]:
+    def update(self, batch: Batch, progress: TrainingProgress) -> None:
         """One iteration on ``batch``, of which each process has its own rows; advances ``progress``.
 
-        Returns:
-            Metrics by name, as tensors on the device.
+        Nothing waits for the device. What changes between iterations of the same kind is written into tensors first; the
+        rest is a fixed sequence of operations, which a graph may replay.
         """
-        fraction = self.pretraining.progress(progress.images, progress.total_images)
-        batch = self.grow_to(self.growth.state_at(progress.images)).match_resolution(batch)
-        self.gan.augment.set_progress(fraction)
         due = [phase for phase in self.phases_at(progress.images) if phase.due(progress.iteration)]
+        count = len(batch.real) * self.gan.processes.world_size
+        self._set_progress(progress, due, count)
+        kind = (self.growth_state.layers, *((phase.name, *phase.due_intervals) for phase in due))
+        self.runner.run(kind, batch, lambda batch: self._iterate(batch, due))
+        for phase in due:
+            phase.advance()
+        progress.advance(count)
+
+    def _set_progress(self, progress: TrainingProgress, due: Sequence[Phase], count: int) -> None:
+        """Set everything that is a function of the training's progress, for an iteration on ``count`` images."""
+        fraction = self.pretraining.progress(progress.images, progress.total_images)
+        self.grow_to(self.growth.state_at(progress.images))
+        self.gan.augment.set_progress(fraction)
+        for phase in due:
+            phase.set_lr_factor(self.schedule(fraction) * self.growth_state.lr_factor)
+        self.ema.set_progress(progress.images + count, count)
+
+    def _iterate(self, batch: Batch, due: Sequence[Phase]) -> None:
+        """The device's work of an iteration."""
+        generator = self.gan.generator
+        alpha = generator.alpha_tensor if isinstance(generator, ProgressiveNetwork) else None
+        batch = self.growth_state.match_resolution(batch, alpha)
         shared_fakes = SharedFakes() if self.gan.reuse_fakes and len(due) == len(self.phases) else None
         metrics: dict[str, Tensor] = {}
         for phase in due:
-            phase.set_lr_factor(self.schedule(fraction) * self.growth_state.lr_factor)
             metrics |= phase.step(self.gan, batch, shared_fakes)
-        count = len(batch.real) * self.gan.processes.world_size
-        progress.advance(count)
-        self.ema.update(progress.images, count)
-        return metrics
+        self.averager.add(metrics)
+        self.ema.update()
 
-    def grow_to(self, state: GrowthState) -> GrowthState:
+    def capture(self, recorder: GraphRecorder) -> None:
+        """Record each kind of iteration with ``recorder`` and replay it from then on."""
+        self.runner = GraphRunner(recorder, self._abandon_iteration)
+
+    def _save(self) -> Callable[[], None]:
+        """Returns a function that brings back the state that an iteration changes."""
+        gan, precision = self.gan, self.phases[0].precision
+        state, totals = copy.deepcopy(self.state_dict()), copy.deepcopy(self.averager.state_dict())
+        states = random_state(precision.device, gan.rng)
+
+        def restore() -> None:
+            self._abandon_iteration()
+            self.load_state_dict(state)
+            self.averager.load_state_dict(totals)
+            restore_random_state(states, precision.device, gan.rng)
+
+        return restore
+
+    def _abandon_iteration(self) -> None:
+        for phase in self.all_phases:
+            phase.abandon_step()
+
+    def grow_to(self, state: GrowthState) -> None:
         """Set all networks to ``state``. New layers come with a fresh optimizer state (Karras et al. 2018, appendix A.1)."""
         if state == self.growth_state:
-            return state
+            return
         self.growth.apply(state, self.networks)
-        if self.growth.reset_optimizer and state.layers != self.growth_state.layers:
-            for phase in self.phases:
+        if state.layers != self.growth_state.layers:
+            self.runner.reset()
+            for phase in self.phases if self.growth.reset_optimizer else ():
                 phase.reset_optimizer_state()
         self.growth_state = state
-        return state
 
     def broadcast(self) -> None:
         """Give all processes the main process's weights: a seed need not give the same ones on another machine."""
@@ -120,6 +167,7 @@ class GANUpdater:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.runner.reset()
         self.growth_state = GrowthState(**state["growth"])
         self.gan.generator.load_state_dict(state["generator"])
         self.gan.discriminator.load_state_dict(state["discriminator"])

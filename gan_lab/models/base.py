@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from gan_lab.models.conditioning import DiscriminatorCondition, GeneratorCondition
@@ -90,23 +91,37 @@ def _to_param_dtype(network: nn.Module, values: Any) -> Any:
     return None if values is None else values.to(next(network.parameters()).dtype)
 
 
-class ProgressiveNetwork(ABC):
+class ProgressiveNetwork(nn.Module, ABC):
     """A network that starts at a low resolution and grows (Karras et al. 2018).
 
     Attributes:
         resolutions: sides of images it can work at, in pixels, ascending.
         resolution: the current one.
         alpha: weight of the newest layers, from 0 (just added) to 1 (faded in).
+        alpha_tensor: the same as a scalar on the device; a captured iteration reads its present value.
     """
 
     resolutions: list[int]
     resolution: int
     alpha: float
+    alpha_tensor: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("alpha_tensor", torch.ones(()), persistent=False)
+
+    def fade_in(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Interpolate, by ``alpha``, between the outputs of the previous layers and of the newest ones; at least float32.
+
+        Types may differ: CUDA's autocast upsamples in float32 and convolves in half precision.
+        """
+        return torch.lerp(to_at_least_float32(coarse), to_at_least_float32(fine), self.alpha_tensor)
 
     def set_resolution(self, size: int, alpha: float) -> None:
         """Work at ``size``, one of ``resolutions``, with the newest layers weighted by ``alpha``."""
         assert size in self.resolutions and 0.0 <= alpha <= 1.0, (size, alpha)
         self.resolution, self.alpha = size, alpha
+        self.alpha_tensor.fill_(alpha)
 
     @property
     def level(self) -> int:

@@ -74,7 +74,7 @@ class Generator(base.ProgressiveNetwork, base.Generator):
             previous, maps = maps, block(maps, labels)
         images = self.to_rgb[self.level](maps)
         if self.alpha < 1.0:
-            images = torch.lerp(upsample_nearest_2x(self.to_rgb[self.level - 1](previous)), images, self.alpha)
+            images = self.fade_in(upsample_nearest_2x(self.to_rgb[self.level - 1](previous)), images)
         return images
 
 
@@ -128,7 +128,7 @@ class Discriminator(base.ProgressiveNetwork, base.Discriminator):
         for n in reversed(range(level)):
             maps = self.blocks[n](maps)
             if n == level - 1 and self.alpha < 1.0:
-                maps = torch.lerp(self.from_rgb[n](avg_pool2d(images, 2)).to(maps.dtype), maps, self.alpha)
+                maps = self.fade_in(self.from_rgb[n](avg_pool2d(images, 2)), maps).to(maps.dtype)
         return self.end(maps)
 
 

@@ -14,7 +14,7 @@ import torch
 from gan_lab.storage.files import atomic_file
 from gan_lab.storage.safe_load import load_tensors
 
-FORMAT = 6
+FORMAT = 7
 """Version of the layout; increased whenever an entry changes its name or meaning."""
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import torch
 
-from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
 from gan_lab.runtime.timer import peak_memory
@@ -27,9 +26,6 @@ class MetricRecorder:
         monitor: raises alarms.
         tracker: receives the rows.
         device: of the networks.
-
-    Attributes:
-        averager: metrics of the steps since the last row.
     """
 
     def __init__(
@@ -42,7 +38,6 @@ class MetricRecorder:
     ) -> None:
         self._updater, self._progress = updater, progress
         self._monitor, self._tracker, self._device = monitor, tracker, device
-        self.averager = MetricAverager(device)
         self._since = (0, 0.0)
 
     def start(self) -> None:
@@ -56,7 +51,7 @@ class MetricRecorder:
             TrainingDiverged: a loss is not finite.
         """
         progress = self._progress
-        metrics = self.averager.read(self._updater.gan.processes)
+        metrics = self._updater.averager.read(self._updater.gan.processes)
         images, seconds = progress.images - self._since[0], progress.timer.seconds - self._since[1]
         self.start()
         for phase in self._updater.phases_at(progress.images - 1):

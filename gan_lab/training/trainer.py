@@ -113,7 +113,7 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """One update, then the callbacks that are due."""
         before = self.progress.images
-        self.metrics.averager.add(self.updater.update(batch, self.progress))
+        self.updater.update(batch, self.progress)
         self.records.tracker.progress(self.progress.images)
         if self.updater.pretraining.ends_between(before, self.progress.images):
             with self.progress.timer.paused():

@@ -99,6 +99,7 @@ def train_two_steps(path: Path, combination: Combination) -> None:
     for phase in phases * MOST:  # a scaler starts with a scale that overflows, and skips steps until it is small enough
         before = [parameter.clone() for parameter in phase.network.parameters()]
         metrics = phase.step(gan, batch)
+        phase.advance()
         assert all(value.isfinite() for value in metrics.values()), metrics
         after = list(phase.network.parameters())
         assert all(parameter.isfinite().all() for parameter in after)

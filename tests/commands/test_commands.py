@@ -400,7 +400,7 @@ def test_a_skipped_first_step_keeps_sgds_momentum_finite(tmp_path: Path) -> None
     for batch, _ in zip(trainer.loader.batches(), range(40), strict=False):
         trainer.step(batch)
     momenta = [state["momentum_buffer"] for phase in trainer.updater.phases for state in phase.optimizer.state.values()]
-    assert trainer.metrics.averager.read(SingleProcess())["g/skipped_steps"] > 0
+    assert trainer.updater.averager.read(SingleProcess())["g/skipped_steps"] > 0
     assert momenta and all(buffer.isfinite().all() and buffer.abs().max() < 1e8 for buffer in momenta)
 
 

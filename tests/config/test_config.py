@@ -100,7 +100,7 @@ def test_models_losses_and_precisions_combine(loss: str, model: str, precision: 
     trainer = build(tmp_path, f"loss={loss}", f"model={model}", f"precision={precision}", "dataset.channels=3")
     for batch, _ in zip(trainer.loader.batches(), range(2), strict=False):
         trainer.step(batch)
-    figures = trainer.metrics.averager.read(SingleProcess())
+    figures = trainer.updater.averager.read(SingleProcess())
     assert {"d/loss", "g/loss", f"d/{loss}", f"g/{loss}", "d/accuracy_real", "d/accuracy_fake"} <= set(figures)
     assert all(value == value and abs(value) < 1e6 for value in figures.values()), figures
 

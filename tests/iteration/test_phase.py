@@ -91,7 +91,10 @@ def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_
         (),
         Precision(CPU),
     )
-    seen = [phase.step(game, make_batch()) for _ in range(4)]
+    seen = []
+    for _ in range(4):
+        seen.append(phase.step(game, make_batch()))
+        phase.advance()
     assert ["d/lazy" in figures for figures in seen] == [True, False, False, True]
     random = latents_rng()
     for n in range(4):

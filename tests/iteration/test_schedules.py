@@ -31,7 +31,8 @@ def test_the_average_halves_the_past_in_a_half_life() -> None:
         for tensor in (*generator.parameters(), *generator.buffers()):
             tensor.add_(1)
     for _ in range(10):
-        average.update(images=10**6, batch=100)
+        average.set_progress(images=10**6, batch=100)
+        average.update()
     with average.eval_mode() as sampled:
         assert not sampled.training
         for name, value in sampled.state_dict().items():
@@ -45,7 +46,8 @@ def test_the_ramp_up_shortens_the_half_life_of_early_images() -> None:
     with torch.no_grad():
         start = generator.weight.item()
         generator.weight.add_(1)
-    average.update(images=2000, batch=100)  # the half-life is 100 images now
+    average.set_progress(images=2000, batch=100)  # the half-life is 100 images now
+    average.update()
     with average.eval_mode() as sampled:
         assert sampled.weight.item() == pytest.approx(start + 0.5, abs=1e-6)  # type: ignore[union-attr, operator]
 

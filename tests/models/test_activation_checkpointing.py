@@ -58,7 +58,10 @@ def make_gan(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tup
 
 def iterate(gan: GAN, phases: tuple[Phase, ...], batch: Batch) -> list[dict[str, Tensor]]:
     shared_fakes = SharedFakes() if gan.reuse_fakes else None
-    return [phase.step(gan, batch, shared_fakes) for phase in phases]
+    metrics = [phase.step(gan, batch, shared_fakes) for phase in phases]
+    for phase in phases:
+        phase.advance()
+    return metrics
 
 
 CASES = {

@@ -1,0 +1,32 @@
+"""Optimizers whose step can be part of a CUDA graph: what changes from step to step is in tensors on the device."""
+
+from __future__ import annotations
+
+import torch
+
+
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Move the learning rates and the step counts of an optimizer to the device, where :func:`why_not_capturable` is empty."""
+    if why_not_capturable(optimizer):
+        return
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"], device=device)
+        if "capturable" in group:
+            group["capturable"] = True
+    optimizer._warned_capturable_if_run_uncaptured = True  # eager steps are intended
+
+
+def why_not_capturable(optimizer: torch.optim.Optimizer, loss_scaling: bool = False) -> str:
+    """Why a step of the optimizer waits for the device; empty if it does not.
+
+    Args:
+        optimizer: any of ``torch.optim``.
+        loss_scaling: whether a gradient scaler decides which steps are skipped.
+    """
+    name = type(optimizer).__name__
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    if not fused and not all("capturable" in group for group in optimizer.param_groups):
+        return f"{name} reads its learning rate on the host, unless optimizer.fused=true where it has that option"
+    if loss_scaling and not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return f"{name} waits for the gradient scaler's decision to skip a step; optimizer.fused=true does not, nor does bf16"
+    return ""

@@ -1,0 +1,123 @@
+"""CUDA's autocast, without a GPU: forward passes, augmentations and losses on fake CUDA tensors, which compute nothing.
+
+CUDA's autocast runs other operations in float32 than the CPU's, nearest upsampling among them, so types can differ on a GPU
+where they agree on a CPU. Fake tensors follow CUDA's rules on every machine. Backward passes, and so penalties, need a real
+GPU: ``python -m gan_lab.benchmark benchmark=device`` runs them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from helpers import compose_config
+from omegaconf import DictConfig
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gan_lab.building.networks import build_discriminator, build_generator
+from gan_lab.building.phases import build_terms
+from gan_lab.config import instantiate
+from gan_lab.data.augmentation import Augmentations
+from gan_lab.data.loader import Batch
+from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.growth import GrowthState
+from gan_lab.iteration.step_context import StepContext
+from gan_lab.losses.base import LossTerm
+from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.models.latents import NoLatents, NormalLatents
+
+SYNTHESIS = ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan_small"]
+SUPER_RESOLUTION = ["srgan", "srgan_bn", "srgan_unet", "esrgan"]
+CONDITIONINGS = ["concatenation", "conditional_batch_norm", "projection", "auxiliary_classifier"]
+AUGMENTATIONS = ["diffaugment", "ada", "instance_noise"]
+LOSSES = ["bce", "minimax", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic_average"]
+
+FP16, BF16 = torch.float16, torch.bfloat16
+CASES: list[tuple[list[str], torch.dtype, float]] = [
+    *((["model=" + family], dtype, 1.0) for family in [*SYNTHESIS, *SUPER_RESOLUTION] for dtype in (FP16, BF16)),
+    *((["model=" + family, "conditioning=" + name], FP16, 1.0) for family in SYNTHESIS for name in CONDITIONINGS),
+    *((["model=dcgan", "augment=" + name], dtype, 1.0) for name in AUGMENTATIONS for dtype in (FP16, BF16)),
+    *((["model=dcgan", "loss=" + name], FP16, 1.0) for name in LOSSES),
+    *((["model=progan_small"], dtype, 0.5) for dtype in (FP16, BF16)),
+    *((["model=progan_small", "conditioning=" + name], FP16, 0.5) for name in CONDITIONINGS),
+    *((["model=progan_small", "augment=" + name], BF16, 0.5) for name in AUGMENTATIONS),
+]
+"""Overrides, autocast's type, and how far the newest layers have faded in."""
+
+COUNT = 4
+
+
+@contextmanager
+def cuda_autocast(dtype: torch.dtype) -> Iterator[None]:
+    """``torch.autocast("cuda", dtype)``, which switches itself off where there is no CUDA."""
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", dtype)
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+        torch.set_autocast_enabled("cuda", False)
+
+
+@contextmanager
+def fake_cuda() -> Iterator[None]:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        torch.set_default_device("cuda")
+        try:
+            yield
+        finally:
+            torch.set_default_device("cpu")
+
+
+def compose(case: list[str]) -> DictConfig:
+    if case[0].removeprefix("model=") in SUPER_RESOLUTION:
+        data = ["degradation=bicubic", "dataset=folder", "dataset.path=.", "dataset.resize_mode=none", "pretraining=none"]
+    else:
+        data = ["dataset.size=32"]
+    cfg = compose_config(*case, "model.width=8", "penalty=none", *data)  # a penalty is a backward pass
+    if cfg.conditioning.labels:
+        cfg.conditioning.num_classes = 10
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype", "alpha"), CASES, ids=[" ".join([*case, str(dtype), f"alpha={alpha}"]) for case, dtype, alpha in CASES]
+)
+def test_forward_passes_and_losses_hold_under_cudas_autocast(case: list[str], dtype: torch.dtype, alpha: float) -> None:
+    cfg = compose(case)
+    upscales = case[0].removeprefix("model=") in SUPER_RESOLUTION
+    terms: dict[str, dict[str, LossTerm]] = {}
+    for name in ("discriminator", "generator"):
+        terms[name] = {} if upscales else build_terms(cfg, name)  # perceptual losses load weights
+    with fake_cuda():
+        generator, discriminator = build_generator(cfg), build_discriminator(cfg)
+        size = 24 if upscales else cfg.dataset.size
+        state = GrowthState(size, alpha, COUNT, 1.0)
+        for network in (generator, discriminator):
+            if isinstance(network, ProgressiveNetwork):
+                network.set_resolution(size, alpha)
+        labels = torch.zeros(COUNT, 10) if cfg.conditioning.labels else None
+        gan = GAN(
+            generator,
+            discriminator,
+            NoLatents() if upscales else NormalLatents(cfg.model.latents.size),
+            NoLabels() if labels is None else Labels([str(n) for n in range(10)], torch.ones(10)),
+            Augmentations({name: instantiate(node, f"augment.{name}") for name, node in cfg.augment.items()}),
+        )
+        low = torch.zeros(COUNT, cfg.dataset.channels, size, size) if upscales else None
+        if upscales:
+            with cuda_autocast(dtype):
+                generator(low)
+            return
+        batch = state.match_resolution(Batch(torch.zeros(COUNT, cfg.dataset.channels, size, size), None, low))
+        latents = torch.zeros(COUNT, cfg.model.latents.size)
+        for name in ("discriminator", "generator"):
+            context = StepContext(gan, batch.real, latents, labels, generator_step=name == "generator")
+            with cuda_autocast(dtype):
+                losses = [term(context) for term in terms[name].values()]
+            assert losses and all(loss.dtype == torch.float32 and loss.dim() == 0 for loss in losses)
