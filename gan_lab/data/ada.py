@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from gan_lab.data.augmentation import Augmentation, full_precision
-
-BILINEAR, REFLECTION = 0, 2
-"""ATen's codes of the interpolation and padding modes of ``grid_sample``."""
+from gan_lab.data.grid_sampling import sample_bilinear
 
 
 class AdaptiveAugment(Augmentation):
@@ -91,7 +87,7 @@ class AdaptiveAugment(Augmentation):
         with full_precision(images) as images:
             draws = RandomParameters(images, self.p)
             height, width = images.shape[2:]
-            return self.colors(_GridSample.apply(images, self.geometry.grid(draws, height, width)), draws)
+            return self.colors(sample_bilinear(images, self.geometry.grid(draws, height, width)), draws)
 
     @torch.no_grad()
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
@@ -232,39 +228,6 @@ class ColorTransform:
         angle = draws.uniform(self.hue * math.pi, 1, 1)
         saturation = torch.exp2(draws.normal(self.saturation, 1, 1))
         return flip * luma + saturation * (angle.cos() * (identity - luma) + angle.sin() * quarter)
-
-
-class _GridSample(torch.autograd.Function):
-    """``grid_sample``, differentiable any number of times with respect to the images; torch 2.6 has only its first derivative.
-
-    Sampling is linear in the images, so its gradient is the transposed operation, whose gradient is the sampling again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
-        ctx.save_for_backward(grid)
-        ctx.shape = images.shape
-        return grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (grid,) = ctx.saved_tensors
-        return _GridSampleTranspose.apply(gradients[0], grid, ctx.shape), None
-
-
-class _GridSampleTranspose(torch.autograd.Function):
-    """The transpose of :class:`_GridSample`: adds values ``[N, C, H, W]`` to the positions that they were sampled from."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(grid)
-        images = values.new_zeros(shape)  # the values only affect the gradient of the grid, which is not computed
-        return torch.ops.aten.grid_sampler_2d_backward(values, images, grid, BILINEAR, REFLECTION, True, [True, False])[0]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (grid,) = ctx.saved_tensors
-        return _GridSample.apply(gradients[0], grid), None, None
 
 
 def _rotation(angle: Tensor) -> Tensor:

@@ -178,6 +178,8 @@ def test_an_iteration_that_cannot_be_recorded_runs_eagerly(
 
 
 class FailingBackward(torch.autograd.Function):
+    """The identity, without a gradient."""
+
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
         return images.clone()
