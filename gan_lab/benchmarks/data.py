@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from gan_lab.benchmarks.bare_step import bare_step
-from gan_lab.benchmarks.timing import Result, interleaved
+from gan_lab.benchmarks.timing import Result, interleaved, synchronizer
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import Job
 from gan_lab.data.datasets.folder import Folder
@@ -31,7 +31,7 @@ JPEG_SIZE = (178, 218)
 """Width and height of the generated JPEGs, those of CelebA."""
 
 PILLOW, IMAGE_FOLDER = "two processes with Pillow", "ImageFolder + DataLoader(2 workers)"
-PREPARE, LOADER, STEP = "prepare", "loader", "training step"
+PREPARE, LOADER, STEP, OWN_LOADER = "prepare", "loader", "training step", "loader of the run, to the GPU"
 
 
 class DataBenchmark:
@@ -101,14 +101,19 @@ class DataBenchmark:
                 step()
                 seconds |= interleaved({IMAGE_FOLDER: lambda: next(image_folder_loader)}, self._rounds, 10)
             seconds |= interleaved({LOADER: lambda: next(batches)}, self._rounds, 100)
-            seconds |= interleaved({STEP: step}, self._rounds, 3)
+            seconds |= interleaved({STEP: step}, self._rounds, 3, synchronizer(trainer.device))
+            if trainer.device.type == "cuda":
+                own_batches = trainer.loader.batches()
+                own_loader = {OWN_LOADER: lambda: next(own_batches)}
+                seconds |= interleaved(own_loader, self._rounds, 100, synchronizer(trainer.device))
             first_batch = f"first batch of {self._large:,} prepared images"
             seconds |= interleaved({first_batch: load_first_batch}, self._rounds, 1)
-        return self._result(seconds, len(files), job.cfg.batch_size)
+        return self._result(seconds, len(files), job.cfg.batch_size, trainer.records.info.facts["data"])
 
-    def _result(self, seconds: dict[str, list[float]], count: int, step_batch: int) -> Result:
+    def _result(self, seconds: dict[str, list[float]], count: int, step_batch: int, data: str) -> Result:
         batch = self._batch_size
-        result = Result(seconds, {PREPARE: count, PILLOW: count, LOADER: batch, STEP: step_batch, IMAGE_FOLDER: batch})
+        units = {PREPARE: count, PILLOW: count, LOADER: batch, STEP: step_batch, OWN_LOADER: step_batch, IMAGE_FOLDER: batch}
+        result = Result(seconds, units, facts={"data": data})
         result.ratios = {
             "images/s of the loader / of ImageFolder + DataLoader": result.ratio(IMAGE_FOLDER, LOADER),
             "time of a batch from the loader / of a training step": result.ratio(LOADER, STEP),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gan_lab.benchmarks.timing import Result, format_milliseconds, print_notes
+from gan_lab.benchmarks.timing import Result, format_milliseconds
 from gan_lab.training.callbacks import Trigger
 from gan_lab.utils.terminal import print_table
 
@@ -18,13 +18,11 @@ class StepResult(Result):
         times: for each phase, how often it is executed per training step.
         choices: settings that affect the speed, with the value that each ``auto`` stands for.
         estimates: images per second, seconds per thousand images and of the whole run, peak memory in MiB.
-        facts: further lines of the report, by their heading.
     """
 
     times: dict[str, float] = field(default_factory=dict)
     choices: dict[str, Any] = field(default_factory=dict)
     estimates: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
 
     def seconds_per_step(self, name: str) -> float:
         """Mean seconds of a phase per training step."""
@@ -40,8 +38,7 @@ class StepResult(Result):
             seconds = (self.median(name), min(self.seconds[name]), max(self.seconds[name]), self.seconds_per_step(name))
             rows.append([name, *map(format_milliseconds, seconds), f"{self.fraction(name):.1%}"])
         print_table(["phase", "median ms", "lowest", "highest", "ms per step", "fraction"], rows)
-        Result({k: v for k, v in self.seconds.items() if k not in self.times}, self.unit, self.ratios).print()
-        print_notes(*(f"{name}: {fact}" for name, fact in self.facts.items()))
+        Result({k: v for k, v in self.seconds.items() if k not in self.times}, self.unit, self.ratios, self.facts).print()
 
     def to_dict(self) -> dict[str, Any]:
         phases = {
@@ -52,7 +49,7 @@ class StepResult(Result):
             }
             for name in self.times
         }
-        more = {"choices": self.choices, "figures": self.estimates, "facts": self.facts}
+        more = {"choices": self.choices, "figures": self.estimates}
         return {**super().to_dict(), "phases": phases, **more}
 
 

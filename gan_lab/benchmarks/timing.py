@@ -43,11 +43,13 @@ class Result:
         seconds: for each action, the seconds of one call, once per round.
         unit: for actions whose speed is shown as images/s, the images per call.
         ratios: derived numbers, by their description.
+        facts: further lines of the report, by their heading.
     """
 
     seconds: dict[str, list[float]]
     unit: Mapping[str, float] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
@@ -57,17 +59,19 @@ class Result:
         return statistics.median(a / b for a, b in zip(self.seconds[numerator], self.seconds[denominator], strict=True))
 
     def print(self) -> None:
-        """Print a table of medians and ranges, and the ratios below it."""
+        """Print a table of medians and ranges, and the ratios and facts below it."""
         rows = []
         for name, values in self.seconds.items():
             rate = f"{self.unit[name] / self.median(name):,.0f}" if name in self.unit else ""
             rows.append([name, *map(format_milliseconds, (self.median(name), min(values), max(values))), rate])
         ratios = [f"{description}: {number:.3g}" for description, number in self.ratios.items()]
         print_table(["measured", "median ms", "lowest", "highest", "images/s"], rows, ratios)
+        print_notes(*(f"{name}: {fact}" for name, fact in self.facts.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``benchmark.json``."""
-        return {"milliseconds": {k: [1000 * v for v in values] for k, values in self.seconds.items()}, "ratios": self.ratios}
+        milliseconds = {k: [1000 * v for v in values] for k, values in self.seconds.items()}
+        return {"milliseconds": milliseconds, "ratios": self.ratios, "facts": self.facts}
 
 
 def format_milliseconds(seconds: float) -> str:

@@ -104,6 +104,7 @@ class Config:
     compile: str = MISSING
     capture: str = MISSING
     activation_checkpointing: bool = MISSING
+    data_memory_fraction: float = MISSING
     num_threads: Any = MISSING
     sync_batch_norm: bool = MISSING
     log: LogSection = MISSING
@@ -246,6 +247,10 @@ def check(cfg: DictConfig) -> None:
         not isinstance(cfg.num_threads, int) or isinstance(cfg.num_threads, bool) or cfg.num_threads < 1
     ):
         raise ValueError(f"num_threads={cfg.num_threads}: must be auto or a whole number, at least 1")
+    if not 0 <= cfg.data_memory_fraction <= 1:
+        raise ValueError(
+            f"data_memory_fraction={cfg.data_memory_fraction}: must lie in [0, 1]; 0 never keeps the data set on the GPU"
+        )
     check_choice("resume_from", cfg.resume_from, ("last", "best"))
 
 

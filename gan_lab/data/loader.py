@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.placement import HostPlacement, Placement, to_device
 from gan_lab.utils.image_ops import normalize
 
 
@@ -39,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class BatchLoader:
-    """Batches indexed from decoded images in memory or in a mapped file, without worker processes.
+    """Batches indexed from decoded images in memory, in a mapped file or on the device, without worker processes.
 
     The order of an epoch and the choice of mirrored images depend only on the seed and the epoch, so a resumed run and every
     process of a distributed run get the same batches.
@@ -55,6 +56,7 @@ class BatchLoader:
         mirror: whether each image is flipped horizontally with probability 1/2, drawn for each epoch.
         part: maps the size of a batch to the slice of it that this process loads; None loads all of it.
         dtype: floating-point type of the images.
+        placement: where the images are kept, which doesn't change the batches; None: in host memory.
 
     Raises:
         ValueError: the batch is larger than the dataset.
@@ -71,6 +73,7 @@ class BatchLoader:
         mirror: bool = False,
         part: Callable[[int], slice] | None = None,
         dtype: torch.dtype = torch.float32,
+        placement: Placement | None = None,
     ) -> None:
         self.data = data
         if batch_size > len(self):
@@ -83,6 +86,7 @@ class BatchLoader:
         self._mirror = mirror
         self._part = part or slice
         self._dtype = dtype
+        self.placement = placement or HostPlacement(data, device)
 
     def __len__(self) -> int:
         """Number of images in an epoch, including those that ``drop_last`` leaves out."""
@@ -96,7 +100,8 @@ class BatchLoader:
             size_at: maps the number of images seen to the size of the next batch, at most an epoch; None: ``batch_size``.
         """
         batches = self._batches_from(images, size_at or (lambda images: self.batch_size))
-        return _prefetch(batches, self._device) if self._device.type == "cuda" else batches
+        prefetch = self._device.type == "cuda" and not self.placement.on_device
+        return _prefetch(batches, self._device) if prefetch else batches
 
     def epoch_permutation(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Image indices of an epoch in order, ``[N]`` int64, and whether each of them is flipped, ``[N]`` bool."""
@@ -122,20 +127,19 @@ class BatchLoader:
             offset, images = offset + size, images + size
 
     def _gather(self, which: Tensor, mirrored: Tensor) -> Batch:
-        labels = self.data.labels_of(which)
-        real = self._to_network_input(self.data.images(which))
+        pixels, labels = self.placement.gather(which)
+        real = self._to_network_input(pixels)
         if self._mirror:
-            flip = mirrored.to(self._device, non_blocking=True)[:, None, None, None]
+            flip = self._to_device(mirrored)[:, None, None, None]
             real = torch.where(flip, real.flip(3), real)
-        return Batch(real, None if labels is None else self._to_device(labels))
+        return Batch(real, labels)
 
     def _to_network_input(self, pixels: Tensor) -> Tensor:
-        """uint8 ``[N, C, H, W]`` to [-1, 1] on the device, in the loader's type and memory format."""
-        return normalize(self._to_device(pixels), self._dtype).contiguous(memory_format=self._memory_format)
+        """uint8 ``[N, C, H, W]`` on the device to [-1, 1], in the loader's type and memory format."""
+        return normalize(pixels, self._dtype).contiguous(memory_format=self._memory_format)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        pinned = tensor.pin_memory() if self._device.type == "cuda" else tensor
-        return pinned.to(self._device, non_blocking=True)
+        return to_device(tensor, self._device)
 
 
 def _prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

@@ -77,7 +77,8 @@ class PatchLoader(BatchLoader):
         high, low = (torch.stack(side) for side in zip(*pairs, strict=True))
         labels = self.data.labels_of(which)
         labels = None if labels is None else self._to_device(labels)
-        return Batch(self._to_network_input(high), labels, self._to_network_input(low))
+        high, low = (self._to_network_input(self._to_device(side)) for side in (high, low))
+        return Batch(high, labels, low)
 
     def _make_patch(self, number: int, seed: int) -> tuple[Tensor, Tensor]:
         """A random patch of image ``number`` and its low-resolution version, uint8 ``[C, H, W]``."""

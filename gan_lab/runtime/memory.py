@@ -66,7 +66,7 @@ def explain_out_of_memory(options: MemoryOptions) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        device = _exhausted_device(error)
+        device = exhausted_device(error)
         if device is None:
             raise
         traceback.clear_frames(error.__traceback__)
@@ -77,7 +77,7 @@ def explain_out_of_memory(options: MemoryOptions) -> Iterator[None]:
         ) from error
 
 
-def _exhausted_device(error: Exception) -> str | None:
+def exhausted_device(error: Exception) -> str | None:
     """``machine`` or ``GPU`` if the error is an out-of-memory error, else None."""
     if isinstance(error, MemoryError) or any(words in str(error) for words in CPU_MESSAGES):
         return "machine"

@@ -210,6 +210,9 @@ def test_what_can_not_be_built_is_named(override: str, message: str, tmp_path: P
         ("max_grad_norm=nan", "max_grad_norm=nan"),
         ("seed=-1", "seed=-1: must be 0 to 4294967295"),
         ("sample.scale=0", "sample.scale=0: must be at least 1"),
+        ("data_memory_fraction=1.5", r"data_memory_fraction=1.5: must lie in \[0, 1\]; 0 never keeps"),
+        ("data_memory_fraction=-0.1", r"data_memory_fraction=-0.1: must lie in \[0, 1\]"),
+        ("data_memory_fraction=nan", "data_memory_fraction=nan"),
     ],
 )
 def test_what_does_not_fit_together_is_named(override: str, message: str) -> None:

@@ -15,6 +15,7 @@ from gan_lab.building.tasks.base import Task
 from gan_lab.config import Job, instantiate
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import BatchLoader
+from gan_lab.data.placement import choose_placement
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.precision import Precision
 from gan_lab.metrics.networks import FeatureDomain
@@ -50,7 +51,8 @@ class Synthesis(Task):
         return load_dataset(self._builder)
 
     def loader(self, precision: Precision, processes: SingleProcess) -> BatchLoader:
-        return BatchLoader(**self._loader_arguments(precision, processes))
+        placement = choose_placement(self.data, precision.device, self._cfg.data_memory_fraction)
+        return BatchLoader(**self._loader_arguments(precision, processes), placement=placement)
 
     def latents(self) -> NormalLatents:
         latents: NormalLatents = instantiate(self._cfg.model.latents, "model.latents")
