@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transfers import DelayedTransfer, ImmediateTransfer
 
 from gan_lab.data import placement
 from gan_lab.data.image_dataset import ImageDataset
@@ -37,55 +37,6 @@ def dataset(count: int = 37, labels: str = "classes", channels: int = 3) -> Imag
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (count, 6, 7, channels), dtype=np.uint8)
     return ImageDataset.from_arrays(pixels, LABELS[labels](rng, count), [str(n) for n in range(10)])
-
-
-@dataclass
-class Copies:
-    """An event of :class:`DelayedTransfer`."""
-
-    transfer: DelayedTransfer
-    count: int
-
-    def synchronize(self) -> None:
-        self.transfer.finish(self.count)
-
-
-class DelayedTransfer:
-    """A transfer within the CPU whose copies happen as late as events allow, as a busy GPU's may."""
-
-    device = CPU
-
-    def __init__(self, free: int = 2**30) -> None:
-        self.free, self.allocated, self.requested, self.finished = free, 0, 0, 0
-        self._pending: list[tuple[Tensor, Tensor]] = []
-
-    def free_bytes(self) -> int:
-        return self.free
-
-    def host_buffer(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        self.allocated += 1
-        return torch.empty(tuple(shape), dtype=dtype)
-
-    def copy(self, source: Tensor, target: Tensor) -> None:
-        self._pending.append((source, target))
-        self.requested += 1
-
-    def record_event(self) -> Copies:
-        return Copies(self, self.requested)
-
-    def finish(self, count: int) -> None:
-        while self.finished < count:
-            source, target = self._pending.pop(0)
-            target.copy_(source)
-            self.finished += 1
-
-
-class ImmediateTransfer(DelayedTransfer):
-    """A transfer within the CPU whose copies have finished when the call returns."""
-
-    def copy(self, source: Tensor, target: Tensor) -> None:
-        super().copy(source, target)
-        self.finish(self.requested)
 
 
 class FullTransfer(ImmediateTransfer):
