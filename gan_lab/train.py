@@ -58,23 +58,24 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
     Raises:
         ValueError: the run diverged and there is no objective, or the configuration is not valid.
     """
+    from gan_lab.building.precision import resolve_precision
     from gan_lab.building.trainer import build_trainer, resume
     from gan_lab.runtime.device import choose_device
     from gan_lab.runtime.distributed import init_distributed
     from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
     from gan_lab.training.metric_recorder import TrainingDiverged
 
-    processes = init_distributed(choose_device(job.cfg.device))
+    device = choose_device(job.cfg.device)
+    processes = init_distributed(device)
     job = replace(job, directory=processes.broadcast_object(job.directory))
     cfg = job.cfg
-    memory_options = MemoryOptions(
-        cfg.batch_size,
-        cfg.gradient_accumulation_steps,
-        job.choices["precision"],
-        cfg.activation_checkpointing,
-        processes.world_size,
-    )
+
+    def memory_options() -> MemoryOptions:
+        steps, checkpointing = cfg.gradient_accumulation_steps, cfg.activation_checkpointing
+        return MemoryOptions(cfg.batch_size, steps, job.choices["precision"], checkpointing, processes.world_size)
+
     with job.directory.lock() if processes.is_main_process else nullcontext(), explain_out_of_memory(memory_options):
+        resolve_precision(job, device, processes)
         with processes.main_process_first():
             trainer = build_trainer(job, processes)
         if objective is not None:

@@ -7,12 +7,13 @@ from functools import partial
 from gan_lab.building.gan import build_gan
 from gan_lab.building.initial_weights import load_initial_weights
 from gan_lab.building.monitoring import build_monitor
+from gan_lab.building.precision import build_precision
 from gan_lab.building.run_info import describe_run
 from gan_lab.building.schedule import build_progress, build_triggers
 from gan_lab.building.tasks import build_task
 from gan_lab.building.trackers import build_trackers
 from gan_lab.building.updater import build_updater
-from gan_lab.config import Job, instantiate
+from gan_lab.config import Job
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
@@ -43,9 +44,8 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     cfg = job.cfg
     device = choose_device(cfg.device)
     set_num_threads(cfg.num_threads)
+    precision = build_precision(job, device)
     seed_everything(cfg.seed, cfg.deterministic)
-    precision = instantiate(cfg.precision, "precision", device=device)
-    precision.warn_if_slow()
     task = build_task(cfg)
     loader = task.loader(precision, processes)
     evaluator = TrainingEvaluator(task.training_suite(), cfg.evaluation.max_time_fraction, processes)

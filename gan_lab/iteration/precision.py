@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from gan_lab.iteration.capture import WARMUP, CUDAGraphs
 from gan_lab.iteration.fixed_point import FixedPoint
 
 log = logging.getLogger(__name__)
@@ -104,15 +106,51 @@ class Precision:
         """Random generators that the emulation draws from."""
         return [] if self.rounding is None else [self.rounding.generator]
 
-    def warn_if_slow(self) -> None:
-        """Log a warning if this format is slower than float32 here."""
+    def warn_if_slow(self, captured: bool = False) -> None:
+        """Log a warning if this format is slower than float32 here.
+
+        Args:
+            captured: whether the training's iterations are captured as CUDA graphs, so that launching kernels takes no time.
+        """
         if self.is_emulated:
             log.warning("precision: emulated, and slower than fp32; it shows the format's effect on training, not its speed")
         elif self.param_dtype is torch.float64:
             log.warning("precision: fp64 is a reference for other precisions, several times slower than fp32")
-        elif self.dtype is not None and (slower := _time_relative_to_float32(self.device, self.dtype)) > SLOWER_FACTOR:
+        elif self.dtype is not None and (slower := self._time_relative_to_float32(captured)) > SLOWER_FACTOR:
             name = str(self.dtype).removeprefix("torch.")
             log.warning("precision: %s takes %.1f times as long as fp32 here, according to a trial", name, slower)
+
+    def _time_relative_to_float32(self, captured: bool) -> float:
+        """Time of a convolution and its gradients in this format, divided by float32's; the minimum of several trials."""
+        device = self.device
+        count, channels = (64, 128) if device.type == "cuda" else (16, 32)
+        images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
+        weight = torch.ones(64, channels, 4, 4, device=device, requires_grad=True)
+
+        def convolve(enabled: bool) -> None:
+            images.grad = weight.grad = None
+            with torch.autocast(device.type, self.dtype, enabled=enabled):
+                conv2d(images, weight, stride=2, padding=1).float().sum().backward()
+
+        def work(enabled: bool) -> Callable[[], None]:
+            if not captured:
+                return lambda: convolve(enabled)
+            graphs = CUDAGraphs(device, [])
+            for _ in range(WARMUP):
+                graphs.warm_up(lambda: convolve(enabled))
+            return graphs.record(lambda: convolve(enabled))
+
+        def seconds(run: Callable[[], None]) -> float:
+            begun = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return time.perf_counter() - begun
+
+        reduced, full = work(True), work(False)
+        first = seconds(reduced) + seconds(full)  # includes choosing algorithms
+        trials = [(seconds(reduced), seconds(full)) for _ in range(1 if first > SLOW_TRIAL_SECONDS else 5)]
+        return min(each for each, _ in trials) / min(each for _, each in trials)
 
 
 def _require_tf32(device: torch.device) -> None:
@@ -132,24 +170,3 @@ def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
             conv2d(conv_transpose2d(images, weight, stride=2, padding=1), weight, stride=2, padding=1).float().sum().backward()
     except RuntimeError as error:
         raise ValueError(f"precision: {device} can't train in {name} ({error}); use precision=fp32") from error
-
-
-def _time_relative_to_float32(device: torch.device, dtype: torch.dtype) -> float:
-    """Time of a convolution and its gradients in ``dtype``, divided by float32's; the minimum of several trials."""
-    count, channels = (
-        (64, 128) if device.type == "cuda" else (16, 32)
-    )  # with less work, a GPU's time is that of launching kernels
-    images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
-    weight = torch.ones(64, channels, 4, 4, device=device, requires_grad=True)
-
-    def seconds(enabled: bool) -> float:
-        begun = time.perf_counter()
-        with torch.autocast(device.type, dtype, enabled=enabled):
-            conv2d(images, weight, stride=2, padding=1).float().sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - begun
-
-    first = (seconds(True), seconds(False))  # includes choosing algorithms
-    trials = [(seconds(True), seconds(False)) for _ in range(1 if sum(first) > SLOW_TRIAL_SECONDS else 5)]
-    return min(low for low, _ in trials) / min(single for _, single in trials)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ class MemoryOptions:
 
 
 @contextmanager
-def explain_out_of_memory(options: MemoryOptions) -> Iterator[None]:
+def explain_out_of_memory(options: Callable[[], MemoryOptions]) -> Iterator[None]:
     """Turn an out-of-memory error in the block into a ValueError.
 
     The error's stack frames are cleared: a multirun keeps the errors of its jobs, and would keep their activations with them.
@@ -70,9 +70,10 @@ def explain_out_of_memory(options: MemoryOptions) -> Iterator[None]:
         if device is None:
             raise
         traceback.clear_frames(error.__traceback__)
+        now = options()
         raise ValueError(
-            f"the memory of the {device} is full with {options}; "
-            f"try {', '.join([*options.suggestions(), 'a smaller model.width'])} (a resumed run may change "
+            f"the memory of the {device} is full with {now}; "
+            f"try {', '.join([*now.suggestions(), 'a smaller model.width'])} (a resumed run may change "
             "gradient_accumulation_steps and activation_checkpointing; evaluation uses batches of evaluation.batch_size)"
         ) from error
 

@@ -19,8 +19,8 @@ from helpers import make_job
 
 from gan_lab.building.gan import build_gan
 from gan_lab.building.phases import build_phases
+from gan_lab.building.precision import build_precision
 from gan_lab.building.tasks import build_task
-from gan_lab.config import instantiate
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
 from gan_lab.models.base import ProgressiveNetwork
@@ -84,7 +84,7 @@ def train_two_steps(path: Path, combination: Combination) -> None:
     labels = torch.randint(0, 2, (8, 3), generator=random, dtype=torch.uint8) if attributes else torch.arange(8) % 3
     data = ImageDataset.from_arrays(pixels.numpy(), labels.numpy(), ("a", "b", "c"))
     torch.manual_seed(0)
-    precision = instantiate(job.cfg.precision, "precision", device=CPU)
+    precision = build_precision(job, CPU)
     gan = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
     if (chosen["model"], chosen["penalty"]) in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[chosen["model"], chosen["penalty"]]):

@@ -12,8 +12,8 @@ from helpers import make_job
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gan_lab.building.precision import build_precision
 from gan_lab.building.trainer import build_trainer
-from gan_lab.config import instantiate
 from gan_lab.iteration.fixed_point import FixedPoint, StraightThroughRound
 from gan_lab.iteration.step_context import StepContext
 from gan_lab.losses.penalties import R1Penalty
@@ -183,7 +183,7 @@ def test_a_penalty_in_double_precision_is_exact(tmp_path: Path) -> None:
 
 def test_emulation_draws_its_own_numbers_and_remembers_them(tmp_path: Path) -> None:
     job = make_job(tmp_path, "precision=int16")
-    precision = instantiate(job.cfg.precision, "precision", device=CPU)
+    precision = build_precision(job, CPU)
     torch.manual_seed(3)
     wanted = torch.rand(1)
     torch.manual_seed(3)

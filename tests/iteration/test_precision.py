@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_lab.benchmarks.precision import NetworkInputs, layer_values, relative_errors
 from gan_lab.building.trainer import build_trainer
-from gan_lab.iteration import precision as precisions
 from gan_lab.iteration.fixed_point import FixedPoint
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.precision import Precision
@@ -190,7 +189,7 @@ def test_a_slower_precision_says_so_and_others_say_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def told(precision: Precision, times: float) -> str:
-        monkeypatch.setattr(precisions, "_time_relative_to_float32", lambda device, dtype: times)
+        monkeypatch.setattr(Precision, "_time_relative_to_float32", lambda self, captured: times)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             precision.warn_if_slow()
@@ -204,7 +203,7 @@ def test_a_slower_precision_says_so_and_others_say_nothing(
 
 
 def test_the_trial_times_both_formats() -> None:
-    assert 0.01 < precisions._time_relative_to_float32(CPU, torch.bfloat16) < 1000
+    assert 0.01 < Precision(CPU, autocast="bfloat16")._time_relative_to_float32(captured=False) < 1000
 
 
 # -- the benchmark -----------------------------------------------------------------------------------------------------

@@ -19,13 +19,13 @@ from torch.utils._pytree import tree_leaves
 
 from gan_lab.building.gan import build_gan
 from gan_lab.building.phases import build_phases
+from gan_lab.building.precision import build_precision
 from gan_lab.building.tasks import build_task
-from gan_lab.config import CONF_DIR, instantiate
+from gan_lab.config import CONF_DIR
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
 from gan_lab.iteration.gan import GAN, SharedFakes
 from gan_lab.iteration.phase import Phase
-from gan_lab.iteration.precision import Precision
 from gan_lab.models import dcgan, dcgan_cifar, progan, sngan, srgan
 from gan_lab.models.activation_checkpointing import FAMILIES, CheckpointedBlocks, enable_activation_checkpointing
 from gan_lab.models.base import ProgressiveNetwork
@@ -45,7 +45,7 @@ def make_gan(path: Path, *overrides: str, size: int = 16, count: int = 8) -> tup
     pixels = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=random)
     data = ImageDataset.from_arrays(pixels.numpy(), np.arange(count) % 3, ("a", "b", "c"))
     torch.manual_seed(0)
-    precision: Precision = instantiate(job.cfg.precision, "precision", device=CPU)
+    precision = build_precision(job, CPU)
     gan = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
     for network in (gan.generator, gan.discriminator):
         if isinstance(network, ProgressiveNetwork):

@@ -37,7 +37,7 @@ def allocate_too_much() -> None:
     ids=["allocator", "python", "windows", "c++", "cuda", "cublas"],
 )
 def test_an_out_of_memory_error_suggests_settings(error: Exception | None, device: str) -> None:
-    with pytest.raises(ValueError, match="memory") as raised, explain_out_of_memory(OPTIONS):
+    with pytest.raises(ValueError, match="memory") as raised, explain_out_of_memory(lambda: OPTIONS):
         if error is None:
             allocate_too_much()
         else:
@@ -52,7 +52,7 @@ def test_an_out_of_memory_error_suggests_settings(error: Exception | None, devic
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("memory"), KeyError("out of memory")])
 def test_other_errors_are_not_changed(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, explain_out_of_memory(OPTIONS):
+    with pytest.raises(type(error)) as raised, explain_out_of_memory(lambda: OPTIONS):
         raise error
     assert raised.value is error
 
@@ -86,7 +86,7 @@ def test_activations_are_freed_while_the_error_is_kept() -> None:
         activations.append(weakref.ref(activation))
         allocate_too_much()
 
-    with pytest.raises(ValueError, match="memory") as kept, explain_out_of_memory(OPTIONS):
+    with pytest.raises(ValueError, match="memory") as kept, explain_out_of_memory(lambda: OPTIONS):
         step()
     assert kept.value.__cause__ is not None and activations[0]() is None
 
