@@ -25,7 +25,7 @@ from gan_lab.reporting import live_pages
 from gan_lab.runtime.environment import describe_device
 from gan_lab.runtime.timer import peak_memory
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callback, Trigger
+from gan_lab.training.callbacks import Event
 from gan_lab.training.trainer import Trainer
 from gan_lab.utils.formatting import format_duration
 
@@ -37,8 +37,8 @@ BEFORE_TRAINING = ("evaluation", "sampling", "checkpoint")
 MAX_TUTORIAL_IMAGES = 10_000
 """Images passed to the tutorial's process; its speed does not depend on their number."""
 
-Events = Mapping[str, tuple[Trigger, Callback]]
-"""Callbacks with their triggers, by name."""
+Events = Mapping[str, Event]
+"""Callbacks with their triggers and time limits, by name."""
 
 UNLIMITED_SECONDS = 1e9
 """A training time of which a fraction is enough for every evaluation."""
@@ -63,7 +63,7 @@ class StepBenchmark(Repeated):
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             trainer = build_trainer(replace(job, directory=RunDirectory(folder)))
-            events = trainer.callbacks.schedule
+            events = trainer.callbacks.events
             start_at_end(trainer)
             _disable_time_limits(trainer)
             obstacle = tutorial_obstacle(job.cfg, trainer.updater.gan) if self._tutorial else "benchmark.tutorial=false"
@@ -112,7 +112,7 @@ class StepBenchmark(Repeated):
         seconds = interleaved(every_step, self._rounds, self._steps, synchronize)
         timings = split_phases(trainer, is_penalty)
         seconds |= measure_phases(timings, trainer, batch, self._rounds, steps, synchronize)
-        callbacks = {name: callback for name, (_, callback) in events.items()}
+        callbacks = {name: event.callback for name, event in events.items()}
         return seconds | interleaved(callbacks, self._rounds, 1, synchronize)
 
 
@@ -165,10 +165,10 @@ def _times_per_step(
     steps = -(-end // size)
     updates = {timing.reported_name: timing.times for timing in split_phases(trainer, is_penalty)}
     times = {"data": 1.0, **updates, "EMA": 1.0}
-    limits = {"evaluation": job.cfg.evaluation.max_time_fraction, "page": live_pages.MAX_TIME_FRACTION}
-    for name, (trigger, _) in events.items():
-        unlimited = count_events(trigger, end, size) + (name in BEFORE_TRAINING)
-        count = affordable_count(unlimited, result.median(name), limits.get(name), steps * result.median(LOOP))
+    for name, event in events.items():
+        unlimited = count_events(event.trigger, end, size) + (name in BEFORE_TRAINING)
+        limit = live_pages.MAX_TIME_FRACTION if name == "page" else event.max_time_fraction
+        count = affordable_count(unlimited, result.median(name), limit, steps * result.median(LOOP))
         times[name] = count / steps
     return times
 

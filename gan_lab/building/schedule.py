@@ -14,7 +14,7 @@ from gan_lab.iteration.growth import FixedResolution, Growth, ProgressiveGrowing
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.timer import TrainingTimer
-from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, Trigger, Triggers
+from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, TimeLimits, Trigger, Triggers
 
 
 def build_progress(cfg: DictConfig, loader: BatchLoader, device: torch.device) -> TrainingProgress:
@@ -61,4 +61,23 @@ def build_triggers(cfg: DictConfig, images_per_epoch: int) -> Triggers:
         evaluate=every(cfg.evaluation.every_kimg),
         sample=every(cfg.sample.every_kimg) if at is None else MilestoneTrigger(epoch * images_per_epoch for epoch in at),
         checkpoint=every(cfg.checkpoint.every_kimg),
+    )
+
+
+def build_time_limits(cfg: DictConfig) -> TimeLimits:
+    """The fractions of the training time that callbacks may take; images at chosen epochs have no limit.
+
+    Raises:
+        ValueError: a fraction out of range.
+    """
+    for section in ("evaluation", "sample", "checkpoint"):
+        fraction = cfg[section].max_time_fraction
+        if fraction is not None and not 0 < fraction <= 1:
+            raise ValueError(
+                f"{section}.max_time_fraction={fraction}: a fraction of the training time, above 0 and at most 1, or null"
+            )
+    return TimeLimits(
+        evaluate=cfg.evaluation.max_time_fraction,
+        sample=cfg.sample.max_time_fraction if cfg.sample.at_epochs is None else None,
+        checkpoint=cfg.checkpoint.max_time_fraction,
     )

@@ -9,7 +9,7 @@ from gan_lab.building.initial_weights import load_initial_weights
 from gan_lab.building.monitoring import build_monitor
 from gan_lab.building.precision import build_precision
 from gan_lab.building.run_info import describe_run
-from gan_lab.building.schedule import build_progress, build_triggers
+from gan_lab.building.schedule import build_progress, build_time_limits, build_triggers
 from gan_lab.building.tasks import build_task
 from gan_lab.building.trackers import build_trackers
 from gan_lab.building.updater import build_updater
@@ -48,7 +48,7 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     seed_everything(cfg.seed, cfg.deterministic)
     task = build_task(cfg)
     loader = task.loader(precision, processes)
-    evaluator = TrainingEvaluator(task.training_suite(), cfg.evaluation.max_time_fraction, processes)
+    evaluator = TrainingEvaluator(task.training_suite(), processes)
     tracker = build_trackers(cfg, processes)
 
     gan = build_gan(cfg, loader.data, precision, processes, task.latents())
@@ -66,9 +66,7 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     parts |= {"averager": updater.averager, "tracker": tracker}
     checkpointer = Checkpointer(job.directory, progress, updater, parts, len(loader.data), device)
     show_progress = partial(tracker.activity, "score")
-    evaluation = ScheduledEvaluation(
-        evaluator, overfitting, sampler, updater, progress, monitor, metrics, checkpointer, show_progress
-    )
+    evaluation = ScheduledEvaluation(evaluator, overfitting, sampler, updater, progress, metrics, checkpointer, show_progress)
     info = describe_run(job, task, gan, loader, evaluator.suite, precision, progress.total_images)
     page, is_main = LivePage(write_run_page), processes.is_main_process
     records = RunRecorder(job.directory, info, tracker, page, sampler, grid, progress, evaluator, monitor, is_main)
@@ -84,6 +82,7 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
         checkpointer=checkpointer,
         records=records,
         triggers=build_triggers(cfg, progress.images_per_epoch),
+        time_limits=build_time_limits(cfg),
         processes=processes,
         device=device,
     )

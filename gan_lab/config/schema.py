@@ -29,6 +29,7 @@ class SampleSection:
     count: int = MISSING
     columns: int | None = MISSING
     scale: int = MISSING
+    max_time_fraction: float | None = MISSING
 
 
 @dataclass
@@ -43,6 +44,7 @@ class CheckpointSection:
     """Checkpoints."""
 
     every_kimg: float | None = MISSING
+    max_time_fraction: float | None = MISSING
 
 
 @dataclass
@@ -159,6 +161,7 @@ class SampleCommand:
     singles: bool = MISSING
     columns: int | None = MISSING
     scale: int = MISSING
+    max_time_fraction: float | None = MISSING
     batch_size: int = MISSING
     device: str = MISSING
 

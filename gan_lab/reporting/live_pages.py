@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 Location = TypeVar("Location")
 
-MAX_TIME_FRACTION = 0.05
+MAX_TIME_FRACTION = 0.02
 """Upper bound of the fraction of the time that is spent on writing pages."""
 
 

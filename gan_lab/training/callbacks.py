@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+
+from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
+from gan_lab.utils.formatting import format_duration
+
+log = logging.getLogger(__name__)
 
 Callback = Callable[[], None]
 
@@ -49,29 +56,98 @@ class Triggers:
     checkpoint: Trigger
 
 
-class Callbacks:
-    """Callbacks with their triggers, run in the order given. Each also runs at the end of the training.
+@dataclass(frozen=True)
+class TimeLimits:
+    """Largest fraction of the training time that a kind of callback may take, in (0, 1]; None: no limit."""
+
+    evaluate: float | None
+    sample: float | None
+    checkpoint: float | None
+
+
+class Event:
+    """A callback, when it is due, and how much time it may take.
 
     Args:
-        schedule: a trigger and a callback by name.
-        end: images at which the training ends.
+        trigger: when it is due.
+        callback: what is called.
+        max_time_fraction: of the training time; None: no limit.
+        section: the configuration section that sets the limit.
     """
 
-    def __init__(self, schedule: Mapping[str, tuple[Trigger, Callback]], end: int) -> None:
-        self.schedule = dict(schedule)
-        self._end = end
-        self._latest: list[Callback] = []
+    def __init__(self, trigger: Trigger, callback: Callback, max_time_fraction: float | None = None, section: str = "") -> None:
+        self.trigger, self.callback, self.max_time_fraction, self._section = trigger, callback, max_time_fraction, section
+        self.expected_seconds = 0.0
+        self._spent = 0.0
+        self._reported = False
+
+    def fits(self, training_seconds: float) -> bool:
+        """Whether another call that takes as long as the last one stays within the limit."""
+        limit = self.max_time_fraction
+        return limit is None or self._spent + self.expected_seconds <= limit * training_seconds
+
+    def __call__(self) -> None:
+        started = time.perf_counter()
+        self.callback()
+        self.expected_seconds = time.perf_counter() - started
+        self._spent += self.expected_seconds
+
+    def report_skipped(self, name: str) -> None:
+        """Log, once, that calls are left out."""
+        if not self._reported:
+            self._reported = True
+            log.info(
+                "%s takes %s each time and now happens less often than configured, to stay below %g %% of the training time; "
+                "%s.max_time_fraction=null removes the limit",
+                name,
+                format_duration(self.expected_seconds),
+                100 * (self.max_time_fraction or 0),
+                self._section,
+            )
+
+
+class Callbacks:
+    """Events by name, in the order in which they run. Each also runs at the end of the training, whatever time it takes.
+
+    Args:
+        events: by name.
+        end: images at which the training ends.
+        processes: agree on what is left out.
+    """
+
+    def __init__(self, events: Mapping[str, Event], end: int, processes: SingleProcess = SINGLE_PROCESS) -> None:
+        self.events = dict(events)
+        self._end, self._processes = end, processes
+        self._latest: list[str] = []
 
     def subset(self, names: Iterable[str], end: int) -> Callbacks:
         """Some of them by name, for a training that ends at ``end`` images."""
-        return Callbacks({name: self.schedule[name] for name in names}, end)
+        return Callbacks({name: self.events[name] for name in names}, end, self._processes)
 
-    def due(self, before: int, after: int) -> list[Callback]:
-        """The callbacks that are due after the step from ``before`` to ``after`` images."""
+    def due(self, before: int, after: int) -> list[str]:
+        """Names of those that are due after the step from ``before`` to ``after`` images."""
         at_end = after >= self._end
-        self._latest = [run for trigger, run in self.schedule.values() if at_end or trigger.is_due(before, after)]
+        self._latest = [name for name, event in self.events.items() if at_end or event.trigger.is_due(before, after)]
         return self._latest
 
-    def remaining(self) -> list[Callback]:
-        """Those that were not due when last asked: what is left to run if the training ends earlier than expected."""
-        return [run for _, run in self.schedule.values() if run not in self._latest]
+    def run(self, names: Iterable[str], training_seconds: float, images: int) -> None:
+        """Run those called ``names``, except those that would exceed their time limit before the end of the training.
+
+        Args:
+            names: in the order in which they run.
+            training_seconds: seconds of training in this process.
+            images: images seen.
+        """
+        for name in names:
+            event = self.events[name]
+            fits = images >= self._end or event.max_time_fraction is None
+            if fits or self._processes.broadcast_object(event.fits(training_seconds)):
+                event()
+            else:
+                event.report_skipped(name)
+
+    def run_remaining(self) -> None:
+        """Run those that were not due when last asked: what is left if the training ends earlier than expected."""
+        for name, event in self.events.items():
+            if name not in self._latest:
+                event()

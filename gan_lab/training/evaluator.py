@@ -1,4 +1,4 @@
-"""Scores during a training: measured on the averaged generator, within a budget of time; the best one is kept."""
+"""Scores during a training, measured on the averaged generator; the best one is kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ class TrainingEvaluator:
 
     Args:
         suite: what is measured.
-        max_time_fraction: fraction of the training time that evaluations may take, in (0, 1]; None: any.
         processes: generate the fakes together; the main process computes the metrics.
 
     Attributes:
@@ -37,22 +36,11 @@ class TrainingEvaluator:
         outdated: images seen at the best checkpoint whose score can't be compared any more since a resume; else None.
     """
 
-    def __init__(
-        self,
-        suite: MetricSuite | FullReferenceSuite,
-        max_time_fraction: float | None,
-        processes: SingleProcess = SINGLE_PROCESS,
-    ) -> None:
-        if max_time_fraction is not None and not 0 < max_time_fraction <= 1:
-            raise ValueError(
-                f"evaluation.max_time_fraction={max_time_fraction}: a fraction of the training time, above 0 and at most 1"
-            )
+    def __init__(self, suite: MetricSuite | FullReferenceSuite, processes: SingleProcess = SINGLE_PROCESS) -> None:
         self.suite = suite
         self._processes = processes
         self.latest: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
-        self._max_time_fraction = max_time_fraction
-        self._seconds = self._last = 0.0
         self._warned = False
         self.outdated: int | None = None
 
@@ -65,12 +53,6 @@ class TrainingEvaluator:
         """Load feature networks and the statistics of real images."""
         self.suite.prepare(device, progress, reals=self._processes.is_main_process)
 
-    def within_time_budget(self, training_seconds: float) -> bool:
-        """Whether another evaluation that takes as long as the last one stays within the budget; the same in all processes."""
-        fraction = self._max_time_fraction
-        within = fraction is None or self._seconds + self._last <= fraction * training_seconds
-        return self._processes.broadcast_object(within)
-
     def evaluate(self, sampler: ImageSampler, images: int, progress: Progress) -> dict[str, float]:
         """Scores by name, and the seconds they took; empty if nothing is measured."""
         if not self.suite.evaluations:
@@ -79,17 +61,16 @@ class TrainingEvaluator:
         results = self.suite.evaluate(sampler, progress, self._processes)
         protocols = {result.name: result.protocol for result in results}
         took = time.perf_counter() - start
-        scores, protocols, self._last = self._processes.broadcast_object((flatten_scores(results), protocols, took))
-        self._seconds += self._last
-        if self._last > SLOW_SECONDS and self._max_time_fraction is None and not self._warned:
+        scores, protocols, took = self._processes.broadcast_object((flatten_scores(results), protocols, took))
+        if took > SLOW_SECONDS and not self._warned:
             self._warned = True
             log.warning(
                 "an evaluation took %.0f s; a smaller evaluation.num_fakes, evaluation.features=dataset_classifier or random, "
-                "or evaluation.max_time_fraction=0.1 make evaluations cheaper",
-                self._last,
+                "or evaluation.max_time_fraction make evaluations cheaper",
+                took,
             )
         self.latest = {**scores, "images": images, "protocols": protocols}
-        return {**scores, "time/evaluation_seconds": self._last}
+        return {**scores, "time/evaluation_seconds": took}
 
     def update_best(self) -> bool:
         """Whether the latest score is the best so far; if so, it is remembered."""
@@ -113,11 +94,10 @@ class TrainingEvaluator:
         return f"{text}, best {format_with_ci(self.best, self.name)} at {self.best['images']:,} images"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"latest": self.latest, "best": self.best, "seconds": self._seconds, "last": self._last}
+        return {"latest": self.latest, "best": self.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.latest, self.best = state["latest"], state["best"]
-        self._seconds, self._last = state["seconds"], state["last"]
         if self.best and (changed := self._protocol_changes()):
             log.warning("scores are measured differently from here on and can't be compared with earlier ones (%s)", changed)
             self.outdated, self.best, self.latest = self.best["images"], {}, {}

@@ -1,4 +1,4 @@
-"""Evaluation between training steps: the untrained generator first, then whenever it is due and affordable."""
+"""Evaluation between training steps, first of the untrained generator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from gan_lab.training.checkpointer import Checkpointer
 from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.metric_recorder import MetricRecorder
-from gan_lab.training.monitor import TrainingMonitor
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.utils.progress import Progress
 
@@ -20,7 +19,7 @@ class ScheduledEvaluation:
         evaluator: measures.
         overfitting: how much the discriminator overfits.
         sampler: the generator that is evaluated.
-        updater, progress, monitor: the training.
+        updater, progress: the training.
         recorder: receives the scores.
         checkpointer: saves ``best.pt``.
         show_progress: called with images done and in all.
@@ -33,13 +32,12 @@ class ScheduledEvaluation:
         sampler: ImageSampler,
         updater: GANUpdater,
         progress: TrainingProgress,
-        monitor: TrainingMonitor,
         recorder: MetricRecorder,
         checkpointer: Checkpointer,
         show_progress: Progress,
     ) -> None:
         self._evaluator, self._overfitting, self._sampler = evaluator, overfitting, sampler
-        self._updater, self._progress, self._monitor = updater, progress, monitor
+        self._updater, self._progress = updater, progress
         self._recorder, self._checkpointer, self._show_progress = recorder, checkpointer, show_progress
         self._untrained: ImageSampler | None = None
 
@@ -48,17 +46,16 @@ class ScheduledEvaluation:
         self._untrained = self._sampler.snapshot()
 
     def evaluate_untrained(self) -> None:
-        """The first point of the curve; not before the first step, which would delay the start of the training."""
+        """Record the scores of the untrained generator, the first point of the curve, unless that was done before.
+
+        Called after the first steps, so that it doesn't delay the start of the training.
+        """
         if self._untrained is not None:
             if scores := self._evaluator.evaluate(self._untrained, 0, self._show_progress):
                 self._recorder.record_untrained(scores)
             self._untrained = None
 
     def __call__(self) -> None:
-        self.evaluate_untrained()
-        at_end = self._progress.finished or self._monitor.ended_by is not None
-        if not at_end and not self._evaluator.within_time_budget(self._progress.timer.seconds):
-            return
         self._updater.all_reduce_buffers()
         scores = self._evaluator.evaluate(self._sampler, self._progress.images, self._show_progress)
         if metrics := scores | self._measure_overfitting():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from gan_lab.data.loader import Batch, BatchLoader
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.callbacks import Callbacks, Triggers
+from gan_lab.training.callbacks import Callbacks, Event, TimeLimits, Triggers
 from gan_lab.training.checkpointer import Checkpointer
 from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.graceful_shutdown import GracefulShutdown
@@ -36,7 +37,7 @@ class Trainer:
         metrics: averages and logs metrics.
         checkpointer: saves and restores.
         records: what the run leaves behind.
-        triggers: when each callback runs.
+        triggers, time_limits: when each callback runs, and how much time it may take.
         processes: those that share each batch.
     """
 
@@ -50,21 +51,24 @@ class Trainer:
     checkpointer: Checkpointer
     records: RunRecorder
     triggers: Triggers
+    time_limits: TimeLimits
     processes: SingleProcess
     device: torch.device
 
     def __post_init__(self) -> None:
-        triggers = self.triggers
+        triggers, limits = self.triggers, self.time_limits
         self.callbacks = Callbacks(
             {
-                "logging": (triggers.log, self.log_metrics),
-                "evaluation": (triggers.evaluate, self.evaluation),
-                "sampling": (triggers.sample, self.records.write_samples),
-                "checkpoint": (triggers.checkpoint, self.save_checkpoint),
-                "page": (triggers.sample, self.records.update_page),
+                "logging": Event(triggers.log, self.log_metrics),
+                "evaluation": Event(triggers.evaluate, self.evaluation, limits.evaluate, "evaluation"),
+                "sampling": Event(triggers.sample, self.records.write_samples, limits.sample, "sample"),
+                "checkpoint": Event(triggers.checkpoint, self.save_checkpoint, limits.checkpoint, "checkpoint"),
+                "page": Event(triggers.sample, self.records.update_page),
             },
-            end=self.progress.total_images,
+            self.progress.total_images,
+            self.processes,
         )
+        self._earlier_seconds = 0.0
 
     def train(self) -> dict[str, Any]:
         """Train until ``progress.total_images``.
@@ -120,12 +124,18 @@ class Trainer:
                 self.checkpointer.save("pretrained")
         if due := self.callbacks.due(before, self.progress.images):
             with self.progress.timer.paused():
-                for callback in due:
-                    callback()
+                self._evaluate_untrained()
+                self.callbacks.run(due, self.progress.timer.seconds - self._earlier_seconds, self.progress.images)
+
+    def _evaluate_untrained(self) -> None:
+        """Evaluate the untrained generator before the first callbacks; it shows how long an evaluation takes."""
+        started = time.perf_counter()
+        self.evaluation.evaluate_untrained()
+        if (evaluation := self.callbacks.events.get("evaluation")) and not evaluation.expected_seconds:
+            evaluation.expected_seconds = time.perf_counter() - started
 
     def log_metrics(self) -> None:
-        """Log the averages since the last row; before the first one, the untrained generator's scores."""
-        self.evaluation.evaluate_untrained()
+        """Log the averages since the last row."""
         self.metrics.log_averages()
 
     def save_checkpoint(self) -> None:
@@ -137,6 +147,7 @@ class Trainer:
         """Everything before the first update; at the very start also grids of real and untrained images and a checkpoint."""
         self.evaluator.prepare(self.device, lambda done, total: self.records.tracker.activity("reals", done, total))
         self.updater.broadcast()
+        self._earlier_seconds = self.progress.timer.seconds
         at_start = self.progress.images == 0
         if at_start and not self.processes.is_main_process:
             torch.manual_seed(torch.initial_seed() + self.processes.rank)  # of dropout and augmentation, not of latents
@@ -153,8 +164,7 @@ class Trainer:
     def _end_early(self) -> None:
         """After an alarm: run all callbacks as at a regular end, or go back to the best checkpoint."""
         if not self.monitor.rolls_back:
-            for callback in self.callbacks.remaining():
-                callback()
+            self.callbacks.run_remaining()
             return
         self.checkpointer.restore_best(keep="monitor")  # the alarms are still to be reported
         self.checkpointer.save("last")

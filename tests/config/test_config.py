@@ -153,11 +153,11 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
             "evaluation.features=inceptoin: must be auto or one of inception, dataset_classifier, random",
         ),
         ("features=[vgg16]", "evaluation.features=auto: none of vgg16 is available"),
-        ("protocol.default.num_fakes=1", "num_fakes=1: a covariance needs at least 2 images"),
+        ("protocol.default.num_fakes=1", "num_fakes=1: must be at least 2, for a covariance"),
         ("evaluation.metrics.frechet.bootstrap=1", "bootstrap=1"),
         ("evaluation.metrics.prdc.nearest_k=0", "nearest_k=0"),
         ("console=loud", "console=loud: must be one of auto, live, plain"),
-        ("tracker=wandb tracker.wandb.mode=sometimes", "must be offline, online or disabled"),
+        ("tracker=wandb tracker.wandb.mode=sometimes", "must be one of offline, online, disabled"),
         ("schedule=linear schedule.end=-1", "end=-1"),
         ("~loss.generator.hinge", "loss.generator: no term is minimized in every step"),
         (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import time
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
 from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.iteration.schedule import Constant, Cosine, Linear, Schedule, Steps
 from gan_lab.runtime.distributed import SingleProcess
-from gan_lab.training.callbacks import Callbacks, IntervalTrigger, MilestoneTrigger
+from gan_lab.training.callbacks import Callbacks, Event, IntervalTrigger, MilestoneTrigger
 
 STEPS = 40
 
@@ -107,12 +109,38 @@ def test_triggers_fire_once_for_each_point_whatever_the_batch() -> None:
 def test_everything_also_happens_at_the_end() -> None:
     done: list[str] = []
     callbacks = Callbacks(
-        {"a": (IntervalTrigger(1000), lambda: done.append("a")), "b": (MilestoneTrigger([]), lambda: done.append("b"))}, end=64
+        {
+            "a": Event(IntervalTrigger(1000), lambda: done.append("a")),
+            "b": Event(MilestoneTrigger([]), lambda: done.append("b"), max_time_fraction=1e-9),
+        },
+        end=64,
     )
     assert callbacks.due(0, 32) == []
-    for action in callbacks.due(32, 64):
-        action()
+    callbacks.run(callbacks.due(32, 64), training_seconds=0.0, images=64)
     assert done == ["a", "b"]
+
+
+def test_events_stay_within_their_fraction_of_the_training_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call takes 1 second; a call is made if all calls with it take at most a tenth of the training."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    called: list[int] = []
+
+    def act() -> None:
+        now[0] += 1.0
+        called.append(images)
+
+    event = Event(IntervalTrigger(1), act, max_time_fraction=0.1, section="sample")
+    event.expected_seconds = 1.0
+    callbacks = Callbacks({"sampling": event, "free": Event(IntervalTrigger(1), lambda: None)}, end=100)
+    with caplog.at_level(logging.INFO):
+        for images in range(1, 101):  # one second of training for each image
+            callbacks.run(callbacks.due(images - 1, images), training_seconds=float(images), images=images)
+    assert called == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("sampling takes 1") and "below 10 %" in message and "sample.max_time_fraction=null" in message
 
 
 def test_a_averager_reads_means_once_and_survives_a_checkpoint() -> None:

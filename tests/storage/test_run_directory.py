@@ -46,7 +46,7 @@ def test_a_damaged_checkpoint_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a checkpoint of gan_lab"):
         checkpoint.load(path)
     torch.save({"format": 5, "images": 64}, path)
-    with pytest.raises(ValueError, match="has format 5; this version of gan_lab reads format 6 only"):
+    with pytest.raises(ValueError, match="has format 5; this version of gan_lab reads format 7 only"):
         checkpoint.load(path)
 
 
