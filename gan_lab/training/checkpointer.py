@@ -33,6 +33,7 @@ import torch
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
 from gan_lab.storage import checkpoint
+from gan_lab.storage.background import BackgroundWriter, copy_to_host
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.metric_recorder import TrainingDiverged
 
@@ -68,19 +69,38 @@ class Checkpointer:
         self._directory, self._progress, self._updater = directory, progress, updater
         self._parts, self._num_images, self._device = dict(parts), num_images, device
         self._gan = updater.gan
+        self._writer = BackgroundWriter()
 
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>.pt``; all processes take part, the main process writes.
 
+        The state of now is copied, and written by a thread; :meth:`wait` waits for it.
+
         Raises:
             TrainingDiverged: a weight is not finite; nothing is written.
+            OSError: the previous checkpoint could not be written.
         """
         if not self._updater.has_finite_weights():
             raise TrainingDiverged(f"a weight is no longer finite at {self._progress.images} images")
         self._updater.all_reduce_buffers()
         state = self.state()
         if self._gan.processes.is_main_process:
-            checkpoint.save(self._directory.checkpoint(name), state)
+            path = self._directory.checkpoint(name)
+            held, wait_for_copy = copy_to_host(state)
+
+            def write() -> None:
+                wait_for_copy()
+                checkpoint.save(path, held)
+
+            self._writer.start(write)
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._writer.wait()
 
     def state(self) -> dict[str, Any]:
         """Everything a resume needs."""
@@ -113,4 +133,5 @@ class Checkpointer:
 
     def restore_best(self, keep: str) -> None:
         """Go back to the best checkpoint, except for the part called ``keep``."""
+        self.wait()
         self.restore({**checkpoint.load(self._directory.checkpoint("best")), keep: self._parts[keep].state_dict()})

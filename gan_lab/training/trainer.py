@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,15 +88,19 @@ class Trainer:
             try:
                 self._prepare()
                 with self.progress.timer.running():
-                    status = self._loop(shutdown)
-                if status == "interrupted":
+                    ended = self._loop(shutdown)
+                if ended == "interrupted":
                     self.save_checkpoint()
-                elif status == "early_stopped":
+                elif ended == "early_stopped":
                     self._end_early()
+                self.checkpointer.wait()
+                status = ended
             except (TrainingDiverged, NotFinite) as error:
                 status = "diverged"
                 raise TrainingDiverged(str(error)) from error
             finally:
+                with suppress(OSError):  # raised above, unless there is another error to report
+                    self.checkpointer.wait()
                 self.records.finish(status)
         if shutdown.signal is not None and status == "interrupted":
             raise KeyboardInterrupt if shutdown.signal is signal.SIGINT else SystemExit(128 + shutdown.signal)
