@@ -15,11 +15,14 @@ from gan_lab.storage.files import write_atomically
 
 TUNE = (False, True, "recipe")
 
+FILE_NAME = "benchmark.json"
+"""Name of the written file, unless the result has a ``file_name``."""
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
 @remove_empty_output_dir
 def benchmark(cfg: DictConfig) -> None:
-    """Run the chosen benchmark, print its tables, and write ``benchmark.json``."""
+    """Run the chosen benchmark, print its tables, and write the result as JSON."""
     if cfg.resume is not None:
         raise ValueError(f"resume={cfg.resume}: a benchmark can't be resumed")
     if cfg.tune not in TUNE:
@@ -32,7 +35,7 @@ def benchmark(cfg: DictConfig) -> None:
     run_benchmark = instantiate(cfg.benchmark, "benchmark")
     result = _tune(job) if cfg.tune else run_benchmark(job)
     result.print()
-    path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
+    path = Path(HydraConfig.get().runtime.output_dir) / getattr(result, "file_name", FILE_NAME)
     write_atomically(path, json.dumps(result.to_dict(), indent=2) + "\n")
     print(path)
 

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.compose import BASE_CONFIG
+from gan_lab.config.compose import BASE_CONFIG, hydra_compose
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.resume import RESUME_KEYS, with_changes
 from gan_lab.config.stored_config import read_config
@@ -93,6 +93,21 @@ def jobs_per_seed(job: Job) -> list[Job]:
         directory = RunDirectory(job.directory.path / f"seed-{seed}")
         jobs.append(replace(job, cfg=cfg, overrides=overrides, directory=directory, name=f"{job.name},seed={seed}"))
     return jobs
+
+
+def compose_job(overrides: Sequence[str], directory: RunDirectory) -> Job:
+    """The job of a new run that a benchmark trains, independent of the running command's own configuration.
+
+    Args:
+        overrides: as on the command line of ``gan_lab.train``.
+        directory: the run directory.
+
+    Raises:
+        ValueError: a value is not allowed.
+    """
+    with hydra_compose():
+        cfg = resolve_and_validate(compose(BASE_CONFIG, overrides=list(overrides)), overrides)
+    return Job(cfg, {}, tuple(overrides), directory, _name(overrides), None, resumed=False)
 
 
 def option(group: str, name: str) -> Any:

@@ -134,6 +134,11 @@ class GraphRunner(Runner):
         else:
             iteration(batch)
 
+    @property
+    def num_recorded(self) -> int:
+        """Number of kinds of iterations that are replayed at present."""
+        return len(self._recorded)
+
     def reset(self) -> None:
         self._warmups.clear()
         self._recorded.clear()

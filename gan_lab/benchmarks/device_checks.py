@@ -1,0 +1,605 @@
+"""The checks of ``benchmark=device``: short trainings that are compared with each other, most important first."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lab.benchmarks.distributed import TORCHRUN
+from gan_lab.benchmarks.tuning import captured_warnings
+from gan_lab.building.trainer import build_trainer, resume
+from gan_lab.config import Job, compose_job
+from gan_lab.iteration.capture import WARMUP, GraphRunner
+from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.callbacks import Callbacks
+from gan_lab.training.trainer import Trainer
+
+OK, FAILED, SKIPPED = "ok", "failed", "skipped"
+
+OUT_OF_TIME = "time"
+"""Message of what was skipped because the time was up."""
+
+PRECISIONS = ("fp32", "bf16", "fp16", "tf32")
+"""Options of the group ``precision`` that are checked, in the order of the checks."""
+
+IMAGES, NUM_IMAGES, NUM_CLASSES, IMAGE_SIZE = "images.npz", 512, 4, 32
+"""File name, number, classes and side of the synthetic images."""
+
+COMMON = (
+    "dataset=folder",
+    "dataset.resize_mode=resize",
+    "console=plain",
+    "evaluation=none",
+    "num_threads=auto",
+    "sample.count=4",
+    "batch_size=8",
+    "epochs=4",
+)
+SMALL = ("dataset.size=16", "dataset.channels=3", "model.width=8")
+
+MAX_DIFFERENCE = 0.05
+"""Largest relative difference of a weight tensor between two trainings that use nondeterministic algorithms."""
+
+SPARE_MEMORY = 256 * 2**20
+"""Bytes that remain allowed in the check of the message about full memory."""
+
+PROCESSES_TIMEOUT = 60.0
+"""Seconds that two processes on one GPU have to end with a message."""
+
+STICKY = ("CUDA error", "cudaError", "CUBLAS_STATUS", "CUDNN_STATUS", "unspecified launch failure", "illegal memory access")
+"""Parts of messages after which a process may no longer be able to use its GPU."""
+
+
+class Skipped(Exception):
+    """A check does not apply to this device."""
+
+
+@dataclass
+class Environment:
+    """Where checks run.
+
+    Attributes:
+        device: of all trainings.
+        folder: an empty folder for data and run directories.
+        steps: training steps of a check.
+        capture: makes a trainer record its iterations. None: as configured by ``capture=auto``, for CUDA devices.
+        prepare: called with each new trainer.
+    """
+
+    device: torch.device
+    folder: Path
+    steps: int
+    capture: Callable[[Trainer], None] | None = None
+    prepare: Callable[[Trainer], None] = field(default=lambda trainer: None)
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count()
+        write_images(self.folder)
+
+    def job(self, *overrides: str, captured: bool = False, directory: RunDirectory | None = None) -> Job:
+        """The job of a run on the synthetic images.
+
+        Raises:
+            ValueError: the configuration is not valid.
+        """
+        given = [f"device={self.device}", f"paths.data={self.folder / 'data'}", f"dataset.path={self.folder / IMAGES}"]
+        capture = "auto" if captured and self.capture is None else "none"
+        return compose_job([*COMMON, *overrides, *given, f"capture={capture}"], directory or self.new_directory())
+
+    def build(
+        self, *overrides: str, captured: bool = False, callbacks: bool = False, directory: RunDirectory | None = None
+    ) -> Trainer:
+        """A new trainer; the same overrides always give the same weights, batches and random numbers.
+
+        Args:
+            overrides: the run.
+            captured: whether it records its iterations.
+            callbacks: whether it logs, evaluates, samples and saves.
+            directory: the run directory; None: a new one.
+
+        Raises:
+            Skipped: the device does not support the precision.
+            ValueError: the configuration is not valid.
+        """
+        job = self.job(*overrides, captured=captured, directory=directory)
+        try:
+            trainer = build_trainer(job)
+        except ValueError as error:
+            if str(error).startswith("precision") and not is_sticky(str(error)):
+                raise Skipped(first_line(error)) from error
+            raise
+        if not callbacks:
+            trainer.callbacks = Callbacks({}, end=sys.maxsize)
+        self.prepare(trainer)
+        if captured and self.capture is not None:
+            self.capture(trainer)
+        return trainer
+
+    def new_directory(self) -> RunDirectory:
+        folder = self.folder / "runs" / str(next(self._numbers))
+        folder.mkdir(parents=True)
+        return RunDirectory(folder)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named check.
+
+    Attributes:
+        subject: what is checked.
+        precision: option of the group ``precision`` that it runs in.
+        function: returns what it found; raises an exception if that is wrong, or :class:`Skipped`.
+    """
+
+    subject: str
+    precision: str
+    function: Callable[[Environment], str]
+
+    @property
+    def name(self) -> str:
+        """Unique among all checks."""
+        return f"{self.subject}, {self.precision}"
+
+
+def run_check(check: Check, environment: Environment) -> dict[str, Any]:
+    """Run a check; any exception is recorded instead of raised.
+
+    Returns:
+        ``status`` (ok, failed or skipped), ``message``, ``seconds``; after a failure also ``traceback``.
+    """
+    start, row = time.perf_counter(), dict[str, Any]()
+    try:
+        row |= {"status": OK, "message": check.function(environment)}
+    except Skipped as reason:
+        row |= {"status": SKIPPED, "message": str(reason)}
+    except Exception as error:
+        row |= {"status": FAILED, "message": first_line(error), "traceback": traceback.format_exc()}
+    release_memory(environment.device)
+    return {**row, "seconds": time.perf_counter() - start}
+
+
+def release_memory(device: torch.device) -> None:
+    """Free the memory of trainers that no longer exist, including that of their graphs."""
+    gc.collect()
+    if device.type == "cuda":
+        with suppress(RuntimeError):  # after an error that leaves the GPU unusable, which was reported
+            torch.cuda.empty_cache()
+
+
+# -- the checks ------------------------------------------------------------------------------------------------------------
+
+SUPER_RESOLUTION = (
+    *("dataset.resize_mode=whole", "degradation.patch=32", "degradation.patches=4"),
+    *("model.width=8", "model.blocks=1", "perception=random"),
+)
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "dcgan": ("model=dcgan", *SMALL),
+    "progan_small": ("model=progan_small", *SMALL, "model.growth.max_batch_size=8", "epochs=2"),
+    "sngan": ("model=sngan", *SMALL),
+    "sagan": ("model=sagan", *SMALL, "model.attention=8"),
+    "wgan_gp": ("model=wgan_gp", *SMALL),
+    "dcgan_cifar": ("model=dcgan_cifar", *SMALL),
+    "sngan_deep": ("model=sngan_deep", *SMALL),
+    "srgan": ("model=srgan", *SUPER_RESOLUTION),
+    "srgan_bn": ("model=srgan_bn", *SUPER_RESOLUTION),
+    "srgan_unet": ("model=srgan_unet", *SUPER_RESOLUTION),
+    "esrgan": ("model=esrgan", *SUPER_RESOLUTION, "model.growth_channels=4"),
+}
+"""Overrides that give each family of networks a size for which a step takes milliseconds."""
+
+MAIN_FAMILIES = ("dcgan", "progan_small")
+
+DCGAN = FAMILIES["dcgan"]
+
+COMBINATIONS: tuple[tuple[str, ...], ...] = (
+    (*DCGAN, "n_critic=2", "loss=wasserstein", "penalty=gradient_penalty", "model.norm=layer", "schedule=cosine"),
+    (*DCGAN, "augment=diffaugment", "conditioning=auxiliary_classifier"),
+    (*FAMILIES["sngan"], "penalty=r1", "penalty.discriminator.r1.interval=3", "conditioning=projection", "schedule=linear"),
+    (*DCGAN, "augment=instance_noise", "loss=relativistic", "max_grad_norm=1.0"),
+    (*DCGAN, "loss=minimax", "penalty=dragan", "model.norm=none", "gradient_accumulation_steps=2"),
+    (*FAMILIES["sagan"], "penalty=r1_r2", "loss=relativistic_average", "conditioning=conditional_batch_norm"),
+    (*DCGAN, "conditioning=concatenation", "augment=ada", "augment.ada.interval=2", "penalty=r1", "model.norm=none"),
+    (*DCGAN, "loss=wasserstein", "penalty=weight_clipping", "reuse_fakes=false", "ema=none"),
+)
+"""Conditioning, penalty and augmentation together, each option at least once."""
+
+OPTIMIZERS: tuple[tuple[str, ...], ...] = (
+    ("optimizer=rmsprop",),
+    ("optimizer=adamw",),
+    ("optimizer=sgd",),
+    ("optimizer=sgd", "optimizer.fused=true"),
+    ("optimizer=adam", "optimizer.fused=false"),
+)
+
+
+def all_checks(precisions: Sequence[str]) -> list[Check]:
+    """All checks in the order in which they run.
+
+    Args:
+        precisions: options of the group ``precision``.
+    """
+    first, *others = precisions
+    rest = [family for family in FAMILIES if family not in MAIN_FAMILIES]
+    checks = [_mode_check(family, precision) for family in MAIN_FAMILIES for precision in precisions]
+    checks += [_default_check(family, precision) for family in MAIN_FAMILIES for precision in precisions]
+    checks.append(_resume_check(first))
+    checks.append(Check("deterministic=true augment=ada", "fp32", deterministic_ada))
+    checks += [_optimizer_check(overrides, "fp32") for overrides in OPTIMIZERS]
+    checks.append(Check("message when the GPU's memory is full", "fp32", full_memory))
+    checks += [_mode_check(family, first) for family in rest]
+    checks += [_combination_check(overrides, first) for overrides in COMBINATIONS]
+    checks.append(Check("message of two processes on one GPU", "fp32", two_processes))
+    checks += [_mode_check(family, precision) for precision in others for family in rest]
+    checks += [_combination_check(overrides, precision) for precision in others for overrides in COMBINATIONS]
+    checks += [
+        _optimizer_check(overrides, precision) for precision in others if precision == "fp16" for overrides in OPTIMIZERS
+    ]
+    checks += [_resume_check(precision) for precision in others]
+    checks.append(Check("compile=both", "fp32", compile_both))
+    return checks
+
+
+def _mode_check(family: str, precision: str) -> Check:
+    return Check(family, precision, partial(compare_modes, (*FAMILIES[family], f"precision={precision}")))
+
+
+def _default_check(family: str, precision: str) -> Check:
+    overrides = (*FAMILIES[family], f"precision={precision}")
+    return Check(f"{family}, deterministic=false", precision, partial(default_algorithms, overrides))
+
+
+def _resume_check(precision: str) -> Check:
+    return Check("resume in the other mode", precision, partial(resume_modes, precision))
+
+
+def _optimizer_check(overrides: Sequence[str], precision: str) -> Check:
+    function = partial(compare_modes, (*DCGAN, *overrides, f"precision={precision}"), may_run_eagerly=True)
+    return Check(" ".join(overrides), precision, function)
+
+
+def _combination_check(overrides: Sequence[str], precision: str) -> Check:
+    named = [o for o in overrides if o.startswith(("model=", "augment=", "penalty=", "conditioning=", "loss="))]
+    subject = " ".join(o.partition("=")[2] for o in named)
+    return Check(subject, precision, partial(compare_modes, (*overrides, f"precision={precision}")))
+
+
+def compare_modes(overrides: Sequence[str], environment: Environment, may_run_eagerly: bool = False) -> str:
+    """Train eagerly and captured, and compare all weights, optimizer states and metrics.
+
+    Args:
+        overrides: the run.
+        environment: where it runs.
+        may_run_eagerly: whether ``capture=auto`` may decide beforehand to run eagerly with these settings.
+    """
+    note = ""
+
+    def body(*determinism: str) -> str:
+        nonlocal note
+        with stage("eager"):
+            eager = _train_new(environment, *overrides, *determinism)
+        with stage("captured"):
+            captured, note = _train_captured(environment, may_run_eagerly, *overrides, *determinism)
+        return _describe_differences(eager, captured, exact=determinism == DETERMINISTIC)
+
+    result = _deterministic_if_possible(body)
+    return f"runs eagerly: {note}" if note else f"captured and eager {result}"
+
+
+def default_algorithms(overrides: Sequence[str], environment: Environment) -> str:
+    """As :func:`compare_modes`, with the algorithms that cuDNN finds fastest, as in a run with default settings."""
+    with stage("eager"):
+        eager = _train_new(environment, *overrides)
+    with stage("captured"):
+        captured, _ = _train_captured(environment, False, *overrides)
+    return f"finite; captured and eager {_describe_differences(eager, captured, exact=False, largest=math.inf)}"
+
+
+def resume_modes(precision: str, environment: Environment) -> str:
+    """Resume a captured run eagerly and an eager one captured, and compare with an uninterrupted run."""
+    overrides = [*DCGAN, "augment=ada", "schedule=linear", "penalty=r1", "penalty.discriminator.r1.interval=2"]
+    overrides += ["model.norm=none", f"precision={precision}"]
+
+    def body(*determinism: str) -> str:
+        run = (*overrides, *determinism)
+        with stage("uninterrupted"):
+            whole = _train_new(environment, *run, steps=2 * environment.steps)
+        results = []
+        for modes in ((True, False), (False, True)):
+            with stage(" -> ".join("captured" if captured else "eager" for captured in modes)):
+                directory = environment.new_directory()
+                first = environment.build(*run, captured=modes[0], directory=directory)
+                train(first, environment.steps)
+                first.checkpointer.save("last")
+                second = environment.build(*run, captured=modes[1], directory=directory)
+                resume(second, directory, "last")
+                train(second, environment.steps)
+                exact = determinism == DETERMINISTIC
+                results.append(_describe_differences(whole, Trained.of(second), exact, compare_metrics=False))
+        return f"resumed and uninterrupted {' / '.join(dict.fromkeys(results))}"
+
+    return _deterministic_if_possible(body)
+
+
+def deterministic_ada(environment: Environment) -> str:
+    """Train twice with deterministic algorithms and ADA, whose sampling of images has none in PyTorch."""
+    overrides = (*DCGAN, "augment=ada", "augment.ada.p=0.5", "augment.ada.interval=2", "precision=fp32", *DETERMINISTIC)
+    runs = []
+    for name in ("first run", "second run"):
+        with stage(name):
+            runs.append(_train_captured(environment, False, *overrides)[0])
+    with stage("eager run"):
+        runs.append(_train_new(environment, *overrides))
+    for other in runs[1:]:
+        _describe_differences(runs[0], other, exact=True)
+    return "two captured runs and an eager one identical"
+
+
+def full_memory(environment: Environment) -> str:
+    """Train a batch that does not fit, then another that does."""
+    if environment.device.type != "cuda":
+        raise Skipped("needs a CUDA device")
+    options = MemoryOptions(256, 1, "fp32", False)
+    overrides = ("model=dcgan", "dataset.size=64", "dataset.channels=3", "batch_size=256", "precision=fp32")
+    large = environment.build(*overrides, captured=True)
+    message = None
+    with limited_memory(environment.device, SPARE_MEMORY):
+        try:
+            with explain_out_of_memory(options):
+                train(large, 2)
+        except ValueError as error:
+            message = first_line(error)
+            error.__traceback__ = None
+    if message is None:
+        raise RuntimeError("a batch larger than the allowed memory was trained without an error")
+    del large
+    release_memory(environment.device)
+    with stage("after the error"):
+        _train_new(environment, *DCGAN, "precision=fp32")
+    return message
+
+
+@contextmanager
+def limited_memory(device: torch.device, spare: int) -> Iterator[None]:
+    """Let the process allocate only ``spare`` bytes more in the block than it has reserved before."""
+    release_memory(device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    total = torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved(index) + spare) / total), index)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, index)
+
+
+def two_processes(environment: Environment) -> str:
+    """Start ``torchrun`` with two processes of which only one finds a GPU; returns the error message they end with."""
+    if environment.device.type != "cuda":
+        raise Skipped("needs a CUDA device")
+    index = environment.device.index or 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    only = str(index) if visible is None else visible.split(",")[index]
+    folder = environment.new_directory().path
+    command = [
+        *(sys.executable, "-m", *TORCHRUN, "--nproc-per-node=2", "-m", "gan_lab.train", "device=cuda", "evaluation=none"),
+        *("precision=fp32", "epochs=0.1", f"hydra.run.dir={folder}", "console=plain"),
+    ]
+    # a file rather than a pipe, which processes that outlive torchrun would keep open
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        try:
+            done = subprocess.run(
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                timeout=PROCESSES_TIMEOUT,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": only},
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"the processes did not end within {PROCESSES_TIMEOUT:.0f} s") from None
+        errors.seek(0)
+        lines = errors.read().splitlines()
+    messages = [line[line.index("error: ") :] for line in lines if "error: " in line and "CUDA" in line]
+    if done.returncode == 0 or not messages:
+        last = next((line for line in reversed(lines) if line.strip()), "no output")
+        raise RuntimeError(f"no message about the missing GPU (exit code {done.returncode}, last line: {last.strip()})")
+    return messages[0]
+
+
+def compile_both(environment: Environment) -> str:
+    """Train with ``compile=both``, which may continue without compiling where that is not supported."""
+    trainer = environment.build(*DCGAN, "precision=fp32", "compile=both")
+    with captured_warnings() as warnings:
+        train(trainer, 4)
+    check_finite(trainer)
+    return next((warning for warning in warnings if warning.startswith("compile")), "compiled")
+
+
+# -- what they share -------------------------------------------------------------------------------------------------------
+
+DETERMINISTIC = ("deterministic=true",)
+
+
+def train(trainer: Trainer, steps: int) -> None:
+    """Train ``steps`` steps, starting from the trainer's progress; waits for the device."""
+    state_at = trainer.updater.growth.state_at
+    batches = trainer.loader.batches(trainer.progress.images, lambda images: state_at(images).batch_size)
+    for _ in range(steps):
+        trainer.step(next(batches))
+    if trainer.device.type == "cuda":
+        torch.cuda.synchronize(trainer.device)
+
+
+def check_finite(trainer: Trainer) -> None:
+    """Raise RuntimeError if a weight or buffer of a network is not finite."""
+    updater = trainer.updater
+    networks = {"generator": updater.gan.generator, "discriminator": updater.gan.discriminator, "EMA": updater.ema.network}
+    for network, module in networks.items():
+        for name, value in tensors(module.state_dict()):
+            if value.is_floating_point() and not value.isfinite().all():
+                raise RuntimeError(f"{name} of the {network} is not finite")
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Put ``name`` before the message of an exception in the block."""
+    try:
+        yield
+    except Skipped:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{name}: {first_line(error)}") from error
+
+
+@dataclass
+class Trained:
+    """What a training ended with.
+
+    Attributes:
+        state: every tensor of the updater's state, on the CPU, by path.
+        metrics: means over all steps.
+    """
+
+    state: dict[str, Tensor]
+    metrics: dict[str, float]
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> Trained:
+        """Of a trainer, whose metrics are read; raises RuntimeError if a weight or metric is not finite."""
+        check_finite(trainer)
+        metrics = trainer.updater.averager.read(trainer.processes)
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise RuntimeError(f"the metric {name} is {value}")
+        return cls({path: value.detach().cpu().clone() for path, value in tensors(trainer.updater.state_dict())}, metrics)
+
+
+def tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of nested state with their paths."""
+    if isinstance(values, Tensor):
+        yield path, values
+    elif isinstance(values, dict | list | tuple):
+        for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from tensors(value, f"{path}.{key}".lstrip("."))
+
+
+def _train_new(environment: Environment, *overrides: str, steps: int | None = None) -> Trained:
+    trainer = environment.build(*overrides)
+    train(trainer, steps or _num_steps(trainer, environment.steps))
+    return Trained.of(trainer)
+
+
+def _train_captured(environment: Environment, may_run_eagerly: bool, *overrides: str) -> tuple[Trained, str]:
+    """Train captured; returns the result and why iterations ran eagerly, empty if they did not."""
+    with captured_warnings() as warnings:
+        trainer = environment.build(*overrides, captured=True)
+        train(trainer, _num_steps(trainer, environment.steps))
+    reason = next((warning for warning in warnings if warning.startswith("capture")), "")
+    runner = trainer.updater.runner
+    if not reason and not (isinstance(runner, GraphRunner) and runner.num_recorded):
+        reason = "no iteration was recorded"
+    if reason and (isinstance(runner, GraphRunner) or not may_run_eagerly):
+        raise RuntimeError(reason)
+    return Trained.of(trainer), reason
+
+
+def _num_steps(trainer: Trainer, steps: int) -> int:
+    """``steps``, preceded for a progressive network by those until it has its full resolution."""
+    growth, images, before = trainer.updater.growth, trainer.progress.images, 0
+    if isinstance(trainer.updater.gan.generator, ProgressiveNetwork):
+        final = growth.state_at(trainer.progress.total_images)
+        while growth.state_at(images) != final:
+            images, before = images + growth.state_at(images).batch_size, before + 1
+    cycle = max(phase.update_interval for phase in trainer.updater.phases)
+    return before + max(steps, (WARMUP + 2) * cycle)
+
+
+def _deterministic_if_possible(body: Callable[..., str]) -> str:
+    """Call ``body`` with deterministic algorithms; without them if the networks contain an operation that has none."""
+    try:
+        return body(*DETERMINISTIC)
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        result = body()
+        return f"{result} (not deterministic: {first_line(error)})"
+
+
+def _describe_differences(
+    one: Trained, other: Trained, exact: bool, largest: float = MAX_DIFFERENCE, compare_metrics: bool = True
+) -> str:
+    """Compare two trainings.
+
+    Args:
+        one, other: the trainings.
+        exact: whether every bit has to be the same.
+        largest: if not, the largest allowed relative difference of a tensor of weights.
+        compare_metrics: whether their metrics have to be the same too; a resumed run has those of its last part.
+
+    Raises:
+        RuntimeError: they differ by more than that.
+    """
+    if one.state.keys() != other.state.keys():
+        raise RuntimeError(f"states with different entries: {', '.join(sorted(one.state.keys() ^ other.state.keys())[:3])}")
+    different = {path: _relative_difference(value, other.state[path]) for path, value in one.state.items()}
+    different = {path: value for path, value in different.items() if value > 0}
+    metrics = [name for name, value in one.metrics.items() if compare_metrics and value != other.metrics.get(name)]
+    if not different and not metrics:
+        return "identical"
+    path = max(different, key=different.__getitem__, default="")
+    found = f"{len(different)} of {len(one.state)} tensors differ, {path} most: {different[path]:.1e} relative" if path else ""
+    if exact:
+        raise RuntimeError(found or f"metrics differ: {', '.join(metrics[:3])}")
+    weights = {path: value for path, value in different.items() if path.startswith(("generator.", "discriminator."))}
+    worst = max(weights.values(), default=0.0)
+    if worst > largest:
+        raise RuntimeError(found)
+    return f"differ by at most {worst:.1e} (relative, of a weight tensor)"
+
+
+def _relative_difference(one: Tensor, other: Tensor) -> float:
+    if one.shape != other.shape:
+        return math.inf
+    if torch.equal(one, other):
+        return 0.0
+    norm = float(one.double().norm())
+    return float((one.double() - other.double()).norm()) / norm if norm else math.inf
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def is_sticky(message: str) -> bool:
+    """Whether the process may no longer be able to use its GPU after an error with this message."""
+    return any(part in message for part in STICKY)
+
+
+def write_images(folder: Path) -> None:
+    """Write synthetic color images with class labels: waves whose frequency depends on the class, and noise."""
+    random = np.random.default_rng(0)
+    labels = np.arange(NUM_IMAGES) % NUM_CLASSES
+    y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE][:, None, :, :, None] * 2 * np.pi / IMAGE_SIZE
+    phase = random.uniform(0, 2 * np.pi, (2, NUM_IMAGES, 1, 1, 3))
+    waves = np.sin((1 + labels[:, None, None, None]) * x + phase[0]) * np.sin(2 * y + phase[1])
+    pixels = 128 + 90 * waves + random.normal(0, 8, (NUM_IMAGES, IMAGE_SIZE, IMAGE_SIZE, 3))
+    np.savez(folder / IMAGES, images=np.clip(pixels, 0, 255).astype(np.uint8), labels=labels)
