@@ -58,7 +58,7 @@ class DeviceBenchmark:
         device = choose_device(job.cfg.device)
         if device.type != "cuda":
             raise ValueError(
-                f"benchmark=device needs a CUDA GPU, and device={job.cfg.device} is the CPU here; benchmark=step measures CPUs too"
+                f"benchmark=device needs a CUDA GPU, and device={job.cfg.device} is the CPU here; use benchmark=step"
             )
         with (
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,

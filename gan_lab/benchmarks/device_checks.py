@@ -1,4 +1,4 @@
-"""The checks of ``benchmark=device``: short trainings that are compared with each other, most important first."""
+"""The checks of ``benchmark=device``: short runs that are compared with each other, most important first."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ COMMON = (
 SMALL = ("dataset.size=16", "dataset.channels=3", "model.width=8")
 
 MAX_DIFFERENCE = 0.05
-"""Largest relative difference of a weight tensor between two trainings that use nondeterministic algorithms."""
+"""Largest relative difference of a weight tensor between two runs that use nondeterministic algorithms."""
 
 SPARE_MEMORY = 256 * 2**20
 """Bytes that remain allowed in the check of the message about full memory."""
@@ -78,7 +78,7 @@ class Environment:
     """Where checks run.
 
     Attributes:
-        device: of all trainings.
+        device: of all runs.
         folder: an empty folder for data and run directories.
         steps: training steps of a check.
         capture: makes a trainer record its iterations. None: as configured by ``capture=auto``, for CUDA devices.
@@ -194,7 +194,7 @@ SUPER_RESOLUTION = (
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "dcgan": ("model=dcgan", *SMALL),
-    "progan_small": ("model=progan_small", *SMALL, "model.growth.max_batch_size=8", "epochs=2"),
+    "progan_small": ("model=progan_small", *SMALL, "model.growth.max_batch_size=8", "epochs=1"),
     "sngan": ("model=sngan", *SMALL),
     "sagan": ("model=sagan", *SMALL, "model.attention=8"),
     "wgan_gp": ("model=wgan_gp", *SMALL),
@@ -220,6 +220,7 @@ COMBINATIONS: tuple[tuple[str, ...], ...] = (
     (*FAMILIES["sagan"], "penalty=r1_r2", "loss=relativistic_average", "conditioning=conditional_batch_norm"),
     (*DCGAN, "conditioning=concatenation", "augment=ada", "augment.ada.interval=2", "penalty=r1", "model.norm=none"),
     (*DCGAN, "loss=wasserstein", "penalty=weight_clipping", "reuse_fakes=false", "ema=none"),
+    (*FAMILIES["srgan"], "pretraining=pixels", "pretraining.kimg=0.064"),
 )
 """Conditioning, penalty and augmentation together, each option at least once."""
 
@@ -230,6 +231,8 @@ OPTIMIZERS: tuple[tuple[str, ...], ...] = (
     ("optimizer=sgd", "optimizer.fused=true"),
     ("optimizer=adam", "optimizer.fused=false"),
 )
+
+ACTIVATION_CHECKPOINTING = ("activation_checkpointing=true",)
 
 
 def all_checks(precisions: Sequence[str]) -> list[Check]:
@@ -244,16 +247,15 @@ def all_checks(precisions: Sequence[str]) -> list[Check]:
     checks += [_default_check(family, precision) for family in MAIN_FAMILIES for precision in precisions]
     checks.append(_resume_check(first))
     checks.append(Check("deterministic=true augment=ada", "fp32", deterministic_ada))
-    checks += [_optimizer_check(overrides, "fp32") for overrides in OPTIMIZERS]
+    checks += [_option_check(overrides, "fp32") for overrides in (*OPTIMIZERS, ACTIVATION_CHECKPOINTING)]
+    checks.append(Check("data_memory_fraction=0", "fp32", streamed_images))
     checks.append(Check("message when the GPU's memory is full", "fp32", full_memory))
     checks += [_mode_check(family, first) for family in rest]
     checks += [_combination_check(overrides, first) for overrides in COMBINATIONS]
     checks.append(Check("message of two processes on one GPU", "fp32", two_processes))
     checks += [_mode_check(family, precision) for precision in others for family in rest]
     checks += [_combination_check(overrides, precision) for precision in others for overrides in COMBINATIONS]
-    checks += [
-        _optimizer_check(overrides, precision) for precision in others if precision == "fp16" for overrides in OPTIMIZERS
-    ]
+    checks += [_option_check(overrides, precision) for precision in others if precision == "fp16" for overrides in OPTIMIZERS]
     checks += [_resume_check(precision) for precision in others]
     checks.append(Check("compile=both", "fp32", compile_both))
     return checks
@@ -272,13 +274,13 @@ def _resume_check(precision: str) -> Check:
     return Check("resume in the other mode", precision, partial(resume_modes, precision))
 
 
-def _optimizer_check(overrides: Sequence[str], precision: str) -> Check:
+def _option_check(overrides: Sequence[str], precision: str) -> Check:
     function = partial(compare_modes, (*DCGAN, *overrides, f"precision={precision}"), may_run_eagerly=True)
     return Check(" ".join(overrides), precision, function)
 
 
 def _combination_check(overrides: Sequence[str], precision: str) -> Check:
-    named = [o for o in overrides if o.startswith(("model=", "augment=", "penalty=", "conditioning=", "loss="))]
+    named = [o for o in overrides if o.startswith(("model=", "augment=", "penalty=", "conditioning=", "loss=", "pretraining="))]
     subject = " ".join(o.partition("=")[2] for o in named)
     return Check(subject, precision, partial(compare_modes, (*overrides, f"precision={precision}")))
 
@@ -352,6 +354,16 @@ def deterministic_ada(environment: Environment) -> str:
     for other in runs[1:]:
         _describe_differences(runs[0], other, exact=True)
     return "two captured runs and an eager one identical"
+
+
+def streamed_images(environment: Environment) -> str:
+    """Train on images that are kept on the device and on images that are copied to it batch by batch, both captured."""
+    overrides = (*DCGAN, "precision=fp32", *DETERMINISTIC)
+    runs = []
+    for name, options in (("kept on the device", ()), ("streamed", ("data_memory_fraction=0",))):
+        with stage(name):
+            runs.append(_train_captured(environment, False, *overrides, *options)[0])
+    return f"kept and streamed images: {_describe_differences(runs[0], runs[1], exact=True)}"
 
 
 def full_memory(environment: Environment) -> str:
@@ -472,7 +484,7 @@ def stage(name: str) -> Iterator[None]:
 
 @dataclass
 class Trained:
-    """What a training ended with.
+    """What a run ended with.
 
     Attributes:
         state: every tensor of the updater's state, on the CPU, by path.
@@ -547,10 +559,10 @@ def _deterministic_if_possible(body: Callable[..., str]) -> str:
 def _describe_differences(
     one: Trained, other: Trained, exact: bool, largest: float = MAX_DIFFERENCE, compare_metrics: bool = True
 ) -> str:
-    """Compare two trainings.
+    """Compare two runs.
 
     Args:
-        one, other: the trainings.
+        one, other: the runs.
         exact: whether every bit has to be the same.
         largest: if not, the largest allowed relative difference of a tensor of weights.
         compare_metrics: whether their metrics have to be the same too; a resumed run has those of its last part.

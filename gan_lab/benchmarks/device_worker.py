@@ -120,12 +120,16 @@ class Worker:
             else:
                 process.kill()
         process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            with suppress(OSError):  # what could not be sent
+                pipe.close()
 
 
 def _read_lines(lines: Any, answers: queue.Queue[str]) -> None:
     """Put each line, and at the end an empty one, into the queue."""
-    for line in lines:
-        answers.put(line)
+    with suppress(ValueError):  # the pipe has been closed
+        for line in lines:
+            answers.put(line)
     answers.put("")
 
 
