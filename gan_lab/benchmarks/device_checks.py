@@ -24,10 +24,12 @@ from torch import Tensor
 
 from gan_lab.benchmarks.distributed import TORCHRUN
 from gan_lab.benchmarks.tuning import captured_warnings
+from gan_lab.building.precision import resolve_precision
 from gan_lab.building.trainer import build_trainer, resume
 from gan_lab.config import Job, compose_job
 from gan_lab.iteration.capture import WARMUP, GraphRunner
 from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.runtime.distributed import SINGLE_PROCESS
 from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.callbacks import Callbacks
@@ -248,6 +250,7 @@ def all_checks(precisions: Sequence[str]) -> list[Check]:
     checks.append(_resume_check(first))
     checks.append(Check("deterministic=true augment=ada", "fp32", deterministic_ada))
     checks += [_option_check(overrides, "fp32") for overrides in (*OPTIMIZERS, ACTIVATION_CHECKPOINTING)]
+    checks.append(Check("precision=auto", "fp32", automatic_precision))
     checks.append(Check("data_memory_fraction=0", "fp32", streamed_images))
     checks.append(Check("message when the GPU's memory is full", "fp32", full_memory))
     checks += [_mode_check(family, first) for family in rest]
@@ -332,6 +335,7 @@ def resume_modes(precision: str, environment: Environment) -> str:
                 first = environment.build(*run, captured=modes[0], directory=directory)
                 train(first, environment.steps)
                 first.checkpointer.save("last")
+                first.checkpointer.wait()
                 second = environment.build(*run, captured=modes[1], directory=directory)
                 resume(second, directory, "last")
                 train(second, environment.steps)
@@ -356,6 +360,15 @@ def deterministic_ada(environment: Environment) -> str:
     return "two captured runs and an eager one identical"
 
 
+def automatic_precision(environment: Environment) -> str:
+    """Let ``precision=auto`` choose by its trial, and train in what it chose."""
+    job = environment.job(*DCGAN, "precision=auto", captured=True)
+    resolve_precision(job, environment.device, SINGLE_PROCESS)
+    chosen = job.choices["precision"]
+    _train_captured(environment, False, *DCGAN, f"precision={chosen}")
+    return f"chose {chosen}"
+
+
 def streamed_images(environment: Environment) -> str:
     """Train on images that are kept on the device and on images that are copied to it batch by batch, both captured."""
     overrides = (*DCGAN, "precision=fp32", *DETERMINISTIC)
@@ -376,7 +389,7 @@ def full_memory(environment: Environment) -> str:
     message = None
     with limited_memory(environment.device, SPARE_MEMORY):
         try:
-            with explain_out_of_memory(options):
+            with explain_out_of_memory(lambda: options):
                 train(large, 2)
         except ValueError as error:
             message = first_line(error)

@@ -72,6 +72,7 @@ def named_check(name: str) -> Check:
         ("resume in the other mode, fp32", "resumed and uninterrupted identical"),
         ("deterministic=true augment=ada, fp32", "two captured runs and an eager one identical"),
         ("data_memory_fraction=0, fp32", "kept and streamed images: identical"),
+        ("precision=auto, fp32", "chose fp32"),
         ("optimizer=sgd optimizer.fused=true, fp32", "captured and eager identical"),
     ],
 )
