@@ -7,19 +7,26 @@ import torch
 from torch import Tensor
 
 from gan_lab.metrics.base import FeatureStats, Metric
-from gan_lab.metrics.mean_covariance import MeanCovariance
+from gan_lab.metrics.mean_covariance import MeanCovariance, gram
 from gan_lab.metrics.networks import FeatureNetwork
+
+CPU = torch.device("cpu")
 
 NORMAL_95 = 1.96
 """Half-width of the 95 % confidence interval in standard errors."""
 
 
 class ReferenceGaussian:
-    """A Gaussian that many others are compared with; what depends on it alone is computed once."""
+    """A Gaussian that many others are compared with; what depends on it alone is computed once.
 
-    def __init__(self, statistics: MeanCovariance) -> None:
-        self.mean = statistics.mean
-        covariance = statistics.covariance
+    Args:
+        statistics: its mean and covariance, in float64.
+        device: where distances are computed.
+    """
+
+    def __init__(self, statistics: MeanCovariance, device: torch.device = CPU) -> None:
+        self.mean = statistics.mean.to(device)
+        covariance = statistics.covariance.to(device)
         self.trace = covariance.trace()
         self.factor = _factor(covariance)
 
@@ -29,6 +36,7 @@ class ReferenceGaussian:
         With ``C_b = L L'``, the symmetric matrix ``L' C_a L`` has the eigenvalues of ``C_a C_b``, and the sum of their square
         roots is the trace of the matrix square root. A matrix square root itself could become complex by rounding.
         """
+        mean, covariance = mean.to(self.mean.device), covariance.to(self.mean.device)
         inner = self.factor.T @ covariance @ self.factor
         cross = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
         distance = (mean - self.mean).square().sum() + covariance.trace() + self.trace - 2 * cross
@@ -63,12 +71,12 @@ class FrechetDistance(Metric):
         self.needs = frozenset(["features"]) if bootstrap or points else frozenset()
 
     def __call__(self, fakes: FeatureStats, reals: FeatureStats, network: FeatureNetwork) -> dict[str, float]:
-        reference = reference_of(reals)
+        reference = reference_of(reals, network.device)
         name = network.score("fd")
         scores = {name: reference.distance(fakes.statistics.mean, fakes.statistics.covariance)}
         if self.needs and len(fakes) > 2:
             assert fakes.features is not None
-            features = fakes.features.double().numpy()
+            features = fakes.features.to(network.device).double()
             random, ddof = np.random.default_rng(self._seed), fakes.statistics.ddof
             if self._bootstrap:
                 scores[f"{name}_ci95"] = NORMAL_95 * _bootstrap_std(features, reference, self._bootstrap, ddof, random)
@@ -107,11 +115,12 @@ class IntraClassFrechetDistance(Metric):
         return distances
 
 
-def reference_of(reals: FeatureStats) -> ReferenceGaussian:
-    """The Gaussian of the reals, computed once."""
-    if "frechet" not in reals.cache:
-        reals.cache["frechet"] = ReferenceGaussian(reals.statistics)
-    reference = reals.cache["frechet"]
+def reference_of(reals: FeatureStats, device: torch.device) -> ReferenceGaussian:
+    """The Gaussian of the reals on ``device``, computed once."""
+    key = f"frechet on {device}"
+    if key not in reals.cache:
+        reals.cache[key] = ReferenceGaussian(reals.statistics, device)
+    reference = reals.cache[key]
     assert isinstance(reference, ReferenceGaussian)
     return reference
 
@@ -125,25 +134,22 @@ def _factor(covariance: Tensor) -> Tensor:
     return vectors * values.clamp_min(0).sqrt()
 
 
-def _bootstrap_std(
-    features: np.ndarray, reference: ReferenceGaussian, count: int, ddof: int, random: np.random.Generator
-) -> float:
+def _bootstrap_std(features: Tensor, reference: ReferenceGaussian, count: int, ddof: int, random: np.random.Generator) -> float:
     """Standard deviation of the distance over ``count`` resamplings of features ``[N, num_features]``."""
     shift = features.mean(0)
     centered = features - shift
     distances = []
     for _ in range(count):
-        weights = random.multinomial(len(features), np.full(len(features), 1 / len(features)))
-        weighted = centered * np.sqrt(weights)[:, None]
+        drawn = random.multinomial(len(features), np.full(len(features), 1 / len(features)))
+        weights = torch.from_numpy(drawn).to(features)
         total = weights @ centered
-        covariance = (weighted.T @ weighted - np.outer(total, total) / len(features)) / (len(features) - ddof)
-        distances.append(reference.distance(torch.from_numpy(shift + total / len(features)), torch.from_numpy(covariance)))
+        products = gram(centered * weights.sqrt()[:, None])
+        covariance = (products - torch.outer(total, total) / len(features)) / (len(features) - ddof)
+        distances.append(reference.distance(shift + total / len(features), covariance))
     return float(np.std(distances, ddof=1))
 
 
-def _extrapolate(
-    features: np.ndarray, reference: ReferenceGaussian, points: int, ddof: int, random: np.random.Generator
-) -> float:
+def _extrapolate(features: Tensor, reference: ReferenceGaussian, points: int, ddof: int, random: np.random.Generator) -> float:
     """The distance for infinitely many fakes: the intercept of a line fitted to the distances of subsets over 1/N.
 
     The subset sizes go from a tenth of the images to all. The smallest has at least twice as many images as there are features,
@@ -154,7 +160,8 @@ def _extrapolate(
     sizes = np.linspace(smallest, count, points).astype(int)
     distances = []
     for size in sizes:
-        subset = MeanCovariance.of(torch.from_numpy(features[random.choice(count, size, replace=False)]), ddof)
+        chosen = torch.from_numpy(random.choice(count, size, replace=False)).to(features.device)
+        subset = MeanCovariance.of(features[chosen], ddof)
         distances.append(reference.distance(subset.mean, subset.covariance))
     _, intercept = np.polyfit(1 / sizes, distances, 1)
     return float(intercept)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.suite import Result
+from gan_lab.runtime.device import without_tf32
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.utils.progress import Progress, silent
 
@@ -84,6 +85,7 @@ class FullReferenceSuite:
         """Whether anything is measured."""
         return bool(self.metrics)
 
+    @without_tf32()
     def prepare(self, device: torch.device, progress: Progress = silent, reals: bool = True) -> None:
         """Move the metrics to ``device`` and measure bicubic interpolation.
 
@@ -97,6 +99,7 @@ class FullReferenceSuite:
                 self._bicubic.append(self._scores(example.bicubic, example.high_resolution))
                 progress(number + 1, len(self._examples))
 
+    @without_tf32()
     @torch.no_grad()
     def __call__(
         self,

@@ -47,7 +47,7 @@ class MeanCovariance:
         values = values - self._shift
         self.count += len(values)
         self._sum += values.sum(0)
-        self._products += _products(values)
+        self._products += gram(values)
 
     def merge(self, other: MeanCovariance) -> None:
         """Add the features accumulated by ``other``, whose sums are shifted to this one's reference point."""
@@ -81,9 +81,9 @@ class MeanCovariance:
         return statistics
 
 
-def _products(values: Tensor) -> Tensor:
-    """``x' x``."""
-    if values.numel() < NUMPY_MIN_VALUES:
+def gram(values: Tensor) -> Tensor:
+    """``x' x`` of values ``[N, D]``."""
+    if values.numel() < NUMPY_MIN_VALUES or values.device.type != "cpu":
         return values.T @ values
     array = values.numpy()
     return torch.from_numpy(array.T @ array)

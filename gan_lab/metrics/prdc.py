@@ -50,13 +50,15 @@ class PrecisionRecallDensityCoverage(Metric):
         assert fakes.features is not None and reals.features is not None
         if min(len(fakes), len(reals)) <= max(self._nearest_k, self._density_k):
             return {}
-        reals_radii = self._radii(reals)
+        reals_radii = self._radii(reals, network.device)
         inner, outer, nearest = reals_radii[self._nearest_k], reals_radii[self._density_k], reals_radii[1]
-        fakes_radii = radii(fakes.features, [self._nearest_k])[self._nearest_k]
+        device = network.device
+        fake_features, real_features = fakes.features.to(device), reals.features.to(device)
+        fakes_radii = radii(fake_features, [self._nearest_k])[self._nearest_k]
         num_precise = num_balls = num_copies = 0
-        recalled, covered = (torch.zeros(len(reals), dtype=torch.bool) for _ in range(2))
+        recalled, covered = (torch.zeros(len(reals), dtype=torch.bool, device=device) for _ in range(2))
         threshold = max(nearest.quantile(self._quantile).item(), SAME_IMAGE * outer.median().item())
-        for start, distances in _blocks(fakes.features, reals.features):
+        for start, distances in _blocks(fake_features, real_features):
             num_precise += int((distances <= inner).any(1).sum())
             within = distances <= outer
             num_balls += int(within.sum())
@@ -72,13 +74,13 @@ class PrecisionRecallDensityCoverage(Metric):
         }
         return {network.score(name): value for name, value in scores.items()}
 
-    def _radii(self, reals: FeatureStats) -> dict[int, Tensor]:
+    def _radii(self, reals: FeatureStats, device: torch.device) -> dict[int, Tensor]:
         """Radii of the reals' balls by k, computed once."""
         ks = sorted({1, self._nearest_k, self._density_k})
-        key = ("radii", *ks)
+        key = ("radii", str(device), *ks)
         if key not in reals.cache:
             assert reals.features is not None
-            reals.cache[key] = radii(reals.features, ks)
+            reals.cache[key] = radii(reals.features.to(device), ks)
         cached: dict[int, Tensor] = reals.cache[key]
         return cached
 

@@ -86,7 +86,7 @@ class ReferenceStatsCache:
 def _compute(
     data: ImageDataset, network: FeatureNetwork, needs: frozenset[str], batch_size: int, progress: Progress
 ) -> dict[str, Any]:
-    device = next(network.parameters()).device
+    device = network.device
     statistics = MeanCovariance(network.num_features)
     features, logits = [], []
     for start in range(0, len(data), batch_size):

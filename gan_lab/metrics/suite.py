@@ -17,6 +17,7 @@ from gan_lab.metrics.mean_covariance import MeanCovariance
 from gan_lab.metrics.networks import FeatureDomain, FeatureNetwork, NetworkOutput, extract_batch
 from gan_lab.metrics.protocol import Protocol
 from gan_lab.metrics.reference_stats import ReferenceStatsCache
+from gan_lab.runtime.device import without_tf32
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.utils.progress import Progress, silent
 
@@ -210,6 +211,7 @@ class MetricSuite:
         """Name of the score that represents the run (lower is better); None without one."""
         return self.evaluations[0].primary_score if self.evaluations else None
 
+    @without_tf32()
     def prepare(self, device: torch.device, progress: Progress = silent, reals: bool = True) -> None:
         """Move the feature networks to ``device`` and compute the statistics of the real images.
 
@@ -221,6 +223,7 @@ class MetricSuite:
             evaluation.prepare(self._references, device, self.batch_size, progress)
             _warn_of_bias(evaluation)
 
+    @without_tf32()
     @torch.no_grad()
     def __call__(
         self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -67,3 +69,21 @@ def seed_everything(seed: int, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
     if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call takes two seconds, as it imports the compiler
         torch.use_deterministic_algorithms(deterministic)
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """A context, or a decorator, in which float32 products on CUDA are exact to float32.
+
+    Scores must not depend on the precision of the training, nor on cuDNN's default, which allows TF32.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

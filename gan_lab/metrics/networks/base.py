@@ -55,6 +55,11 @@ class FeatureNetwork(nn.Module, ABC):
     description: str
     fingerprint: str
 
+    @property
+    def device(self) -> torch.device:
+        """Where features are computed, and the metrics from them."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
     @abstractmethod
     def preprocess(self, images: Tensor) -> Tensor:
         """Resize and scale uint8 images ``[N, C, H, W]``, C = 1 or 3, of any size; returns the network's float input."""
