@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ def _why_not_compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precis
     return "activation checkpointing is not combined with it" if cfg.activation_checkpointing else ""
 
 
-def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: Iterable[Phase]) -> str:
+def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: Sequence[Phase]) -> str:
     """Why iterations can't be recorded as CUDA graphs; empty if they can."""
     if gan.processes.world_size > 1:
         return "several processes exchange gradients in every step"
@@ -76,6 +76,8 @@ def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: It
         return "a network is compiled by torch.compile"
     if cfg.activation_checkpointing:
         return "activation checkpointing reads the state of the random generator"
+    if names := [name for phase in phases for name, term in phase.terms.items() if term.draws_on_host]:
+        return f"the loss term {names[0]} draws random numbers on the host"
     reasons = (why_not_capturable(phase.optimizer, precision.loss_scaling) for phase in phases)
     return next(filter(None, reasons), "")
 

@@ -65,9 +65,11 @@ class LossTerm(ABC):
             ``interval`` times its weight (StyleGAN2, section 3.1).
 
     ``needs_gradient_of`` names the images ("real", "fake") that must require a gradient while the term is computed.
+    ``draws_on_host`` says whether it draws random numbers on the host, which would be constant in a replayed CUDA graph.
     """
 
     needs_gradient_of: frozenset[str] = frozenset()
+    draws_on_host = False
 
     def __init__(self, weight: float = 1.0, interval: int = 1) -> None:
         if interval < 1:

@@ -12,7 +12,13 @@ from gan_lab.losses.base import LossContext, LossTerm
 
 
 class PerceptualNetwork(Protocol):
-    """The interface of a network that :class:`PerceptualLoss` compares images in."""
+    """The interface of a network that :class:`PerceptualLoss` compares images in.
+
+    Attributes:
+        jitter: maximum random shift of the images, in pixels, drawn on the host.
+    """
+
+    jitter: int
 
     def feature_pairs(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Feature maps, at some layers, of images in [-1, 1]; only those of ``fake`` have a gradient."""
@@ -78,6 +84,7 @@ class PerceptualLoss(PairedLoss):
     def __init__(self, network: PerceptualNetwork, weight: float = 1.0, interval: int = 1) -> None:
         super().__init__(weight, interval)
         self._network = network
+        self.draws_on_host = network.jitter > 0
         self._device_dtype: tuple[torch.device, torch.dtype] | None = None
 
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:

@@ -93,6 +93,8 @@ def test_pixels_are_compared_in_0_to_1() -> None:
 class Halves(nn.Module):
     """Maps that can be told by hand."""
 
+    jitter = 0
+
     def feature_pairs(self, fake: Tensor, real: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [(fake, real), (fake / 2, real / 2)]
 

@@ -18,8 +18,11 @@ import torch
 from helpers import make_job
 from recorded_operations import RecordedOperations
 
+from gan_lab.building.compute import why_not_captured
 from gan_lab.building.trainer import build_trainer
 from gan_lab.iteration.capturable_optimizer import make_capturable, why_not_capturable
+from gan_lab.losses.content import PerceptualLoss
+from gan_lab.metrics.perceptual_networks import RandomPerceptual
 from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.trainer import Trainer
 
@@ -226,3 +229,16 @@ def test_an_optimizer_says_why_it_cannot_be_captured() -> None:
     assert "gradient scaler" in why_not_capturable(torch.optim.RMSprop(weight), loss_scaling=True)
     assert "optimizer.fused=true" in why_not_capturable(torch.optim.SGD(weight))
     assert not why_not_capturable(torch.optim.SGD(weight, fused=True))
+
+
+def test_a_perceptual_loss_that_shifts_images_at_random_runs_eagerly(tmp_path: Path) -> None:
+    """The shift is drawn on the host: a replayed iteration would repeat the recorded one."""
+    overrides = ["model=dcgan", "model.width=4", "evaluation=none"]
+    trainer = build_trainer(make_job(tmp_path, *overrides))
+    updater, precision = trainer.updater, trainer.updater.phases[0].precision
+    network = RandomPerceptual(width=4, seed=0)
+    cfg = make_job(tmp_path, *overrides).cfg
+    for jitter, reason in ((0, ""), (15, "the loss term perceptual draws random numbers on the host")):
+        network.jitter = jitter
+        updater.phases[1].terms["perceptual"] = PerceptualLoss(network)
+        assert why_not_captured(cfg, updater.gan, precision, updater.all_phases) == reason
