@@ -21,15 +21,20 @@ AUTO = "auto"
 
 
 def build_suite(
-    cfg: DictConfig, domain: FeatureDomain, reals: ImageDataset, split: Callable[[str], ImageDataset]
+    cfg: DictConfig,
+    domain: FeatureDomain,
+    reals: ImageDataset,
+    split: Callable[[str], ImageDataset],
+    origin: str | None = None,
 ) -> MetricSuite:
     """The metrics of ``cfg.evaluation`` under every protocol of ``cfg.protocol``.
 
     Args:
         cfg: with ``evaluation``, ``protocol``, ``features`` and ``paths``.
         domain: what the images are.
-        reals: the training images.
-        split: loads another split of the data set, by name.
+        reals: the real images of protocols without a split.
+        split: loads another split of the dataset, by name.
+        origin: what ``reals`` are, for the record of the scores; None: the training images, or the protocol's split.
 
     Raises:
         ValueError: a feature network, a split or a metric is not available.
@@ -48,7 +53,7 @@ def build_suite(
         features = choose_features(cfg, domain) if protocol.features == AUTO else protocol.features
         network = load_features(cfg, features, domain, protocol.settings)
         network = networks.setdefault(network.fingerprint, network)  # protocols share networks
-        evaluations.append(ProtocolEvaluation(str(name), protocol, network, metrics, domain, data, evaluation.seed))
+        evaluations.append(ProtocolEvaluation(str(name), protocol, network, metrics, domain, data, evaluation.seed, origin))
     cache = ReferenceStatsCache(Path(cfg.paths.data).expanduser() / "references")
     return MetricSuite(evaluations, cache, evaluation.batch_size, evaluation.seed)
 

@@ -103,8 +103,9 @@ def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
         first = compose(BASE_CONFIG, [*fixed, *_nth_values(swept, 0)], return_hydra_config=True)
         folder = Path(str(first.hydra.sweep.dir))
         if "optuna" not in str(first.hydra.sweeper._target_):
-            seeds = _seed_overrides(first, {o.get_key_element() for o in overrides})
-            kept = [_line(override) for override in overrides if override.get_key_element() != "seeds"]
+            seeds = _seed_overrides(first, swept)
+            replaced = ("seeds", "seed") if seeds else ()
+            kept = [_line(override) for override in overrides if override.get_key_element() not in replaced]
             return MultirunSpec(folder, [*flags, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None)
         if _is_grid(first):
             fixed_in_grid = [_as_single_choice(override, first.hydra.sweeper.params) for override in overrides]
@@ -131,17 +132,23 @@ def _is_grid(cfg: DictConfig) -> bool:
     return "seed" not in cfg.hydra.sweeper.sampler
 
 
-def _seed_overrides(cfg: DictConfig, given: set[str]) -> list[str]:
-    """Overrides that replace ``seeds=3`` of a multirun without a sweep by three runs of each combination.
+def _seed_overrides(cfg: DictConfig, swept: Mapping[str, Override]) -> list[str]:
+    """Overrides that replace ``seeds=3 seed=5`` of a multirun without a sweep by ``seed=5,6,7``; empty for ``seeds=1``.
 
     Args:
         cfg: the configuration.
-        given: keys on the command line.
+        swept: overrides with several values, by key.
+
+    Raises:
+        ValueError: ``seed`` has several values.
     """
     if cfg.seeds == 1:
         return []
-    if "seed" in given:
-        raise ValueError(f"seeds={cfg.seeds}: can't be combined with seed=...; give all seeds instead, such as seed=0,1,2")
+    if "seed" in swept:
+        raise ValueError(
+            f"seeds={cfg.seeds}: can't be combined with {_line(swept['seed'])}; give only one of them, or a single seed to count "
+            "from"
+        )
     return ["seeds=1", "seed=" + ",".join(str(cfg.seed + n) for n in range(cfg.seeds))]
 
 

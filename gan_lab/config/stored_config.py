@@ -60,7 +60,9 @@ def stored_overrides(stored: DictConfig) -> list[str]:
 
 
 def format_choice(choice: Any) -> str:
-    """An option, a value, or a list of them, as typed on the command line: ``dcgan``, ``true``, ``[bce,feature_matching]``."""
+    """An option, a value, or a list of them, as typed on the command line: ``dcgan``, ``true``, ``null``, ``[bce,feature_matching]``."""
+    if choice is None:
+        return "null"
     if OmegaConf.is_list(choice) or isinstance(choice, list | tuple):
         return f"[{','.join(map(format_choice, choice))}]"
     return str(choice).lower() if isinstance(choice, bool) else str(choice)

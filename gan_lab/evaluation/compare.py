@@ -25,14 +25,13 @@ def compare(cfg: DictConfig) -> None:
         raise ValueError("compare=[a,b]: give two or more run directories")
     latest = {str(run.path): _latest_results(run) for run in runs}
     shared = [name for name in next(iter(latest.values())) if all(name in results for results in latest.values())]
-    reasons = []
+    comparable, reasons = [], []
     for protocol in shared:
-        recorded = [results[protocol]["protocol"] for results in latest.values()]
-        if found := differences(recorded):
+        if found := differences([results[protocol]["protocol"] for results in latest.values()]):
             reasons += [f"{protocol}: {key} is {' and '.join(map(str, values))}" for key, values in found.items()]
-            for results in latest.values():
-                del results[protocol]
-    if not any(latest.values()) or not shared:
+        else:
+            comparable.append(protocol)
+    if not comparable:
         explanation = "; ".join(reasons) or "they were measured under different protocols: " + " and ".join(
             f"{path}: {', '.join(results) or 'none'}" for path, results in latest.items()
         )
@@ -40,9 +39,7 @@ def compare(cfg: DictConfig) -> None:
             f"compare: the scores of these runs are not comparable ({explanation}); measure them with the same protocol: "
             "gan_lab.evaluate run=... protocol=..."
         )
-    records.print_scores(
-        {path: {"results": {n: results[n] for n in shared if n in results}} for path, results in latest.items()}
-    )
+    records.print_scores({path: {"results": {n: results[n] for n in comparable}} for path, results in latest.items()})
     for reason in reasons:
         STDOUT.print(f"left out: {reason}")
 
@@ -50,14 +47,18 @@ def compare(cfg: DictConfig) -> None:
 def _latest_results(run: RunDirectory) -> dict[str, Any]:
     """Results of the last checkpoint by protocol: those from the end of training, replaced by later evaluations."""
     final = run.read_summary().get("final", {})
-    results: dict[str, Any] = {}
-    for number, (protocol, record) in enumerate(final.get("protocols", {}).items()):
-        prefix = f"{protocol}/" if number else ""
-        own = {
-            n.removeprefix(prefix): v for n, v in final.items() if n.startswith(prefix) and "/" not in n.removeprefix(prefix)
-        }
-        scores = {name: value for name, value in own.items() if name not in ("images", "protocols")}
-        results[protocol] = {"protocol": record, "scores": scores, "details": {}}
+    protocols = final.get("protocols", {})
+    scores: dict[str, dict[str, float]] = {protocol: {} for protocol in protocols}
+    for name, value in final.items():
+        if name in ("images", "protocols") or not protocols:
+            continue
+        first, *others = protocols
+        # scores of all protocols but the first are named <protocol>/<score>, see flatten_scores
+        owner = next((protocol for protocol in others if name.startswith(f"{protocol}/")), first)
+        scores[owner][name if owner == first else name.removeprefix(f"{owner}/")] = value
+    results: dict[str, Any] = {
+        protocol: {"protocol": record, "scores": scores[protocol], "details": {}} for protocol, record in protocols.items()
+    }
     for entry in run.evaluations():
         if entry.get("checkpoint") == "last" and entry["images"] == final.get("images", entry["images"]):
             results |= entry["results"]

@@ -47,7 +47,7 @@ def evaluate_folders(cfg: DictConfig) -> None:
     for protocol in cfg.protocol.values():
         protocol.num_fakes, protocol.num_reals = len(fakes), None
     channels, size, _ = reals.shape
-    suite = build_suite(cfg, FeatureDomain("", channels, size), reals, _no_split)
+    suite = build_suite(cfg, FeatureDomain("", channels, size), reals, _no_split, f"images of {cfg.reals}")
     device = choose_device(cfg.device)
     with progress_bar("reals", "images") as progress:
         suite.prepare(device, progress)

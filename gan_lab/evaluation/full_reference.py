@@ -15,7 +15,7 @@ from gan_lab.data.image_decoding import GRAY_MODES, decode_whole
 from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
 from gan_lab.evaluation.folders import headers, list_images
-from gan_lab.metrics.full_reference_suite import PROTOCOL_NAME
+from gan_lab.metrics.full_reference_suite import PROTOCOL_NAME, describe_metrics
 from gan_lab.utils.formatting import format_count
 from gan_lab.utils.terminal import STDOUT, progress_bar
 
@@ -47,7 +47,13 @@ def evaluate_full_reference(cfg: DictConfig) -> None:
     scores = {name: float(np.mean(column)) for name, column in values.items()}
     titles = [f"{fakes.name(a)} | {reals.name(b)}" for a, b in matches]
     details = {title: {name: column[n] for name, column in values.items()} for n, title in enumerate(titles)}
-    protocol = {"protocol": PROTOCOL_NAME, "pairs": len(fakes), "border": border, "mean": "over the pairs' scores"}
+    protocol = {
+        "protocol": PROTOCOL_NAME,
+        "pairs": len(fakes),
+        "border": border,
+        "mean": "over the pairs' scores",
+        **describe_metrics(metrics),
+    }
     results = {PROTOCOL_NAME: {"protocol": protocol, "scores": scores, "details": details}}
     without_border = f", {format_count(border, 'pixel')} left out along each edge" if border else ""
     STDOUT.print(f"\nmeans over {format_count(len(fakes), 'image')}{without_border}")

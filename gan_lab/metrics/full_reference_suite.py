@@ -130,9 +130,8 @@ class FullReferenceSuite:
 
     def record(self) -> dict[str, Any]:
         """Everything the scores depend on, as stored with them. Scores with equal records are comparable."""
-        settings = {f"metric {name}": metric.settings() for name, metric in self.metrics.items()}
         mean = "over the pictures' scores"  # stored with scores: do not change
-        return {"protocol": PROTOCOL_NAME, **self._record, "mean": mean, **settings}
+        return {"protocol": PROTOCOL_NAME, **self._record, "mean": mean, **describe_metrics(self.metrics)}
 
     def describe(self) -> str:
         """The run's score and how it is measured, in one line."""
@@ -141,6 +140,11 @@ class FullReferenceSuite:
 
     def _scores(self, fake: Tensor, real: Tensor) -> dict[str, float]:
         return {name: value for metric in self.metrics.values() for name, value in metric(fake[None], real[None]).items()}
+
+
+def describe_metrics(metrics: Mapping[str, FullReferenceMetric]) -> dict[str, str]:
+    """The entries of a record of scores that contain the settings of each metric, such as the border and the LPIPS network."""
+    return {f"metric {name}": metric.settings() for name, metric in metrics.items()}
 
 
 def _with_prefix(scores: Mapping[str, float]) -> dict[str, float]:

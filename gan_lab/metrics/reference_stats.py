@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +56,20 @@ class ReferenceStatsCache:
             batch_size: images passed to the network at a time.
             ddof: of the covariance.
             progress: called with the number of images done and the total.
+
+        Raises:
+            OSError: the images can't be read. A cache that can't be written is only a warning.
         """
         path = self._folder / f"{network.name}-{self.key(data, network)}.pt"
         stored = _read(path)
         if not _holds(stored, needs):
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                with file_lock(path.with_suffix(".lock"), "another process is computing these statistics; waiting for it"):
-                    stored = _read(path)
-                    if not _holds(stored, needs):
-                        all_needs = needs | frozenset(stored["holds"] if stored else ())
-                        stored = _compute(data, network, all_needs, batch_size, progress)
-                        _write(path, stored)
-            except OSError as error:
-                log.warning("statistics of real images can't be stored in %s (%s)", self._folder, error.strerror or error)
-                stored = stored if _holds(stored, needs) else _compute(data, network, needs, batch_size, progress)
+            with self._lock(path) as is_writable:
+                stored = _read(path)
+                if not _holds(stored, needs):
+                    all_needs = needs | frozenset(stored["holds"] if stored else ())
+                    stored = _compute(data, network, all_needs, batch_size, progress)
+                    if is_writable:
+                        self._write(path, stored)
         assert stored is not None
         pixel_index = torch.linspace(0, len(data) - 1, min(len(data), PIXEL_BYTES // math.prod(data.shape))).long()
         return FeatureStats(
@@ -80,6 +81,30 @@ class ReferenceStatsCache:
             labels=None if data.multi_label else data.labels_of(slice(None)),
             classes=() if data.multi_label else data.classes,
         )
+
+    @contextmanager
+    def _lock(self, path: Path) -> Iterator[bool]:
+        """Hold the lock of a file of the cache. Yields whether the cache is writable; if not, there is no lock."""
+        with ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                waiting = "another process is computing these statistics; waiting for it"
+                stack.enter_context(file_lock(path.with_suffix(".lock"), waiting))
+            except OSError as error:
+                self._warn(error)
+                yield False
+                return
+            yield True
+
+    def _write(self, path: Path, stored: dict[str, Any]) -> None:
+        try:
+            with atomic_file(path) as handle:
+                torch.save(stored, handle)
+        except OSError as error:
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        log.warning("statistics of real images can't be stored in %s (%s)", self._folder, error.strerror or error)
 
 
 @torch.no_grad()
@@ -121,7 +146,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     return stored if isinstance(stored, dict) and stored.get("format") == FORMAT else None
 
-
-def _write(path: Path, stored: dict[str, Any]) -> None:
-    with atomic_file(path) as handle:
-        torch.save(stored, handle)

@@ -67,6 +67,7 @@ class ProtocolEvaluation:
         domain: the kind of images.
         reals: all images of the protocol's split.
         seed: of the random subset of ``reals``, if the protocol limits their number.
+        origin: what ``reals`` are, for the record of the scores; None: the images of the protocol's split.
 
     Raises:
         ValueError: none of the protocol's metrics is configured, or there are fewer than 2 real images.
@@ -81,6 +82,7 @@ class ProtocolEvaluation:
         domain: FeatureDomain,
         reals: ImageDataset,
         seed: int,
+        origin: str | None = None,
     ) -> None:
         wanted = list(metrics) if protocol.metrics is None else protocol.metrics
         if missing := [metric for metric in wanted if metric not in metrics]:
@@ -93,7 +95,8 @@ class ProtocolEvaluation:
             )
         self.needs: frozenset[str] = frozenset().union(*(metric.needs for metric in self.metrics.values()))
         self.data = reals if protocol.num_reals is None else reals.random_subset(protocol.num_reals, seed)
-        self._domain, self._split_size = domain, len(reals)
+        self._domain, self._num_available = domain, len(reals)
+        self._origin = origin or f"{protocol.split or 'training'} images"
         if len(self.data) < 2:
             raise ValueError("evaluation: scores need at least 2 real images; evaluation=none measures no scores")
         self.reals: FeatureStats | None = None
@@ -121,15 +124,14 @@ class ProtocolEvaluation:
 
     def record(self, num_fakes: int, batch_size: int, seed: int) -> dict[str, Any]:
         """Everything the scores depend on, as stored with them. Scores with equal records are comparable."""
-        split = self.protocol.split or "training"
-        chosen = "all" if len(self.data) == self._split_size else f"{len(self.data)} of"
+        chosen = "all" if len(self.data) == self._num_available else f"{len(self.data)} of"
         return {
             "protocol": self.name,
             "data": f"{self._domain.name or 'images'} {self._domain.channels}x{self._domain.size}x{self._domain.size}",
             "features": self.network.description,
             "features_hash": self.network.fingerprint,
             "fakes": num_fakes,
-            "reals": f"{chosen} {self._split_size} {split} images",
+            "reals": f"{chosen} {self._num_available} {self._origin}",
             "reals_hash": ReferenceStatsCache.key(self.data, self.network),
             "covariance": self.protocol.covariance,
             "batch_norm": self.protocol.batch_norm,

@@ -195,31 +195,28 @@ def test_scores_are_means_over_pictures_and_bicubic_stands_beside_them() -> None
         FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, "psnr", {})
 
 
-class Two(SingleProcess):
-    """One of two processes; what the other has is handed in."""
+class OneOfTwo(SingleProcess):
+    """One of two processes, which receives ``other`` from the other one."""
 
     world_size = 2
 
     def __init__(self, rank: int, other: Any) -> None:
         self.rank, self._other = rank, other
 
-    @property
-    def leads(self) -> bool:
-        return self.rank == 0
-
     def all_gather_object(self, thing: Any) -> list[Any]:
-        self.given = thing
-        return [thing, self._other]
+        self.sent = thing
+        return [thing, self._other] if self.is_main_process else [self._other, thing]
 
 
-def test_processes_share_the_pictures_among_them() -> None:
+def test_each_process_measures_a_part_of_the_images_and_the_main_process_returns_the_means() -> None:
     made = pictures((40, 40), (40, 40), (40, 40))
     suites = [FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, None, {"reals": "", "degradation": ""}) for _ in range(2)]
     suites[0].prepare(CPU)
-    follower = Two(1, {})
-    assert suites[1](lambda low: upscale_bicubic(low, 4), processes=follower) == [] and list(follower.given) == [1]
-    (result,) = suites[0](lambda low: upscale_bicubic(low, 4), processes=Two(0, follower.given))
-    assert result.scores["psnr"] == result.scores["bicubic/psnr"]
+    second = OneOfTwo(1, {})
+    assert suites[1](lambda low: upscale_bicubic(low, 4), processes=second) == [] and list(second.sent) == [1]
+    first = OneOfTwo(0, second.sent)
+    (result,) = suites[0](lambda low: upscale_bicubic(low, 4), processes=first)
+    assert list(first.sent) == [0, 2] and result.scores["psnr"] == result.scores["bicubic/psnr"]
 
 
 # -- two stages ----------------------------------------------------------------------------------------------------------

@@ -134,6 +134,31 @@ def test_only_scores_of_equal_protocols_are_compared(run: Path, tmp_path: Path, 
     assert f"{final['fd_fashion']:.4g}" in capsys.readouterr().out
 
 
+def change_final_scores(run: Path, **changes: Any) -> None:
+    path = run / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(summary | {"final": summary["final"] | changes}))
+
+
+def test_runs_without_a_common_protocol_are_not_compared_even_if_one_has_a_further_protocol(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    protocol = json.loads((run / "summary.json").read_text())["final"]["protocols"]["default"]
+    further = {"default": protocol | {"fakes": 40}, "further": protocol}
+    change_final_scores(tmp_path / "other", **{"protocols": further, "further/fd_fashion": 1.0})
+    with pytest.raises(ValueError, match=r"not comparable \(default: fakes is 32 and 40\)"):
+        compare(OmegaConf.create({"compare": [str(run), str(tmp_path / "other")]}))
+
+
+def test_scores_of_bicubic_interpolation_are_compared(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = {"protocol": "pairs", "reals": "3 images", "scale": 4, "degradation": "bicubic"}
+    more = {"protocols": {"pairs": pairs}, "psnr": 31.25, "bicubic/psnr": 28.75}
+    change_final_scores(run, **more)
+    shutil.copytree(run, tmp_path / "other")
+    compare(OmegaConf.create({"compare": [str(run), str(tmp_path / "other")]}))
+    printed = capsys.readouterr().out
+    assert printed.count("31.25") == 2 and printed.count("28.75") == 1 and "further" not in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -184,7 +209,8 @@ def test_folders_are_evaluated_without_a_run(tmp_path: Path) -> None:
     again = evaluate("fakes=a", "reals=b", "out=scores.json", "features.dataset_classifier.file=fashion", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     first, second = scores_of(tmp_path / "scores.json")
-    assert first["results"]["default"]["protocol"]["fakes"] == 40
+    protocol = first["results"]["default"]["protocol"]
+    assert protocol["fakes"] == 40 and protocol["reals"] == "all 30 images of b"
     assert "fd_random" in first["results"]["default"]["scores"] and "fd_fashion" in second["results"]["default"]["scores"]
     own = [f"fakes={tmp_path}/a", f"reals={tmp_path}/a", f"out={tmp_path}/same.json"]
     evaluate_folders(compose_config("device=cpu", *own, config="evaluate"))
@@ -262,7 +288,8 @@ def test_full_reference_scores_of_folders(tmp_path: Path) -> None:
     done = evaluate("fakes=a", "reals=b", "out=pairs.json", *PAIRS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (entry,) = scores_of(tmp_path / "pairs.json")
-    scores = entry["results"]["pairs"]["scores"]
+    scores, protocol = (entry["results"]["pairs"][key] for key in ("scores", "protocol"))
+    assert protocol["pairs"] == 3 and protocol["metric psnr"] == "border=1" and "metric ssim" in protocol
     assert set(scores) == {"psnr", "psnr_y", "rmse_y", "ssim", "ssim_y"} and 5 < scores["psnr"] < 12
     a, b = (np.asarray(Image.open(tmp_path / side / "0.png"), float)[1:-1, 1:-1] for side in "ab")
     own = next(table for name, table in entry["results"]["pairs"]["details"].items() if name.endswith("0.png"))

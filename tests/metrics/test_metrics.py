@@ -411,6 +411,20 @@ def test_a_cache_folder_that_is_not_writable_is_only_a_warning(tmp_path: Path, c
     assert suite(from_latents)[0].scores and "can't be stored" in caplog.text
 
 
+def test_images_that_can_not_be_read_are_not_reported_as_a_cache_that_can_not_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unreadable(CountingNetwork):
+        def forward(self, images: Tensor):  # type: ignore[no-untyped-def]
+            super().forward(images)
+            raise OSError("input/output error")
+
+    network = Unreadable(1, 4, seed=0)
+    with pytest.raises(OSError, match="input/output error"):
+        suite_of(tmp_path, noise(60), [protocol()], network)
+    assert "can't be stored" not in caplog.text and network.num_images == 20  # one batch, once
+
+
 def test_too_few_images_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     suite_of(tmp_path, noise(60), [protocol()])
     assert "fd_random: 50 fakes and 60 reals for 64 features: the score is biased" in caplog.text

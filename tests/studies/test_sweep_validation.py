@@ -9,6 +9,7 @@ from helpers import SMALL, run_module
 from hydra.errors import HydraException
 from sweep_helpers import SWEEP
 
+from gan_lab.config.multirun_spec import read_multirun
 from gan_lab.studies.multirun import Multirun
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::DeprecationWarning")
@@ -55,6 +56,25 @@ def test_an_invalid_sweep_is_refused_before_the_first_trial(
     assert message in f"{error.value}{error.value.__cause__}"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["seeds=3"], ["seeds=1", "seed=0,1,2"]),
+        (["seeds=3", "seed=5"], ["seeds=1", "seed=5,6,7"]),
+        (["seed=5,6"], ["seed=5,6"]),
+    ],
+)
+def test_seeds_count_up_from_the_seed(arguments: list[str], expected: list[str]) -> None:
+    spec = read_multirun(["-m", *SMALL, *arguments])
+    assert spec is not None and [argument for argument in spec.arguments if argument.startswith("seed")] == expected
+
+
+def test_null_can_be_the_default_of_a_searched_key() -> None:
+    rates = ["optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=1e-4", "loss=bce"]
+    spec = read_multirun(["-m", *SWEEP, *rates, "max_grad_norm=null,1.0"])
+    assert spec is not None and spec.search is not None and spec.search.default == {"max_grad_norm": "null"}
+
+
 def test_an_unreachable_storage_is_reported_without_a_traceback_or_the_password(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SWEEP, "study.storage=postgresql://nobody:secret@127.0.0.1:1/none", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -67,7 +87,7 @@ def test_an_unreachable_storage_is_reported_without_a_traceback_or_the_password(
     [
         (["sweep=quality"], "sweep=quality needs several runs: add -m"),
         (["seeds=3"], "seeds=3 needs several runs: add -m"),
-        (["seeds=3", "seed=1,2"], "seeds=3: can't be combined with seed="),
+        (["seeds=3", "seed=1,2"], "seeds=3: can't be combined with seed=1,2"),
     ],
 )
 def test_options_for_several_runs_need_a_multirun(arguments: list[str], message: str, tmp_path: Path) -> None:
