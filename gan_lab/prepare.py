@@ -10,7 +10,7 @@ from gan_lab.config import CONF_DIR, instantiate, run_command
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="prepare")
 def prepare(cfg: DictConfig) -> None:
-    """Pack a data set, verify the packed file, and with ``show=true`` print its statistics and write a contact sheet."""
+    """Pack a dataset, verify the packed file, and with ``show=true`` print its statistics and write a contact sheet."""
     from gan_lab.data.inspection import Inspection
     from gan_lab.utils.terminal import progress_bar
 

@@ -1,4 +1,4 @@
-"""Time to prepare, open and load a data set, compared with Pillow in two processes and with torchvision's ImageFolder."""
+"""Time to prepare, open and load a dataset, compared with Pillow in two processes and with torchvision's ImageFolder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DataBenchmark:
         folder: a folder with one folder of .jpg files for each class, used instead.
         size: side in pixels that images are resized to.
         batch_size: of both loaders.
-        large: number of images of the data set for which the time until the first batch is measured.
+        large: number of images of the dataset for which the time until the first batch is measured.
 
     Raises:
         ValueError: one of the numbers is less than 1.
@@ -123,7 +123,7 @@ class DataBenchmark:
 
 
 def _decode(task: tuple[str, int]) -> bytes:
-    """Decode, center-crop and resize an image file with Pillow, as data sets are commonly prepared."""
+    """Decode, center-crop and resize an image file with Pillow, as datasets are commonly prepared."""
     file, size = task
     with Image.open(file) as opened:
         image = opened.convert("RGB")
@@ -180,7 +180,7 @@ def _image_folder(given: str | None, job: Job, count: int, scratch: Path) -> Ite
 
 
 def _large_folder(source: Folder, root: Path, count: int) -> Folder:
-    """A data set with a packed file of ``count`` black images, a sparse file without content on disk."""
+    """A dataset with a packed file of ``count`` black images, a sparse file without content on disk."""
     size = source.image_format.size
     large = Folder(
         path=str(root / "images"), name="large", root=str(root), size=size, channels=3, resize_mode="crop", classes=["even"]

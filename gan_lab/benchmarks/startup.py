@@ -45,7 +45,7 @@ class StartupBenchmark:
         self._rounds = rounds
 
     def __call__(self, job: Job) -> Result:
-        """The run has the job's configuration; a first, unmeasured one prepares the data set."""
+        """The run has the job's configuration; a first, unmeasured one prepares the dataset."""
         seconds: dict[str, list[float]] = {name: [] for name in (TORCH, *COMMANDS, FIRST_STEP)}
         with tempfile.TemporaryDirectory() as folder:
             self._first_step(job, Path(folder) / "unmeasured")

@@ -48,7 +48,7 @@ END_TIMEOUT = 20.0
 
 
 class FolderImages(datasets.VisionDataset):
-    """A data set of images in memory, uint8 ``[N, C, H, W]``, like torchvision's MNIST and CIFAR."""
+    """A dataset of images in memory, uint8 ``[N, C, H, W]``, like torchvision's MNIST and CIFAR."""
 
     def __init__(self, pixels: Tensor, transform: Any) -> None:
         super().__init__("", transform=transform)
@@ -182,7 +182,7 @@ def start_tutorial(
 
 
 def image_folder_path(cfg: DictConfig, count: int) -> str | None:
-    """The folder of a data set, if torchvision's ImageFolder finds the same ``count`` images in it, else None."""
+    """The folder of a dataset, if torchvision's ImageFolder finds the same ``count`` images in it, else None."""
     path = cfg.dataset.get("path")
     if path is None or not Path(path).is_dir() or cfg.dataset.resize_mode != "crop":
         return None

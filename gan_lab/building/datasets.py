@@ -1,4 +1,4 @@
-"""Builds and loads the configured data set."""
+"""Builds and loads the configured dataset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gan_lab.utils.terminal import progress_bar
 
 
 def build_dataset(cfg: DictConfig, **changed: Any) -> DatasetBuilder:
-    """The data set of ``cfg.dataset``, not yet loaded; ``changed`` replaces some of its arguments."""
+    """The dataset of ``cfg.dataset``, not yet loaded; ``changed`` replaces some of its arguments."""
     builder: DatasetBuilder = instantiate(cfg.dataset, "dataset", **changed)
     return builder
 

@@ -21,7 +21,7 @@ from gan_lab.runtime.distributed import SingleProcess
 def build_gan(
     cfg: DictConfig, data: ImageDataset, precision: Precision, processes: SingleProcess, latents: NormalLatents | NoLatents
 ) -> GAN:
-    """The GAN of a configuration, on its device. Writes the data set's number of classes into ``cfg``.
+    """The GAN of a configuration, on its device. Writes the dataset's number of classes into ``cfg``.
 
     Raises:
         ValueError: the batch can't be split as configured, or a network can't be built.
@@ -56,7 +56,7 @@ def build_labels(cfg: DictConfig, data: ImageDataset) -> Labels | NoLabels:
     """The labels of generated images, if the conditioning uses any.
 
     Raises:
-        ValueError: the data set has no classes, images without a label, or another number of classes than configured.
+        ValueError: the dataset has no classes, images without a label, or another number of classes than configured.
     """
     if not cfg.conditioning.labels:
         return NoLabels()
@@ -70,6 +70,6 @@ def build_labels(cfg: DictConfig, data: ImageDataset) -> Labels | NoLabels:
         )
     known = cfg.conditioning.num_classes
     if known is not None and known != len(data.classes):
-        raise ValueError(f"conditioning.num_classes={known}: the data set has {len(data.classes)}")
+        raise ValueError(f"conditioning.num_classes={known}: the dataset has {len(data.classes)}")
     cfg.conditioning.num_classes = len(data.classes)
     return Labels.from_dataset(data.classes, labels)

@@ -47,7 +47,7 @@ def build_overfitting_estimate(
 
 
 def find_held_out(cfg: DictConfig, builder: DatasetBuilder, data: ImageDataset) -> ImageDataset | None:
-    """Images of the data set that are not trained on; nothing is downloaded for them, and None if there are none.
+    """Images of the dataset that are not trained on; nothing is downloaded for them, and None if there are none.
 
     Those that ``dataset.limit`` leaves out, or else the ``test`` split if the ``train`` split is trained on.
     """

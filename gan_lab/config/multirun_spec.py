@@ -146,8 +146,8 @@ def _seed_overrides(cfg: DictConfig, swept: Mapping[str, Override]) -> list[str]
         return []
     if "seed" in swept:
         raise ValueError(
-            f"seeds={cfg.seeds}: can't be combined with {_line(swept['seed'])}; give only one of them, or a single seed to count "
-            "from"
+            f"seeds={cfg.seeds}: can't be combined with {_line(swept['seed'])}; give a single seed, from which to count, or "
+            "leave seeds out"
         )
     return ["seeds=1", "seed=" + ",".join(str(cfg.seed + n) for n in range(cfg.seeds))]
 

@@ -252,7 +252,7 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(f"num_threads={cfg.num_threads}: must be auto or a whole number, at least 1")
     if not 0 <= cfg.data_memory_fraction <= 1:
         raise ValueError(
-            f"data_memory_fraction={cfg.data_memory_fraction}: must lie in [0, 1]; 0 never keeps the data set on the GPU"
+            f"data_memory_fraction={cfg.data_memory_fraction}: must lie in [0, 1]; 0 never keeps the dataset on the GPU"
         )
     check_choice("resume_from", cfg.resume_from, ("last", "best"))
 

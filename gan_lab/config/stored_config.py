@@ -60,7 +60,7 @@ def stored_overrides(stored: DictConfig) -> list[str]:
 
 
 def format_choice(choice: Any) -> str:
-    """An option, a value, or a list of them, as typed on the command line: ``dcgan``, ``true``, ``null``, ``[bce,feature_matching]``."""
+    """An option, a value, or a list of them, as typed on the command line: ``true``, ``null``, ``[bce,feature_matching]``."""
     if choice is None:
         return "null"
     if OmegaConf.is_list(choice) or isinstance(choice, list | tuple):

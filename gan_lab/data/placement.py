@@ -1,4 +1,4 @@
-"""Where the images of a data set are kept during training, and how those of a batch get to the device.
+"""Where the images of a dataset are kept during training, and how those of a batch get to the device.
 
 All placements return the same pixels and labels for the same indices, so that the choice changes the speed only.
 """
@@ -24,7 +24,7 @@ STAGING_BUFFERS = 2
 """Page-locked buffers of a ring: one is filled while the other is copied."""
 
 CHUNK_BYTES = 2**24
-"""Size of the parts in which a whole data set is copied to the device."""
+"""Size of the parts in which a whole dataset is copied to the device."""
 
 
 class Placement(ABC):
@@ -125,7 +125,7 @@ class StreamedPlacement(Placement):
 
 
 class DevicePlacement(Placement):
-    """A copy of the whole data set on the device, from which batches are gathered; only their indices are copied.
+    """A copy of the whole dataset on the device, from which batches are gathered; only their indices are copied.
 
     Raises:
         RuntimeError: the device's memory is too small.
@@ -170,7 +170,7 @@ def choose_placement(
             if exhausted_device(error) is None:
                 raise
         log.warning(
-            "data_memory_fraction=%g: memory ran out while the data set (%.1f MiB) was copied to the GPU; it is streamed "
+            "data_memory_fraction=%g: memory ran out while the dataset (%.1f MiB) was copied to the GPU; it is streamed "
             "from host memory instead",
             max_fraction,
             _size_of(data) / 2**20,

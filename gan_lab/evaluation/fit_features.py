@@ -1,4 +1,4 @@
-"""Trains a classifier on the labels of a data set, for use as a feature network."""
+"""Trains a classifier on the labels of a dataset, for use as a feature network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fit_features(cfg: DictConfig) -> None:
     """Train the classifier and store it where ``evaluation.features=dataset_classifier`` looks for it.
 
     Raises:
-        ValueError: the file exists and ``fit.overwrite`` is false, or the data set has no usable labels.
+        ValueError: the file exists and ``fit.overwrite`` is false, or the dataset has no usable labels.
     """
     recipe: Recipe = instantiate(cfg.fit.recipe, "fit.recipe")
     source = build_dataset(cfg)
@@ -39,7 +39,7 @@ def fit_features(cfg: DictConfig) -> None:
     subsets = [key for key in ("classes", "attributes", "limit") if cfg.dataset[key] is not None]
     if subsets and not cfg.fit.file:
         raise ValueError(
-            f"dataset.{subsets[0]}: a classifier of part of the data set must not be stored as that of the whole data set; "
+            f"dataset.{subsets[0]}: a classifier of part of the dataset must not be stored as that of the whole dataset; "
             "choose another file with fit.file=..."
         )
     with progress_bar("training the classifier", "images") as progress:

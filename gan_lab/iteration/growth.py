@@ -39,7 +39,7 @@ class GrowthState:
         """The batch at this resolution; while layers fade in, so do the reals' finest details (Karras et al. 2018, sec. 2).
 
         Args:
-            batch: at the data set's resolution.
+            batch: at the dataset's resolution.
             alpha: a scalar tensor that holds ``alpha``, for an iteration that will be replayed with other values in it.
         """
         batch = batch.at(self.resolution)

@@ -15,7 +15,7 @@ class TrainingProgress:
 
     Attributes:
         total_images: real images at which the training ends.
-        images_per_epoch: images in one pass over the data set.
+        images_per_epoch: images in one pass over the dataset.
         timer: seconds of training, without evaluation, sampling and checkpoints.
         images: real images seen so far, over all processes.
         iteration: training iterations so far.

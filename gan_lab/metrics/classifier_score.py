@@ -47,7 +47,7 @@ class ModeCoverage(Metric):
 
     ``mode_kl`` is the Kullback-Leibler divergence ``KL(fakes || reals)`` of the class frequencies, in nats. On Stacked-MNIST
     with 26,000 fakes and 1,000 modes this is the protocol of PacGAN (Lin et al. 2018, section 4.1). Empty if the classifier's
-    classes are not those of the data set.
+    classes are not those of the dataset.
     """
 
     needs = frozenset(["logits", "labels"])

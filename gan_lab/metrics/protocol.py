@@ -20,7 +20,7 @@ class Protocol:
         features: name of the feature network, an option of ``conf/features``, or ``auto``.
         num_fakes: number of generated images; of a folder of fakes, all images are used instead.
         num_reals: number of real images, a random subset; None: all.
-        split: the split of the data set with the real images; None: the training images. They are never mirrored.
+        split: the split of the dataset with the real images; None: the training images. They are never mirrored.
         covariance: its denominator, ``n-1`` or ``n``.
         batch_norm: statistics of the generator's batch normalization: ``running``, from training, or ``standing``, recomputed
             from generated batches (Brock et al. 2019, section 3.1).

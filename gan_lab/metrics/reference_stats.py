@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 STORED = frozenset(["features", "logits"])
-"""Fields that are stored in the cache; pixels and labels are read from the data set."""
+"""Fields that are stored in the cache; pixels and labels are read from the dataset."""
 
 
 class ReferenceStatsCache:
@@ -145,4 +145,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         log.warning("%s; the statistics are computed again", error)
         return None
     return stored if isinstance(stored, dict) and stored.get("format") == FORMAT else None
-

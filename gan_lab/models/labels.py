@@ -40,7 +40,7 @@ class NoLabels:
 
 
 class Labels:
-    """A sample of a data set's labels, from which labels of fakes are drawn.
+    """A sample of a dataset's labels, from which labels of fakes are drawn.
 
     Args:
         names: of the K classes or attributes.
@@ -54,7 +54,7 @@ class Labels:
 
     @classmethod
     def from_dataset(cls, names: Sequence[str], labels: Tensor) -> Labels:
-        """All labels, or of a large data set a random :data:`TABLE_SIZE` and one of each class or attribute they lack."""
+        """All labels, or of a large dataset a random :data:`TABLE_SIZE` and one of each class or attribute they lack."""
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         kept = order[:TABLE_SIZE]
         for number in range(len(names)):
@@ -65,7 +65,7 @@ class Labels:
 
     def encode(self, labels: Tensor | None) -> Tensor:
         """Class numbers ``[N]`` or attributes ``[N, K]`` to float ``[N, K]`` of 0 and 1."""
-        assert labels is not None, "a conditional GAN needs a data set with labels"
+        assert labels is not None, "a conditional GAN needs a dataset with labels"
         if labels.dim() == 2:
             return labels.float()
         return torch.zeros(len(labels), len(self.names), device=labels.device).scatter_(1, labels[:, None], 1.0)

@@ -25,7 +25,7 @@ from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 
 
 class Run:
-    """The generator of a run, loaded from a checkpoint; needs neither the data set nor a Hydra command.
+    """The generator of a run, loaded from a checkpoint; needs neither the dataset nor a Hydra command.
 
     Attributes:
         directory: the files of the run.
@@ -132,7 +132,7 @@ class Run:
         """Generate images for an evaluation, with latents and labels from ``random``.
 
         Returns:
-            Images on the run's device, uint8 ``[count, C, size, size]`` with the size of the data set, and their class indices,
+            Images on the run's device, uint8 ``[count, C, size, size]`` with the size of the dataset, and their class indices,
             int64 ``[count]``, or None without classes.
         """
         latents = self.latents.sample(count, self.device, random)

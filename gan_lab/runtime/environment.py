@@ -23,7 +23,7 @@ def training_progress(images: int, images_per_epoch: int, seconds: float) -> dic
 
     Args:
         images: real images that the run has been trained on.
-        images_per_epoch: size of the data set.
+        images_per_epoch: size of the dataset.
         seconds: training time.
     """
     epochs = images / images_per_epoch

@@ -24,7 +24,7 @@ class RunInfo:
         group: the multirun it belongs to, or None.
         config: the resolved configuration as nested dictionaries.
         total_images: real images at which the training ends.
-        images_per_epoch: real images in one pass over the data set.
+        images_per_epoch: real images in one pass over the dataset.
         first_image: real images seen before this process started; 0 unless the run is resumed.
         score: name of the primary score, or None if there is none.
         facts: the lines that the console prints at the start, by heading.

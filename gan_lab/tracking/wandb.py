@@ -12,7 +12,7 @@ from gan_lab.storage.run_directory import COMPLETED
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 SCORE = "score"
-"""Key under which the primary score is logged again: the same key in all runs, for W&B sweeps and panels across data sets."""
+"""Key under which the primary score is logged again: the same key in all runs, for W&B sweeps and panels across datasets."""
 
 
 class Wandb(Tracker):

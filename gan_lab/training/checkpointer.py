@@ -11,14 +11,14 @@ generator           weights and buffers of the networks
 discriminator
 generator_ema       the averaged generator, from which images are sampled
 phases              for each phase its optimizer, gradient scaler and step count
-labels              names and frequencies of the labels, for sampling without the data set
+labels              names and frequencies of the labels, for sampling without the dataset
 augment             state of adaptive augmentation
 sample_grid         the fixed latents and labels of the sample grids
 evaluator           latest and best scores
 monitor             alarms, and what the checks remember
 averager            metrics of the steps since the last log row
 tracker             such as the id of a W&B run
-num_images          images in the data set
+num_images          images in the dataset
 rng_states          of each process: torch, CUDA, Python and the latents' generator
 ==================  ====================================================================================
 """
@@ -53,7 +53,7 @@ class Checkpointer:
         directory: the run's.
         progress, updater: how far the training is, and the networks.
         parts: other objects with a state, by the name of their entry.
-        num_images: images in the data set; a run can only be resumed with as many.
+        num_images: images in the dataset; a run can only be resumed with as many.
         device: of the networks.
     """
 
@@ -116,11 +116,11 @@ class Checkpointer:
         """Bring a newly built training to the point where a checkpoint was saved.
 
         Raises:
-            ValueError: the data set has another number of images.
+            ValueError: the dataset has another number of images.
         """
         if state["num_images"] != self._num_images:
             raise ValueError(
-                f"the data set has {self._num_images:,} images now and had {state['num_images']:,} when the run began; "
+                f"the dataset has {self._num_images:,} images now and had {state['num_images']:,} when the run began; "
                 "a run can only be resumed with the same images"
             )
         self._progress.load_state_dict(state)

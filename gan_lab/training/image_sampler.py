@@ -17,12 +17,12 @@ from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 
 @dataclass(frozen=True)
 class ImageSampler:
-    """Samples the averaged generator, always at the data set's resolution, whatever a growing generator has reached.
+    """Samples the averaged generator, always at the dataset's resolution, whatever a growing generator has reached.
 
     Attributes:
         ema: the network that is sampled.
         gan: provides latents and labels.
-        size: side of the data set's images.
+        size: side of the dataset's images.
         device: of the networks.
     """
 
@@ -49,7 +49,7 @@ class ImageSampler:
             return upscale_tiled(generator, image, self.device)
 
     def sample(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """``count`` images from latents drawn with ``rng``, under labels as frequent as in the data set.
+        """``count`` images from latents drawn with ``rng``, under labels as frequent as in the dataset.
 
         Returns:
             The images, and their class indices ``[count]`` int64, or None without classes.

@@ -29,7 +29,7 @@ OPTIONS = sorted(
 WITHOUT_FILES = {"dataset=fashion_mnist_10k", "dataset=folder"}
 ELSEWHERE = ("experiment", "debug", "sweep", "benchmark", "dataset", "features", "protocol")
 BUILT_ELSEWHERE = {o for o in OPTIONS if o.startswith(ELSEWHERE)} - WITHOUT_FILES
-"""Data sets are read from made files in test_sources, feature networks and protocols built in test_feature_networks and
+"""Datasets are read from made files in test_sources, feature networks and protocols built in test_feature_networks and
 test_protocols, benchmarks and sweeps run in test_commands."""
 UPSCALER = "perception=random model.blocks=1 degradation.patch=16 evaluation.pairs.perceptual=null epochs=0.0625"
 OF_SUPER_RESOLUTION = ("degradation=b", "evaluation=pairs", "loss=srgan", "loss=esrgan", "loss=real", "pretraining=pixels")

@@ -144,7 +144,7 @@ def test_images_are_streamed_if_memory_runs_out_during_the_copy(
         place = choose_placement(data, CPU, 0.5, transfer)
     assert type(place) is StreamedPlacement
     assert [record.message for record in caplog.records] == [
-        "data_memory_fraction=0.5: memory ran out while the data set (0.0 MiB) was copied to the GPU; it is streamed from "
+        "data_memory_fraction=0.5: memory ran out while the dataset (0.0 MiB) was copied to the GPU; it is streamed from "
         "host memory instead"
     ]
     assert_equal(take(data, place), take(data, HostPlacement(data, CPU)))

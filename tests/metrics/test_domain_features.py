@@ -1,4 +1,4 @@
-"""Features of a classifier trained on the labels of the data set."""
+"""Features of a classifier trained on the labels of the dataset."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_damaged_classifier_file_is_an_error(tmp_path: Path) -> None:
 
 def test_training_without_labels_is_an_error() -> None:
     bare = ImageDataset.from_arrays(stripes(9, 0).pixels)
-    with pytest.raises(ValueError, match="the data set has no classes"):
+    with pytest.raises(ValueError, match="the dataset has no classes"):
         fitted(train=bare)
 
 

@@ -38,7 +38,7 @@ DOGS = slice(151, 269)
 
 
 def cifar(kind: str, count: int) -> Tensor:
-    """CIFAR-10 images, ``[N, 3, 32, 32]`` uint8; skips the test if the data set is not next to this checkout."""
+    """CIFAR-10 images, ``[N, 3, 32, 32]`` uint8; skips the test if the dataset is not next to this checkout."""
     if not CIFAR.is_file():
         pytest.skip("CIFAR-10 is not next to this checkout")
     with zipfile.ZipFile(CIFAR) as archive:

@@ -1,4 +1,4 @@
-"""Conditional GANs: labels from the data set to training, sample grids and the sample command."""
+"""Conditional GANs: labels from the dataset to training, sample grids and the sample command."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_number_of_classes_comes_from_the_data_set(tmp_path: Path) -> None:
     job = make_job(tmp_path, "conditioning=concatenation", "dataset.classes=[bag,sandal,coat]")
     build_trainer(job)
     assert job.cfg.conditioning.num_classes == 3
-    with pytest.raises(ValueError, match="num_classes=7: the data set has 10"):
+    with pytest.raises(ValueError, match="num_classes=7: the dataset has 10"):
         build_trainer(make_job(tmp_path, "conditioning=concatenation", "conditioning.num_classes=7"))
 
 

@@ -23,7 +23,7 @@ class FeatureDomain:
     """The kind of images that are scored.
 
     Attributes:
-        name: of the data set, unique for each folder; empty for images that belong to no data set.
+        name: of the dataset, unique for each folder; empty for images that belong to no dataset.
         channels: 1 for gray, 3 for color.
         size: height and width in pixels.
     """

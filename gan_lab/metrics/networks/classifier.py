@@ -1,4 +1,4 @@
-"""Features of a small classifier that was trained on the labels of the data set."""
+"""Features of a small classifier that was trained on the labels of the dataset."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ClassifierMetadata:
 
     Attributes:
         name: of the features; scores are called ``fd_<name>``.
-        domains: names of the data sets it is for.
+        domains: names of the datasets it is for.
         size, channels: of its input; images of other sizes are resized.
         classes: names of the classes.
         width: channels of its first layer.
@@ -157,11 +157,11 @@ class StackedClassifier(FeatureNetwork):
 
 
 class DatasetClassifier(FeatureSource):
-    """The classifier that was trained on the labels of the data set, from a folder or from the package.
+    """The classifier that was trained on the labels of the dataset, from a folder or from the package.
 
     Args:
         folder: contains the classifiers trained with ``fit_features=true``.
-        file: use this classifier for all data sets: a path, or the name of a classifier in the package.
+        file: use this classifier for all datasets: a path, or the name of a classifier in the package.
     """
 
     def __init__(self, folder: str, file: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Trains a classifier on the labels of a data set, for use as a feature network."""
+"""Trains a classifier on the labels of a dataset, for use as a feature network."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def fit(
         held_out: labeled images for the accuracy.
         held_out_name: describes them, such as ``10,000 test images``.
         name: of the features.
-        domains: names of the data sets the classifier is for.
+        domains: names of the datasets the classifier is for.
         recipe: hyperparameters.
         seed: of the initial weights and the order of images; the global generator is not used.
         device: to train on.
@@ -82,7 +82,7 @@ def fit(
     for part in (train, held_out):
         labels = part.labels_of(slice(None))
         if labels is None or len(part.classes) < 2:
-            raise ValueError("fit_features: the data set has no classes; evaluation.features=random needs none")
+            raise ValueError("fit_features: the dataset has no classes; evaluation.features=random needs none")
         if (labels < 0).any():
             raise ValueError("fit_features: some images have no label; exclude them with dataset.split or dataset.classes")
     channels, size, _ = train.shape
