@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from gan_lab.utils.terminal import print_table
 LOOPS = (BARE, EAGER, CAPTURED, TUTORIAL)
 MAX_MESSAGE = 200
 """Characters of a printed message; the file has all of them."""
+
+MAX_NAMES = 3
+"""Largest number of names in front of a message."""
 
 TERA = 1e12
 
@@ -77,8 +80,11 @@ class DeviceResult:
         rows = [[subject, *(status.get((subject, precision), "") for precision in precisions)] for subject in subjects]
         counts = Counter(status.values())
         print_table(["check", *precisions], rows, [", ".join(f"{count} {name}" for name, count in counts.items())])
-        unusual = [row for row in self.checks if row["message"] != OUT_OF_TIME and not row["message"].endswith("identical")]
-        print_notes(*(f"{row['name']}: {row['status']}, {_shorten(row['message'])}" for row in unusual))
+        _print_messages(
+            (row["name"], f"{row['status']}, {row['message']}")
+            for row in self.checks
+            if row["message"] != OUT_OF_TIME and not row["message"].endswith("identical")
+        )
 
     def _print_speeds(self) -> None:
         cells = {(row["network"], row["precision"]): self._derived(row) for row in self.speeds if "seconds" in row}
@@ -95,8 +101,21 @@ class DeviceResult:
         for network in dict.fromkeys(network for network, _ in cells):
             rows.append([f"{network}: {CAPTURED}", *(_format_cell(cells.get((network, p), {})) for p in precisions)])
         print_table(["TFLOP/s", *precisions], rows)
-        reasons = {f"{row['network']}, {row['precision']}": _problem(row) for row in self.speeds}
-        print_notes(*(f"{name}: {_shorten(reason)}" for name, reason in reasons.items() if reason))
+        problems = ((f"{row['network']}, {row['precision']}", _problem(row)) for row in self.speeds)
+        _print_messages((name, problem) for name, problem in problems if problem)
+
+
+def _print_messages(messages: Iterable[tuple[str, str]]) -> None:
+    """Print each message after the names that it belongs to."""
+    names: dict[str, list[str]] = {}
+    for name, message in messages:
+        names.setdefault(_shorten(message), []).append(name)
+    print_notes(*(f"{_join(together)}: {message}" for message, together in names.items()))
+
+
+def _join(names: list[str]) -> str:
+    """All names, or the first and the number of the others."""
+    return "; ".join(names) if len(names) <= MAX_NAMES else f"{names[0]} and {len(names) - 1} others"
 
 
 def _status(row: Mapping[str, Any]) -> str:

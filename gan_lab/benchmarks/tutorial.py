@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -194,10 +194,10 @@ def image_folder_path(cfg: DictConfig, count: int) -> str | None:
 
 
 def _networks(cfg: DictConfig, gan: GAN) -> dict[str, Any]:
-    networks = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
-    for name, network in networks.items():
-        network.load_state_dict(getattr(gan, name).state_dict())
-    return {**networks, "latent_size": gan.latents.size}
+    """Configuration and weights: networks with spectral normalization can't be stored themselves."""
+    sections = OmegaConf.to_container(OmegaConf.create({"model": cfg.model, "conditioning": cfg.conditioning}))
+    states = {name: getattr(gan, name).state_dict() for name in ("generator", "discriminator")}
+    return {"sections": sections, "states": states, "latent_size": gan.latents.size}
 
 
 def _data(cfg: DictConfig, trainer: Trainer, max_images: int | None) -> dict[str, Any]:
@@ -228,7 +228,19 @@ def serve() -> None:
         print(json.dumps(answer), flush=True)  # noqa: T201 - read by the parent process
 
 
-def _loop(path: str | None, pixels: Tensor, shape: tuple[int, int, int], **rest: Any) -> Loop:
+def _loop(
+    sections: dict[str, Any],
+    states: dict[str, Any],
+    path: str | None,
+    pixels: Tensor,
+    shape: tuple[int, int, int],
+    **rest: Any,
+) -> Loop:
+    cfg = OmegaConf.create(sections)
+    networks = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
+    for name, network in networks.items():
+        network.load_state_dict(states[name])
+    rest |= networks
     channels, size, _ = shape
     transform = [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor()]
     transform += [transforms.Normalize([0.5] * channels, [0.5] * channels)]

@@ -169,6 +169,15 @@ def test_the_tutorials_process_trains_and_ends_after_an_error(tmp_path: Path) ->
     assert all(torch.equal(value, before[name]) for name, value in trainer.updater.gan.generator.state_dict().items())
 
 
+def test_the_tutorials_process_trains_networks_with_spectral_normalization(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "job", "model=sngan")
+    trainer = build_trainer(job)
+    with start_tutorial(job.cfg, trainer, 8, tmp_path) as tutorial:
+        expected = {name: value.clone() for name, value in trainer.updater.gan.generator.state_dict().items()}
+        assert all(torch.equal(value, expected[name]) for name, value in tutorial.generator().items())
+        assert tutorial.steps(1) > 0
+
+
 def test_an_ended_tutorial_process_is_reported(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with pytest.raises(ValueError, match="the process of the tutorial loop has ended"):
