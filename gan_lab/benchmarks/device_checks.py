@@ -464,8 +464,8 @@ def two_processes(environment: Environment) -> str:
 
 def compile_both(environment: Environment) -> str:
     """Train with ``compile=both``, which may continue without compiling where that is not supported."""
-    trainer = environment.build(*DCGAN, "precision=fp32", "compile=both")
     with captured_warnings() as warnings:
+        trainer = environment.build(*DCGAN, "precision=fp32", "compile=both")
         train(trainer, 4)
     check_finite(trainer)
     return next((warning for warning in warnings if warning.startswith("compile")), "compiled")
