@@ -61,8 +61,9 @@ class PerceptualNetwork(nn.Module, ABC):
         Up to ``jitter`` rows and columns at the top left, the same in both, are cropped at random.
         """
         max_shift = max(0, min(self.jitter, min(real.shape[2:]) - self.min_size))
-        top, left = (int(torch.randint(max_shift + 1, ())) for _ in range(2))
-        fake, real = fake[:, :, top:, left:], real[:, :, top:, left:]
+        if max_shift:
+            top, left = (int(torch.randint(max_shift + 1, ())) for _ in range(2))
+            fake, real = fake[:, :, top:, left:], real[:, :, top:, left:]
         with torch.no_grad():
             targets = [maps * self.gain for maps in self(real)]
         return list(zip((maps * self.gain for maps in self(fake)), targets, strict=True))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import make_job
+from helpers import UPSCALER, make_job
 from recorded_operations import RecordedOperations
 
 from gan_lab.building.compute import why_not_captured
@@ -38,8 +38,10 @@ def tensors(values: Any) -> dict[str, torch.Tensor]:
     return {f"{key}.{path}": tensor for key, value in items for path, tensor in tensors(value).items()}
 
 
-def make_trainer(folder: Path, *overrides: str, capture: RecordedOperations | None = None) -> Trainer:
-    trainer = build_trainer(make_job(folder, *SMALL, *overrides))
+def make_trainer(
+    folder: Path, *overrides: str, capture: RecordedOperations | None = None, small: Sequence[str] = SMALL
+) -> Trainer:
+    trainer = build_trainer(make_job(folder, *small, *overrides))
     trainer.callbacks = Callbacks({}, end=sys.maxsize)
     for phase in trainer.updater.all_phases:
         make_capturable(phase.optimizer, CPU)
@@ -96,6 +98,20 @@ def test_replayed_iterations_equal_eager_ones(tmp_path: Path, recipe: list[str])
     torch.set_rng_state(seed)
     train(captured, steps)
     assert recorder.recordings, "nothing was recorded"
+    assert_same_state(eager, captured)
+
+
+def test_super_resolution_is_captured_from_its_first_stage_on(tmp_path: Path, photographs: Path) -> None:
+    small = [o for o in UPSCALER if not o.startswith("evaluation.")]
+    small += [f"dataset.path={photographs / 'pictures'}", "evaluation=none", "schedule=linear"]
+    recorder = RecordedOperations()
+    eager = make_trainer(tmp_path / "eager", small=small)
+    captured = make_trainer(tmp_path / "captured", small=small, capture=recorder)
+    seed = torch.get_rng_state()
+    train(eager, 20)
+    torch.set_rng_state(seed)
+    train(captured, 20)
+    assert recorder.recordings == 2, "pretraining and adversarial training"
     assert_same_state(eager, captured)
 
 
