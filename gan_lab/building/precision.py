@@ -98,7 +98,8 @@ def _seconds_per_iteration(job: Job, name: str, device: torch.device, world_size
     try:
         precision: Precision = instantiate(cfg.precision, "precision", device=device)
         return _time_iterations(replace(job, cfg=cfg), precision)
-    except (ValueError, torch.OutOfMemoryError):  # a GPU without TF32; too little memory
+    except (ValueError, RuntimeError) as error:  # a GPU without TF32, too little memory, an operation that has no such format
+        log.debug("precision=auto: %s can't run here (%s)", name, error)
         return None
     finally:
         if device.type == "cuda":

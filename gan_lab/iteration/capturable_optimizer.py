@@ -26,7 +26,8 @@ def why_not_capturable(optimizer: torch.optim.Optimizer, loss_scaling: bool = Fa
     name = type(optimizer).__name__
     fused = all(group.get("fused") for group in optimizer.param_groups)
     if not fused and not all("capturable" in group for group in optimizer.param_groups):
-        return f"{name} reads its learning rate on the host, unless optimizer.fused=true where it has that option"
+        advice = "" if loss_scaling else ", unless optimizer.fused=true where it has that option"  # fused SGD fails in fp16
+        return f"{name} reads its learning rate on the host{advice}"
     if loss_scaling and not getattr(optimizer, "_step_supports_amp_scaling", False):
         return f"{name} waits for the gradient scaler's decision to skip a step; optimizer.fused=true does not, nor does bf16"
     return ""
