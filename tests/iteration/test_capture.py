@@ -82,8 +82,8 @@ RECIPES = [
     ["model=dcgan", "precision=bf16", "penalty=r1"],
     ["model=dcgan", "precision=fp16", "penalty=gradient_penalty"],
     ["model=dcgan", "precision=int16"],
-    ["model=progan_small", "schedule=linear", "model.growth.max_batch_size=8"],
-    ["model=progan_small", "precision=bf16", "model.growth.max_batch_size=8"],
+    ["model=progan_small", "epochs=2", "schedule=linear", "model.growth.max_batch_size=8"],
+    ["model=progan_small", "epochs=2", "precision=bf16", "model.growth.max_batch_size=8"],
 ]
 
 
@@ -92,12 +92,12 @@ def test_replayed_iterations_equal_eager_ones(tmp_path: Path, recipe: list[str])
     recorder = RecordedOperations()
     eager = make_trainer(tmp_path / "eager", *recipe)
     captured = make_trainer(tmp_path / "captured", *recipe, capture=recorder)
-    steps = 128 if "progan" in recipe[0] else 24
+    steps = 64 if "progan" in recipe[0] else 16
     seed = torch.get_rng_state()
     train(eager, steps)
     torch.set_rng_state(seed)
     train(captured, steps)
-    assert recorder.recordings, "nothing was recorded"
+    assert recorder.recordings >= (5 if "progan" in recipe[0] else 1), "each set of layers is recorded"
     assert_same_state(eager, captured)
 
 
