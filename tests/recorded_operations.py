@@ -22,7 +22,7 @@ COPIES_FROM_HOST = ("lift_fresh",)
 
 
 class RecordedOperations(TorchDispatchMode):
-    """A :class:`gan_lab.iteration.capture.GraphRecorder` that replays ATen calls."""
+    """A :class:`gan_lab.iteration.runner.GraphRecorder` that replays ATen calls."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ from gan_lab.benchmarks.tuning import captured_warnings
 from gan_lab.building.precision import resolve_precision
 from gan_lab.building.trainer import build_trainer, resume
 from gan_lab.config import Job, compose_job
-from gan_lab.iteration.capture import WARMUP, GraphRunner
+from gan_lab.iteration.runner import WARMUP, GraphRunner
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.distributed import SINGLE_PROCESS
 from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory

@@ -16,7 +16,7 @@ from gan_lab.benchmarks.device_checks import Environment, check_finite, first_li
 from gan_lab.benchmarks.timing import Action, interleaved, start_at_end, synchronizer
 from gan_lab.benchmarks.tuning import captured_warnings
 from gan_lab.benchmarks.tutorial import start_tutorial, tutorial_obstacle
-from gan_lab.iteration.capture import WARMUP
+from gan_lab.iteration.runner import WARMUP
 from gan_lab.training.trainer import Trainer
 
 BARE, EAGER, CAPTURED, TUTORIAL = "bare step", "eager loop", "captured loop", "tutorial loop"

@@ -16,8 +16,8 @@ from gan_lab.building.schedule import build_progress
 from gan_lab.building.tasks import build_task
 from gan_lab.building.updater import build_updater
 from gan_lab.config import CONF_DIR, Job, instantiate
-from gan_lab.iteration.capture import WARMUP
 from gan_lab.iteration.precision import Precision
+from gan_lab.iteration.runner import WARMUP
 from gan_lab.runtime.device import seed_everything
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.utils.formatting import format_number

@@ -11,7 +11,7 @@ from gan_lab.building.phases import build_phases
 from gan_lab.building.pretraining import build_pretraining
 from gan_lab.building.schedule import build_growth
 from gan_lab.config import instantiate
-from gan_lab.iteration.capture import CUDAGraphs
+from gan_lab.iteration.cuda_graphs import CUDAGraphs
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.iteration.precision import Precision

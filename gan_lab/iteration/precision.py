@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from gan_lab.iteration.capture import WARMUP, CUDAGraphs
+from gan_lab.iteration.cuda_graphs import CUDAGraphs
 from gan_lab.iteration.fixed_point import FixedPoint
+from gan_lab.iteration.runner import WARMUP
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from gan_lab.data.loader import Batch
-from gan_lab.iteration.capture import CompiledRunner, EagerRunner, GraphRecorder, GraphRunner, Runner
 from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
 from gan_lab.iteration.gan import GAN, SharedFakes
 from gan_lab.iteration.growth import Growth, GrowthState
@@ -18,6 +17,7 @@ from gan_lab.iteration.metric_averager import MetricAverager
 from gan_lab.iteration.phase import Phase
 from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.iteration.progress import TrainingProgress
+from gan_lab.iteration.runner import CompiledRunner, EagerRunner, GraphRecorder, GraphRunner, Runner
 from gan_lab.iteration.schedule import Schedule
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.storage.checkpoint import random_state, restore_random_state
