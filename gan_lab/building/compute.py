@@ -1,4 +1,4 @@
-"""How the networks are computed: choices that change the speed of a step, and hardly or not at all its result."""
+"""Settings of how the networks are computed; they change the speed of a step and its result at most by rounding."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ COMPILED = {"none": (), "generator": ("generator",), "both": ("generator", "disc
 def memory_format(cfg: DictConfig, precision: Precision) -> torch.memory_format:
     """The configured memory format. ``auto`` is channels last, except in full precision on a GPU.
 
-    On the CPU channels last is 7 to 19 % faster for DCGAN at 32 and 64 pixels (``benchmark tune=true``); on GPUs it is faster
-    where tensor cores compute (PyTorch's tutorial on memory formats).
+    On a CPU, channels last is 7 to 19 % faster for DCGAN at 32 and 64 pixels (``benchmark tune=true``); on GPUs it is faster
+    if tensor cores are used (PyTorch's tutorial on memory formats).
     """
     if cfg.memory_format != "auto":
         return MEMORY_FORMATS[cfg.memory_format]
@@ -39,19 +39,19 @@ def memory_format(cfg: DictConfig, precision: Precision) -> torch.memory_format:
 
 
 def joint_pass(cfg: DictConfig, discriminator: nn.Module) -> bool:
-    """Whether reals and fakes go through the discriminator in one pass. ``auto``: if none of its layers mixes images."""
+    """Whether reals and fakes are discriminated in one pass; for ``auto``, if no layer mixes the images of a batch."""
     mixing = [module for module in discriminator.modules() if isinstance(module, BatchDependent)]
     if cfg.discriminator_passes == "joint" and mixing:
         log.warning(
-            "discriminator_passes=joint: %s in the discriminator mixes the images of a batch, now reals with fakes. This "
-            "changes the training, rarely for the better",
+            "discriminator_passes=joint: %s in the discriminator mixes the images of a batch, so reals and fakes influence "
+            "each other. This usually makes training worse; discriminator_passes=split avoids it",
             type(mixing[0]).__name__,
         )
     return cfg.discriminator_passes == "joint" or (cfg.discriminator_passes == "auto" and not mixing)
 
 
 def compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precision: Precision) -> dict[str, Callable[..., Any]]:
-    """The networks to be compiled by ``torch.compile``, by name; none, with a warning, where that is not supported."""
+    """The compiled networks of ``cfg.compile`` by name; empty, with a warning, if ``torch.compile`` can't be used."""
     chosen = {name: networks[name] for name in COMPILED[cfg.compile]}
     reason = _why_not_compiled(cfg, chosen, precision)
     if chosen and reason:
@@ -64,8 +64,8 @@ def _why_not_compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precis
     if any(isinstance(network, ProgressiveNetwork) for network in networks.values()):
         return "a growing network would be compiled again at every step of a fade-in"
     if precision.is_emulated:
-        return "an emulated precision rounds inside every product"
-    return "activation checkpointing is not combined with it" if cfg.activation_checkpointing else ""
+        return "an emulated precision rounds the factors of every product"
+    return "it does not work with activation_checkpointing=true" if cfg.activation_checkpointing else ""
 
 
 def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: Sequence[Phase]) -> str:
@@ -83,7 +83,7 @@ def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: Se
 
 
 def describe(cfg: DictConfig, precision: Precision, joint: bool) -> str:
-    """The choices in force, in one line."""
+    """The settings in use, in one line."""
     layout = next(name for name, chosen in MEMORY_FORMATS.items() if chosen is memory_format(cfg, precision))
     parts = [
         layout.replace("_", " "),

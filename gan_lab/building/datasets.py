@@ -19,6 +19,6 @@ def build_dataset(cfg: DictConfig, **changed: Any) -> DatasetBuilder:
 
 
 def load_dataset(builder: DatasetBuilder) -> ImageDataset:
-    """Its images; packed first if needed, with a progress bar."""
+    """Load a dataset's images. They are packed into one file first if needed, with a progress bar."""
     with progress_bar(f"preparing {builder.name}", "images") as progress:
         return builder.load(progress)

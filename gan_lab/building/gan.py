@@ -1,4 +1,4 @@
-"""Builds the two networks, their inputs, and how they are computed."""
+"""Builds the GAN of a configuration: two networks, the sources of latents and labels, and augmentation."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def build_gan(
     """
     if cfg.batch_size % (processes.world_size * cfg.gradient_accumulation_steps):
         raise ValueError(
-            f"batch_size={cfg.batch_size}: must be divisible by the {processes.world_size} processes, and each process's rows "
-            f"by gradient_accumulation_steps={cfg.gradient_accumulation_steps}"
+            f"batch_size={cfg.batch_size}: must be divisible by {processes.world_size} (processes) times "
+            f"{cfg.gradient_accumulation_steps} (gradient_accumulation_steps)"
         )
     device, labels = precision.device, build_labels(cfg, data)
     networks = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
@@ -65,7 +65,7 @@ def build_labels(cfg: DictConfig, data: ImageDataset) -> Labels | NoLabels:
         raise ValueError(f"conditioning: {cfg.dataset.name} has no classes; choose conditioning=none")
     if (unlabeled := int((labels < 0).sum())) if labels.dim() == 1 else 0:
         raise ValueError(
-            f"conditioning: {unlabeled:,} of {len(data):,} images have no label; leave them out by dataset.split or "
+            f"conditioning: {unlabeled:,} of {len(data):,} images have no label; exclude them with dataset.split or "
             "dataset.classes"
         )
     known = cfg.conditioning.num_classes

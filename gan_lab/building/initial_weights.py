@@ -19,15 +19,16 @@ log = logging.getLogger(__name__)
 
 
 def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
-    """Load the weights that the configuration names, if any: of a run, or of a file in BasicSR's format.
+    """Load the weights of ``cfg.initial_weights.path``, if any: a run directory, or a generator in BasicSR's file format.
 
     Raises:
-        ValueError: there is no such run, checkpoint or file, or it holds another network.
+        ValueError: there is no such run, checkpoint or file, or the weights do not fit the network.
     """
     section = cfg.initial_weights
     if OmegaConf.is_missing(section, "path"):
         raise ValueError(
-            "initial_weights=run needs a run, initial_weights.path=outputs/..., or a file, initial_weights.path=weights.pth"
+            "initial_weights=run needs a run directory, initial_weights.path=outputs/..., or a file of weights, "
+            "initial_weights.path=weights.pth"
         )
     if section.path is None:
         return
@@ -38,7 +39,7 @@ def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
     if section.checkpoint not in CHECKPOINTS:
         raise ValueError(f"initial_weights.checkpoint={section.checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
     directory = RunDirectory.find(section.path)
-    section.path = str(directory.path.absolute())  # ``latest`` changes
+    section.path = str(directory.path.absolute())  # a resume must not resolve ``latest`` again
     state = checkpoint.load(directory.checkpoint(section.checkpoint))
     _load(gan.generator, state["generator_ema"], f"initial_weights.path={section.path}")
     if section.discriminator:
@@ -46,13 +47,13 @@ def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
 
 
 def _read_published(path: Path) -> Mapping[str, Any]:
-    """The tensors of a file, at the top level or below ``params_ema`` or ``params``."""
+    """The state dictionary in a file, either at the top level or under ``params_ema`` or ``params``."""
     try:
         state = load_tensors(path, "neither a run directory nor a file of weights")
     except ValueError as error:
         raise ValueError(f"initial_weights.path={error}") from error
     if not isinstance(state, dict):
-        raise ValueError(f"initial_weights.path={path} holds no weights")
+        raise ValueError(f"initial_weights.path={path}: the file contains no weights")
     return next((state[key] for key in ("params_ema", "params") if isinstance(state.get(key), dict)), state)
 
 
@@ -61,5 +62,5 @@ def _load(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
         network.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{where} holds the weights of another network than model=... describes ({reason})") from error
+        raise ValueError(f"{where}: these weights do not fit the network of model=... ({reason})") from error
     log.info("initial weights: %s", where)

@@ -1,4 +1,4 @@
-"""Builds what is measured of a generator: metrics, protocols and feature networks."""
+"""Builds the evaluation of a generator: metrics, protocols and feature networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_suite(
 
     Args:
         cfg: with ``evaluation``, ``protocol``, ``features`` and ``paths``.
-        domain: what the images are.
+        domain: name, channels and size of the images, from which feature networks are chosen.
         reals: the real images of protocols without a split.
         split: loads another split of the dataset, by name.
         origin: what ``reals`` are, for the record of the scores; None: the training images, or the protocol's split.
@@ -59,16 +59,16 @@ def build_suite(
 
 
 def choose_features(cfg: DictConfig, domain: FeatureDomain) -> str:
-    """The first of ``cfg.features`` that is available for such images without a download.
+    """The name of the first network in ``cfg.features`` that is available for images of ``domain`` without a download.
 
     Raises:
-        ValueError: none is.
+        ValueError: none is available.
     """
     found = next((str(name) for name in cfg.features if _build_source(cfg, name, {}).is_available(domain)), None)
     if found is None:
         raise ValueError(
             f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is available for these images; "
-            "features=[...,random] works for any, and evaluation.features=... names one that may be downloaded"
+            "features=[...,random] works for all images, and evaluation.features=NAME downloads a network if needed"
         )
     return found
 

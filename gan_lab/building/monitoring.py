@@ -1,4 +1,4 @@
-"""Builds what watches a training: checks that raise alarms, and the overfitting estimate."""
+"""Builds the monitoring of a run: checks that raise alarms, and the overfitting estimate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstim
 
 
 def build_monitor(cfg: DictConfig, score: str | None, notify: AlarmListener) -> TrainingMonitor:
-    """The checks of ``cfg.health``, each of which is a section with a ``_target_``.
+    """The monitor with the checks of ``cfg.health``, each of which is a section with a ``_target_``.
 
     Args:
         cfg: with ``health``.
@@ -34,7 +34,7 @@ def build_monitor(cfg: DictConfig, score: str | None, notify: AlarmListener) -> 
 def build_overfitting_estimate(
     cfg: DictConfig, builder: DatasetBuilder, data: ImageDataset, gan: GAN, device: torch.device
 ) -> OverfittingEstimate | NoOverfittingEstimate:
-    """The overfitting estimate on ``health.held_out`` held-out and as many training images, or as many as there are."""
+    """The overfitting estimate on up to ``health.held_out`` held-out images and equally many training images."""
     wanted = cfg.health.held_out
     if not isinstance(wanted, int) or wanted < 0:
         raise ValueError(f"health.held_out={wanted}: must be a number of images; 0 measures no overfitting")
@@ -47,16 +47,16 @@ def build_overfitting_estimate(
 
 
 def find_held_out(cfg: DictConfig, builder: DatasetBuilder, data: ImageDataset) -> ImageDataset | None:
-    """Images of the dataset that are not trained on; nothing is downloaded for them, and None if there are none.
+    """Images of the dataset that are not trained on, without downloading any; None if there are none.
 
-    Those that ``dataset.limit`` leaves out, or else the ``test`` split if the ``train`` split is trained on.
+    These are the images that ``dataset.limit`` leaves out, or else the ``test`` split if the ``train`` split is trained on.
     """
     if len(data.excluded_index):
         held_out = data.excluded()
     elif builder.split == "train" and "test" in builder.splits:
         try:
             held_out = instantiate(cfg.dataset, "dataset", split="test", limit=None, download=False).load()
-        except (ValueError, OSError):  # not on this machine
+        except (ValueError, OSError):  # the test split is not on this machine
             return None
     else:
         return None

@@ -19,17 +19,17 @@ from gan_lab.models.latents import NormalLatents
 
 
 def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase, Phase]:
-    """The discriminator's phase, then the generator's, which is due once in ``n_critic`` iterations.
+    """The discriminator's phase and the generator's, which runs once every ``n_critic`` iterations.
 
     Raises:
-        ValueError: a loss term does not go with a network or with the task.
+        ValueError: a loss term does not work with a network or with the task.
     """
     terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
     paired = [name for name, term in terms["generator"].items() if isinstance(term, PairedLoss)]
     if paired and isinstance(gan.latents, NormalLatents):
         raise ValueError(
-            f"loss: {paired[0]} compares each generated image with its target image, and images generated from latents have "
-            "none; it needs a super-resolution task, degradation=bicubic or another"
+            f"loss: {paired[0]} compares each generated image with its target image, which images generated from latents do "
+            "not have; it needs super-resolution, such as degradation=bicubic"
         )
     accuracy = Accuracy(terms["discriminator"].values())
     warn_of_unstable_choices(gan.discriminator, terms["discriminator"])
@@ -59,12 +59,12 @@ def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase
 
 
 def build_optimizer(node: DictConfig, where: str, network: Any) -> Any:
-    """The optimizer of a section over a network's parameters."""
+    """The optimizer of a network's parameters, from a configuration section; ``where`` is its key, for error messages."""
     return instantiate(node, where)(network.parameters())
 
 
 def build_terms(cfg: DictConfig, network: str) -> dict[str, LossTerm]:
-    """The loss terms of ``network`` (``generator`` or ``discriminator``) by name: of loss, penalty and conditioning.
+    """The loss terms of ``network`` (``generator`` or ``discriminator``) by name, from loss, penalty and conditioning.
 
     Raises:
         ValueError: no term is computed in every step.
@@ -77,6 +77,7 @@ def build_terms(cfg: DictConfig, network: str) -> dict[str, LossTerm]:
     }
     if all(term.interval > 1 for term in terms.values()):
         raise ValueError(
-            f"loss.{network}: no term is minimized in every step; feature_matching needs another loss, loss=[bce,...]"
+            f"loss.{network}: no term is computed in every step (interval=1); add an adversarial loss, such as "
+            "loss=[bce,feature_matching]"
         )
     return terms

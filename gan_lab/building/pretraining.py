@@ -1,4 +1,4 @@
-"""Builds the first stage of a training, in which the generator alone is trained."""
+"""Builds pretraining, the first stage of a run, in which the generator is trained without a discriminator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gan_lab.models.upscaler import Upscaler
 
 
 def build_pretraining(cfg: DictConfig, gan: GAN, precision: Precision, total_images: int) -> Pretraining:
-    """The first stage, if there is one. A length given as a fraction is written into ``cfg`` in images, for resumes.
+    """The pretraining stage, empty if none is configured. Its length is written into ``cfg`` in kimg, for resumes.
 
     Raises:
         ValueError: the generator samples from latents, or a length is out of range.
@@ -25,20 +25,22 @@ def build_pretraining(cfg: DictConfig, gan: GAN, precision: Precision, total_ima
         return Pretraining()
     if not isinstance(gan.generator, Upscaler):
         raise ValueError(
-            "pretraining=pixels needs a generator that upscales images; one that samples from latents has no target image. "
-            "Choose pretraining=none"
+            "pretraining=pixels needs a generator that upscales images; one that samples from latents has no target images. "
+            "Use pretraining=none"
         )
     if section.kimg is None:
         if not 0 < section.fraction <= 1:
-            raise ValueError(f"pretraining.fraction={section.fraction}: a fraction of the training, above 0 and at most 1")
+            raise ValueError(
+                f"pretraining.fraction={section.fraction}: must be a fraction of the training, above 0 and at most 1"
+            )
         section.kimg = section.fraction * total_images / 1000
     elif section.kimg <= 0:
-        raise ValueError(f"pretraining.kimg={section.kimg}: must be positive; pretraining=none has no such stage")
+        raise ValueError(f"pretraining.kimg={section.kimg}: must be positive; use pretraining=none to train without this stage")
     end = math.ceil(round(section.kimg * 1000) / cfg.batch_size) * cfg.batch_size
     section.kimg = end / 1000
     terms = {str(name): instantiate(node, f"pretraining.terms.{name}") for name, node in section.terms.items()}
     if all(term.interval > 1 for term in terms.values()):
-        raise ValueError("pretraining.terms: no term is minimized in every step")
+        raise ValueError("pretraining.terms: at least one term must be computed in every step (interval=1)")
     phase = Phase(
         "pretraining",
         gan.generator,

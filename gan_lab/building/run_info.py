@@ -1,4 +1,4 @@
-"""Describes a run: the first lines of the console, and what trackers are told."""
+"""Describes a run for the first lines of the console and for trackers."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def describe_run(
     precision: Precision,
     total_images: int,
 ) -> RunInfo:
+    """The description of a run; ``total_images`` is its length."""
     cfg, data, images_per_epoch = job.cfg, loader.data, loader.images_per_epoch
     counts = data.counts().values()
     classes = (
@@ -80,7 +81,7 @@ def _machine(precision: Precision, processes: int) -> str:
 
 
 def _recipe(choices: Mapping[str, Any], n_critic: int) -> str:
-    """The options chosen of :data:`RECIPE_GROUPS`; ``none`` is left out."""
+    """The options of :data:`RECIPE_GROUPS` except ``none``, in one line."""
 
     def choice_of(group: str) -> str:
         choice = choices.get(group) or "none"

@@ -1,4 +1,4 @@
-"""Builds what is a function of the images seen: the length of the training, growth, and the triggers of callbacks."""
+"""Builds the length of a run, progressive growing, and the triggers of callbacks: functions of the images seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, TimeLi
 
 
 def build_progress(cfg: DictConfig, loader: BatchLoader, device: torch.device) -> TrainingProgress:
-    """The start of the training. Its length is rounded up to whole batches."""
+    """The progress of a run at its start. The length of the run is rounded up to whole batches."""
     images = cfg.kimg * 1000 if cfg.kimg is not None else cfg.epochs * loader.images_per_epoch
     if cfg.max_kimg is not None:
         images = min(images, cfg.max_kimg * 1000)
@@ -27,16 +27,16 @@ def build_progress(cfg: DictConfig, loader: BatchLoader, device: torch.device) -
 
 
 def build_growth(cfg: DictConfig, gan: GAN, progress: TrainingProgress, resolution: int) -> Growth:
-    """How the networks grow, if they do. Writes the lengths of the stages into ``cfg``, which a resume with more epochs keeps.
+    """How the networks grow. The lengths of the stages are written into ``cfg``, so that a resume with more epochs keeps them.
 
     Raises:
-        ValueError: growth is configured for a family that does not grow, or its numbers are out of range.
+        ValueError: the model does not support growing, or a value is out of range.
     """
     if "growth" not in cfg.model:
         return FixedResolution(resolution, cfg.batch_size)
     section = cfg.model.growth
     if not isinstance(gan.generator, ProgressiveNetwork):
-        raise ValueError("model.growth: this family does not grow; model=progan does")
+        raise ValueError("model.growth: this model does not grow; use model=progan")
     growth: ProgressiveGrowing = instantiate(
         section,
         "model.growth",
@@ -65,16 +65,16 @@ def build_triggers(cfg: DictConfig, images_per_epoch: int) -> Triggers:
 
 
 def build_time_limits(cfg: DictConfig) -> TimeLimits:
-    """The fractions of the training time that callbacks may take; images at chosen epochs have no limit.
+    """The fractions of the training time that callbacks may take; there is no limit for samples at ``sample.at_epochs``.
 
     Raises:
-        ValueError: a fraction out of range.
+        ValueError: a fraction is out of range.
     """
     for section in ("evaluation", "sample", "checkpoint"):
         fraction = cfg[section].max_time_fraction
         if fraction is not None and not 0 < fraction <= 1:
             raise ValueError(
-                f"{section}.max_time_fraction={fraction}: a fraction of the training time, above 0 and at most 1, or null"
+                f"{section}.max_time_fraction={fraction}: must be a fraction of the training time in (0, 1], or null"
             )
     return TimeLimits(
         evaluate=cfg.evaluation.max_time_fraction,

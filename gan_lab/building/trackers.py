@@ -12,7 +12,7 @@ from gan_lab.tracking.files import Files
 
 
 def build_trackers(cfg: DictConfig, processes: SingleProcess) -> Trackers:
-    """Files, console and the configured ones in the main process; none in the others."""
+    """The main process gets files, console and the configured trackers; other processes have no trackers."""
     if not processes.is_main_process:
         return Trackers({})
     chosen = {name: instantiate(node, f"tracker.{name}") for name, node in cfg.tracker.items()}

@@ -30,16 +30,16 @@ from gan_lab.training.trainer import Trainer
 
 
 def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Trainer:
-    """The trainer of a job; nothing is written yet.
+    """Build the trainer of a job; no file is written yet.
 
-    What only the data can tell, such as the number of classes, is written into ``job.cfg``.
+    Values that depend on the data, such as the number of classes, are filled in in ``job.cfg``.
 
     Args:
         job: the configuration and directory of a run.
-        processes: those that share each batch.
+        processes: the processes that share each batch.
 
     Raises:
-        ValueError: something in the configuration is impossible here; names the key.
+        ValueError: a value of the configuration is invalid; the message names its key.
     """
     cfg = job.cfg
     device = choose_device(cfg.device)
@@ -53,7 +53,7 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
 
     gan = build_gan(cfg, loader.data, precision, processes, task.latents())
     if not job.resumed:
-        load_initial_weights(cfg, gan)  # before the average takes its copy
+        load_initial_weights(cfg, gan)  # before the EMA copies the weights
     progress = build_progress(cfg, loader, device)
     updater = build_updater(cfg, gan, precision, progress, task.image_size)
     sampler = ImageSampler(updater.ema, gan, task.image_size, device)
@@ -92,7 +92,7 @@ def resume(trainer: Trainer, directory: RunDirectory, name: str) -> None:
     """Load the checkpoint called ``name`` (``last`` or ``best``) into a newly built trainer.
 
     Raises:
-        ValueError: it is missing or damaged, does not fit the networks, or the run is already finished.
+        ValueError: the checkpoint is missing or damaged, does not fit the configuration, or the run is already finished.
     """
     path = directory.checkpoint(name)
     try:
@@ -107,4 +107,4 @@ def resume(trainer: Trainer, directory: RunDirectory, name: str) -> None:
         raise ValueError(f"resume: {path} does not fit this configuration ({str(error).splitlines()[0]})") from error
     if trainer.progress.finished:
         done = trainer.progress.epoch
-        raise ValueError(f"resume: {directory.path} has already trained {done:g} epochs; give more: epochs={done * 2:g}")
+        raise ValueError(f"resume: {directory.path} has already trained {done:g} epochs; set more, such as epochs={done * 2:g}")

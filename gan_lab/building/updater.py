@@ -1,4 +1,4 @@
-"""Builds what one training iteration consists of."""
+"""Builds the updater, which performs one training iteration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def build_updater(cfg: DictConfig, gan: GAN, precision: Precision, progress: TrainingProgress, resolution: int) -> GANUpdater:
-    """Phases, growth, learning-rate schedule, weight average and pretraining of a GAN for images of ``resolution`` pixels."""
+    """The updater of a GAN, with phases, growth, schedule, EMA and pretraining; ``resolution``: of the images in pixels."""
     updater = GANUpdater(
         gan,
         phases=build_phases(cfg, gan, precision),
@@ -34,7 +34,7 @@ def build_updater(cfg: DictConfig, gan: GAN, precision: Precision, progress: Tra
     )
     if cfg.capture == "auto" and precision.device.type == "cuda":
         if reason := compute.why_not_captured(cfg, gan, precision, updater.all_phases):
-            log.warning("capture=auto: iterations run eagerly, because %s", reason)
+            log.warning("capture=auto: iterations are not captured as CUDA graphs, because %s", reason)
         else:
             updater.capture(CUDAGraphs(precision.device, [gan.rng, *precision.generators]))
     return updater

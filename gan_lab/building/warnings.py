@@ -1,4 +1,4 @@
-"""Warnings about choices that are known to train badly together; they may be tried all the same."""
+"""Warnings about combinations of options that are known to train badly; they are allowed."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def warn_of_unstable_choices(discriminator: nn.Module, terms: Mapping[str, LossT
 
 
 def _warn_of_batch_norm(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
-    """A penalty on each image's gradient, in a network whose output for one image depends on the batch."""
+    """Warn of a penalty on each image's gradient if the output for an image depends on the rest of the batch."""
     named = [name for name, term in terms.items() if isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty)]
     if named and any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules()):
         log.warning(
-            "%s bounds the gradient of each image, but batch normalization in the discriminator makes it depend on the other "
-            "images of the batch (Gulrajani et al. 2017, section 4): prefer model.discriminator.norm=layer, instance or none",
+            "%s penalizes the gradient of each image, but batch normalization in the discriminator makes it depend on "
+            "the other images of the batch (Gulrajani et al. 2017, section 4); use model.discriminator.norm=layer or none",
             " and ".join(named),
         )
 
 
 def _warn_of_unbounded_critic(discriminator: nn.Module, terms: Mapping[str, LossTerm]) -> None:
-    """A Wasserstein critic whose gradient nothing bounds."""
+    """Warn of a Wasserstein critic without a bound on its gradient."""
     bounded = any(isinstance(term, GradientNormPenalty | R1Penalty | R2Penalty | WeightClipping) for term in terms.values())
     normalized = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
     if any(isinstance(term, WassersteinDiscriminatorLoss) for term in terms.values()) and not (bounded or normalized):
         log.warning(
-            "loss=wasserstein estimates a distance only if the critic's gradient is bounded (Arjovsky et al. 2017, eq. 2): add "
-            "penalty=gradient_penalty or another"
+            "loss=wasserstein estimates a distance only if the critic's gradient is bounded (Arjovsky et al. 2017, eq. 2); add "
+            "a penalty, such as penalty=gradient_penalty"
         )

@@ -1,4 +1,4 @@
-"""Accuracies of both networks, defined for every loss."""
+"""Accuracy of the discriminator and fool rate of the generator, defined for every loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Accuracy:
         terms: the discriminator's loss terms.
 
     Attributes:
-        decision_threshold: the latest; images with a larger logit count as classified real.
+        decision_threshold: the latest threshold; images with a larger logit count as classified real.
 
     Raises:
         ValueError: no term is an adversarial loss of the discriminator.

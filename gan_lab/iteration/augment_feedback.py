@@ -1,4 +1,4 @@
-"""Shows adaptive augmentation the discriminator's outputs on real images, from which it adjusts its probability."""
+"""Passes the discriminator's outputs on real images to adaptive augmentation, which adjusts its probability to them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class AugmentFeedback:
     """A metric hook of the discriminator's phase.
 
     Args:
-        gan: whose augmentation is shown the outputs.
+        gan: its augmentation receives the outputs.
         accuracy: provides the decision threshold, which is subtracted from the logits.
-        num_micro_batches: parts of a batch; the augmentation sees whole batches.
+        num_micro_batches: micro-batches per batch; the augmentation receives outputs of whole batches.
         gather: whether to gather the outputs of all processes.
     """
 

@@ -1,4 +1,4 @@
-"""Optimizers whose step can be part of a CUDA graph: what changes from step to step is in tensors on the device."""
+"""Prepares optimizers for CUDA graphs: values that change from step to step are kept in tensors on the device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Move the learning rates and the step counts of an optimizer to the device, where :func:`why_not_capturable` is empty."""
+    """Move learning rates and step counts to the device; does nothing if :func:`why_not_capturable` gives a reason."""
     if why_not_capturable(optimizer):
         return
     for group in optimizer.param_groups:
@@ -17,7 +17,7 @@ def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> N
 
 
 def why_not_capturable(optimizer: torch.optim.Optimizer, loss_scaling: bool = False) -> str:
-    """Why a step of the optimizer waits for the device; empty if it does not.
+    """Why a step of the optimizer can't be part of a CUDA graph; empty if it can.
 
     Args:
         optimizer: any of ``torch.optim``.
@@ -26,8 +26,8 @@ def why_not_capturable(optimizer: torch.optim.Optimizer, loss_scaling: bool = Fa
     name = type(optimizer).__name__
     fused = all(group.get("fused") for group in optimizer.param_groups)
     if not fused and not all("capturable" in group for group in optimizer.param_groups):
-        advice = "" if loss_scaling else ", unless optimizer.fused=true where it has that option"  # fused SGD fails in fp16
+        advice = "" if loss_scaling else "; if it supports optimizer.fused=true, that avoids this"  # fused SGD fails in fp16
         return f"{name} reads its learning rate on the host{advice}"
     if loss_scaling and not getattr(optimizer, "_step_supports_amp_scaling", False):
-        return f"{name} waits for the gradient scaler's decision to skip a step; optimizer.fused=true does not, nor does bf16"
+        return f"{name} waits for the gradient scaler's decision to skip a step; use optimizer.fused=true or precision=bf16"
     return ""

@@ -12,7 +12,7 @@ from torch import nn
 
 
 class NoEMA:
-    """No average: the generator itself is sampled, in evaluation mode, and set back to training mode afterwards.
+    """No average: the generator itself is sampled, in evaluation mode, and then returns to training mode.
 
     Attributes:
         network: the generator.
@@ -22,10 +22,10 @@ class NoEMA:
         self.network = generator
 
     def set_progress(self, images: int, batch: int) -> None:
-        """Nothing depends on it."""
+        """Does nothing."""
 
     def update(self) -> None:
-        """Nothing to average."""
+        """Does nothing."""
 
     @contextmanager
     def eval_mode(self) -> Iterator[nn.Module]:
@@ -43,19 +43,19 @@ class NoEMA:
         return self.network.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The generator's weights are loaded elsewhere."""
+        """Does nothing; the updater loads the generator's weights."""
 
 
 class ExponentialMovingAverage:
-    """Exponential moving average with a half-life counted in images (Karras et al. 2020, StyleGAN2-ADA's training loop).
+    """Exponential moving average with a half-life in images (Karras et al. 2020, the training loop of StyleGAN2-ADA).
 
-    Floating-point buffers (BatchNorm's running statistics) are averaged like the weights, as in BigGAN, so that they fit
-    together; integer buffers are copied.
+    Floating-point buffers (running statistics of batch norm) are averaged like the weights, as in BigGAN, so that they match
+    them; integer buffers are copied.
 
     Args:
         generator: the network that is averaged; a copy of it holds the average.
         kimg: half-life in thousands of images.
-        rampup: the half-life is at most this fraction of the images seen so far, so that early weights are forgotten soon.
+        rampup: the half-life is at most this fraction of the images seen so far, so that early weights decay quickly.
 
     Attributes:
         network: the average.
@@ -74,7 +74,7 @@ class ExponentialMovingAverage:
         self._weight = self._floating[0][0].new_zeros(())
 
     def set_progress(self, images: int, batch: int) -> None:
-        """Set the weight of the next update, which follows a step on ``batch`` images, ``images`` with it so far."""
+        """Set the weight of the next update, for a step on ``batch`` images; ``images`` is the number seen including them."""
         halflife = min(self._halflife, images * self._rampup)
         self._weight.fill_(1.0 - 0.5 ** (batch / halflife))
 
@@ -83,7 +83,7 @@ class ExponentialMovingAverage:
         """``average += weight * (current - average)``."""
         average, current = self._floating
         difference = torch._foreach_sub(current, average)
-        torch._foreach_mul_(difference, self._weight)  # a tensor: a captured iteration reads its present value
+        torch._foreach_mul_(difference, self._weight)  # a tensor, so that a replayed CUDA graph reads its current value
         torch._foreach_add_(average, difference)
         for copied, original in self._copied:
             copied.copy_(original)

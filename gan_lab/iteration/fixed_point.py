@@ -1,16 +1,16 @@
-"""Emulated training in dynamic fixed point: the factors of products are rounded to integers with a shared scale.
+"""Emulates training in dynamic fixed point: the factors of products are rounded to integers with a shared scale.
 
-Follows Das et al. 2018 (arXiv:1802.00930, "DFP-16"): every tensor consists of 16-bit integers times a power of two of its own.
-Weights, activations and gradients are rounded where products are taken: in convolutions, dense layers and matrix products.
-Normalizations, losses and updates stay in float32, and so do the weights that updates are added to. Gradients are rounded
+Follows Das et al. 2018 (arXiv:1802.00930, "DFP-16"): every tensor consists of 16-bit integers times its own power of two.
+Weights, activations and gradients are rounded where products are computed: in convolutions, dense layers and matrix products.
+Normalizations, losses, updates and the weights that are updated stay in float32. Gradients are rounded
 stochastically (Gupta et al. 2015, section 3), which is unbiased.
 
-This shows the numerics, not the speed: floating-point units compute the products, and take longer than without rounding. Their
-sums have float32's 24 bits, where integer hardware has 32 and wraps around: the error of the sum is some hundred times smaller
-than that of the rounding, and an overflow of the sum is not emulated.
+The emulation shows the effect of the format on training, not its speed: products are computed in float32, and rounding takes
+additional time. Sums have the 24 bits of float32; integer hardware has 32 bits and wraps around. The error of the sum is some
+hundred times smaller than that of the rounding. An overflow of the sum is not emulated.
 
 Fused operations (recurrent layers, ``torch.nn.MultiheadAttention``, ``cdist``) and in-place products (``addmm_``) are not
-rounded; no network here uses any.
+rounded; no network of gan_lab uses them.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ PRODUCTS: frozenset[Callable[..., Any]] = frozenset(
         Tensor.mv,
     }
 )
-"""Functions whose inputs and outputs are rounded, under every name they can be called by from Python."""
+"""Functions whose inputs and outputs are rounded, under each of their names in Python."""
 
 MIN_EXPONENT = -126
-"""Exponent of the smallest scale, that of float32's smallest normal number; smaller values become 0."""
+"""Exponent of the smallest scale, that of the smallest normal float32 number; smaller values become 0."""
 
 
 class FixedPoint:
@@ -76,11 +76,11 @@ class FixedPoint:
 
     Args:
         bits: 2 to 24, the most that float32 represents exactly; 16 as published.
-        seed: of the stochastic rounding, which has a random generator of its own, so that latents and augmentations are the
-            same as without it.
+        seed: of the stochastic rounding, which has its own random generator, so that latents and augmentations are the same as
+            without it.
 
     Raises:
-        ValueError: ``bits`` out of range.
+        ValueError: ``bits`` is out of range.
     """
 
     def __init__(self, bits: int, seed: int) -> None:
@@ -98,7 +98,7 @@ class FixedPoint:
     def __call__(self, device: torch.device) -> Iterator[None]:
         """A context in which products on ``device`` are rounded, except where autocast is switched off for full precision.
 
-        Autocast is switched on for this, to float32, so that it casts nothing.
+        Autocast is enabled for this with float32, so that it casts nothing.
         """
         before = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         torch.set_autocast_enabled(device.type, True)
@@ -124,9 +124,9 @@ class FixedPoint:
         return below.add_(above).mul_(scale)
 
     def _scaled(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """``values / scale`` and the scale, a power of two: the smallest that brings all within +-(2^(bits-1) - 1).
+        """``values / scale`` and the scale, the smallest power of two for which all are within +-(2^(bits-1) - 1).
 
-        Nothing here waits for the device. If a value is not finite the scale is NaN, so that an overflow is visible.
+        Does not synchronize with the device. If a value is not finite, the scale is NaN, so that an overflow is visible.
         """
         largest = torch.linalg.vector_norm(values, torch.inf) if values.numel() else values.new_zeros(())
         mantissa, exponent = torch.frexp(largest)  # largest = mantissa * 2^exponent, mantissa in [1/2, 1)
@@ -146,7 +146,7 @@ class FixedPoint:
 
 
 class StraightThroughRound(torch.autograd.Function):
-    """Rounding with a straight-through gradient, itself rounded stochastically; differentiable any number of times."""
+    """Rounding with a straight-through gradient, which is rounded stochastically; differentiable any number of times."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, fixed: FixedPoint, stochastic: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two networks of a GAN, and what a training step feeds them."""
+"""The two networks of a GAN and their inputs in a training step."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from gan_lab.runtime.distributed import SingleProcess
 
 @dataclass(frozen=True)
 class GAN:
-    """Generator and discriminator, where the generator's input comes from, and how the discriminator's input is augmented.
+    """Generator and discriminator, with the sources of the generator's input and the augmentation of the discriminator's.
 
     Attributes:
         generator, discriminator: the networks being trained.
         latents: source of latent vectors.
         labels: source of labels for generated images, and their encoding.
-        augment: applied to every image before the discriminator sees it.
+        augment: applied to all inputs of the discriminator.
         rng: generator of latents and interpolation weights; in the same state in every process.
         processes: the processes that share each batch.
-        joint_pass: whether the discriminator processes reals and fakes in one forward pass. If one of its layers depends on
-            the whole batch (batch normalization), this gives different outputs than two passes.
+        joint_pass: whether the discriminator processes reals and fakes in one forward pass. The outputs differ from those of
+            two passes if a layer depends on the whole batch, such as batch normalization.
         reuse_fakes: whether the generator step reuses the fakes of the preceding discriminator step (as pytorch/examples
             ``dcgan`` does), which saves one generator pass, or draws new ones (Goodfellow et al. 2014, algorithm 1).
-        compiled: compiled networks by name; called where nothing is differentiated twice.
+        compiled: compiled networks by name; used where no second derivative is needed.
     """
 
     generator: nn.Module
@@ -52,12 +52,12 @@ class GAN:
 
 
 class BatchNoise:
-    """Random numbers of one update, drawn for the whole batch; each process and each micro-batch takes its own rows.
+    """Random numbers of one update, drawn for the whole batch; each process and each micro-batch uses its own rows.
 
     Args:
         gan: provides the latent source and the random generator.
         count: images in the batch, summed over all processes.
-        device: where the numbers go.
+        device: of the numbers.
     """
 
     def __init__(self, gan: GAN, count: int, device: torch.device) -> None:
@@ -69,7 +69,7 @@ class BatchNoise:
         return self._gan.latents.sample(self._count, self._device, self._gan.rng)
 
     def generator_inputs(self, batch: Batch, part: slice, rows: slice) -> Tensor:
-        """The generator's input: low-resolution images of a ``part`` of the batch if there are any, or ``rows`` of latents."""
+        """The generator's input: a ``part`` of the low-resolution images if there are any, else ``rows`` of the latents."""
         return self.latents[rows] if batch.low_resolution is None else batch.low_resolution[part]
 
     @cached_property
@@ -81,7 +81,7 @@ class BatchNoise:
 
 @dataclass
 class SharedFakes:
-    """Fakes that the generator step reuses from the discriminator step of the same iteration, with the generator's graph."""
+    """Fakes with their autograd graph, which the generator step reuses from the discriminator step of the same iteration."""
 
     latents: Tensor | None = None
     fake: Tensor | None = None

@@ -16,7 +16,7 @@ from gan_lab.utils.image_ops import upsample_nearest
 
 @dataclass(frozen=True)
 class GrowthState:
-    """What the networks are set to at one moment.
+    """The state of growing networks.
 
     Attributes:
         resolution: side of the images.
@@ -32,15 +32,15 @@ class GrowthState:
 
     @property
     def layers(self) -> tuple[int, bool]:
-        """Identifies the set of layers at work: the resolution, and whether the newest are fading in."""
+        """Identifies the layers in use: the resolution, and whether the newest layers are fading in."""
         return self.resolution, self.alpha < 1.0
 
     def match_resolution(self, batch: Batch, alpha: Tensor | None = None) -> Batch:
-        """The batch at this resolution; while layers fade in, so do the reals' finest details (Karras et al. 2018, sec. 2).
+        """The batch at this resolution. While layers fade in, details of the reals do so too (Karras et al. 2018, sec. 2).
 
         Args:
             batch: at the dataset's resolution.
-            alpha: a scalar tensor that holds ``alpha``, for an iteration that will be replayed with other values in it.
+            alpha: scalar tensor that contains ``alpha``, for iterations that are replayed with other values in it.
         """
         batch = batch.at(self.resolution)
         if self.alpha == 1.0:
@@ -50,7 +50,7 @@ class GrowthState:
 
 
 class FixedResolution:
-    """Networks that do not grow: the full resolution from the start."""
+    """No growth: the full resolution from the start."""
 
     reset_optimizer = False
 
@@ -61,7 +61,7 @@ class FixedResolution:
         return self._state
 
     def apply(self, state: GrowthState, networks: Iterable[nn.Module]) -> None:
-        """Nothing grows."""
+        """Does nothing."""
 
     def metrics(self, state: GrowthState) -> dict[str, float]:
         return {}
@@ -71,20 +71,20 @@ class ProgressiveGrowing:
     """Trains each resolution for ``stable_kimg``, then fades in the next during ``fade_kimg`` (Karras et al. 2018, app. A.1).
 
     Args:
-        resolutions: those the networks grow through, ascending.
+        resolutions: of the networks, ascending.
         batch_size: real images in a step at the full resolution. Half the resolution uses twice as many, up to
             ``max_batch_size``.
-        total_images: of the training.
-        fade_kimg, stable_kimg: thousands of images; 600 and 600 in the published runs. Both None: equal lengths such that the
-            last layers have faded in at ``grown_at``.
+        total_images: length of the training.
+        fade_kimg, stable_kimg: thousands of images; 600 and 600 in the paper. Both None: equal lengths such that the last
+            layers have faded in at ``grown_at``.
         grown_at: fraction of the training, in (0, 1].
         max_batch_size: see ``batch_size``.
         lr_factors: pairs ``[resolution, factor]``: from that resolution on, learning rates are multiplied by the factor.
-        start_resolution: the first one; None: the smallest.
+        start_resolution: the first resolution; None: the smallest.
         reset_optimizer: whether the optimizers' state is reset with each new set of layers, as published.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a value is out of range.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ProgressiveGrowing:
             raise ValueError("model.growth: give both fade_kimg and stable_kimg, or neither")
         if any(len(pair) != 2 for pair in lr_factors or []):
             raise ValueError(
-                f"model.growth.lr_factors={lr_factors}: pairs of a resolution and a factor, such as [[128, 1.5], [256, 2.0]]"
+                f"model.growth.lr_factors={lr_factors}: must be pairs [resolution, factor], such as [[128, 1.5], [256, 2.0]]"
             )
         self._resolutions = list(resolutions[0 if start_resolution is None else resolutions.index(start_resolution) :])
         if fade_kimg is None or stable_kimg is None:
@@ -127,7 +127,7 @@ class ProgressiveGrowing:
 
     def state_at(self, images: int) -> GrowthState:
         """The state for the step that begins after ``images`` images."""
-        level, within = divmod(images, self._stable + self._fade)  # integers: a stage begins at an exact image
+        level, within = divmod(images, self._stable + self._fade)  # integers, so that stages begin exactly
         alpha = 1.0
         if within >= self._stable:
             level, alpha = level + 1, (within - self._stable) / self._fade
@@ -145,7 +145,7 @@ class ProgressiveGrowing:
             network.set_resolution(state.resolution, state.alpha)
 
     def metrics(self, state: GrowthState) -> dict[str, float]:
-        """What is logged of a state."""
+        """The metrics that are logged."""
         return {"growth/resolution": state.resolution, "growth/alpha": state.alpha, "growth/batch_size": state.batch_size}
 
 

@@ -1,4 +1,4 @@
-"""Means of metrics between two readings, kept on the device."""
+"""Averages metrics over training steps, on the device."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gan_lab.runtime.distributed import SingleProcess
 
 
 class MetricAverager:
-    """Sums metric tensors in place on the device; only reading the means waits for it.
+    """Sums metrics in place on the device; only :meth:`read` synchronizes with it.
 
     Args:
-        device: where a loaded state goes.
+        device: of the metrics.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._totals: dict[tuple[str, ...], Tensor] = {}
-        """By the names that come together: their sums, then how often they came."""
+        """By the names of metrics that are added together: their sums, followed by the number of additions."""
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
         """Add scalar tensors by name."""
@@ -33,7 +33,7 @@ class MetricAverager:
         self._totals[names] += values
 
     def read(self, processes: SingleProcess) -> dict[str, float]:
-        """Means since the last reading, over all processes, in one transfer; the sums start again at zero."""
+        """Means since the last call over all processes, copied in one transfer; resets the sums."""
         if not self._totals:
             return {}
         totals = torch.cat([total.float() for total in self._totals.values()])

@@ -21,17 +21,17 @@ AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 PARAM_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 SLOWER_FACTOR = 1.2
-"""Ratio to float32's time above which a format is reported as slower; below it lies the noise of the trial."""
+"""Ratio to the time of float32 above which a format is reported as slower; smaller ratios may be noise."""
 
 SLOW_TRIAL_SECONDS = 0.1
-"""Seconds: a trial that takes longer is not repeated; it is slow enough to be emulated in software."""
+"""A trial that takes longer, in seconds, is not repeated: the format is probably emulated in software."""
 
 
 class Precision:
     """Autocast, loss scaling, TF32 and rounding on one device.
 
-    Parameters, optimizer state, logits and losses have type ``param_dtype`` in every mode. Autocast chooses the format of the
-    layers; rounding that of the factors of their products.
+    Parameters, optimizer state, logits and losses always have type ``param_dtype``. Autocast sets the format of the layers;
+    rounding sets that of the factors of their products.
 
     Args:
         device: of the training.
@@ -42,11 +42,11 @@ class Precision:
         rounding: an emulated format, or None.
 
     Attributes:
-        dtype: autocast's, or None.
-        param_dtype: as a torch type.
+        dtype: the type of autocast, or None.
+        param_dtype: the type of the parameters.
 
     Raises:
-        ValueError: the device does not support it, or arguments exclude each other.
+        ValueError: the device does not support the precision, or arguments can't be combined.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Precision:
         if autocast is not None and autocast not in AUTOCAST:
             raise ValueError(f"autocast={autocast}: must be one of {', '.join(AUTOCAST)} or null")
         if param_dtype not in PARAM_DTYPES:
-            raise ValueError(f"weights={param_dtype}: must be one of {', '.join(PARAM_DTYPES)}")
+            raise ValueError(f"param_dtype={param_dtype}: must be one of {', '.join(PARAM_DTYPES)}")
         if autocast is not None and (rounding is not None or param_dtype != "float32"):
-            raise ValueError("precision: autocast goes with weights=float32 and without rounding")
+            raise ValueError("precision: autocast can only be combined with param_dtype=float32 and without rounding")
         self.device = device
         self.dtype = AUTOCAST[autocast] if autocast else None
         self.param_dtype = PARAM_DTYPES[param_dtype]
@@ -77,11 +77,11 @@ class Precision:
             _require_autocast(device, self.dtype)
         if device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = tf32
-            torch.backends.cudnn.allow_tf32 = tf32  # true by default: fp32 would not be what it says
+            torch.backends.cudnn.allow_tf32 = tf32  # PyTorch's default is true, even for fp32
 
     @property
     def is_emulated(self) -> bool:
-        """Whether the device does not compute in this format, but it is emulated by rounding."""
+        """Whether the format is emulated by rounding."""
         return self.rounding is not None
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -91,7 +91,7 @@ class Precision:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def make_scaler(self) -> torch.amp.GradScaler:
-        """A new scaler; without loss scaling it passes everything through."""
+        """A new gradient scaler; without loss scaling it is disabled and changes nothing."""
         return torch.amp.GradScaler(self.device.type, enabled=self.loss_scaling)
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,18 +111,18 @@ class Precision:
         """Log a warning if this format is slower than float32 here.
 
         Args:
-            captured: whether the training's iterations are captured as CUDA graphs, so that launching kernels takes no time.
+            captured: whether iterations are captured as CUDA graphs, so that launching kernels takes no time.
         """
         if self.is_emulated:
-            log.warning("precision: emulated, and slower than fp32; it shows the format's effect on training, not its speed")
+            log.warning("precision: emulated, which is slower than fp32; it shows the effect of the format, not its speed")
         elif self.param_dtype is torch.float64:
-            log.warning("precision: fp64 is a reference for other precisions, several times slower than fp32")
+            log.warning("precision: fp64 is several times slower than fp32; it is meant as a reference for other precisions")
         elif self.dtype is not None and (slower := self._time_relative_to_float32(captured)) > SLOWER_FACTOR:
             name = str(self.dtype).removeprefix("torch.")
             log.warning("precision: %s takes %.1f times as long as fp32 here, according to a trial", name, slower)
 
     def _time_relative_to_float32(self, captured: bool) -> float:
-        """Time of a convolution and its gradients in this format, divided by float32's; the minimum of several trials."""
+        """Time of a convolution and its gradients divided by that in float32; each is the minimum of several trials."""
         device = self.device
         count, channels = (64, 128) if device.type == "cuda" else (16, 32)
         images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
@@ -162,7 +162,7 @@ def _require_tf32(device: torch.device) -> None:
 
 
 def _require_autocast(device: torch.device, dtype: torch.dtype) -> None:
-    """Try the layers of a GAN: PyTorch has no query for whether a build and a processor support a format."""
+    """Check by a trial that a device supports a format, because PyTorch has no function that tells."""
     name = str(dtype).removeprefix("torch.")
     try:
         with torch.autocast(device.type, dtype):

@@ -10,10 +10,10 @@ from gan_lab.iteration.phase import Phase
 
 @dataclass(frozen=True)
 class Pretraining:
-    """The first stage of a training; by default there is none.
+    """The first stage of a run; by default there is none.
 
     Attributes:
-        phases: of that stage; the generator's alone.
+        phases: the phases of this stage, which train only the generator.
         end: images after which adversarial training begins; a whole number of batches.
     """
 
@@ -29,5 +29,5 @@ class Pretraining:
         return before < self.end <= after
 
     def progress(self, images: int, total: int) -> float:
-        """Fraction of the present stage, in [0, 1); learning-rate schedules start again with adversarial training."""
+        """Completed fraction of the current stage, in [0, 1). Learning-rate schedules restart with adversarial training."""
         return images / self.end if self.is_active(images) else (images - self.end) / max(1, total - self.end)

@@ -1,4 +1,4 @@
-"""How far a training is. Schedules, growth and callbacks are functions of the real images seen, never of seconds."""
+"""Training progress. Schedules, growth and callbacks are functions of the real images seen, not of time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gan_lab.runtime.timer import TrainingTimer
 
 @dataclass
 class TrainingProgress:
-    """Images, iterations and seconds of a training so far.
+    """Images, iterations and seconds of a run so far.
 
     Attributes:
         total_images: real images at which the training ends.

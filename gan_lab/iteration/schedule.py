@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the training's progress, the same for both networks."""
+"""Learning-rate schedules: functions of the training progress, the same for both networks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from abc import ABC, abstractmethod
 
 
 class Schedule(ABC):
-    """``progress`` (fraction of the images seen, 0 to 1) to a factor of the configured learning rate."""
+    """Maps the training progress (images seen / all images, 0 to 1) to a factor of the configured learning rate."""
 
     @abstractmethod
     def __call__(self, progress: float) -> float: ...
 
 
 class Constant(Schedule):
-    """Always 1."""
+    """A factor of 1."""
 
     def __call__(self, progress: float) -> float:
         return 1.0
 
 
 class Linear(Schedule):
-    """1 until ``start``, then linear to ``end`` (SNGAN: start 0, end 0; CycleGAN: start 0.5, end 0).
+    """1 until ``start``, then linear decay to ``end`` (SNGAN: start 0, end 0; CycleGAN: start 0.5, end 0).
 
     Args:
         start: progress at which the decay begins, in [0, 1).
@@ -50,11 +50,11 @@ class Cosine(Schedule):
 
 
 class Steps(Schedule):
-    """Multiply by ``gamma`` at each of ``at`` (fractions of the training, in [0, 1])."""
+    """Multiply by ``gamma`` at each progress in ``at``, which are in [0, 1]."""
 
     def __init__(self, at: list[float], gamma: float = 0.5) -> None:
         if not all(0.0 <= fraction <= 1.0 for fraction in at):
-            raise ValueError(f"schedule.at={list(at)}: fractions of the training, in [0, 1]")
+            raise ValueError(f"schedule.at={list(at)}: must be fractions of the training, in [0, 1]")
         if gamma <= 0:
             raise ValueError(f"schedule.gamma={gamma}: must be positive")
         self.at, self.gamma = tuple(at), gamma
@@ -67,4 +67,4 @@ def _check(start: float, end: float) -> None:
     if end < 0:
         raise ValueError(f"schedule.end={end}: must not be negative")
     if not 0.0 <= start < 1.0:
-        raise ValueError(f"schedule.start={start}: a fraction of the training, in [0, 1)")
+        raise ValueError(f"schedule.start={start}: must be a fraction of the training, in [0, 1)")

@@ -1,4 +1,4 @@
-"""What the loss terms of one update see of a batch; each tensor is computed on first access, and at most once."""
+"""The inputs of the loss terms in one update; each tensor is computed on first access, at most once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_INPUT_GRADIENT_SCALE = 2.0**15
 class StepContext:
     """One batch (or micro-batch) during one network's update; implements :class:`gan_lab.losses.base.LossContext`.
 
-    A hinge generator loss never reads ``real_logits``, so they are not computed for it; a relativistic one does read them.
+    For example, ``real_logits`` are not computed for a hinge generator loss, which does not use them.
 
     Args:
         gan: the two networks.

@@ -1,4 +1,4 @@
-"""One training iteration: each network that is due is updated, and the weight average follows."""
+"""One training iteration: updates each network that is due, then the average of the generator's weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_lab.storage.checkpoint import random_state, restore_random_state
 
 
 class GANUpdater:
-    """The networks and everything that changes them; the trainer calls :meth:`update` once for each batch.
+    """The networks and everything that changes them. The trainer calls :meth:`update` once per batch.
 
     Args:
         gan: the two networks.
@@ -33,11 +33,11 @@ class GANUpdater:
         schedule: learning-rate factor as a function of the training's progress.
         ema: average of the generator's weights.
         pretraining: a first stage that trains the generator alone.
-        averager: sums the metrics of iterations.
+        averager: averages the metrics of iterations.
 
     Attributes:
-        growth_state: what the networks are set to.
-        runner: runs the device's work of each iteration, eagerly by default.
+        growth_state: the current state of the networks.
+        runner: executes iterations, eagerly by default.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class GANUpdater:
 
     @property
     def all_phases(self) -> list[Phase]:
-        """Those of pretraining and those of adversarial training."""
+        """The phases of pretraining and of adversarial training."""
         return [*self.pretraining.phases, *self.phases]
 
     def phases_at(self, images: int) -> Sequence[Phase]:
@@ -71,10 +71,10 @@ class GANUpdater:
         return self.pretraining.phases if self.pretraining.is_active(images) else self.phases
 
     def update(self, batch: Batch, progress: TrainingProgress) -> None:
-        """One iteration on ``batch``, of which each process has its own rows; advances ``progress``.
+        """Perform one iteration on ``batch``, this process's rows of the batch, and advance ``progress``.
 
-        Nothing waits for the device. What changes between iterations of the same kind is written into tensors first; the
-        rest is a fixed sequence of operations, which a graph may replay.
+        Does not synchronize with the device. Values that change between iterations of the same kind are written into tensors
+        first; the rest is a fixed sequence of operations, which a CUDA graph can replay.
         """
         due = [phase for phase in self.phases_at(progress.images) if phase.due(progress.iteration)]
         count = len(batch.real) * self.gan.processes.world_size
@@ -95,7 +95,7 @@ class GANUpdater:
         self.ema.set_progress(progress.images + count, count)
 
     def _iterate(self, batch: Batch, due: Sequence[Phase]) -> None:
-        """The device's work of an iteration."""
+        """The operations of an iteration on the device."""
         generator = self.gan.generator
         alpha = generator.alpha_tensor if isinstance(generator, ProgressiveNetwork) else None
         batch = self.growth_state.match_resolution(batch, alpha)
@@ -111,7 +111,7 @@ class GANUpdater:
         self.runner = GraphRunner(recorder, self._abandon_iteration)
 
     def _save(self) -> Callable[[], None]:
-        """Returns a function that brings back the state that an iteration changes."""
+        """Save the state that an iteration changes; returns a function that restores it."""
         gan, precision = self.gan, self.phases[0].precision
         state, totals = copy.deepcopy(self.state_dict()), copy.deepcopy(self.averager.state_dict())
         states = random_state(precision.device, gan.rng)
@@ -129,7 +129,7 @@ class GANUpdater:
             phase.abandon_step()
 
     def grow_to(self, state: GrowthState) -> None:
-        """Set all networks to ``state``. New layers come with a fresh optimizer state (Karras et al. 2018, appendix A.1)."""
+        """Set all networks to ``state``. New layers start with a new optimizer state (Karras et al. 2018, appendix A.1)."""
         if state == self.growth_state:
             return
         self.growth.apply(state, self.networks)
@@ -140,18 +140,18 @@ class GANUpdater:
         self.growth_state = state
 
     def broadcast(self) -> None:
-        """Give all processes the main process's weights: a seed need not give the same ones on another machine."""
+        """Copy the main process's weights to all processes, because a seed may give other weights on another machine."""
         for network in self.networks:
             buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
             self.gan.processes.broadcast_([*network.parameters(), *buffers])
 
     def all_reduce_buffers(self) -> None:
-        """Average running statistics over the processes; each updates its own from its rows of the batches."""
+        """Average running statistics over the processes; each process has updated its own from its rows."""
         for network in self.networks:
             self.gan.processes.all_reduce_mean_([buffer for buffer in network.buffers() if buffer.is_floating_point()])
 
     def has_finite_weights(self) -> bool:
-        """Whether every weight of both networks is finite; waits for the device."""
+        """Whether every weight of both networks is finite; synchronizes with the device."""
         weights = [p.detach() for network in (self.gan.generator, self.gan.discriminator) for p in network.parameters()]
         return bool(torch.stack(torch._foreach_norm(weights)).isfinite().all())
 

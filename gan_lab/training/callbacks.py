@@ -1,4 +1,4 @@
-"""What happens between training steps, and when: triggers are functions of the images seen, so that a resume keeps them."""
+"""Callbacks between training steps. Triggers depend only on the number of images seen, so that a resume keeps them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Callback = Callable[[], None]
 
 
 class Trigger(ABC):
-    """When a callback runs."""
+    """Decides when a callback runs."""
 
     @abstractmethod
     def is_due(self, before: int, after: int) -> bool:
-        """Whether it runs after the step that took the number of images seen from ``before`` to ``after``."""
+        """Whether the callback runs after the step that increased the images seen from ``before`` to ``after``."""
 
 
 class IntervalTrigger(Trigger):
@@ -29,7 +29,7 @@ class IntervalTrigger(Trigger):
 
     def __init__(self, interval: float) -> None:
         if interval <= 0:
-            raise ValueError(f"an interval of {interval} images: must be positive")
+            raise ValueError(f"interval={interval}: the number of images between two calls must be positive")
         self.interval = interval
 
     def is_due(self, before: int, after: int) -> bool:
@@ -58,7 +58,7 @@ class Triggers:
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """Largest fraction of the training time that a kind of callback may take, in (0, 1]; None: no limit."""
+    """Largest fraction of the training time that each kind of callback may take, in (0, 1]; None: no limit."""
 
     evaluate: float | None
     sample: float | None
@@ -66,7 +66,7 @@ class TimeLimits:
 
 
 class Event:
-    """A callback, when it is due, and how much time it may take.
+    """A callback with its trigger and its time limit.
 
     Args:
         trigger: when it is due.
@@ -93,7 +93,7 @@ class Event:
         self._spent += self.expected_seconds
 
     def report_skipped(self, name: str) -> None:
-        """Log, once, that calls are left out."""
+        """Log once that calls are skipped; ``name`` is the event's."""
         if not self._reported:
             self._reported = True
             log.info(
@@ -107,12 +107,12 @@ class Event:
 
 
 class Callbacks:
-    """Events by name, in the order in which they run. Each also runs at the end of the training, whatever time it takes.
+    """Events by name, in the order in which they run. All of them also run at the end of the training, without time limits.
 
     Args:
         events: by name.
         end: images at which the training ends.
-        processes: agree on what is left out.
+        processes: the processes of the run, which skip the same events.
     """
 
     def __init__(self, events: Mapping[str, Event], end: int, processes: SingleProcess = SINGLE_PROCESS) -> None:
@@ -121,17 +121,17 @@ class Callbacks:
         self._latest: list[str] = []
 
     def subset(self, names: Iterable[str], end: int) -> Callbacks:
-        """Some of them by name, for a training that ends at ``end`` images."""
+        """The events called ``names``, for a training that ends at ``end`` images."""
         return Callbacks({name: self.events[name] for name in names}, end, self._processes)
 
     def due(self, before: int, after: int) -> list[str]:
-        """Names of those that are due after the step from ``before`` to ``after`` images."""
+        """Names of the events that are due after the step from ``before`` to ``after`` images."""
         at_end = after >= self._end
         self._latest = [name for name, event in self.events.items() if at_end or event.trigger.is_due(before, after)]
         return self._latest
 
     def run(self, names: Iterable[str], training_seconds: float, images: int) -> None:
-        """Run those called ``names``, except those that would exceed their time limit before the end of the training.
+        """Run the events called ``names``. Before the end of the training, events that would exceed their limit are skipped.
 
         Args:
             names: in the order in which they run.
@@ -147,7 +147,7 @@ class Callbacks:
                 event.report_skipped(name)
 
     def run_remaining(self) -> None:
-        """Run those that were not due when last asked: what is left if the training ends earlier than expected."""
+        """Run the events that were not due after the last step; called when the training ends early."""
         for name, event in self.events.items():
             if name not in self._latest:
                 event()

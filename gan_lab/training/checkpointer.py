@@ -1,10 +1,10 @@
-"""Saving and restoring everything a bit-identical resume needs.
+"""Saves and restores checkpoints, which contain everything that a bit-identical resume needs.
 
 Entries of ``checkpoints/last.pt`` and ``best.pt``:
 
 ==================  ====================================================================================
 format              version of this layout, see :data:`gan_lab.storage.checkpoint.FORMAT`
-images, iteration   the clock; schedules, triggers and the order of the data are functions of it
+images, iteration   training progress, which determines schedules, triggers and the order of the data
 seconds             training time so far
 growth              resolution, fade-in, batch size and learning-rate factor
 generator           weights and buffers of the networks
@@ -15,11 +15,11 @@ labels              names and frequencies of the labels, for sampling without th
 augment             state of adaptive augmentation
 sample_grid         the fixed latents and labels of the sample grids
 evaluator           latest and best scores
-monitor             alarms, and what the checks remember
-averager            metrics of the steps since the last log row
-tracker             such as the id of a W&B run
+monitor             alarms, and the state of the checks
+averager            sums of metrics since the last logged row
+tracker             state of the trackers, such as the ID of a W&B run
 num_images          images in the dataset
-rng_states          of each process: torch, CUDA, Python and the latents' generator
+rng_states          for each process the state of torch, CUDA, Python and the latents' generator
 ==================  ====================================================================================
 """
 
@@ -39,7 +39,7 @@ from gan_lab.training.metric_recorder import TrainingDiverged
 
 
 class Stateful(Protocol):
-    """Anything that has a state of its own."""
+    """An object with a state that is part of checkpoints."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -47,12 +47,13 @@ class Stateful(Protocol):
 
 
 class Checkpointer:
-    """Writes and reads checkpoints of a training.
+    """Writes and reads checkpoints of a run.
 
     Args:
-        directory: the run's.
-        progress, updater: how far the training is, and the networks.
-        parts: other objects with a state, by the name of their entry.
+        directory: the run directory.
+        progress: the training progress.
+        updater: the networks and optimizers.
+        parts: other objects with a state, by the name of their entry in the checkpoint.
         num_images: images in the dataset; a run can only be resumed with as many.
         device: of the networks.
     """
@@ -74,14 +75,14 @@ class Checkpointer:
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>.pt``; all processes take part, the main process writes.
 
-        The state of now is copied, and written by a thread; :meth:`wait` waits for it.
+        The current state is copied, and a thread writes the copy; :meth:`wait` waits for it.
 
         Raises:
             TrainingDiverged: a weight is not finite; nothing is written.
             OSError: the previous checkpoint could not be written.
         """
         if not self._updater.has_finite_weights():
-            raise TrainingDiverged(f"a weight is no longer finite at {self._progress.images} images")
+            raise TrainingDiverged(f"a weight is not finite after {self._progress.images} images")
         self._updater.all_reduce_buffers()
         state = self.state()
         if self._gan.processes.is_main_process:
@@ -113,7 +114,7 @@ class Checkpointer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Bring a newly built training to the point where a checkpoint was saved.
+        """Load a checkpoint into a newly built trainer.
 
         Raises:
             ValueError: the dataset has another number of images.
@@ -132,6 +133,6 @@ class Checkpointer:
             checkpoint.restore_random_state(state["rng_states"][processes.rank], self._device, self._gan.rng)
 
     def restore_best(self, keep: str) -> None:
-        """Go back to the best checkpoint, except for the part called ``keep``."""
+        """Load the best checkpoint, but keep the current state of the part called ``keep``."""
         self.wait()
         self.restore({**checkpoint.load(self._directory.checkpoint("best")), keep: self._parts[keep].state_dict()})

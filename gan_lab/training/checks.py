@@ -21,7 +21,7 @@ OVERFITTING = "d/overfitting"
 
 
 class Check(ABC):
-    """Sees each row of metrics, of training steps and of evaluations; its state is what it remembers of earlier rows."""
+    """Examines each recorded row of metrics, of training and of evaluations. Its state summarizes earlier rows."""
 
     @abstractmethod
     def check(self, metrics: Metrics, score: str | None) -> CheckResult:
@@ -38,9 +38,9 @@ class CollapseCheck(Check):
     """Mode collapse: a coverage (Naeem et al. 2020, eq. 4) far below its best value so far.
 
     Args:
-        fraction: of the best coverage so far, below which it counts as collapsed, in (0, 1).
-        floor: a best coverage that is not above this is ignored, in [0, 1).
-        patience: consecutive evaluations before the alarm.
+        fraction: a coverage below this fraction of the best one counts as collapsed; in (0, 1).
+        floor: the check is inactive until the best coverage is above this; in [0, 1).
+        patience: consecutive evaluations with a collapsed coverage before the alarm.
     """
 
     def __init__(self, fraction: float, floor: float, patience: int) -> None:
@@ -72,8 +72,8 @@ class DivergenceCheck(Check):
     """The primary score (lower is better) is far above its best value so far.
 
     Args:
-        factor: multiple of the best score so far; positive.
-        patience: consecutive evaluations before the alarm.
+        factor: a score above this multiple of the best one counts as diverged; positive.
+        patience: consecutive evaluations with a diverged score before the alarm.
     """
 
     def __init__(self, factor: float, patience: int) -> None:
@@ -106,8 +106,8 @@ class OverfittingCheck(Check):
     """The discriminator overfits: see :class:`gan_lab.training.overfitting.OverfittingEstimate`.
 
     Args:
-        limit: largest ``d/overfitting``; 0 means no overfitting and 1 complete overfitting.
-        patience: consecutive evaluations before the alarm.
+        limit: largest allowed ``d/overfitting``; 0 means no overfitting and 1 complete overfitting.
+        patience: consecutive evaluations above the limit before the alarm.
     """
 
     def __init__(self, limit: float, patience: int) -> None:
@@ -136,15 +136,15 @@ class OverfittingCheck(Check):
 
 
 class GradientCheck(Check):
-    """A network's gradient norm explodes or vanishes, compared with the median of its latest values.
+    """The gradient norm of a network explodes or vanishes, compared with the median of its latest values.
 
-    Steps that loss scaling skipped repeat the norm before them, so they raise no alarm.
+    A step that loss scaling skips has the norm of the step before it, so it raises no alarm.
 
     Args:
         explosion: multiple of the median above which the norm has exploded; above 1.
         vanishing: multiple of the median at or below which it has vanished; in (0, 1).
-        window: rows the median is taken over.
-        warmup: rows before any alarm but that of a norm that is not finite; 1 to ``window``.
+        window: number of latest rows of the median.
+        warmup: rows before the first alarm, 1 to ``window``; a norm that is not finite is an alarm from the start.
     """
 
     def __init__(self, explosion: float, vanishing: float, window: int, warmup: int) -> None:
@@ -187,11 +187,11 @@ def _check_patience(check: str, patience: int) -> int:
 
 
 class PruningCheck(Check):
-    """Ends a trial of a sweep that the study's pruner gives up.
+    """Ends a trial of a sweep if the study's pruner decides so.
 
     Args:
-        should_prune: called with the score and the images seen; whether the trial should end.
-        total_images: images at which it ends in any case.
+        should_prune: called with the score and the images seen; returns whether the trial should end.
+        total_images: images at which the trial ends anyway.
     """
 
     def __init__(self, should_prune: Callable[[float, int], bool], total_images: int) -> None:
@@ -207,4 +207,4 @@ class PruningCheck(Check):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The study remembers, not this check."""
+        """The state is in the study's storage."""

@@ -1,4 +1,4 @@
-"""Scores during a training, measured on the averaged generator; the best one is kept."""
+"""Evaluates the averaged generator during training and keeps the best scores."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ SLOW_SECONDS = 60.0
 
 
 class TrainingEvaluator:
-    """Evaluates the sampling generator and remembers the latest and the best scores.
+    """Evaluates the averaged generator and keeps the latest and the best scores.
 
     Args:
-        suite: what is measured.
-        processes: generate the fakes together; the main process computes the metrics.
+        suite: the metrics.
+        processes: the processes that generate the fakes together; the main process computes the metrics.
 
     Attributes:
-        latest, best: scores with the ``images`` seen and their ``protocols``; empty before the first evaluation.
-        outdated: images seen at the best checkpoint whose score can't be compared any more since a resume; else None.
+        latest, best: scores, with the ``images`` seen and their ``protocols``; empty before the first evaluation.
+        outdated: images seen at the best checkpoint, if its score is not comparable after a resume with another protocol; else
+            None.
     """
 
     def __init__(self, suite: MetricSuite | FullReferenceSuite, processes: SingleProcess = SINGLE_PROCESS) -> None:
@@ -54,7 +55,7 @@ class TrainingEvaluator:
         self.suite.prepare(device, progress, reals=self._processes.is_main_process)
 
     def evaluate(self, sampler: ImageSampler, images: int, progress: Progress) -> dict[str, float]:
-        """Scores by name, and the seconds they took; empty if nothing is measured."""
+        """Evaluate ``sampler``; returns scores by name and the duration in seconds, or an empty dictionary without metrics."""
         if not self.suite.evaluations:
             return {}
         start = time.perf_counter()
@@ -65,15 +66,15 @@ class TrainingEvaluator:
         if took > SLOW_SECONDS and not self._warned:
             self._warned = True
             log.warning(
-                "an evaluation took %.0f s; a smaller evaluation.num_fakes, evaluation.features=dataset_classifier or random, "
-                "or evaluation.max_time_fraction make evaluations cheaper",
+                "an evaluation took %.0f s; a smaller evaluation.num_fakes or evaluation.features=dataset_classifier or random "
+                "makes it faster, and a smaller evaluation.max_time_fraction makes it less frequent",
                 took,
             )
         self.latest = {**scores, "images": images, "protocols": protocols}
         return {**scores, "time/evaluation_seconds": took}
 
     def update_best(self) -> bool:
-        """Whether the latest score is the best so far; if so, it is remembered."""
+        """Keep the latest score as the best one if it is; returns whether it is."""
         if self.name is None or not self.latest or not math.isfinite(self.latest[self.name]):
             return False
         if self.best and self.latest[self.name] >= self.best[self.name]:
@@ -82,7 +83,7 @@ class TrainingEvaluator:
         return True
 
     def format_summary(self) -> str:
-        """The latest score, and the best if it is another: ``fd_fashion 12.30 ± 0.30, best ...``; empty without a score."""
+        """The latest score, and the best one if it differs: ``fd_fashion 12.30 ± 0.30, best ...``; empty without a score."""
         if self.name is None or not self.latest:
             return ""
         text = f"{self.name} {format_with_ci(self.latest, self.name)}"
@@ -99,11 +100,11 @@ class TrainingEvaluator:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.latest, self.best = state["latest"], state["best"]
         if self.best and (changed := self._protocol_changes()):
-            log.warning("scores are measured differently from here on and can't be compared with earlier ones (%s)", changed)
+            log.warning("from now on scores are measured differently and can't be compared with earlier ones (%s)", changed)
             self.outdated, self.best, self.latest = self.best["images"], {}, {}
 
     def _protocol_changes(self) -> str:
-        """How the protocol of a resumed run differs from that of its best score; empty if it doesn't."""
+        """The differences between the current protocol and that of the best score, in one line; empty if there are none."""
         before: dict[str, Any] = next(iter(self.best["protocols"].values()), {})
         changes = differences([before, self.suite.record()])
         return "; ".join(f"{key} was {old} and is {new}" for key, (old, new) in changes.items())

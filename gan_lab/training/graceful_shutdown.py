@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM end a run after the current step, with everything saved."""
+"""Ends a run after the current step, with a checkpoint, on Ctrl-C or a scheduler's SIGTERM."""
 
 from __future__ import annotations
 

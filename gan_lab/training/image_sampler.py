@@ -1,4 +1,4 @@
-"""Images of the averaged generator, for sample grids and for evaluation."""
+"""Samples the averaged generator, for sample grids and evaluation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 
 @dataclass(frozen=True)
 class ImageSampler:
-    """Samples the averaged generator, always at the dataset's resolution, whatever a growing generator has reached.
+    """Samples the averaged generator. Images of a growing generator are upsampled to the dataset's resolution.
 
     Attributes:
-        ema: the network that is sampled.
+        ema: the average of the generator's weights.
         gan: provides latents and labels.
         size: side of the dataset's images.
         device: of the networks.
@@ -32,24 +32,24 @@ class ImageSampler:
     device: torch.device
 
     def snapshot(self) -> ImageSampler:
-        """A sampler with a copy of the present weights, which further training does not change."""
+        """A sampler with a copy of the current weights, which further training does not change."""
         with self.ema.eval_mode() as generator:
             return replace(self, ema=NoEMA(copy.deepcopy(generator).requires_grad_(False)))
 
     def generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """uint8 images ``[N, C, size, size]`` on the device; of low-resolution images as ``latents``, upscaled ones."""
+        """Generate uint8 images ``[N, C, size, size]`` on the device; ``latents`` may be low-resolution images."""
         with self.ema.eval_mode() as generator:
             images = to_uint8(generator(latents, labels))
         return upsample_nearest(images, max(self.size, images.shape[-1]))
 
     def upscale(self, image: Tensor) -> Tensor:
-        """A uint8 image ``[C, h, w]`` of any size, upscaled by the generator, on the CPU."""
+        """Upscale a uint8 image ``[C, h, w]`` of any size; returns uint8 on the CPU."""
         with self.ema.eval_mode() as generator:
             assert isinstance(generator, Upscaler)
             return upscale_tiled(generator, image, self.device)
 
     def sample(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """``count`` images from latents drawn with ``rng``, under labels as frequent as in the dataset.
+        """Generate ``count`` images from latents and labels drawn with ``rng``; labels have the dataset's frequencies.
 
         Returns:
             The images, and their class indices ``[count]`` int64, or None without classes.

@@ -1,4 +1,4 @@
-"""What is logged: averaged metrics, speed, learning rates, memory, and the alarms they raise."""
+"""Records metrics: averages over steps, speed, learning rates, memory, scores, and the alarms that they raise."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class TrainingDiverged(RuntimeError):
 
 
 class MetricRecorder:
-    """Rows for the trackers, each shown to the monitor first.
+    """Writes rows of metrics to the trackers, after the monitor has checked them.
 
     Args:
-        updater: whose metrics are logged.
-        progress: how far the training is.
+        updater: the source of the metrics.
+        progress: the training progress.
         monitor: raises alarms.
         tracker: receives the rows.
         device: of the networks.
@@ -41,11 +41,11 @@ class MetricRecorder:
         self._since = (0, 0.0)
 
     def start(self) -> None:
-        """Measure speed from here on."""
+        """Start measuring the speed."""
         self._since = (self._progress.images, self._progress.timer.seconds)
 
     def log_averages(self) -> None:
-        """Record the averages since the last call, with speed, learning rates, growth and memory.
+        """Record the averages since the last call, and speed, learning rates, growth and memory.
 
         Raises:
             TrainingDiverged: a loss is not finite.
@@ -64,15 +64,15 @@ class MetricRecorder:
         self.record(metrics)
         if diverged := [phase.name for phase in self._updater.all_phases if phase.has_diverged(metrics)]:
             losses = " and ".join(f"{name}/loss" for name in diverged)
-            raise TrainingDiverged(f"{losses} no longer finite at {progress.images} images")
+            raise TrainingDiverged(f"{losses} not finite after {progress.images} images")
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """One row at the present time."""
+        """Record one row at the current number of images."""
         progress = self._progress
         self._record({"images": progress.images, "epoch": progress.epoch, "seconds": progress.timer.seconds, **metrics})
 
     def record_untrained(self, metrics: Mapping[str, float]) -> None:
-        """One row about the untrained networks."""
+        """Record one row of the untrained networks, at 0 images."""
         self._record({"images": 0, "epoch": 0.0, "seconds": 0.0, **metrics})
 
     def _record(self, row: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Watches a training: checks see every recorded metric, and raise and clear alarms."""
+"""Monitors a run: checks examine every row of metrics, and raise and clear alarms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_lab.training.checks import Check
 log = logging.getLogger(__name__)
 
 AlarmListener = Callable[[str, str, int], None]
-"""Called with the name, the text and the images seen of an alarm that is raised."""
+"""Called when an alarm is raised, with its name, its text and the images seen."""
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Alarm:
     Attributes:
         alarm: name of the check.
         images: images seen when it was raised.
-        text: what is wrong, a sentence.
-        over: images seen when it was cleared; None while it lasts.
+        text: a sentence that describes the problem.
+        over: images seen when the alarm was cleared; None while it is active.
     """
 
     alarm: str
@@ -33,13 +33,13 @@ class Alarm:
 
 
 class TrainingMonitor:
-    """The checks of a run and the alarms they have raised. An alarm that lasts is not raised again.
+    """The checks of a run and the alarms that they have raised. An active alarm is not raised again.
 
     Args:
         checks: by the name of their alarm.
         score: name of the run's primary score, or None.
         stop_at: names of alarms that end the training.
-        roll_back: whether the training then goes back to its best checkpoint.
+        roll_back: whether the run then goes back to its best checkpoint.
         notify: called for each alarm that is raised.
 
     Attributes:
@@ -72,14 +72,14 @@ class TrainingMonitor:
 
     @property
     def rolls_back(self) -> bool:
-        """Whether an alarm has ended the training and it is to go back to its best checkpoint."""
+        """Whether an alarm has ended the training and the run goes back to its best checkpoint."""
         return self._roll_back and self.ended_by is not None
 
     def check(self, metrics: Mapping[str, float], images: int) -> dict[str, float]:
-        """Show new metrics, measured after ``images`` images, to every check.
+        """Pass a row of metrics, measured after ``images`` images, to every check.
 
         Returns:
-            Changes: ``health/<alarm>``, 1 for an alarm that is raised and 0 for one that is cleared.
+            ``health/<alarm>`` for each alarm that changed: 1 if it was raised, 0 if it was cleared.
         """
         changes: dict[str, float] = {}
         for name, check in self._checks.items():

@@ -1,4 +1,4 @@
-"""How much the discriminator overfits, measured on images that it was not trained on."""
+"""Measures how much the discriminator overfits, on images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gan_lab.utils.image_ops import normalize
 
 
 class NoOverfittingEstimate:
-    """There are no held-out images: nothing is measured."""
+    """Measures nothing, because there are no held-out images."""
 
     def __call__(self, state: GrowthState) -> dict[str, float]:
         return {}
@@ -27,14 +27,14 @@ class OverfittingEstimate:
     """``r_v`` of Karras et al. 2020 (StyleGAN2-ADA), eq. 1.
 
     ``(E[D(train)] - E[D(held out)]) / (E[D(train)] - E[D(fake)])``: 0 if the discriminator rates held-out images like
-    training images, 1 if it rates them like fakes. Works with the outputs of any discriminator or critic, unless it does not
-    separate training images from fakes. Images are not augmented and networks are in evaluation mode; fakes are generated from
-    the same latents each time, under the training images' labels. Measuring it does not change the training.
+    training images, 1 if it rates them like fakes. It is defined for any discriminator or critic that rates training images
+    higher than fakes. Images are not augmented and networks are in evaluation mode; fakes are generated from the same latents
+    each time, with the labels of the training images. Measuring it does not change the training.
 
     Args:
-        gan: the networks, and how labels are encoded.
-        train: training images; all are used.
-        held_out: as many other images.
+        gan: the networks and the encoding of labels.
+        train: training images.
+        held_out: the same number of images that are not trained on.
         batch_size: images in a forward pass.
         seed: of the latents.
         device: of the networks.
@@ -49,7 +49,7 @@ class OverfittingEstimate:
 
     @torch.no_grad()
     def __call__(self, state: GrowthState) -> dict[str, float]:
-        """``d/overfitting`` of networks in this growth state; empty if it is undefined."""
+        """``d/overfitting`` at a growth state; empty if it is undefined."""
         with eval_mode(self._gan.generator), eval_mode(self._gan.discriminator):
             train = self._mean_of_reals(self._train, state)
             gap = train - self._mean_of_fakes()
@@ -87,7 +87,7 @@ class OverfittingEstimate:
 
 @contextmanager
 def eval_mode(network: nn.Module) -> Iterator[None]:
-    """A context with ``network`` in evaluation mode; afterwards each module is back in its own mode."""
+    """A context with ``network`` in evaluation mode; each module returns to its own mode afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""What the main process leaves behind: sample grids, summary, page, the trackers' start and end, and the last log lines."""
+"""Writes the records of a run: sample grids, summary, page, start and end of the trackers, and the last log lines."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ from gan_lab.utils.formatting import format_duration
 log = logging.getLogger(__name__)
 
 RESUME_WITH = {"diverged": " optimizer.lr=...", "early_stopped": " 'health.stop_at=[]'"}
-"""Overrides a resume needs after such an end, or it would end in the same way."""
+"""Overrides for resuming a run with this status; without them it would end in the same way."""
 
 
 class RunRecorder:
-    """Writes a run's records; the methods that write do nothing in other processes than the main one.
+    """Writes the records of a run. Methods that write do nothing outside the main process.
 
     Args:
-        directory: the run's.
-        info: what trackers are told at the start.
+        directory: the run directory.
+        info: the description of the run for trackers.
         tracker: all trackers of the run.
-        write_page: writes the run's page; called with the directory, and ``final=True`` at the end.
-        sampler, grid: what sample grids are made of.
-        progress, evaluator, monitor: what the summary reports.
+        write_page: writes the run's page; called with the directory, and with ``final=True`` at the end.
+        sampler: generates the images of sample grids.
+        grid: draws sample grids.
+        progress, evaluator, monitor: provide the content of the summary.
         is_main_process: whether this process writes.
     """
 
@@ -82,14 +83,14 @@ class RunRecorder:
             write_summary(self.directory, self.summary(status))
 
     def write_samples(self) -> None:
-        """A grid of the sampling generator's images from the fixed latents."""
+        """Write a grid of the averaged generator's images from the fixed latents."""
         if self._is_main_process:
             images = self.sampler.generate(self.grid.latents, self.grid.labels)
             path = self.grid.save_samples(images, self._progress.images)
             self.tracker.image_grid("samples", path, self._progress.images)
 
     def write_reals(self, loader: BatchLoader) -> None:
-        """A grid of real images."""
+        """Write a grid of real images."""
         if self._is_main_process:
             self.tracker.image_grid("reals", self.grid.save_reals(loader), 0)
 
@@ -98,26 +99,26 @@ class RunRecorder:
             self.write_page(self.directory)
 
     def discard_later_samples(self) -> None:
-        """Remove sample grids from later than now, which a resume from an earlier checkpoint will make again."""
+        """Remove sample grids from after the current number of images; a resumed run writes them again."""
         if self._is_main_process:
             self.grid.discard_after(self._progress.images)
 
     def keep_outdated_best(self) -> None:
-        """Rename a best checkpoint whose score can't be compared any more; nothing is deleted."""
+        """Rename the best checkpoint if its score is no longer comparable; nothing is deleted."""
         best = self.directory.checkpoint("best")
         if self._is_main_process and self._evaluator.outdated is not None and best.exists():
             best.replace(self.directory.checkpoint(f"best-{self._evaluator.outdated}"))
 
     def roll_back(self) -> None:
-        """The run went back to an earlier checkpoint."""
+        """Adapt the records to a run that went back to its best checkpoint."""
         self.discard_later_samples()
         if self._is_main_process:
             self.tracker.roll_back(self._progress.images)
         self.write_samples()
-        log.info("back at the best checkpoint, of %s images", f"{self._progress.images:,}")
+        log.info("went back to the best checkpoint, at %s images", f"{self._progress.images:,}")
 
     def finish(self, status: str) -> None:
-        """Write summary and page, and log where the results are or how to resume."""
+        """Write the summary and the page, and log where the results are or how to resume."""
         if not self._is_main_process:
             return
         self.tracker.finish(self.summary(status))
@@ -134,7 +135,7 @@ def log_resume_hint(directory: RunDirectory, status: str, ended_by: Alarm | None
     if ended_by is not None and status in COMPLETED:
         log.info("the alarm was %s at %s images: %s", ended_by.alarm, f"{ended_by.images:,}", ended_by.text)
     if status in COMPLETED:
-        log.info("look at %s and %s", directory.final, directory.report)
+        log.info("results: %s and %s", directory.final, directory.report)
     if status != "finished" and directory.checkpoint("last").exists():
         more = "" if ended_by is not None and ended_by.alarm == PRUNED else RESUME_WITH.get(status, "")
         log.info("resume from the last checkpoint: python -m gan_lab.train resume=%s%s", quote(str(directory.path)), more)

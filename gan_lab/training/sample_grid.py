@@ -1,4 +1,4 @@
-"""Sample grids of a run: images from the same latents, or of the same low-resolution images, again and again."""
+"""Sample grids of a run: images generated from the same latents, or low-resolution images, throughout the run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class SampleGrid:
     """Draws and saves sample grids; in a conditional run each row has a class.
 
     Attributes:
-        directory: the run's.
+        directory: the run directory.
         latents: fixed, ``[N, latent_size]``; part of the checkpoint.
         labels: fixed, ``[N, K]``; part of the checkpoint. None without conditioning.
-        row_names: the class of each row, empty without conditioning.
-        columns: images in a row, None for a square grid.
+        row_names: the class of each row; empty without conditioning.
+        columns: images in a row; None: a square grid.
         scale: each pixel becomes ``scale`` x ``scale``.
     """
 
@@ -61,7 +61,7 @@ class SampleGrid:
         """Save as many real images as samples: the first of the first epoch, or for each row the first of its class."""
         order, _ = loader.epoch_permutation(0)
         if self.row_names:
-            all_images = torch.arange(len(loader.data))  # by the first epoch; all images of a class may be among them
+            all_images = torch.arange(len(loader.data))  # in case the first epoch has no image of a class
             order = torch.cat([self._first_of(name, torch.cat([order, all_images]), loader.data) for name in self.row_names])
         return self._save(loader.data.images(order[: len(self.latents)]), self.directory.reals)
 
@@ -82,7 +82,7 @@ COLUMNS = ("low resolution", "bicubic", "generated", "original")
 
 @dataclass
 class ComparisonGrid(SampleGrid):
-    """Low-resolution images, upscaled by interpolation and by the generator, next to the originals; one image in a row.
+    """A grid with one image per row: low resolution, bicubic interpolation, the generator's image, and the original.
 
     Attributes:
         latents: the low-resolution images, ``[N, C, h, w]`` in [-1, 1].

@@ -1,4 +1,4 @@
-"""Evaluation between training steps, first of the untrained generator."""
+"""Evaluates the generator between training steps, starting with the untrained one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ class ScheduledEvaluation:
     """A callback that evaluates, records the scores, and saves the best checkpoint.
 
     Args:
-        evaluator: measures.
-        overfitting: how much the discriminator overfits.
-        sampler: the generator that is evaluated.
-        updater, progress: the training.
+        evaluator: measures the scores.
+        overfitting: measures how much the discriminator overfits.
+        sampler: samples the generator that is evaluated.
+        updater: the networks.
+        progress: the training progress.
         recorder: receives the scores.
         checkpointer: saves ``best.pt``.
-        show_progress: called with images done and in all.
+        show_progress: called with the number of images done and the total.
     """
 
     def __init__(
@@ -42,13 +43,13 @@ class ScheduledEvaluation:
         self._untrained: ImageSampler | None = None
 
     def keep_untrained(self) -> None:
-        """Keep a copy of the untrained generator, to be evaluated before the first row is logged."""
+        """Keep a copy of the untrained generator, which is evaluated before the first row is logged."""
         self._untrained = self._sampler.snapshot()
 
     def evaluate_untrained(self) -> None:
-        """Record the scores of the untrained generator, the first point of the curve, unless that was done before.
+        """Record the scores of the untrained generator, as the first point of the curve, if that is still to be done.
 
-        Called after the first steps, so that it doesn't delay the start of the training.
+        This happens after the first steps, so that it does not delay the start of the training.
         """
         if self._untrained is not None:
             if scores := self._evaluator.evaluate(self._untrained, 0, self._show_progress):
@@ -64,7 +65,7 @@ class ScheduledEvaluation:
             self._checkpointer.save("best")
 
     def _measure_overfitting(self) -> dict[str, float]:
-        """Of networks that have been trained at all; measured by the main process."""
+        """``d/overfitting``, measured by the main process; empty for untrained networks."""
         if not self._progress.images:
             return {}
         processes = self._updater.gan.processes

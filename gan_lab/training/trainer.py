@@ -1,4 +1,4 @@
-"""The training loop: one update for each batch of real images; everything else happens between updates."""
+"""The training loop: one update per batch of real images, with callbacks between updates."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ from gan_lab.utils.image_ops import NotFinite
 
 @dataclass
 class Trainer:
-    """Everything one training consists of; :func:`gan_lab.building.trainer.build_trainer` puts it together.
+    """Trains a GAN; built by :func:`gan_lab.building.trainer.build_trainer`.
 
     Attributes:
-        updater: the networks, and one iteration on a batch.
+        updater: the networks; performs one iteration on a batch.
         loader: batches of real images.
         progress: images, iterations and seconds so far.
-        evaluator, monitor: scores and alarms.
-        evaluation: evaluates when it is due.
+        evaluator: computes scores.
+        monitor: raises alarms.
+        evaluation: the callback that evaluates.
         metrics: averages and logs metrics.
-        checkpointer: saves and restores.
-        records: what the run leaves behind.
+        checkpointer: saves and restores checkpoints.
+        records: writes the files of the run.
         triggers, time_limits: when each callback runs, and how much time it may take.
-        processes: those that share each batch.
+        processes: the processes that share each batch.
+        device: of the networks.
     """
 
     updater: GANUpdater
@@ -79,8 +81,8 @@ class Trainer:
 
         Raises:
             TrainingDiverged: a loss or weight is not finite; the last checkpoint with finite weights is kept.
-            KeyboardInterrupt: after a SIGINT, once everything is saved; ends a multirun too.
-            SystemExit: likewise after a SIGTERM.
+            KeyboardInterrupt: after a SIGINT, when everything is saved; it also ends a multirun.
+            SystemExit: after a SIGTERM, likewise.
         """
         status = "failed"
         self.records.start()
@@ -120,7 +122,7 @@ class Trainer:
         return "early_stopped" if self.monitor.rolls_back else "finished"
 
     def step(self, batch: Batch) -> None:
-        """One update, then the callbacks that are due."""
+        """Perform one update, then run the callbacks that are due."""
         before = self.progress.images
         self.updater.update(batch, self.progress)
         self.records.tracker.progress(self.progress.images)
@@ -133,7 +135,7 @@ class Trainer:
                 self.callbacks.run(due, self.progress.timer.seconds - self._earlier_seconds, self.progress.images)
 
     def _evaluate_untrained(self) -> None:
-        """Evaluate the untrained generator before the first callbacks; it shows how long an evaluation takes."""
+        """Evaluate the untrained generator before the first callbacks, and measure how long an evaluation takes."""
         started = time.perf_counter()
         self.evaluation.evaluate_untrained()
         if (evaluation := self.callbacks.events.get("evaluation")) and not evaluation.expected_seconds:
@@ -149,7 +151,7 @@ class Trainer:
         self.records.write_summary("running")
 
     def _prepare(self) -> None:
-        """Everything before the first update; at the very start also grids of real and untrained images and a checkpoint."""
+        """Prepare the first update; a new run also writes grids of real and untrained images, and a checkpoint."""
         self.evaluator.prepare(self.device, lambda done, total: self.records.tracker.activity("reals", done, total))
         self.updater.broadcast()
         self._earlier_seconds = self.progress.timer.seconds
@@ -164,13 +166,13 @@ class Trainer:
             self.records.write_reals(self.loader)
             self.evaluation.keep_untrained()
             self.records.write_samples()
-            self.save_checkpoint()  # from here on there is always a checkpoint to resume from
+            self.save_checkpoint()  # from now on there is always a checkpoint to resume from
 
     def _end_early(self) -> None:
-        """After an alarm: run all callbacks as at a regular end, or go back to the best checkpoint."""
+        """After an alarm, run all callbacks as at a regular end, or go back to the best checkpoint."""
         if not self.monitor.rolls_back:
             self.callbacks.run_remaining()
             return
-        self.checkpointer.restore_best(keep="monitor")  # the alarms are still to be reported
+        self.checkpointer.restore_best(keep="monitor")  # keeps the alarms, which are reported at the end
         self.checkpointer.save("last")
         self.records.roll_back()

@@ -315,7 +315,7 @@ def test_a_failed_compilation_is_noted_and_not_kept(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tuning, "CHOICES", tuning.CHOICES[-1:])
     result = run_tuning(tmp_path, False, "activation_checkpointing=true")
     assert [trial.faster for trial in result.trials] == [[], []] and result.kept == []
-    assert "continues without compiling, because activation checkpointing is not combined with it" in result.trials[0].note
+    assert "continues without compiling, because it does not work with activation_checkpointing=true" in result.trials[0].note
     result.print()
 
 

@@ -311,7 +311,7 @@ def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory
     )
     last = checkpoint.load(upscaling.checkpoint("last"))
     torch.testing.assert_close(dict(both.updater.gan.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
-    with pytest.raises(ValueError, match=r"holds the weights of another network than model=\.\.\. describes"):
+    with pytest.raises(ValueError, match=r"these weights do not fit the network of model=\.\.\."):
         build(tmp_path / "c", "initial_weights=run", f"initial_weights.path={upscaling.path}", "model.blocks=2")
     with pytest.raises(ValueError, match=r"initial_weights\.checkpoint=first: must be one of last, best, pretrained"):
         build(
@@ -340,7 +340,7 @@ def test_what_is_measured_was_never_trained_on(tmp_path: Path) -> None:
     assert len(limited.loader.data) == 7
     given = build(tmp_path / "c", f"evaluation.reals={tmp_path / 'pictures'}")
     assert len(given.loader.data) == 12 and "12 pictures of" in given.evaluator.suite.record()["reals"]
-    with pytest.raises(ValueError, match="of 4 images none can be held out"):
+    with pytest.raises(ValueError, match="4 images are too few to hold some out"):
         build(tmp_path / "d", f"dataset.path={few(tmp_path)}")
 
 
@@ -394,7 +394,7 @@ def test_a_run_is_measured_on_pictures_of_ones_own(upscaling: RunDirectory, phot
 
 def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photographs: Path) -> None:
     done = run_module("evaluate", "device=cpu", f"run={finished.path}", "reals=pictures", "out=x.json", cwd=photographs)
-    assert done.returncode == 1 and "reals=... goes with fakes=..., or with a run that upscales images" in done.stderr
+    assert done.returncode == 1 and "reals=... needs fakes=..., or a super-resolution run" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -403,21 +403,21 @@ def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photogra
         (["model=dcgan", "degradation=bicubic", "evaluation=pairs"], "this generator samples from latents and takes no images"),
         (
             ["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"],
-            "this generator upscales images and needs low-resolution ones",
+            "this generator upscales low-resolution images",
         ),
         (["loss=[hinge,pixel]"], "loss: pixel compares each generated image with its target image"),
-        (["evaluation=pairs"], "it needs super-resolution, degradation=bicubic or another"),
-        (["dataset.resize_mode=whole"], "images of any size are for super-resolution"),
+        (["evaluation=pairs"], "it needs super-resolution, such as degradation=bicubic"),
+        (["dataset.resize_mode=whole"], "images of any size work only with super-resolution"),
         (["pretraining=pixels"], "one that samples from latents has no target image"),
-        (["initial_weights=run"], r"needs a run, initial_weights\.path=outputs"),
-        (["model=srgan", "evaluation=fast"], "for super-resolution choose evaluation=pairs"),
+        (["initial_weights=run"], r"needs a run directory, initial_weights\.path=outputs"),
+        (["model=srgan", "evaluation=fast"], "not by Fréchet distances; use evaluation=pairs"),
         (["model=srgan", "degradation.patch=16", "conditioning=projection"], "takes an image and no labels"),
         (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
         (["model=srgan", "degradation=jpeg"], "exactly one of bicubic and blur_downsample"),
         (["model=srgan"], "patch=128: the largest image has only 28x28 pixels"),
         (
             ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.fraction=2"],
-            "fraction=2: a fraction of the training",
+            "fraction=2: must be a fraction of the training",
         ),
         (["model=srgan_unet", "degradation.patch=20"], "degradation.patch must be a multiple of 8"),
     ],

@@ -161,7 +161,7 @@ def test_a_resumed_run_may_be_longer_and_have_other_values(tmp_path: Path) -> No
     [
         (["resume=nowhere"], "nowhere is not a run directory: it does not exist"),
         (["resume=."], "is not a run directory: it holds no config.yaml"),
-        (["resume=run"], "has already trained 2 epochs; give more: epochs=4"),
+        (["resume=run"], "has already trained 2 epochs; set more, such as epochs=4"),
         (
             ["resume=run", "epochs=9", "model.width=8"],
             "model.(discriminator.)?width is part of the trained run",

@@ -159,7 +159,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("console=loud", "console=loud: must be one of auto, live, plain"),
         ("tracker=wandb tracker.wandb.mode=sometimes", "must be one of offline, online, disabled"),
         ("schedule=linear schedule.end=-1", "end=-1"),
-        ("~loss.generator.hinge", "loss.generator: no term is minimized in every step"),
+        ("~loss.generator.hinge", "loss.generator: no term is computed in every step"),
         (
             "+loss.generator.hinge.interval=2",
             "loss.generator.hinge.interval: gan_lab.losses.adversarial.WassersteinGeneratorLoss takes weight",
@@ -168,7 +168,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("ema.kimg=0", "must be positive"),
         (
             "loss=feature_matching",
-            "loss.discriminator: no term is minimized in every step; feature_matching needs another loss",
+            r"loss.discriminator: no term is computed in every step \(interval=1\); add an adversarial loss",
         ),
         ("model=progan dataset.size=36", "size=36: this family builds 8, 10, 12, 14, 16, 20, .*1024 pixels"),
         ("model=progan model.growth.fade_kimg=1", "model.growth: give both fade_kimg and stable_kimg, or neither"),
@@ -176,7 +176,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
         ("augment=diffaugment augment.diffaugment.policy=[colour]", "colour"),
         (
             "experiment=progan_mnist model=dcgan dataset=fashion_mnist_10k +model.growth.max_batch_size=8",
-            "this family does not grow",
+            "this model does not grow",
         ),
         ("model=progan penalty=weight_clipping", "use penalty=gradient_penalty or a limit of about 0.8"),
         ("penalty=r1 penalty.interval=0", "interval=0: a term is computed every 1 or more steps"),

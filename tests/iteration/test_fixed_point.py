@@ -199,7 +199,7 @@ def test_what_can_not_be_combined_is_refused() -> None:
 
     with pytest.raises(ValueError, match="bits=30: must be 2 to 24"):
         FixedPoint(30, 0)
-    with pytest.raises(ValueError, match="weights=float8"):
+    with pytest.raises(ValueError, match="param_dtype=float8"):
         Precision(CPU, param_dtype="float8")
-    with pytest.raises(ValueError, match="autocast goes with"):
+    with pytest.raises(ValueError, match="autocast can only be combined with"):
         Precision(CPU, autocast="bfloat16", rounding=FixedPoint(16, 0))

@@ -75,7 +75,7 @@ def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> Non
         ({"fade_kimg": 5.0}, "both fade_kimg and stable_kimg, or neither"),
         ({"grown_at": 0.0}, "grown_at=0.0"),
         ({"max_batch_size": 0}, "max_batch_size=0"),
-        ({"lr_factors": [[4]]}, "pairs of a resolution and a factor"),
+        ({"lr_factors": [[4]]}, r"must be pairs \[resolution, factor\]"),
         ({"fade_kimg": 0.0001, "stable_kimg": 0.0}, "less than one image"),
         ({"start_resolution": 5}, "start_resolution=5: must be one of 4, 8, 16"),
     ],

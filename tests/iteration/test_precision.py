@@ -198,7 +198,7 @@ def test_a_slower_precision_says_so_and_others_say_nothing(
     bf16 = Precision(CPU, autocast="bfloat16")
     assert "bfloat16 takes 1.3 times as long as fp32" in told(bf16, 1.3)
     assert told(bf16, 1.1) == told(Precision(CPU), 9.0) == ""
-    assert "emulated, and slower" in told(Precision(CPU, rounding=FixedPoint(16, 0)), 1.0)
+    assert "emulated, which is slower" in told(Precision(CPU, rounding=FixedPoint(16, 0)), 1.0)
     assert "a reference for other precisions" in told(Precision(CPU, param_dtype="float64"), 1.0)
 
 

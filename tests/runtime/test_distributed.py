@@ -238,5 +238,5 @@ def test_an_error_in_one_process_ends_all_with_its_message(tmp_path: Path) -> No
     assert "process 0 of 2: error: diverged" in done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"
     done = launch(*PLAIN, "batch_size=15", cwd=tmp_path)
-    assert "process 0 of 2: error: batch_size=15: must be divisible by the 2 processes" in done.stderr
+    assert "process 0 of 2: error: batch_size=15: must be divisible by 2 (processes) times 1" in done.stderr
     assert "process 1 of 2" not in done.stderr

@@ -1,4 +1,4 @@
-"""What a generator is trained for: image synthesis from latents, or super-resolution. Everything else is shared."""
+"""Tasks: image synthesis from latents, and super-resolution. All code that does not depend on the task is shared."""
 
 from omegaconf import DictConfig
 
@@ -15,5 +15,5 @@ def build_task(cfg: DictConfig) -> Task:
 
 
 def primary_score_name(cfg: DictConfig) -> str | None:
-    """Name of the score by which runs of this configuration are compared; None without one."""
+    """Name of the score by which runs of this configuration are compared; None if no score is measured."""
     return build_task(cfg.copy()).training_suite().score_name

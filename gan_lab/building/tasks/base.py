@@ -24,10 +24,10 @@ from gan_lab.training.sample_grid import SampleGrid
 
 
 class Task(ABC):
-    """What the generator is trained for; builds everything that depends on it.
+    """Builds everything that depends on the task: the data, the generator's input, the evaluation and the sample grids.
 
     Args:
-        cfg: of a run. What only the data can tell is written into it.
+        cfg: the configuration of a run. Values that depend on the data are written into it.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -46,30 +46,30 @@ class Task(ABC):
 
     @abstractmethod
     def loader(self, precision: Precision, processes: SingleProcess) -> BatchLoader:
-        """Batches of the data, of which each process gets its own rows."""
+        """The loader of training batches; each process gets its own rows of a batch."""
 
     @abstractmethod
     def latents(self) -> NormalLatents | NoLatents:
-        """The source of the generator's input; none if the input comes with the batch."""
+        """The source of latents, or :class:`NoLatents` if the generator's input is part of the batch."""
 
     @abstractmethod
     def training_suite(self) -> MetricSuite | FullReferenceSuite:
-        """What is measured during training."""
+        """The evaluation during training."""
 
     @abstractmethod
     def suite(self, reals: str | None = None) -> MetricSuite | FullReferenceSuite:
-        """What ``gan_lab.evaluate`` measures of a run; ``reals``: images to measure it on, instead of its own."""
+        """The evaluation of ``gan_lab.evaluate``; ``reals``: path of images to use instead of the run's own."""
 
     @abstractmethod
     def overfitting_estimate(self, gan: GAN, device: torch.device) -> OverfittingEstimate | NoOverfittingEstimate:
-        """Measures whether the discriminator overfits."""
+        """The measure of how much the discriminator overfits."""
 
     @abstractmethod
     def sample_grid(self, job: Job, gan: GAN, device: torch.device) -> SampleGrid:
         """The sample grid of the run."""
 
     def facts(self) -> dict[str, str]:
-        """Lines by heading for the console at the start of a run."""
+        """Text by heading, for the first lines on the console."""
         return {}
 
     def _loader_arguments(self, precision: Precision, processes: SingleProcess) -> dict[str, Any]:

@@ -44,9 +44,9 @@ class DegradedImages:
 
     Attributes:
         data: the originals.
-        degradation: makes the low-resolution images.
-        names: of the images.
-        title: describes all of them, for records.
+        degradation: computes the low-resolution images.
+        names: one for each image.
+        title: number and origin of the images, stored with scores.
     """
 
     data: ImageDataset
@@ -62,7 +62,7 @@ class DegradedImages:
         return self._pair(high, number)
 
     def center_patch(self, number: int, side: int) -> SuperResolutionExample:
-        """The pair of the central square of an image, ``side`` pixels wide."""
+        """The central square of an image, ``side`` pixels wide, with its degraded versions."""
         high = self.degradation.crop_to_multiple(self.data.image(number))
         top, left = ((length - side) // 2 for length in high.shape[1:])
         return self._pair(high[:, top : top + side, left : left + side], number)
@@ -73,16 +73,16 @@ class DegradedImages:
 
 
 class SuperResolution(Task):
-    """The task of the upscaler families: trained on patches, evaluated on whole images."""
+    """The task of upscalers: they are trained on patches and evaluated on whole images."""
 
     def __init__(self, cfg: DictConfig) -> None:
         if cfg.model.latents is not None:
             raise ValueError(
-                "degradation: this generator samples from latents and takes no images; model=srgan, esrgan and variants do"
+                "degradation: this generator samples from latents and takes no images; use an upscaler, such as model=srgan"
             )
         if cfg.evaluation.metrics:
             raise ValueError(
-                "evaluation: Frechet distances and the like are for images generated from latents; for super-resolution choose "
+                "evaluation: super-resolution is evaluated by full-reference metrics, not by Fréchet distances; use "
                 "evaluation=pairs or evaluation=none"
             )
         super().__init__(cfg)
@@ -92,10 +92,10 @@ class SuperResolution(Task):
 
     @cached_property
     def _parts(self) -> tuple[ImageDataset, DegradedImages]:
-        """Images to train on, and other images for evaluation and sample grids."""
+        """Images for training, and other images for evaluation and sample grids."""
         data, cfg = load_dataset(self._builder), self._cfg
         if cfg.evaluation.get("reals") is not None:
-            return data, self._load_pictures(cfg.evaluation.reals)
+            return data, self._load_images(cfg.evaluation.reals)
         count = (cfg.evaluation.num_reals or len(data)) if cfg.evaluation.pairs else cfg.sample.count
         if len(data.excluded_index):
             held_out, title = data.excluded(), "left out by dataset.limit"
@@ -105,17 +105,17 @@ class SuperResolution(Task):
             kept = min(count, int(MAX_HELD_OUT_FRACTION * len(data)))
             if kept < 1:
                 raise ValueError(
-                    f"dataset: of {len(data)} images none can be held out for evaluation; add some, or give others with "
-                    "evaluation.reals=folder"
+                    f"dataset: {len(data)} images are too few to hold some out for evaluation; add images, or set "
+                    "evaluation.reals to a folder of others"
                 )
             data = data.random_subset(len(data) - kept, cfg.seed)
-            held_out, title = data.excluded(), "kept back from training"  # stored in protocol records: stays as it is
+            held_out, title = data.excluded(), "kept back from training"  # stored with scores: do not change
         held_out = held_out.random_subset(count, cfg.seed)
         names = [f"picture {number}" for number in held_out.index]
-        title = f"{len(held_out)} pictures of {self._builder.name} {title}"
+        title = f"{len(held_out)} pictures of {self._builder.name} {title}"  # likewise
         return data, DegradedImages(held_out, self.degradation, names, title)
 
-    def _load_pictures(self, path: str) -> DegradedImages:
+    def _load_images(self, path: str) -> DegradedImages:
         data, names = load_whole_images("reals", path, self._cfg.dataset.channels)
         return DegradedImages(data, self.degradation, names, f"{len(data)} pictures of {Path(path).name}")
 
@@ -145,8 +145,8 @@ class SuperResolution(Task):
         return self._suite_of(self._parts[1])
 
     def suite(self, reals: str | None = None) -> FullReferenceSuite:
-        """Measured on the images of a folder, a zip or an array, or else on those that the training held out."""
-        return self.training_suite() if reals is None else self._suite_of(self._load_pictures(reals))
+        """The evaluation on ``reals``, a folder, zip or array of images, or else on the images held out from training."""
+        return self.training_suite() if reals is None else self._suite_of(self._load_images(reals))
 
     def _suite_of(self, images: DegradedImages) -> FullReferenceSuite:
         cfg, scale = self._cfg.evaluation, self.degradation.scale
@@ -156,17 +156,17 @@ class SuperResolution(Task):
             "reals_hash": images.data.fingerprint(),
             "scale": scale,
             "degradation": _format_steps(self._cfg.degradation.steps),
-            "colours": images.data.channels,
+            "colours": images.data.channels,  # a stored key: do not change
         }
         metrics = build_full_reference_metrics(self._cfg, scale, smallest)
         return FullReferenceSuite(images, images.names, metrics, cfg.score if metrics else None, record)
 
     def overfitting_estimate(self, gan: GAN, device: torch.device) -> NoOverfittingEstimate:
-        """Overfitting shows in the scores, which are measured on held-out images."""
+        """None is needed: the scores themselves are measured on held-out images."""
         return NoOverfittingEstimate()
 
     def sample_grid(self, job: Job, gan: GAN, device: torch.device) -> ComparisonGrid:
-        """The centers of some images, as large as the smallest of them allows."""
+        """A grid of the centers of some images, all as large as the smallest image allows."""
         images, section = self._parts[1], self._cfg.degradation
         count = min(job.cfg.sample.count, len(images))
         scale = self.degradation.scale
@@ -182,7 +182,7 @@ class SuperResolution(Task):
         return ComparisonGrid(job.directory, latents, None, (), None, job.cfg.sample.scale, low, bicubic, high)
 
     def facts(self) -> dict[str, str]:
-        """Lines by heading for the console at the start of a run."""
+        """Text by heading, for the first lines on the console."""
         section, scale = self._cfg.degradation, self.degradation.scale
         small, large = section.patch // scale, section.patch
         patches = f"patches of {large}x{large}, {section.patches} per image and epoch"
@@ -190,12 +190,12 @@ class SuperResolution(Task):
 
 
 def build_full_reference_metrics(cfg: DictConfig, border: int, smallest: int) -> dict[str, FullReferenceMetric]:
-    """The metrics of ``cfg.evaluation.pairs``.
+    """The metrics of ``cfg.evaluation.pairs``, by name.
 
     Args:
-        cfg: with ``evaluation``.
-        border: pixels left out along each edge, unless the configuration says how many.
-        smallest: side of the smallest image; metrics that need larger ones are left out.
+        cfg: configuration with a section ``evaluation``.
+        border: pixels left out along each edge by metrics whose own ``border`` is null.
+        smallest: shorter side of the smallest image in pixels; metrics that need larger images are left out.
     """
     metrics: dict[str, FullReferenceMetric] = {}
     for name, node in (cfg.evaluation.pairs or {}).items():

@@ -27,23 +27,22 @@ from gan_lab.training.sample_grid import SampleGrid
 
 
 class Synthesis(Task):
-    """The task of all families but the upscalers."""
+    """The task of all models except upscalers."""
 
     def __init__(self, cfg: DictConfig) -> None:
         if cfg.model.latents is None:
             raise ValueError(
-                "degradation=none: this generator upscales images and needs low-resolution ones: choose degradation=bicubic"
+                "degradation=none: this generator upscales low-resolution images; use degradation=bicubic to make them"
             )
         super().__init__(cfg)
         if self._builder.image_format.is_whole:
             raise ValueError(
-                "dataset.resize_mode=whole: images of any size are for super-resolution, model=srgan; synthesis takes "
+                "dataset.resize_mode=whole: images of any size work only with super-resolution, such as model=srgan; use "
                 "crop, pad or resize"
             )
         if cfg.evaluation.pairs:
             raise ValueError(
-                "evaluation=pairs compares images with their originals; it needs super-resolution, "
-                "degradation=bicubic or another"
+                "evaluation=pairs compares images with their originals; it needs super-resolution, such as degradation=bicubic"
             )
 
     @cached_property
@@ -63,7 +62,7 @@ class Synthesis(Task):
         return int(self._cfg.dataset.size)
 
     def training_suite(self) -> MetricSuite:
-        """What is measured during training. Writes the chosen features into the configuration, so that a resume keeps them."""
+        """The evaluation during training. Writes the chosen features into the configuration, so that a resume keeps them."""
         cfg = self._cfg
         if cfg.evaluation.metrics and cfg.evaluation.features == AUTO:
             cfg.evaluation.features = choose_features(cfg, self._domain)
@@ -79,14 +78,16 @@ class Synthesis(Task):
 
     def suite(self, reals: str | None = None) -> MetricSuite:
         if reals is not None:
-            raise ValueError("reals=... goes with fakes=..., or with a run that upscales images; this one samples from latents")
+            raise ValueError(
+                "reals=... needs fakes=..., or a super-resolution run; the generator of this run samples from latents"
+            )
         return build_suite(self._cfg, self._domain, self.data, self._split)
 
     def overfitting_estimate(self, gan: GAN, device: torch.device) -> OverfittingEstimate | NoOverfittingEstimate:
         return build_overfitting_estimate(self._cfg, self._builder, self.data, gan, device)
 
     def sample_grid(self, job: Job, gan: GAN, device: torch.device) -> SampleGrid:
-        """Fixed latents. With conditioning each row is a class: all of them, or as many as fit, evenly spaced."""
+        """A grid of fixed latents. With conditioning, each row is a class: all of them, or as many as fit, evenly spaced."""
         cfg = job.cfg.sample
         rng = torch.Generator().manual_seed(job.cfg.seed)
         count, columns, rows, labels = cfg.count, cfg.columns, (), None
@@ -100,7 +101,7 @@ class Synthesis(Task):
 
     @property
     def _domain(self) -> FeatureDomain:
-        """What the images are, for choosing feature networks."""
+        """The description of the images from which feature networks are chosen."""
         channels, size, _ = self.data.shape
         return FeatureDomain(self._builder.domain, channels, size)
 
