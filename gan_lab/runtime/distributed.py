@@ -20,7 +20,7 @@ from gan_lab.runtime import torchrun
 from gan_lab.runtime.torchrun import PeerProcessFailed
 
 TIMEOUT = timedelta(hours=12)
-"""Timeout of a collective operation: one process may prepare a large data set while the others wait. A process that ends is
+"""Timeout of a collective operation: one process may prepare a large dataset while the others wait. A process that ends is
 noticed at once nevertheless."""
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
-"""Any family x loss x penalty x conditioning x channels x precision takes two finite steps or is refused with a reason.
+"""Any family x loss x penalty x conditioning x channels x precision takes two finite steps or is an error with a reason.
 
-Every pair of options is covered by default; ``make test-slow`` plays the whole product.
+Every pair of options is covered by default; ``make test-slow`` runs the whole product.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ PAIRED = AXES | BESIDE | {"precision": [*AXES["precision"], "int16", "fp64"]}
 """The axes of the pairs, with the precisions that are too slow for the whole product."""
 
 MOST = 20
-"""Turns of each player in which two steps must have been made."""
+"""Iterations in which each network must have made two steps."""
 
 REFUSED = {("progan", "weight_clipping"): "would erase this discriminator, whose initial weights"}
-"""What is refused at composition, with a part of the sentence that says why."""
+"""Combinations that are an error, with a part of the message."""
 
 CPU = torch.device("cpu")
 Combination = tuple[tuple[str, str], ...]

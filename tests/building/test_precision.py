@@ -57,6 +57,6 @@ def test_the_trial_times_the_configured_networks_and_leaves_no_trace(tmp_path: P
         ("precision.min_speedup=0.5", r"precision\.min_speedup=0\.5"),
     ],
 )
-def test_wrong_numbers_are_refused(tmp_path: Path, override: str, message: str) -> None:
+def test_values_out_of_range_are_an_error(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_precision(make_job(tmp_path, override), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Super-resolution on the same trainer: networks, terms, two stages, scores beside bicubic, and what is refused."""
+"""Super-resolution: networks, loss terms, pretraining, scores compared with bicubic interpolation, and invalid options."""
 
 from __future__ import annotations
 
@@ -57,29 +57,29 @@ def test_networks_have_the_published_number_of_parameters(network: Any, count: i
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("family", [srgan.MSRResNet, srgan.SRResNet, esrgan.RRDBNet])
-def test_pictures_of_any_size_become_larger(family: Any, channels: int, scale: int) -> None:
+def test_images_of_any_size_are_upscaled(family: Any, channels: int, scale: int) -> None:
     network: Upscaler = family(channels, scale, 4, 1)
     assert network(torch.randn(2, channels, 5, 9)).shape == (2, channels, 5 * scale, 9 * scale)
 
 
-def test_an_untrained_msrresnet_is_bilinear_interpolation_but_for_a_little() -> None:
+def test_an_untrained_msrresnet_is_close_to_bilinear_interpolation() -> None:
     torch.manual_seed(0)
     low = torch.rand(1, 3, 8, 10) * 2 - 1
     bilinear = nn.functional.interpolate(low, scale_factor=4, mode="bilinear")
     assert (srgan.MSRResNet(3, 4)(low) - bilinear).abs().max() < 0.05
 
 
-def test_a_unet_judges_every_pixel_and_a_vgg_every_image() -> None:
+def test_a_unet_has_a_logit_per_pixel_and_a_vgg_one_per_image() -> None:
     images = torch.randn(2, 3, 32, 32)
     output = srgan.UNetDiscriminatorSN(32, 3, 4)(images)
     assert output.logits.shape == (2, 32, 32) and output.select(slice(1, None)).logits.shape == (1, 32, 32)
     assert srgan.VGGStyleDiscriminator(32, 3, 4)(images).logits.shape == (2,)
 
 
-# -- terms ---------------------------------------------------------------------------------------------------------------
+# -- loss terms ---------------------------------------------------------------------------------------------------------------
 
 
-def test_pixels_are_compared_in_0_to_1() -> None:
+def test_pixel_losses_are_computed_in_0_to_1() -> None:
     real = torch.zeros(2, 3, 4, 4)
     fake = real + torch.tensor([0.2, -0.4]).view(2, 1, 1, 1)  # 0.1 and 0.2 of values in [0, 1]
     assert PixelL1Loss().distance(fake, real).item() == pytest.approx(0.15)
@@ -91,7 +91,7 @@ def test_pixels_are_compared_in_0_to_1() -> None:
 
 
 class Halves(nn.Module):
-    """Maps that can be told by hand."""
+    """Feature maps with known differences."""
 
     jitter = 0
 
@@ -99,7 +99,7 @@ class Halves(nn.Module):
         return [(fake, real), (fake / 2, real / 2)]
 
 
-def test_a_perceptual_loss_sums_the_layers_mean_differences() -> None:
+def test_a_perceptual_loss_sums_the_mean_differences_of_the_layers() -> None:
     fake, real = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, 3, 4, 4)
     assert PerceptualLoss(Halves()).distance(fake, real).item() == pytest.approx(0.5 + 0.25)
 
@@ -112,7 +112,7 @@ def networks() -> list[Any]:
     return [perceptual_networks.RandomPerceptual(4, 0), *lite]
 
 
-def test_perception_lets_gradients_through_and_stays_as_it_is() -> None:
+def test_perceptual_networks_pass_gradients_and_are_not_changed() -> None:
     for network in networks():
         before = {name: value.clone() for name, value in network.state_dict().items()}
         fake = (torch.rand(2, 3, 64, 48) * 2 - 1).requires_grad_()
@@ -120,9 +120,9 @@ def test_perception_lets_gradients_through_and_stays_as_it_is() -> None:
         term = PerceptualLoss(network)
         term.distance(fake, real).backward()
         assert fake.grad is not None and fake.grad.isfinite().all() and fake.grad.abs().sum() > 0 and real.grad is None
-        assert term.distance(real.detach(), real.detach()).item() == 0, "both are shifted alike"
+        assert term.distance(real.detach(), real.detach()).item() == 0, "both images get the same random shift"
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-        assert not network.training and network(fake[:, :1])[0].shape[0] == 2, "grey ones too"
+        assert not network.training and network(fake[:, :1])[0].shape[0] == 2, "gray images are accepted"
         score = PerceptualScore(network)
         pair = photograph(64, 48)[None], photograph(64, 48, 1)[None]
         name = f"perceptual_{network.name}"
@@ -131,7 +131,7 @@ def test_perception_lets_gradients_through_and_stays_as_it_is() -> None:
             network(torch.zeros(1, 3, 64, 4))
 
 
-def test_vgg19_is_torchvisions_and_looks_before_the_relu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vgg19_equals_torchvision_before_the_relu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "torchvision.models.vgg.cfgs", {"E": [4, 4, "M", 8, 8, "M", *[8] * 4, "M", *[8] * 4, "M", *[8] * 4, "M"]}
     )
@@ -148,7 +148,7 @@ def test_vgg19_is_torchvisions_and_looks_before_the_relu(tmp_path: Path, monkeyp
     expected = theirs.features[:35]((images - mean) / deviation)
     (found,) = perceptual_networks.VGG19(str(tmp_path), ["conv5_4"])(images * 2 - 1)
     torch.testing.assert_close(found, expected)
-    assert found.min() < 0, "a ReLU would have cut that off"
+    assert found.min() < 0, "features are taken before the ReLU"
     first, second = perceptual_networks.VGG19(str(tmp_path), ["conv1_2", "conv3_1"])(images * 2 - 1)
     torch.testing.assert_close(first, theirs.features[:3]((images - mean) / deviation))
     assert second.shape == (2, 8, 10, 8)
@@ -156,7 +156,7 @@ def test_vgg19_is_torchvisions_and_looks_before_the_relu(tmp_path: Path, monkeyp
         perceptual_networks.VGG19(str(tmp_path), ["conv1_3"])
 
 
-def test_weights_that_can_not_be_had_are_named_with_what_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_an_error_with_alternatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*arguments: object, **more: object) -> None:
         raise OSError("no network")
 
@@ -170,14 +170,14 @@ def test_weights_that_can_not_be_had_are_named_with_what_goes_without(tmp_path: 
 # -- scores --------------------------------------------------------------------------------------------------------------
 
 
-def pictures(*sizes: tuple[int, int]) -> DegradedImages:
+def example_images(*sizes: tuple[int, int]) -> DegradedImages:
     data = ImageDataset.from_arrays(np.stack([photograph(*size, n).permute(1, 2, 0).numpy() for n, size in enumerate(sizes)]))
     names = [f"picture {n}" for n in range(len(sizes))]
     return DegradedImages(data, Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), names, "made pictures")
 
 
-def test_scores_are_means_over_pictures_and_bicubic_stands_beside_them() -> None:
-    made = pictures((50, 62), (50, 62))
+def test_scores_are_means_over_images_next_to_those_of_bicubic() -> None:
+    made = example_images((50, 62), (50, 62))
     suite = FullReferenceSuite(
         made, made.names, {"psnr": PSNR(4), "ssim": SSIM(4)}, None, {"reals": "2 pictures", "degradation": "bicubic"}
     )
@@ -186,9 +186,11 @@ def test_scores_are_means_over_pictures_and_bicubic_stands_beside_them() -> None
     scores = result.scores
     assert all(scores[name] == scores[f"bicubic/{name}"] for name in ("psnr", "psnr_y", "rmse_y", "ssim", "ssim_y"))
     high = [photograph(50, 62, n)[:, :48, :60] for n in range(2)]
-    by_hand = [PSNR(4)(upscale_bicubic(Bicubic(4, "mirrored")(h, torch.Generator()), 4)[None], h[None])["psnr_y"] for h in high]
-    assert scores["psnr_y"] == pytest.approx(np.mean(by_hand)) and suite.score_name == "rmse_y"
-    assert result.details["picture 1"]["psnr_y"] == pytest.approx(by_hand[1])
+    expected = [
+        PSNR(4)(upscale_bicubic(Bicubic(4, "mirrored")(h, torch.Generator()), 4)[None], h[None])["psnr_y"] for h in high
+    ]
+    assert scores["psnr_y"] == pytest.approx(np.mean(expected)) and suite.score_name == "rmse_y"
+    assert result.details["picture 1"]["psnr_y"] == pytest.approx(expected[1])
     (perfect,) = suite(lambda low: high[0] if torch.equal(low, made[0].low_resolution) else high[1])
     assert perfect.scores["ssim"] == pytest.approx(1) and perfect.scores["bicubic/ssim"] == scores["ssim"]
     with pytest.raises(ValueError, match=r"evaluation\.score=psnr: must be one of rmse_y, of which lower values are better"):
@@ -209,7 +211,7 @@ class OneOfTwo(SingleProcess):
 
 
 def test_each_process_measures_a_part_of_the_images_and_the_main_process_returns_the_means() -> None:
-    made = pictures((40, 40), (40, 40), (40, 40))
+    made = example_images((40, 40), (40, 40), (40, 40))
     suites = [FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, None, {"reals": "", "degradation": ""}) for _ in range(2)]
     suites[0].prepare(CPU)
     second = OneOfTwo(1, {})
@@ -219,7 +221,7 @@ def test_each_process_measures_a_part_of_the_images_and_the_main_process_returns
     assert list(first.sent) == [0, 2] and result.scores["psnr"] == result.scores["bicubic/psnr"]
 
 
-# -- two stages ----------------------------------------------------------------------------------------------------------
+# -- pretraining ----------------------------------------------------------------------------------------------------------
 
 
 def upscaler(path: Path, *overrides: str) -> Any:
@@ -235,7 +237,7 @@ def rows_of(directory: RunDirectory, name: str) -> list[float]:
     return [row["images"] for row in directory.history() if row.get(name) is not None]
 
 
-def test_the_generator_learns_pixels_first_and_then_plays(upscaling: RunDirectory) -> None:
+def test_pretraining_on_pixels_precedes_adversarial_training(upscaling: RunDirectory) -> None:
     assert upscaling.read_summary()["status"] == "finished" and upscaling.read_summary()["images"] == 80
     assert rows_of(upscaling, "pretraining/loss") == [8, 16, 24, 32, 40] == rows_of(upscaling, "pretraining/learning_rate")
     assert rows_of(upscaling, "d/loss") == [48, 56, 64, 72, 80] == rows_of(upscaling, "g/learning_rate")
@@ -250,7 +252,7 @@ def test_the_generator_learns_pixels_first_and_then_plays(upscaling: RunDirector
     assert "2 pictures of folder kept back from training" in record["reals"]
 
 
-def test_its_pages_and_grids_stand_beside_bicubic_and_the_original(upscaling: RunDirectory) -> None:
+def test_pages_and_grids_include_bicubic_and_the_originals(upscaling: RunDirectory) -> None:
     with Image.open(upscaling.final) as grid, Image.open(upscaling.reals) as reals:
         assert grid.width == 4 * (reals.height // 2 + 1) + 2 * 3 - 2 * 2 or grid.width > 3 * reals.height // 2
     page = upscaling.report.read_text()
@@ -260,7 +262,7 @@ def test_its_pages_and_grids_stand_beside_bicubic_and_the_original(upscaling: Ru
     assert "psnr_y" in rows and "(bicubic " in rows
 
 
-def test_stages_begin_their_schedules_anew() -> None:
+def test_schedules_restart_with_each_stage() -> None:
     stages = Pretraining((), 100)
     assert [stages.progress(n, 300) for n in (0, 50, 100, 200)] == [0, 0.5, 0, 0.5]
     assert [stages.is_active(n) for n in (0, 99, 100)] == [True, True, False]
@@ -291,7 +293,7 @@ def build(path: Path, *overrides: str) -> Trainer:
     return trainer
 
 
-def test_pixels_can_be_all_there_is_to_learn(tmp_path: Path) -> None:
+def test_a_run_can_consist_of_pretraining_alone(tmp_path: Path) -> None:
     trainer = build(tmp_path, "pretraining.fraction=1", "epochs=0.5")
     before = {name: value.clone() for name, value in trainer.updater.gan.discriminator.state_dict().items()}
     assert trainer.train()["status"] == "finished" and trainer.updater.pretraining.end == trainer.progress.total_images == 20
@@ -299,7 +301,7 @@ def test_pixels_can_be_all_there_is_to_learn(tmp_path: Path) -> None:
     assert trainer.records.directory.checkpoint("pretrained").exists() and not rows_of(trainer.records.directory, "d/loss")
 
 
-def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory, tmp_path: Path) -> None:
+def test_training_can_start_from_the_generator_of_another_run(upscaling: RunDirectory, tmp_path: Path) -> None:
     own = checkpoint.load(upscaling.checkpoint("pretrained"))
     trainer = build(
         tmp_path, "initial_weights=run", f"initial_weights.path={upscaling.path}", "initial_weights.checkpoint=pretrained"
@@ -319,7 +321,7 @@ def test_a_game_begins_with_the_generator_of_another_run(upscaling: RunDirectory
         )
 
 
-def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
+def test_training_can_start_from_published_weights(tmp_path: Path) -> None:
     torch.manual_seed(1)
     theirs = srgan.MSRResNet(3, 4, 8, 1).state_dict()  # has BasicSR's names
     torch.save({"params_ema": theirs}, tmp_path / "net_g.pth")
@@ -333,7 +335,7 @@ def test_published_weights_are_a_beginning_too(tmp_path: Path) -> None:
 # -- data ----------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_measured_was_never_trained_on(tmp_path: Path) -> None:
+def test_evaluation_images_are_not_trained_on(tmp_path: Path) -> None:
     task = build(tmp_path).loader.data
     assert len(task) == 10 and len(task.excluded_index) == 2
     limited = build(tmp_path / "b", "dataset.limit=7", "evaluation.num_reals=3")
@@ -352,8 +354,8 @@ def few(path: Path) -> Path:
     return folder
 
 
-def test_any_data_set_will_do(tmp_path: Path) -> None:
-    """Grey garments of 28x28, for which a network of photographs is too large, and squares cropped out of pictures."""
+def test_super_resolution_of_small_gray_images_and_of_squares(tmp_path: Path) -> None:
+    """Gray garments of 28x28, for which a network of photographs is too large, and squares cropped out of photographs."""
     job = make_job(tmp_path / "a", "model=srgan", "model.blocks=1", "degradation.patch=16", "perception=random", "epochs=0.05")
     trainer = build_trainer(job)
     assert trainer.train()["status"] == "finished" and "psnr_y" in trainer.evaluator.latest
@@ -365,7 +367,7 @@ def test_any_data_set_will_do(tmp_path: Path) -> None:
 # -- commands ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_measured_on_pictures_of_ones_own(upscaling: RunDirectory, photographs: Path, tmp_path: Path) -> None:
+def test_a_run_can_be_evaluated_on_given_images(upscaling: RunDirectory, photographs: Path, tmp_path: Path) -> None:
     arguments = [
         f"run={upscaling.path}",
         f"reals={photographs / 'pictures'}",
@@ -381,18 +383,18 @@ def test_a_run_is_measured_on_pictures_of_ones_own(upscaling: RunDirectory, phot
     run = Run.open(upscaling.path)
     made = [photograph(48 + n, 70 - n, n) for n in range(12)]
     degradation = Degradation({"bicubic": Bicubic(4, "mirrored")}, 4)
-    by_hand = []
+    expected = []
     for picture in map(degradation.crop_to_multiple, made):
         fake = run.upscale(degradation(picture, torch.Generator()))
-        by_hand.append(PSNR(4)(fake[None], picture[None])["psnr_y"])
-    assert scores["psnr_y"] == pytest.approx(np.mean(by_hand), abs=1e-4)
+        expected.append(PSNR(4)(fake[None], picture[None])["psnr_y"])
+    assert scores["psnr_y"] == pytest.approx(np.mean(expected), abs=1e-4)
     other = run_module(
         "evaluate", "device=cpu", f"run={upscaling.path}", "degradation=[bicubic,jpeg]", "checkpoints=last", cwd=tmp_path
     )
     assert other.returncode == 0 and "jpeg quality 40 to 95" in other.stdout, other.stderr
 
 
-def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photographs: Path) -> None:
+def test_reals_are_an_error_for_a_run_with_latents(finished: RunDirectory, photographs: Path) -> None:
     done = run_module("evaluate", "device=cpu", f"run={finished.path}", "reals=pictures", "out=x.json", cwd=photographs)
     assert done.returncode == 1 and "reals=... needs fakes=..., or a super-resolution run" in done.stderr
 
@@ -422,14 +424,14 @@ def test_reals_are_not_for_a_run_out_of_latents(finished: RunDirectory, photogra
         (["model=srgan_unet", "degradation.patch=20"], "degradation.patch must be a multiple of 8"),
     ],
 )
-def test_what_does_not_go_together_is_said(overrides: list[str], message: str, tmp_path: Path) -> None:
+def test_incompatible_options_are_an_error(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         build_trainer(make_job(tmp_path, "perception=random", *overrides))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("experiment", ["srgan_x4", "esrgan_x4"])
-def test_the_experiments_have_the_published_recipe(experiment: str) -> None:
+def test_experiments_have_the_published_settings(experiment: str) -> None:
     cfg = compose_config(f"experiment={experiment}", "dataset=folder", "dataset.path=somewhere")
     terms = cfg.loss.generator
     game = terms.get("bce") or terms.relativistic_average

@@ -1,4 +1,4 @@
-"""Numbers of 16 bits against NumPy's, and games that are played with them."""
+"""Fixed-point rounding compared with NumPy, and training with it."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def reference(values: np.ndarray, bits: int = 16) -> np.ndarray:
     ],
 )
 @pytest.mark.parametrize("bits", [16, 8])
-def test_rounding_is_the_definitions(values: np.ndarray, bits: int) -> None:
+def test_rounding_follows_the_definition(values: np.ndarray, bits: int) -> None:
     given = values.astype(np.float32)
     rounded = FixedPoint(bits, 0).round_nearest(torch.from_numpy(given))
     assert rounded.dtype == torch.float32
     np.testing.assert_array_equal(rounded.double().numpy(), reference(given, bits).astype(np.float32).astype(np.float64))
 
 
-def test_what_is_not_finite_stays_for_all_to_see() -> None:
+def test_values_that_are_not_finite_stay_visible() -> None:
     for odd in (float("inf"), float("nan")):
         for rounded in (FixedPoint(16, 0).round_nearest, FixedPoint(16, 0).round_stochastic):
             assert not rounded(torch.tensor([1.0, odd]))[1].isfinite()
 
 
-def test_nothing_is_made_of_nothing() -> None:
+def test_zeros_and_empty_tensors_stay() -> None:
     for shape in ((), (0, 3), (2, 3)):
         zeros = torch.zeros(shape)
         for rounded in (FixedPoint(16, 0).round_nearest(zeros), FixedPoint(16, 0).round_stochastic(zeros)):
@@ -67,12 +67,12 @@ def test_nothing_is_made_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16, 22])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.75])
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.75])
 @pytest.mark.parametrize("place", ["middle", "top"])
-def test_stochastic_rounding_loses_nothing_on_average(bits: int, share: float, place: str) -> None:
+def test_stochastic_rounding_is_unbiased(bits: int, fraction: float, place: str) -> None:
     """Near the top float32 has few bits left for what is below 1: a sum with the random number would be rounded."""
     most = 2.0 ** (bits - 1) - 1
-    values = torch.full((200_000,), (most - 1 if place == "top" else 3.0) + share)
+    values = torch.full((200_000,), (most - 1 if place == "top" else 3.0) + fraction)
     values[0] = most  # so that the scale is 1
     fixed = FixedPoint(bits, 0)
     rounded, wanted = fixed.round_stochastic(values)[1:].double(), float(values[1])
@@ -100,7 +100,7 @@ PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "linalg.matmul": torch.linalg.matmul,
     "bilinear": lambda a, b: functional.bilinear(a, torch.ones(5, 1), b.T[:, :, None]),
     "reflected @": lambda a, b: b.__rmatmul__(a),
-    "weight normalised": lambda a, b: _normalised(b)(a),
+    "weight normalized": lambda a, b: _normalized(b)(a),
     "einsum": lambda a, b: torch.einsum("ij,jk->ik", a, b),
     "conv2d": lambda a, b: functional.conv2d(a[:, :, None, None], b.T[:, :, None, None])[:, :, 0, 0],
     "nn.Conv2d": lambda a, b: torch.func.functional_call(
@@ -110,15 +110,15 @@ PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _normalised(b: Tensor) -> nn.Linear:
-    """A layer whose weight is computed anew at each use."""
+def _normalized(b: Tensor) -> nn.Linear:
+    """A layer whose weight is computed at each use."""
     layer = nn.Linear(4, 3, bias=False)
     layer.weight.data.copy_(b.T)
     return nn.utils.parametrizations.weight_norm(layer)
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_a_product_is_rounded_by_whatever_name_it_is_called(name: str) -> None:
+def test_products_are_rounded_under_each_name(name: str) -> None:
     torch.manual_seed(0)
     a, b = torch.randn(5, 4), torch.randn(4, 3)
     with FixedPoint(6, 0)(CPU):
@@ -134,14 +134,14 @@ def test_a_product_is_rounded_by_whatever_name_it_is_called(name: str) -> None:
     torch.testing.assert_close(full.double(), exact, rtol=0, atol=1e-5)
 
 
-def test_a_tensor_to_write_into_is_written_into() -> None:
+def test_out_tensors_are_written() -> None:
     a, b, out = torch.randn(5, 4), torch.randn(4, 3), torch.full((5, 3), torch.nan)
     with FixedPoint(6, 0)(CPU):
         torch.mm(a, b, out=out)
     torch.testing.assert_close(out, a @ b)
 
 
-def test_gradients_pass_rounded_and_can_be_differentiated_again() -> None:
+def test_gradients_are_rounded_and_differentiable() -> None:
     fixed = FixedPoint(16, 0)
     weight = torch.randn(3, 4, requires_grad=True)
     values = torch.randn(5, 4, requires_grad=True)
@@ -181,7 +181,7 @@ def test_a_penalty_in_double_precision_is_exact(tmp_path: Path) -> None:
     assert float(gradient[place]) == pytest.approx((above - below) / (2 * step), rel=1e-9)
 
 
-def test_emulation_draws_its_own_numbers_and_remembers_them(tmp_path: Path) -> None:
+def test_the_emulation_has_its_own_random_state_in_checkpoints(tmp_path: Path) -> None:
     job = make_job(tmp_path, "precision=int16")
     precision = build_precision(job, CPU)
     torch.manual_seed(3)
@@ -194,7 +194,7 @@ def test_emulation_draws_its_own_numbers_and_remembers_them(tmp_path: Path) -> N
     assert torch.equal(precision.rounding.round_stochastic(torch.linspace(0, 1, 100)), first)
 
 
-def test_what_can_not_be_combined_is_refused() -> None:
+def test_incompatible_arguments_are_an_error() -> None:
     from gan_lab.iteration.precision import Precision
 
     with pytest.raises(ValueError, match="bits=30: must be 2 to 24"):

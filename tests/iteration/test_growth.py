@@ -1,4 +1,4 @@
-"""Growth: when the networks get larger, and that nothing else notices."""
+"""Progressive growing: its schedule, and its effect on data, samples, scores and resumes."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ def test_the_published_schedule(kimg: int, size: int, alpha: float) -> None:
     assert stage.resolution == size and stage.alpha == pytest.approx(alpha)
 
 
-def test_batches_grow_as_images_shrink_as_in_the_published_one_gpu_preset() -> None:
+def test_batch_sizes_are_those_of_the_published_preset_for_one_gpu() -> None:
     published = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4}
     growth = ProgressiveGrowing(SIZES[:-1], 4, **PUBLISHED)  # type: ignore[arg-type]
     found = {stage.resolution: stage.batch_size for stage in (growth.state_at(kimg * 1000) for kimg in range(0, 12_000, 100))}
     assert found == published
 
 
-def test_larger_batches_are_multiples_so_that_their_parts_stay_equal() -> None:
+def test_larger_batches_are_multiples_of_the_batch_size() -> None:
     growth = ProgressiveGrowing([4, 8, 16], 12, 100_000, max_batch_size=50)
     assert {growth.state_at(n).batch_size for n in range(0, 100_000, 500)} == {12, 24, 48}
 
 
-def test_rates_rise_from_given_sizes_on() -> None:
+def test_learning_rates_rise_at_given_resolutions() -> None:
     growth = ProgressiveGrowing(SIZES, 4, **PUBLISHED, lr_factors=[[512, 2.0], [128, 1.5]])  # type: ignore[arg-type]
     rates = {stage.resolution: stage.lr_factor for stage in (growth.state_at(kimg * 1000) for kimg in range(0, 12_000, 100))}
     assert rates == {4: 1, 8: 1, 16: 1, 32: 1, 64: 1, 128: 1.5, 256: 1.5, 512: 2, 1024: 2}
 
 
-def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> None:
+def test_without_kimg_the_last_layers_have_faded_in_at_a_fraction_of_the_training() -> None:
     growth = ProgressiveGrowing([4, 8, 16, 32], 32, 240_000, grown_at=0.6)
     assert growth.fade_kimg == growth.stable_kimg == pytest.approx(24)
     assert growth.state_at(143_999).alpha < 1.0 and growth.state_at(144_001) == GrowthState(32, 1.0, 32, 1.0)
@@ -80,13 +80,13 @@ def test_without_kimg_the_last_layers_are_in_at_a_share_of_the_training() -> Non
         ({"start_resolution": 5}, "start_resolution=5: must be one of 4, 8, 16"),
     ],
 )
-def test_nonsense_is_refused(more: dict[str, float], message: str) -> None:
+def test_invalid_growth_is_an_error(more: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProgressiveGrowing([4, 8, 16], 8, 1000, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("fade", "stable"), [(2.048, 1.28), (1.024, 0.128), (4.352, 2.432), (0.6, 0.6), (24.0, 24.0)])
-def test_sizes_never_shrink_and_stages_begin_and_end_exactly(fade: float, stable: float) -> None:
+def test_resolutions_never_shrink_and_stages_begin_and_end_exactly(fade: float, stable: float) -> None:
     growth = ProgressiveGrowing([4, 8, 16, 32], 32, 1, fade_kimg=fade, stable_kimg=stable)
     period = round(1000 * fade) + round(1000 * stable)
     sizes = [growth.state_at(n).resolution for n in range(0, 4 * period, 32)]
@@ -97,7 +97,7 @@ def test_sizes_never_shrink_and_stages_begin_and_end_exactly(fade: float, stable
         assert growth.state_at(level * period - round(1000 * fade)).alpha == 0
 
 
-def test_a_fade_of_no_length_jumps() -> None:
+def test_a_fade_of_length_zero_is_a_jump() -> None:
     growth = ProgressiveGrowing([4, 8], 8, 1000, fade_kimg=0, stable_kimg=0.5)
     assert [growth.state_at(n).resolution for n in (0, 499, 500, 900)] == [4, 4, 8, 8]
     assert all(growth.state_at(n).alpha == 1.0 for n in range(0, 1000, 50))
@@ -114,7 +114,7 @@ def test_reals_fade_with_the_networks() -> None:
     assert torch.equal(FixedResolution(16, 3).state_at(0).match_resolution(Batch(real, None)).real, real)
 
 
-def test_pixels_of_any_type_are_enlarged() -> None:
+def test_images_of_any_type_are_upsampled() -> None:
     images = torch.arange(8, dtype=torch.uint8).view(1, 2, 2, 2)
     assert torch.equal(upsample_nearest(images, 4).float(), upsample_nearest(images.float(), 4))
     assert upsample_nearest(images, 2) is images
@@ -149,7 +149,7 @@ def test_everything_grows_together(tmp_path: Path) -> None:
     assert (trainer.updater.growth_state.resolution, trainer.updater.growth_state.alpha) == (32, 1.0)
 
 
-def test_samples_and_scores_are_of_the_datas_size_from_the_start(tmp_path: Path) -> None:
+def test_samples_and_scores_have_the_full_resolution_from_the_start(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, *TINY))
     images = trainer.records.sampler.generate(trainer.records.grid.latents, None)
     assert trainer.updater.growth_state.resolution == 4 and images.shape == (4, 1, 32, 32)
@@ -157,7 +157,7 @@ def test_samples_and_scores_are_of_the_datas_size_from_the_start(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_the_middle_of_a_fade_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+def test_a_run_resumed_in_a_fade_is_bit_identical(tmp_path: Path) -> None:
     common = [*TINY, "checkpoint.every_kimg=0.016", "log.every_kimg=0.016", "console=plain"]
     whole = train(*common, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
@@ -187,7 +187,7 @@ def test_a_run_goes_on_in_the_middle_of_a_fade_as_if_it_had_not_stopped(tmp_path
 
 
 @pytest.mark.slow
-def test_a_resume_for_more_epochs_does_not_begin_to_grow_anew(tmp_path: Path) -> None:
+def test_a_resume_with_more_epochs_does_not_restart_growing(tmp_path: Path) -> None:
     assert train(*TINY, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
     done = run_module("train", "resume=run", "epochs=10", "console=plain", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

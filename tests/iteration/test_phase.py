@@ -1,4 +1,4 @@
-"""One player's update against the same update written by hand."""
+"""The update of one network compared with the same update in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gan_lab.losses.base import LossContext, LossTerm
 
 
 @pytest.mark.parametrize("name", ["d", "g"])
-def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None:
+def test_a_step_is_gradient_descent_on_the_loss_of_one_network(name: str) -> None:
     game = make_gan()
     by_hand = copy.deepcopy(game)
     term = adversarial.BCEDiscriminatorLoss() if name == "d" else adversarial.NonSaturatingGeneratorLoss()
@@ -40,7 +40,7 @@ def test_a_step_is_gradient_descent_on_the_players_loss_alone(name: str) -> None
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_accumulated_parts_make_the_step_of_the_whole_batch(name: str) -> None:
+def test_accumulated_micro_batches_make_the_step_of_the_whole_batch(name: str) -> None:
     results = []
     for accumulate in (1, 4):
         game = make_gan()
@@ -60,13 +60,13 @@ def test_clipping_limits_the_step_and_reports_the_norm_before() -> None:
     assert (flat_weights(game.discriminator) - before).norm().item() == pytest.approx(0.1 * 0.25, rel=1e-4)
 
 
-def test_a_weight_scales_the_loss_but_not_the_terms_own_figure() -> None:
+def test_a_weight_scales_the_loss_but_not_the_logged_term() -> None:
     game = make_gan()
     figures = make_phase(game, "g", adversarial.NonSaturatingGeneratorLoss(weight=3.0)).step(game, make_batch())
     torch.testing.assert_close(figures["g/loss"], 3 * figures["g/loss_term"])
 
 
-def test_every_other_player_moves_after_n_critic_steps() -> None:
+def test_the_generator_is_updated_every_n_critic_steps() -> None:
     phase = make_phase(make_gan(), "g", adversarial.WassersteinGeneratorLoss(), update_interval=5)
     assert [n for n in range(20) if phase.due(n)] == [4, 9, 14, 19]
 
@@ -78,7 +78,7 @@ class Lazy(LossTerm):
         return round.fake_logits.mean()
 
 
-def test_a_lazy_term_makes_an_update_of_its_own_every_nth_step_with_n_times_its_weight() -> None:
+def test_a_lazy_term_has_its_own_update_every_nth_step_with_n_times_its_weight() -> None:
     game = make_gan()
     by_hand = copy.deepcopy(game.discriminator)
     terms = {"lazy": Lazy(weight=2.0, interval=3), "main": adversarial.HingeDiscriminatorLoss(weight=0.0)}
@@ -150,7 +150,7 @@ def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None
     assert phase.optimizer_metrics()["d/loss_scale"] == scale / 2
 
 
-def test_a_skipped_step_repeats_the_last_figures_until_no_scale_helps() -> None:
+def test_a_skipped_step_repeats_the_last_metrics_until_no_scale_helps() -> None:
     game = make_gan()
     phase = make_phase(
         game, "d", adversarial.BCEDiscriminatorLoss(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
@@ -179,15 +179,15 @@ def test_a_learning_rate_changed_for_a_resume_wins_over_the_stored_one() -> None
     assert phase.optimizer.param_groups[0]["lr"] == 0.025
 
 
-def test_tf32_is_refused_where_there_are_no_such_cores() -> None:
+def test_tf32_is_an_error_on_devices_without_it() -> None:
     with pytest.raises(ValueError, match="precision=tf32 needs"):
         Precision(CPU, tf32=True)
     with pytest.raises(ValueError, match="autocast=int4"):
         Precision(CPU, autocast="int4")
 
 
-def test_both_turns_on_the_same_fakes_are_the_tutorials_iteration() -> None:
-    """pytorch/examples ``dcgan/main.py``: the discriminator learns, then judges the same fakes for the generator."""
+def test_steps_on_shared_fakes_equal_an_iteration_of_the_dcgan_tutorial() -> None:
+    """pytorch/examples ``dcgan/main.py``: the discriminator learns, then discriminates the same fakes for the generator."""
     game = make_gan()
     by_hand = copy.deepcopy(make_gan())
     phases = [

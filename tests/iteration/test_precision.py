@@ -1,4 +1,4 @@
-"""Number formats: that double precision is double throughout, that an emulation touches nothing else, that costs are told."""
+"""Precisions: float64 is used throughout, the emulation changes nothing else, and slow precisions are reported."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_double_precision_is_double_throughout(overrides: list[str], tmp_path: P
         )
         state = [value for each in phase.optimizer.state.values() for name, value in each.items() if name != "step"]
         assert state and all(value.dtype == torch.float64 for value in state if isinstance(value, Tensor))
-    pictures, _ = trainer.records.sampler.sample(4, torch.Generator().manual_seed(0))
-    assert pictures.dtype == torch.uint8 and len(pictures.unique()) > 1
+    samples, _ = trainer.records.sampler.sample(4, torch.Generator().manual_seed(0))
+    assert samples.dtype == torch.uint8 and len(samples.unique()) > 1
 
 
 class Linear(nn.Module):
@@ -113,20 +113,20 @@ class Linear(nn.Module):
     ],
     ids=["r1", "r2", "gradient_penalty"],
 )
-def test_penalties_in_double_precision_are_their_closed_forms(term: LossTerm, value: Callable, slope: Callable) -> None:
+def test_penalties_in_double_precision_equal_their_closed_forms(term: LossTerm, value: Callable, slope: Callable) -> None:
     weight = torch.randn(12, dtype=torch.float64)
     images = torch.randn(2, 5, 3, 2, 2, dtype=torch.float64)
-    game = GAN(lambda latents, labels: images[1], Linear(weight.clone()), NormalLatents(4))  # type: ignore[arg-type]
-    round = StepContext(game, images[0], torch.zeros(5, 4), generator_step=False, needs_gradient_of=term.needs_gradient_of)
+    gan = GAN(lambda latents, labels: images[1], Linear(weight.clone()), NormalLatents(4))  # type: ignore[arg-type]
+    context = StepContext(gan, images[0], torch.zeros(5, 4), generator_step=False, needs_gradient_of=term.needs_gradient_of)
     with Precision(CPU, param_dtype="float64").autocast():
-        result = term(round)
-    (gradient,) = torch.autograd.grad(result, game.discriminator.weight)
+        result = term(context)
+    (gradient,) = torch.autograd.grad(result, gan.discriminator.weight)
     torch.testing.assert_close((result, gradient), (value(weight), slope(weight)), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp64", "int16"])
-def test_the_commands_know_what_to_do_with_such_a_run(precision: str, tmp_path: Path) -> None:
+def test_all_commands_work_with_such_a_run(precision: str, tmp_path: Path) -> None:
     more = [f"precision={precision}", "conditioning=projection", "augment=ada", "hydra.run.dir=run"]
     commands = [
         ("train", *SMALL, *more),
@@ -149,7 +149,7 @@ def go_on(trainer: Trainer, steps: int) -> Trainer:
     return trainer
 
 
-def test_a_training_in_fixed_point_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_resumed_run_in_fixed_point_is_bit_identical(tmp_path: Path) -> None:
     chosen = ["precision=int16", "penalty=r1", "augment=ada"]
     whole = go_on(begin(tmp_path / "whole", *chosen), 2)
     torch.save(whole.checkpointer.state(), tmp_path / "state.pt")
@@ -165,7 +165,7 @@ def test_a_training_in_fixed_point_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(one, other)
 
 
-def test_emulation_changes_neither_the_other_numbers_drawn_nor_the_weights_it_reads(tmp_path: Path) -> None:
+def test_emulation_changes_neither_other_random_numbers_nor_the_weights(tmp_path: Path) -> None:
     trainers = {name: begin(tmp_path / name, f"precision={name}", "augment=[ada,diffaugment]") for name in ("fp32", "int16")}
     numbers = {}
     for name, trainer in trainers.items():
@@ -174,21 +174,19 @@ def test_emulation_changes_neither_the_other_numbers_drawn_nor_the_weights_it_re
         numbers[name] = (torch.get_rng_state(), trainer.updater.gan.rng.get_state())
     torch.testing.assert_close(numbers["int16"], numbers["fp32"], rtol=0, atol=0)
 
-    game, fixed = trainers["int16"].updater.gan, trainers["int16"].updater.phases[0].precision.rounding
-    weights = [parameter.detach().clone() for parameter in game.generator.parameters()]
+    gan, fixed = trainers["int16"].updater.gan, trainers["int16"].updater.phases[0].precision.rounding
+    weights = [parameter.detach().clone() for parameter in gan.generator.parameters()]
     assert any(not torch.equal(fixed.round_nearest(weight), weight) for weight in weights), "the updates are added to float32"
     with fixed(CPU):
-        game.generator(torch.randn(4, 100)).sum().backward()
-    assert all(torch.equal(a, b) for a, b in zip(weights, game.generator.parameters(), strict=True))
+        gan.generator(torch.randn(4, 100)).sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(weights, gan.generator.parameters(), strict=True))
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- warnings ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_slower_precision_says_so_and_others_say_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def told(precision: Precision, times: float) -> str:
+def test_a_slower_precision_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def warning_of(precision: Precision, times: float) -> str:
         monkeypatch.setattr(Precision, "_time_relative_to_float32", lambda self, captured: times)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
@@ -196,10 +194,10 @@ def test_a_slower_precision_says_so_and_others_say_nothing(
         return caplog.text
 
     bf16 = Precision(CPU, autocast="bfloat16")
-    assert "bfloat16 takes 1.3 times as long as fp32" in told(bf16, 1.3)
-    assert told(bf16, 1.1) == told(Precision(CPU), 9.0) == ""
-    assert "emulated, which is slower" in told(Precision(CPU, rounding=FixedPoint(16, 0)), 1.0)
-    assert "a reference for other precisions" in told(Precision(CPU, param_dtype="float64"), 1.0)
+    assert "bfloat16 takes 1.3 times as long as fp32" in warning_of(bf16, 1.3)
+    assert warning_of(bf16, 1.1) == warning_of(Precision(CPU), 9.0) == ""
+    assert "emulated, which is slower" in warning_of(Precision(CPU, rounding=FixedPoint(16, 0)), 1.0)
+    assert "a reference for other precisions" in warning_of(Precision(CPU, param_dtype="float64"), 1.0)
 
 
 def test_the_trial_times_both_formats() -> None:
@@ -210,7 +208,7 @@ def test_the_trial_times_both_formats() -> None:
 
 
 def test_errors_are_those_of_the_format_alone(tmp_path: Path) -> None:
-    """Not of what layers remember (spectral normalisation), nor of numbers that are drawn otherwise in double precision."""
+    """Not of what layers remember (spectral normalization), nor of numbers that are drawn otherwise in double precision."""
     overrides = ["model=sngan", "loss=hinge", "augment=diffaugment", "penalty=dragan"]
     trainers = {name: begin(tmp_path / name, f"precision={name}", *overrides) for name in ("fp64", "fp32")}
     inputs = NetworkInputs.of(trainers["fp64"])

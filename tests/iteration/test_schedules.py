@@ -1,4 +1,4 @@
-"""Functions of the one clock: averages, schedules, cadences, averagers."""
+"""Functions of the training progress: EMA, schedules, triggers and averages of metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
 
 
-def test_the_average_halves_the_past_in_a_half_life() -> None:
+def test_weights_of_the_average_halve_in_a_half_life() -> None:
     generator = network()
     average = ExponentialMovingAverage(generator, kimg=1.0, rampup=1e9)
     with average.eval_mode() as sampled:
@@ -42,7 +42,7 @@ def test_the_average_halves_the_past_in_a_half_life() -> None:
             torch.testing.assert_close(value, expected.to(value.dtype), msg=name)
 
 
-def test_the_ramp_up_shortens_the_half_life_of_early_images() -> None:
+def test_rampup_shortens_the_half_life_at_the_start() -> None:
     generator = nn.Linear(1, 1, bias=False)
     average = ExponentialMovingAverage(generator, kimg=100.0, rampup=0.05)
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_the_ramp_up_shortens_the_half_life_of_early_images() -> None:
         assert sampled.weight.item() == pytest.approx(start + 0.5, abs=1e-6)  # type: ignore[union-attr, operator]
 
 
-def test_no_average_samples_the_generator_in_evaluation_mode_and_puts_it_back() -> None:
+def test_without_ema_the_generator_is_sampled_in_evaluation_mode() -> None:
     generator = network().train()
     with NoEMA(generator).eval_mode() as sampled:
         assert sampled is generator and not generator.training and not torch.is_grad_enabled()
@@ -82,7 +82,7 @@ def by_torch(scheduler: object) -> list[float]:
         (Steps(at=[0.25, 0.75], gamma=0.3), lambda o: lr_scheduler.MultiStepLR(o, [10, 30], 0.3)),
     ],
 )
-def test_schedules_agree_with_torchs(schedule: Schedule, reference: object) -> None:
+def test_schedules_equal_those_of_torch(schedule: Schedule, reference: object) -> None:
     assert [schedule(n / STEPS) for n in range(STEPS)] == pytest.approx(by_torch(reference), abs=1e-9)
 
 
@@ -106,7 +106,7 @@ def test_triggers_fire_once_for_each_point_whatever_the_batch() -> None:
         IntervalTrigger(0)
 
 
-def test_everything_also_happens_at_the_end() -> None:
+def test_all_events_run_at_the_end() -> None:
     done: list[str] = []
     callbacks = Callbacks(
         {
@@ -143,7 +143,7 @@ def test_events_stay_within_their_fraction_of_the_training_time(
     assert message.startswith("sampling takes 1") and "below 10 %" in message and "sample.max_time_fraction=null" in message
 
 
-def test_a_averager_reads_means_once_and_survives_a_checkpoint() -> None:
+def test_an_averager_returns_each_mean_once_and_is_part_of_checkpoints() -> None:
     averager = MetricAverager(torch.device("cpu"))
     averager.add({"a": torch.tensor(1.0), "b": torch.tensor(4.0)})
     averager.add({"a": torch.tensor(2.0)})

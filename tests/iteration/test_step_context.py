@@ -1,4 +1,4 @@
-"""A step context computes what is read, once, and nothing else."""
+"""A step context computes each tensor at most once, on first access."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_loss_and_its_accuracies_run_each_network_no_more_than_needed(gan: GAN, name: str) -> None:
+def test_losses_and_accuracies_run_each_network_only_as_often_as_needed(gan: GAN, name: str) -> None:
     is_generator = name.endswith("GeneratorLoss")
     context = make_context(gan, generator_step=is_generator)
     assert (gan.generator.calls, gan.discriminator.calls) == (0, 0)
@@ -76,7 +76,7 @@ def test_a_loss_and_its_accuracies_run_each_network_no_more_than_needed(gan: GAN
     assert set(metrics) == ({"fool_rate"} if is_generator else {"accuracy_real", "accuracy_fake"})
 
 
-def test_fakes_carry_the_generators_graph_in_its_own_step_only(gan: GAN) -> None:
+def test_fakes_have_the_generators_graph_only_in_its_own_step(gan: GAN) -> None:
     assert make_context(gan, generator_step=True).fake.requires_grad
     assert not make_context(gan, generator_step=False).fake.requires_grad
 
@@ -114,7 +114,7 @@ def test_accuracies_use_the_decision_threshold() -> None:
     assert metrics(adversarial.WassersteinDiscriminatorLoss())["accuracy_real"] == 0.75
 
 
-def test_a_loss_without_an_adversarial_term_is_refused() -> None:
+def test_a_loss_without_an_adversarial_term_is_an_error() -> None:
     with pytest.raises(ValueError, match="must be an adversarial loss"):
         Accuracy([adversarial.WassersteinGeneratorLoss()])
 
@@ -137,7 +137,7 @@ def test_one_pass_over_reals_and_fakes_gives_the_outputs_of_two(gan: GAN) -> Non
     assert gan.discriminator.calls == 1 + 2
 
 
-def test_a_compiled_discriminator_is_left_out_where_it_is_differentiated_twice(gan: GAN) -> None:
+def test_the_compiled_discriminator_is_not_used_for_second_derivatives(gan: GAN) -> None:
     called: list[Tensor] = []
 
     def compiled(images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:

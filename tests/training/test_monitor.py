@@ -1,4 +1,4 @@
-"""The health of a training: what each check notices, and what becomes of its alarms."""
+"""Monitoring of runs: checks, alarms, and the overfitting estimate."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from gan_lab.training.monitor import TrainingMonitor
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.trainer import Trainer
 
-# -- checks on made-up figures -------------------------------------------------------------------------------------------
+# -- checks on given values ---------------------------------------------------------------------------------------------
 
 
 def verdicts(check: Check, name: str, values: list[float], score: str | None = None) -> list[bool | None]:
-    """Whether something was wrong at each value; None where the check had nothing to say."""
+    """Whether the check found a problem at each value; None if it had no result."""
     found = [check.check({name: value, "other": 1.0}, score) for value in values]
     return [None if text is None else bool(text) for text in found]
 
 
-def test_a_collapse_is_a_fall_from_a_coverage_that_was_there_for_as_long_as_patience_lasts() -> None:
+def test_a_collapse_is_a_coverage_far_below_its_best_for_longer_than_patience() -> None:
     def fresh() -> CollapseCheck:
         return CollapseCheck(fraction=0.5, floor=0.1, patience=2)
 
@@ -67,7 +67,7 @@ def test_a_divergence_is_a_score_far_above_its_best() -> None:
     assert verdicts(check, "fd_y", [500.0, 700.0], "fd_y") == [False, False], "another score has another best"
 
 
-def test_overfitting_is_a_discriminator_that_takes_held_out_images_for_fakes() -> None:
+def test_overfitting_is_a_discriminator_that_rates_held_out_images_like_fakes() -> None:
     assert verdicts(OverfittingCheck(limit=0.5, patience=2), "d/overfitting", [0.6, 0.4, 0.6, 0.7, 0.5]) == [
         *(False, False, False),
         *(True, False),
@@ -75,7 +75,7 @@ def test_overfitting_is_a_discriminator_that_takes_held_out_images_for_fakes() -
     assert verdicts(OverfittingCheck(limit=0.5, patience=1), "d/loss", [0.6]) == [None]
 
 
-def test_gradients_are_held_against_their_median_once_warm() -> None:
+def test_gradient_norms_are_compared_with_their_median_after_the_warmup() -> None:
     def fresh() -> GradientCheck:
         return GradientCheck(explosion=100.0, vanishing=0.001, window=5, warmup=3)
 
@@ -104,7 +104,7 @@ STORIES: list[tuple[Check, Check, str, list[float]]] = [
 
 @pytest.mark.parametrize(("check", "resumed", "name", "values"), STORIES, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("after", [1, 2, 5])
-def test_a_check_goes_on_from_its_state(check: Check, resumed: Check, name: str, values: list[float], after: int) -> None:
+def test_a_check_continues_from_its_state(check: Check, resumed: Check, name: str, values: list[float], after: int) -> None:
     start = json.loads(json.dumps(check.state_dict()))  # plain values, which a checkpoint may hold
     whole = verdicts(check, name, values, "fd_x")
     assert any(whole)
@@ -120,8 +120,8 @@ def test_a_check_goes_on_from_its_state(check: Check, resumed: Check, name: str,
 # -- alarms ----------------------------------------------------------------------------------------------------------------
 
 
-class Told(Tracker):
-    """A back end that keeps what it hears."""
+class RecordingTracker(Tracker):
+    """Keeps the alarms that it receives."""
 
     def __init__(self) -> None:
         self.alarms: list[tuple[str, str, int]] = []
@@ -130,23 +130,23 @@ class Told(Tracker):
         self.alarms.append((name, text, images))
 
 
-def health(told: Told, **more: object) -> TrainingMonitor:
+def health(recorded: RecordingTracker, **more: object) -> TrainingMonitor:
     arguments = {"score": "fd_x", "stop_at": [], "roll_back": False} | more
     return TrainingMonitor(
         {"divergence": DivergenceCheck(2.0, 1), "overfitting": OverfittingCheck(0.5, 1)},
-        notify=Trackers({"t": told}).alarm,
+        notify=Trackers({"t": recorded}).alarm,
         **arguments,
     )  # type: ignore[arg-type]
 
 
-def test_an_alarm_is_raised_once_and_cleared_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
-    told = Told()
-    watch = health(told)
+def test_an_alarm_is_raised_once_and_cleared_later(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = RecordingTracker()
+    watch = health(recorded)
     rows: list[dict[str, float]] = [{"fd_x": v} for v in (10.0, 30.0, 40.0, 11.0, 50.0)] + [{"d/loss": 1.0}]
     changes = [watch.check(row, 100 * n) for n, row in enumerate(rows)]
     assert changes == [{}, {"health/divergence": 1.0}, {}, {"health/divergence": 0.0}, {"health/divergence": 1.0}, {}]
     text = "fd_x has risen to 30, above 2 times its best, 10"
-    assert told.alarms == [("divergence", text, 100), ("divergence", text.replace("30", "50"), 400)]
+    assert recorded.alarms == [("divergence", text, 100), ("divergence", text.replace("30", "50"), 400)]
     assert watch.summary() == [
         {"alarm": "divergence", "images": 100, "text": text, "over": 300},
         {"alarm": "divergence", "images": 400, "text": text.replace("30", "50"), "over": None},
@@ -156,19 +156,19 @@ def test_an_alarm_is_raised_once_and_cleared_when_it_is_over(caplog: pytest.LogC
     assert f"ALARM divergence at 100 images: {text}" in caplog.text and watch.ended_by is None
 
 
-def test_a_resumed_watch_neither_repeats_an_alarm_nor_forgets_to_clear_it() -> None:
-    told = Told()
-    watch, resumed = health(told), health(told)
+def test_a_resumed_monitor_does_not_repeat_alarms_and_clears_them() -> None:
+    recorded = RecordingTracker()
+    watch, resumed = health(recorded), health(recorded)
     for n, value in enumerate((10.0, 30.0)):
         watch.check({"fd_x": value}, n)
     resumed.load_state_dict(json.loads(json.dumps(watch.state_dict())))
-    assert resumed.check({"fd_x": 35.0}, 2) == {} and len(told.alarms) == 1
+    assert resumed.check({"fd_x": 35.0}, 2) == {} and len(recorded.alarms) == 1
     assert resumed.check({"fd_x": 5.0}, 3) == {"health/divergence": 0.0}
     assert [alarm["over"] for alarm in resumed.summary()] == [3]
 
 
-def test_a_resumed_training_that_is_to_end_at_an_alarm_ends_at_one_that_lasts() -> None:
-    watch, resumed = health(Told()), health(Told(), stop_at=["divergence"])
+def test_a_resumed_run_with_stop_at_ends_at_an_active_alarm() -> None:
+    watch, resumed = health(RecordingTracker()), health(RecordingTracker(), stop_at=["divergence"])
     for n, value in enumerate((10.0, 30.0)):
         watch.check({"fd_x": value}, n)
     resumed.load_state_dict(json.loads(json.dumps(watch.state_dict())))
@@ -194,7 +194,7 @@ def test_a_resumed_training_that_is_to_end_at_an_alarm_ends_at_one_that_lasts() 
         (["+health.gradients.patience=1"], "health.gradients.patience: gan_lab.training.checks.GradientCheck takes explosion"),
     ],
 )
-def test_what_can_not_be_watched_is_refused(tmp_path: Path, overrides: list[str], message: str) -> None:
+def test_invalid_health_options_are_an_error(tmp_path: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_trainer(make_job(tmp_path, *overrides))
 
@@ -211,7 +211,7 @@ def trained(path: Path, *overrides: str) -> Trainer:
 
 
 class Mean(nn.Module):
-    """Judges an image by its mean, and by a tenth of its label's number; as conditional ones do, it is told of labels."""
+    """The logit is the mean of the image plus a tenth of the number of its label."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,8 +220,8 @@ class Mean(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         assert not self.training and not torch.is_grad_enabled()
         self.seen.append((images.shape[-1], len(images)))
-        told = 0.0 if labels is None else labels.argmax(1) / 10
-        logits = self.dropout(self.norm(images)).mean((1, 2, 3)) + told
+        recorded = 0.0 if labels is None else labels.argmax(1) / 10
+        logits = self.dropout(self.norm(images)).mean((1, 2, 3)) + recorded
         return DiscriminatorOutput(logits, images.flatten(1), None)
 
 
@@ -235,7 +235,7 @@ class Black(nn.Module):
         return torch.full((len(latents), 1, self.size, self.size), -1.0)
 
 
-def grey(levels: list[int], labels: list[int] | None = None) -> ImageDataset:
+def gray_images(levels: list[int], labels: list[int] | None = None) -> ImageDataset:
     pixels = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 4, 4, 1).contiguous().numpy()
     return ImageDataset.from_arrays(pixels, None if labels is None else torch.tensor(labels).numpy(), ("a", "b"))
 
@@ -252,7 +252,7 @@ FULL = GrowthState(4, 1.0, 2, 1.0)
 
 def test_overfitting_is_the_ratio_of_the_paper() -> None:
     """Means of D: training 0.2, held out -0.1, fakes -1: r_v = 0.3 / 1.2. BatchNorm divides all by sqrt(1 + 1e-5)."""
-    measure, discriminator, _ = held_out(grey([0, 255, 204]), grey([0, 51, 255]), NoLabels())
+    measure, discriminator, _ = held_out(gray_images([0, 255, 204]), gray_images([0, 51, 255]), NoLabels())
     before, state = torch.get_rng_state(), {k: v.clone() for k, v in discriminator.state_dict().items()}
     train, others = (-1 + 1 + 0.6) / 3, (-1 - 0.6 + 1) / 3
     assert measure(FULL)["d/overfitting"] == pytest.approx((train - others) / (train + 1), rel=1e-6)
@@ -262,31 +262,31 @@ def test_overfitting_is_the_ratio_of_the_paper() -> None:
     assert discriminator.seen == [(4, 2), (4, 1)] * 3
 
 
-def test_overfitting_of_a_conditional_game_is_judged_under_each_images_label() -> None:
+def test_overfitting_of_a_conditional_gan_uses_the_label_of_each_image() -> None:
     """The same images, labels 0.1 apart: training (1, 1), held out (0, 0); fakes under the training labels."""
-    train, others = grey([255, 255], [1, 1]), grey([255, 255], [0, 0])
+    train, others = gray_images([255, 255], [1, 1]), gray_images([255, 255], [0, 0])
     measure, _, _ = held_out(train, others, Labels(("a", "b"), torch.tensor([1, 1])))
     assert measure(FULL)["d/overfitting"] == pytest.approx(0.1 / 2, rel=1e-4)
 
 
-def test_no_overfitting_is_told_of_a_discriminator_that_can_not_tell_fakes() -> None:
+def test_overfitting_is_undefined_if_the_discriminator_can_not_recognize_fakes() -> None:
     for levels in ([0, 0], [0, 255]):
-        measure, discriminator, _ = held_out(grey(levels), grey([255, 255]), NoLabels())
+        measure, discriminator, _ = held_out(gray_images(levels), gray_images([255, 255]), NoLabels())
         discriminator.norm.weight.data.fill_(0.0 if levels[1] else -1.0)
         assert measure(FULL) == {}
-    measure, discriminator, _ = held_out(grey([255, 0]), grey([255, 255]), NoLabels())
+    measure, discriminator, _ = held_out(gray_images([255, 0]), gray_images([255, 255]), NoLabels())
     discriminator.norm.weight.data.fill_(math.nan)
     assert measure(FULL) == {} and NoOverfittingEstimate()(FULL) == {}
 
 
-def test_growing_networks_are_asked_at_their_size() -> None:
-    measure, discriminator, generator = held_out(grey([0, 255]), grey([255, 0]), NoLabels())
+def test_overfitting_of_growing_networks_is_measured_at_their_resolution() -> None:
+    measure, discriminator, generator = held_out(gray_images([0, 255]), gray_images([255, 0]), NoLabels())
     generator.size = 2
     assert measure(GrowthState(2, 0.5, 2, 1.0))["d/overfitting"] == pytest.approx(0.0)
     assert discriminator.seen == [(2, 2)] * 3
 
 
-def test_held_out_images_are_those_a_limit_leaves_or_the_test_split_at_hand(
+def test_held_out_images_are_those_outside_the_limit_or_the_local_test_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = make_job(tmp_path).cfg
@@ -302,12 +302,12 @@ def test_held_out_images_are_those_a_limit_leaves_or_the_test_split_at_hand(
     assert not (tmp_path / "data" / "MNIST").exists()
 
 
-def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_test_split_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Mapping[str, object]] = []
 
     class Split:
         def load(self) -> ImageDataset:
-            return grey([1, 2, 3], [0, -1, 1])
+            return gray_images([1, 2, 3], [0, -1, 1])
 
     def instantiate(node: object, where: str, **more: object) -> Split:
         asked.append(more)
@@ -315,7 +315,7 @@ def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(gan_lab.building.monitoring, "instantiate", instantiate)
     cfg = make_job(tmp_path, "dataset=mnist", "conditioning=projection").cfg
-    others = gan_lab.building.monitoring.find_held_out(cfg, build_dataset(cfg), grey([0, 0]))
+    others = gan_lab.building.monitoring.find_held_out(cfg, build_dataset(cfg), gray_images([0, 0]))
     assert asked == [{"split": "test", "limit": None, "download": False}]
     assert others is not None and others.index.tolist() == [0, 2], "an unlabelled image can't be judged by class"
 
@@ -329,11 +329,11 @@ def test_a_test_split_at_hand_is_held_out(tmp_path: Path, monkeypatch: pytest.Mo
     ],
     ids=["spectral-norm-labels-and-augmentation", "batch-norm-and-dropout", "growing"],
 )
-def test_a_watched_training_is_bit_identical_to_one_that_is_not(tmp_path: Path, extra: list[str]) -> None:
+def test_monitoring_does_not_change_the_training(tmp_path: Path, extra: list[str]) -> None:
     runs = [trained(tmp_path / choice, *extra, f"health={choice}") for choice in ("watch", "none")]
     rows = runs[0].records.directory.history()
-    told = [row.pop("d/overfitting") for row in rows if "d/overfitting" in row]
-    assert told and all(map(math.isfinite, told)), "only the watched run measures overfitting"
+    recorded = [row.pop("d/overfitting") for row in rows if "d/overfitting" in row]
+    assert recorded and all(map(math.isfinite, recorded)), "only the monitored run measures overfitting"
     monitored, plain = (checkpoint.load(run.records.directory.checkpoint("last")) for run in runs)
     for key in ("generator", "discriminator", "generator_ema", "phases", "rng_states", "augment"):
         torch.testing.assert_close(monitored[key], plain[key], rtol=0, atol=0)
@@ -351,7 +351,7 @@ RISING = ["health.divergence.factor=0.001", "console=plain"]
 """Every evaluation after the first is a divergence; with patience 2 the alarm comes at the second, 128 images."""
 
 
-def test_an_alarm_is_told_everywhere_and_the_training_goes_on(tmp_path: Path) -> None:
+def test_an_alarm_is_reported_everywhere_and_training_continues(tmp_path: Path) -> None:
     done = train(*RISING, "epochs=3", "tracker=[wandb,tensorboard]", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0 and "left out" not in done.stdout, done.stdout + done.stderr
     assert done.stdout.count("ALARM divergence at 128 images: fd_") == 1
@@ -368,7 +368,7 @@ def test_an_alarm_is_told_everywhere_and_the_training_goes_on(tmp_path: Path) ->
     assert alarm["text"].encode() in board.read_bytes() and b"alarm/divergence" in board.read_bytes()
 
 
-def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path) -> None:
+def test_an_alarm_can_end_a_run_which_can_be_resumed(tmp_path: Path) -> None:
     arguments = [*RISING, "epochs=4", "sample.every_kimg=1", "checkpoint.every_kimg=1"]
     done = train(*arguments, "health.stop_at=[divergence]", "objective=epoch_seconds", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -376,7 +376,7 @@ def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path)
     assert "resume=run 'health.stop_at=[]'" in done.stdout
     run = RunDirectory(tmp_path / "run")
     assert (run.read_summary()["status"], run.read_summary()["final"]["images"]) == ("early_stopped", 128)
-    assert run.sample_grid(128).read_bytes() == run.final.read_bytes(), "an end has its pictures and its checkpoint"
+    assert run.sample_grid(128).read_bytes() == run.final.read_bytes(), "the end writes samples and a checkpoint"
     assert checkpoint.load(run.checkpoint("last"))["images"] == 128
     done = run_module("train", "resume=run", "health.stop_at=[]", cwd=tmp_path)
     assert done.returncode == 0 and "ALARM" not in done.stdout, "it lasts: " + done.stdout + done.stderr
@@ -386,7 +386,7 @@ def test_an_alarm_can_end_the_training_which_can_be_gone_on_with(tmp_path: Path)
     assert_same(whole.records.directory, run)
 
 
-def test_a_run_rolled_back_has_ended_at_its_best_checkpoint(tmp_path: Path) -> None:
+def test_a_run_that_rolls_back_ends_at_its_best_checkpoint(tmp_path: Path) -> None:
     """A rate so high that every evaluation after the first trained one is worse."""
     rising = ["epochs=6", "optimizer.lr=0.1", "health.divergence.factor=1"]
     trainer = trained(tmp_path, *rising, "health.stop_at=[divergence]", "health.roll_back=true")
