@@ -1,4 +1,4 @@
-"""Builds the precision of a training; ``precision=auto`` is decided by timing iterations of the configured networks."""
+"""Builds the precision of a run; ``precision=auto`` is decided by timing iterations of the configured networks."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BASELINE = "fp32"
 TRIAL_ITERATIONS = 20
 
 _CHOSEN: dict[str, str] = {}
-"""Earlier choices of this process by configuration, so that runs of a multirun that differ in their seed alone agree."""
+"""Earlier choices in this process by configuration, so that runs of a multirun that differ only in the seed agree."""
 
 
 def build_precision(job: Job, device: torch.device) -> Precision:
     """The configured precision on ``device``.
 
     Raises:
-        ValueError: the device does not support it, or ``auto`` has a number out of range.
+        ValueError: the device does not support the precision, or a value of ``precision=auto`` is out of range.
     """
     resolve_precision(job, device, SINGLE_PROCESS)
     precision: Precision = instantiate(job.cfg.precision, "precision", device=device)
@@ -44,19 +44,19 @@ def build_precision(job: Job, device: torch.device) -> Precision:
 
 
 def resolve_precision(job: Job, device: torch.device, processes: SingleProcess) -> None:
-    """Replace ``precision=auto`` in the job by the option chosen; all processes take part.
+    """Replace ``precision=auto`` in the job by the chosen option; called by all processes.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a value is out of range.
     """
     section = job.cfg.precision
     if "candidates" not in section:
         return
     if not isinstance(section.min_speedup, int | float) or section.min_speedup < 1:
-        raise ValueError(f"precision.min_speedup={section.min_speedup}: a ratio of times, at least 1")
+        raise ValueError(f"precision.min_speedup={section.min_speedup}: must be a ratio of times, at least 1")
     known = sorted({path.stem for path in (CONF_DIR / "precision").glob("*.yaml")} - {"auto"})
     if unknown := [name for name in section.candidates if name not in known]:
-        raise ValueError(f"precision.candidates: {unknown[0]} is no option of precision; choose among {', '.join(known)}")
+        raise ValueError(f"precision.candidates: {unknown[0]} is not an option of precision; choose from {', '.join(known)}")
     name = BASELINE
     if device.type == "cuda":
         name = processes.on_main_process(lambda: _choose(job, device, processes.world_size))
@@ -78,7 +78,7 @@ def _choose(job: Job, device: torch.device, world_size: int) -> str:
 
 
 def choose_fastest(seconds: Mapping[str, float | None], min_speedup: float) -> str:
-    """The name with the smallest time, if it is ``min_speedup`` times as fast as the baseline; None are those that failed."""
+    """The fastest name if it is at least ``min_speedup`` times as fast as the baseline, else the baseline; None: failed."""
     possible = {name: value for name, value in seconds.items() if value is not None}
     if not possible:
         return BASELINE
@@ -88,7 +88,7 @@ def choose_fastest(seconds: Mapping[str, float | None], min_speedup: float) -> s
 
 
 def _seconds_per_iteration(job: Job, name: str, device: torch.device, world_size: int) -> float | None:
-    """Seconds of an iteration of the fully grown networks, captured if the training's will be; None if it can't run."""
+    """Seconds per iteration of the fully grown networks, captured if training will be; None if it fails."""
     cfg = job.cfg.copy()  # building writes into it
     cfg.precision = _option(name)
     cfg.batch_size //= world_size

@@ -53,7 +53,7 @@ def test_the_trial_times_the_configured_networks_and_leaves_no_trace(tmp_path: P
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("precision.candidates=[bf8]", "bf8 is no option of precision; choose among bf16, fp16, fp32, fp64, int16, tf32"),
+        ("precision.candidates=[bf8]", "bf8 is not an option of precision; choose from bf16, fp16, fp32, fp64, int16, tf32"),
         ("precision.min_speedup=0.5", r"precision\.min_speedup=0\.5"),
     ],
 )
