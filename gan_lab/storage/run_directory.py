@@ -31,9 +31,6 @@ except ImportError:  # Windows has no flock: a second process training the same 
 CHECKPOINTS = ("last", "best", "pretrained")
 """The checkpoints a run may have; ``pretrained`` is the generator before adversarial training."""
 
-RESUMED = "resumed"
-"""Key of the marker line in ``metrics.jsonl``. Earlier rows with more ``images`` than the marker were trained again."""
-
 COMPLETED = ("finished", "early_stopped")
 """Statuses in ``summary.json`` of a run that trained to its end, or until an alarm ended it."""
 
@@ -131,10 +128,7 @@ class RunDirectory:
         return sorted(self.samples.glob("images-*.png"))
 
     def history(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl`` in order of ``images``.
-
-        Rows that a resumed run trained again are left out, and so is a last line that a crash left incomplete.
-        """
+        """The rows of ``metrics.jsonl`` in order of ``images``, without a last line that a crash left incomplete."""
         rows: list[dict[str, Any]] = []
         if not self.metrics.exists():
             return rows
@@ -143,11 +137,7 @@ class RunDirectory:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if not isinstance(row, dict) or "images" not in row:
-                continue
-            if RESUMED in row:
-                rows = [kept for kept in rows if kept["images"] <= row["images"]]
-            else:
+            if isinstance(row, dict) and "images" in row:
                 rows.append(row)
         return rows
 

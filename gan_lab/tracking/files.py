@@ -8,31 +8,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from gan_lab.storage.files import write_atomically
-from gan_lab.storage.run_directory import RESUMED, RunDirectory
+from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
 
 class Files(Tracker):
     """Appends each row to ``metrics.jsonl``, flushed line by line, and writes ``summary.json`` at the end.
 
-    A resume or a roll-back appends a marker line, which :meth:`RunDirectory.history` interprets.
+    A resume or a roll-back removes the rows of later images, which will be trained again.
     """
 
     def start(self, info: RunInfo) -> None:
         self._directory = RunDirectory(info.directory)
-        path = self._directory.metrics
-        incomplete = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        self._lines = path.open("a", encoding="utf-8", buffering=1)
-        if incomplete:  # a crash has cut off the last line
-            self._lines.write("\n")
-        if info.first_image:
-            self.roll_back(info.first_image)
+        self._open(info.first_image)
 
     def metrics(self, row: Row) -> None:
-        self._write(row)
+        finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        self._lines.write(json.dumps(finite) + "\n")  # JSON has neither NaN nor infinity
 
     def roll_back(self, images: int) -> None:
-        self._write({RESUMED: True, "images": images})
+        self.close()
+        self._open(images)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         self.close()
@@ -42,9 +38,15 @@ class Files(Tracker):
         """Close ``metrics.jsonl``."""
         self._lines.close()
 
-    def _write(self, row: Row) -> None:
-        finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
-        self._lines.write(json.dumps(finite) + "\n")  # JSON has neither NaN nor infinity
+    def _open(self, images: int) -> None:
+        """Open ``metrics.jsonl`` for rows after ``images`` images; those of the untrained networks are recorded again at 0."""
+        path = self._directory.metrics
+        if path.exists():
+            kept = [row for row in self._directory.history() if row["images"] <= images and images]
+            text = "".join(json.dumps(row) + "\n" for row in kept)
+            if text != path.read_text(encoding="utf-8", errors="replace"):
+                write_atomically(path, text)
+        self._lines = path.open("a", encoding="utf-8", buffering=1)
 
 
 def write_summary(directory: RunDirectory, summary: Mapping[str, Any]) -> None:

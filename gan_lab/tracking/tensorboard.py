@@ -29,7 +29,7 @@ class TensorBoard(Tracker):
         self._writer_class = SummaryWriter
 
     def start(self, info: RunInfo) -> None:
-        purge_step = info.first_image + 1 if info.first_image else None
+        purge_step = info.first_image + 1 if info.first_image else 0  # what a resumed run will train again
         self._writer = self._writer_class(str(info.directory / "tensorboard"), purge_step=purge_step)
         self._writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in info.config.items()))
 

@@ -98,10 +98,16 @@ def test_rows_trained_again_are_replaced_and_an_incomplete_line_is_skipped(tmp_p
     resumed.start(info(tmp_path, first_image=20))
     resumed.metrics(row(30, 2.0))
     resumed.metrics(row(40, float("nan")))
-    resumed.close()
     history = RunDirectory(tmp_path).history()
     assert [(r["images"], r["d/loss"]) for r in history] == [(10, 1.0), (20, 1.0), (30, 2.0), (40, None)]
-    assert len(RunDirectory(tmp_path).metrics.read_text().splitlines()) == 7, "the file is append only"
+    assert len(RunDirectory(tmp_path).metrics.read_text().splitlines()) == 4, "each number of images once"
+    resumed.roll_back(20)
+    resumed.close()
+    assert [r["images"] for r in RunDirectory(tmp_path).history()] == [10, 20]
+    again = Files()
+    again.start(info(tmp_path))
+    again.close()
+    assert RunDirectory(tmp_path).history() == [], "resumed from the checkpoint of the untrained networks"
 
 
 def test_a_run_is_found_or_the_reason_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
