@@ -11,6 +11,7 @@ from gan_lab.config import instantiate
 from gan_lab.iteration.accuracy import Accuracy
 from gan_lab.iteration.augment_feedback import AugmentFeedback
 from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.gradient_reduction import overlapped_reduction
 from gan_lab.iteration.phase import MetricHook, Phase
 from gan_lab.iteration.precision import Precision
 from gan_lab.losses.base import LossTerm
@@ -35,14 +36,14 @@ def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase
     warn_of_unstable_choices(gan.discriminator, terms["discriminator"])
     feedback = AugmentFeedback(gan, accuracy, cfg.gradient_accumulation_steps, gather=bool(cfg.augment))
 
-    def build_phase(name: str, opponent: str, hooks: list[MetricHook], update_interval: int) -> Phase:
-        network = getattr(gan, name)
+    def build_phase(name: str, other: str, hooks: list[MetricHook], update_interval: int) -> Phase:
+        network, opponent = getattr(gan, name), getattr(gan, other)
         for term in terms[name].values():
             term.check(network)
         return Phase(
             name[0],
             network,
-            getattr(gan, opponent),
+            opponent,
             build_optimizer(cfg.optimizer[name], f"optimizer.{name}", network),
             terms[name],
             hooks,
@@ -50,6 +51,7 @@ def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase
             update_interval=update_interval,
             num_micro_batches=cfg.gradient_accumulation_steps,
             max_grad_norm=cfg.max_grad_norm,
+            overlapped_reduction=overlapped_reduction(network, opponent, gan.processes, precision.device),
         )
 
     return (

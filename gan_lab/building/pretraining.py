@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from gan_lab.config import instantiate
 from gan_lab.iteration.gan import GAN
+from gan_lab.iteration.gradient_reduction import overlapped_reduction
 from gan_lab.iteration.phase import Phase
 from gan_lab.iteration.precision import Precision
 from gan_lab.iteration.pretraining import Pretraining
@@ -51,5 +52,6 @@ def build_pretraining(cfg: DictConfig, gan: GAN, precision: Precision, total_ima
         precision,
         num_micro_batches=cfg.gradient_accumulation_steps,
         max_grad_norm=cfg.max_grad_norm,
+        overlapped_reduction=overlapped_reduction(gan.generator, gan.discriminator, gan.processes, precision.device),
     )
     return Pretraining([phase], min(end, total_images))

@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from gan_lab.data.loader import Batch
 from gan_lab.iteration.capturable_optimizer import make_capturable
 from gan_lab.iteration.gan import GAN, BatchNoise, SharedFakes
+from gan_lab.iteration.gradient_reduction import OverlappedReduction
 from gan_lab.iteration.precision import Precision
 from gan_lab.iteration.step_context import StepContext
 from gan_lab.losses.base import LossTerm
@@ -45,6 +46,8 @@ class Phase:
             losses that mix the images of a batch (batch normalization, relativistic averages, minibatch standard deviation,
             feature matching).
         max_grad_norm: norm that the network's gradient is clipped to, or None.
+        overlapped_reduction: averages the gradients over several processes during the backward pass. None: they are averaged
+            in one message after it, if there are several processes.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Phase:
         update_interval: int = 1,
         num_micro_batches: int = 1,
         max_grad_norm: float | None = None,
+        overlapped_reduction: OverlappedReduction | None = None,
     ) -> None:
         self.name = name
         self.network = network
@@ -72,6 +76,7 @@ class Phase:
         self.update_interval = update_interval
         self.num_micro_batches = num_micro_batches
         self.max_grad_norm = max_grad_norm
+        self.overlapped_reduction = overlapped_reduction
         self.steps = 0
         self.intervals = sorted({1} | {term.interval for term in terms.values()})
         self._last_finite: dict[int, dict[str, Tensor]] = {}
@@ -176,7 +181,10 @@ class Phase:
         parts = [self._backward(context, terms, hooks) for context in self._contexts(gan, batch, terms, shared_fakes)]
         names = dict.fromkeys(name for part in parts for name in part)
         metrics = {name: torch.stack([part[name] for part in parts if name in part]).mean() for name in names}
-        gan.processes.all_reduce_mean_([p.grad for p in self.network.parameters() if p.grad is not None])
+        if self.overlapped_reduction is None:
+            gan.processes.all_reduce_mean_([p.grad for p in self.network.parameters() if p.grad is not None])
+        else:
+            self.overlapped_reduction.finish()
         metrics["gradient_norm"] = self._clip_gradient()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -217,6 +225,8 @@ class Phase:
         with self.precision.autocast():
             values = {name: term(context) for name, term in terms.items()}
             loss = torch.stack([term.weight * term.interval * values[name] for name, term in terms.items()]).sum()
+        if self.overlapped_reduction is not None and context.micro_batch == self.num_micro_batches - 1:
+            self.overlapped_reduction.start(tuple(terms))
         self.scaler.scale(loss / self.num_micro_batches).backward()
         with torch.no_grad():
             metrics = {"loss": loss, **values}

@@ -1,8 +1,9 @@
 """Collective operations of the processes that train one run: a single process, or several started by ``torchrun``.
 
-Each process computes a part of every batch. Gradients are averaged explicitly, in one flat tensor per update, as in
-StyleGAN2-ADA: DistributedDataParallel requires that every parameter takes part in every backward pass, which a GAN violates
-with its frozen opponent, double backward of penalties, lazy regularization, and layers that have not grown yet.
+Each process computes a part of every batch. Gradients are averaged explicitly, in flat tensors, as in StyleGAN2-ADA; see
+:mod:`gan_lab.iteration.gradient_reduction`. DistributedDataParallel requires that every parameter takes part in every backward
+pass, which a GAN violates with its frozen opponent, double backward of penalties, lazy regularization, and layers that have not
+grown yet.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class SingleProcess:
 
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, in place."""
+
+    def all_reduce_mean_async(self, tensors: Sequence[Tensor]) -> Callable[[], None]:
+        """Start :meth:`all_reduce_mean_`; returns a function that waits for the means and replaces the tensors by them."""
+        return lambda: None
 
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by the main process's, in place."""
@@ -120,6 +125,20 @@ class DistributedProcess(SingleProcess):
         with self._peer_failures():
             distributed.all_reduce(flat)
         _copy_back(flat / self.world_size, tensors)
+
+    @torch.no_grad()
+    def all_reduce_mean_async(self, tensors: Sequence[Tensor]) -> Callable[[], None]:
+        flat = _flatten(tensors)
+        with self._peer_failures():
+            work = distributed.all_reduce(flat, async_op=True)
+
+        @torch.no_grad()
+        def wait() -> None:
+            with self._peer_failures():
+                work.wait()
+            _copy_back(flat / self.world_size, tensors)
+
+        return wait
 
     @torch.no_grad()
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:

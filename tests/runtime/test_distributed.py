@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from helpers import SMALL, run_module
+from threaded_processes import SEED_LOCK, run_distributed
 from torch import Tensor, nn
 from toy_gan import TERMS, flat_weights, make_batch, make_gan, make_phase
 
@@ -26,68 +24,6 @@ from gan_lab.runtime import torchrun
 from gan_lab.runtime.device import available_cores, choose_device, set_num_threads
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.runtime.torchrun import PeerProcessFailed
-
-SEED_LOCK = threading.Lock()
-"""Held while networks are initialized: threads share torch's random number generator."""
-
-
-class Threaded(SingleProcess):
-    """A process that is a thread of this one; values are exchanged in a list with an entry for each rank."""
-
-    def __init__(self, rank: int, world_size: int, values: list[Any], barrier: threading.Barrier) -> None:
-        self.rank, self.world_size, self._values, self._barrier = rank, world_size, values, barrier
-
-    def all_gather_object(self, value: Any) -> list[Any]:
-        self._values[self.rank] = value
-        self._barrier.wait()
-        values = list(self._values)
-        self._barrier.wait()
-        return values
-
-    def all_reduce_mean_(self, tensors: Any) -> None:
-        copies = self.all_gather_object([tensor.detach().clone() for tensor in tensors])
-        with torch.no_grad():
-            for n, tensor in enumerate(tensors):
-                tensor.copy_(torch.stack([copy[n] for copy in copies]).mean(0))
-
-    def all_reduce_sum(self, values: Tensor) -> Tensor:
-        return AllReduceSum.apply(values, self)
-
-
-class AllReduceSum(torch.autograd.Function):
-    """The sum over all ranks, differentiable."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, processes: Threaded) -> Tensor:
-        ctx.processes = processes
-        return torch.stack(processes.all_gather_object(values.detach().clone())).sum(0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return AllReduceSum.apply(gradient, ctx.processes), None
-
-
-def run_distributed(work: Callable[[SingleProcess], Any], world_size: int = 2) -> list[Any]:
-    """The results of ``work`` on each of ``world_size`` ranks."""
-    values, results = [None] * world_size, [None] * world_size
-    barrier = threading.Barrier(world_size, timeout=30)
-
-    def run(rank: int) -> None:
-        try:
-            results[rank] = work(Threaded(rank, world_size, values, barrier))
-        except BaseException as error:
-            results[rank] = error
-            barrier.abort()
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world_size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, threading.BrokenBarrierError):
-            raise result
-    return results
 
 
 @pytest.mark.parametrize("name", TERMS)
