@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gan_lab.config.argument_checks import check_additions, check_arguments
 from gan_lab.config.argument_errors import explain
 from gan_lab.config.help import format_help
-from gan_lab.runtime.torchrun import rank_prefix
+from gan_lab.runtime.torchrun import rank_prefix, report_error
 from gan_lab.version import __version__
 
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
@@ -96,7 +96,9 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
         if with_traceback:
             raise
         from_hydra = isinstance(error, HydraException | OmegaConfBaseException)
-        sys.exit(f"{rank_prefix(error)}error: {explain(error, arguments, config) if from_hydra else error}")
+        message = f"{rank_prefix(error)}error: {explain(error, arguments, config) if from_hydra else error}"
+        report_error(message)
+        sys.exit(message)
 
 
 class _Filter:

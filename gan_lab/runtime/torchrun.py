@@ -1,10 +1,13 @@
-"""The environment variables that ``torchrun`` sets for each process, read without importing torch."""
+"""The environment variables that ``torchrun`` sets for each process, used without importing torch."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 NON_MAIN_OVERRIDES = ("hydra.run.dir=.", "hydra/job_logging=gan_lab_console")
 """Overrides for all processes but the main process, which alone writes files: Hydra would create a directory for each."""
@@ -60,3 +63,15 @@ def rank_prefix(error: Exception) -> str:
         return ""
     time.sleep(PEER_FAILURE_DELAY if isinstance(error, PeerProcessFailed) else NON_MAIN_DELAY if rank() else 0.0)
     return f"process {rank()} of {world_size()}: "
+
+
+def report_error(message: str) -> None:
+    """Make ``torchrun`` show ``message`` as the root cause, at the end of its report about the processes that failed.
+
+    It prints that report whenever a process fails. The message goes into the file that PyTorch's decorator
+    ``torch.distributed.elastic.multiprocessing.errors.record`` would write.
+    """
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        content = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with suppress(OSError):  # the message is printed in any case
+            Path(path).write_text(json.dumps(content))

@@ -21,7 +21,7 @@ DOCS = sorted((ROOT / "gan_lab" / "docs").glob("*.md"))
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in (README, *DOCS)}
 CHOICES = PAGES["gan_lab/docs/choices.md"]
 
-COMMAND = re.compile(r"(?:-m gan_lab\.|(?<![\w/-])gan-)([a-z]+)(?: ([^\n`#]*))?(?=[\n`#])")
+COMMAND = re.compile(r"(?:-m gan_lab\.(?!launch)|(?<![\w/-])gan-)([a-z]+)(?: ([^\n`#]*))?(?=[\n`#])")
 CONFIGS = {"train": "config"}
 COMMANDS = [(page, name, words.strip()) for page, text in PAGES.items() for name, words in COMMAND.findall(text)]
 

@@ -23,7 +23,7 @@ LAYERS = [
     {"building"},
     {"runs"},
     {"evaluation", "studies", "benchmarks"},
-    {"train", "evaluate", "sample", "report", "prepare", "benchmark"},
+    {"train", "evaluate", "sample", "report", "prepare", "benchmark", "launch"},
 ]
 """Lowest first. A package imports from lower layers and from itself, never from its own layer's other packages."""
 

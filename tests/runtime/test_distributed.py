@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from helpers import SMALL, run_module
 from threaded_processes import SEED_LOCK, run_distributed
 from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from toy_gan import TERMS, flat_weights, make_batch, make_gan, make_phase
 
 from gan_lab.data.loader import Batch
@@ -121,14 +123,31 @@ def test_the_root_cause_of_a_failure_is_reported_first(monkeypatch: pytest.Monke
     assert main_process == 0.0 < other_process < after_peer_failure
 
 
+def test_a_reported_error_is_the_root_cause_in_torchruns_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
+    torchrun.report_error("without torchrun nothing is written")
+    path = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+    torchrun.report_error("error: no such option")
+    first = ProcessFailure(local_rank=1, pid=2, exitcode=1, error_file=str(path))
+    second = ProcessFailure(local_rank=0, pid=1, exitcode=-15, error_file=str(tmp_path / "none"))
+    lines = str(ChildFailedError("train", {1: first, 0: second})).strip().splitlines()
+    assert lines[-2].strip() == "traceback : error: no such option"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "missing" / "error.json"))
+    torchrun.report_error("a file that can't be written is ignored")
+
+
 # -- real processes ------------------------------------------------------------------------------------------------------
 
 PLAIN = [*SMALL, "dataset.limit=320", "batch_size=16", "log.every_kimg=0.016", "num_threads=1"]
 
 
-def launch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``gan_lab.train`` with two processes of ``torchrun``."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gan_lab.train"]
+TORCHRUN = ("torch.distributed.run", "--standalone")
+
+
+def launch(*arguments: str, cwd: Path, launcher: Sequence[str] = TORCHRUN) -> subprocess.CompletedProcess[str]:
+    """Run ``gan_lab.train`` with two processes of ``torchrun``, or of another launcher."""
+    command = [sys.executable, "-m", *launcher, "--nproc-per-node=2", "-m", "gan_lab.train"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     return subprocess.run([*command, *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=240, check=False)
 
@@ -152,6 +171,29 @@ def test_two_processes_have_the_same_losses_and_scores_as_one(tmp_path: Path) ->
         one[0]["fd_fashion"], rel=1e-5
     )  # of the same fakes, of which each process generates half
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_the_error_message_is_last_under_torchrun_and_alone_under_launch(tmp_path: Path) -> None:
+    message = "process 0 of 2: error: dataset=unknown: no such option"
+    done = launch("dataset=unknown", cwd=tmp_path)
+    assert done.returncode == 1 and f"\n{message}" in f"\n{done.stderr}"
+    report = done.stderr.partition("Root Cause")[2].strip().splitlines()
+    assert f"traceback : {message}" in report[-2]
+    done = launch("dataset=unknown", cwd=tmp_path, launcher=["gan_lab.launch"])
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("failure", "stderr"), [("sys.exit(3)", ""), ("os.kill(os.getpid(), 9)", "process 1: error: Signal 9 (SIGKILL)")]
+)
+def test_launch_ends_as_the_first_process_that_fails(failure: str, stderr: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(f"import os, sys, time\nif os.environ['RANK'] == '1': {failure}\ntime.sleep(30)")
+    command = [sys.executable, "-m", "gan_lab.launch", "--nproc-per-node=2", "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (1 if stderr else 3)
+    assert done.stderr.startswith(stderr) and len(done.stderr.splitlines()) == bool(stderr)
 
 
 @pytest.mark.slow
