@@ -67,6 +67,11 @@ class OverlappedReduction:
             self._plans[self._kind] = self._divide(self._processes.broadcast_object(list(self._completed)))
         self._begin([])
 
+    def abandon(self) -> None:
+        """Forget an update that was interrupted."""
+        self._active = False
+        self._begin([])
+
     def _begin(self, buckets: Sequence[Sequence[int]]) -> None:
         self._buckets = buckets
         self._completed: dict[int, None] = {}  # parameters by index, in order of completion
@@ -114,9 +119,10 @@ def overlapped_reduction(
     """The reduction of a network's gradients, or None where they are averaged in one message after the backward pass.
 
     Synchronized batch norm of either network sends messages of its own during the backward pass, whose order relative to the
-    buckets is not certain to be the same in all processes.
+    buckets is not certain to be the same in all processes. On CPUs overlapping gains little: the processes compute on the cores
+    that would also send.
     """
     synchronizes = any(isinstance(module, DoubleBackwardSyncBatchNorm) for n in (network, opponent) for module in n.modules())
-    if processes.world_size == 1 or synchronizes:
+    if processes.world_size == 1 or synchronizes or device.type != "cuda":
         return None
     return OverlappedReduction(network, processes)

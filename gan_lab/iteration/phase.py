@@ -114,9 +114,11 @@ class Phase:
         self.steps += 1
 
     def abandon_step(self) -> None:
-        """Forget what an interrupted step has left in the gradient scaler."""
+        """Forget what an interrupted step has left on the host."""
         state, self.scaler = self.scaler.state_dict(), self.precision.make_scaler()
         self.scaler.load_state_dict(state)
+        if self.overlapped_reduction is not None:
+            self.overlapped_reduction.abandon()
 
     def with_terms(self, chosen: Callable[[LossTerm], bool]) -> Phase:
         """A copy of the phase with some of its terms, for measuring what they cost."""

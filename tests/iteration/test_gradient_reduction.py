@@ -54,7 +54,6 @@ def train(processes: Threaded, job: Job, bucket_bytes: int | None, iterations: i
         progress = build_progress(cfg, loader, CPU)
         updater = build_updater(cfg, gan, precision, progress, task.image_size)
     for phase in updater.phases:
-        assert phase.overlapped_reduction is not None
         reduction = None if bucket_bytes is None else OverlappedReduction(phase.network, processes, bucket_bytes)
         phase.overlapped_reduction = reduction
     shape = next(loader.batches(0, lambda images: 6)).real.shape[1:]
@@ -146,13 +145,16 @@ def test_a_gradient_that_is_accumulated_twice_in_a_backward_pass_is_reported() -
         network(torch.ones(1, 4)).sum().backward()
 
 
-def test_one_process_and_synchronized_batch_norm_have_no_overlap() -> None:
-    def reduction(processes: Threaded, network: nn.Module, opponent: nn.Module) -> bool:
-        return overlapped_reduction(network, opponent, processes, CPU) is not None
+def test_one_process_synchronized_batch_norm_and_cpus_have_no_overlap() -> None:
+    cuda = torch.device("cuda")
+
+    def reduction(processes: Threaded, network: nn.Module, opponent: nn.Module, device: torch.device = cuda) -> bool:
+        return overlapped_reduction(network, opponent, processes, device) is not None
 
     plain, synchronized = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(BatchNorm(2))
     assert run_distributed(lambda processes: reduction(processes, plain, plain)) == [True, True]
-    assert overlapped_reduction(plain, plain, SingleProcess(), CPU) is None
+    assert run_distributed(lambda processes: reduction(processes, plain, plain, CPU)) == [False, False]
+    assert overlapped_reduction(plain, plain, SingleProcess(), cuda) is None
     convert_sync_batch_norm(synchronized, lambda values: values, 2)
     for pair in ((plain, synchronized), (synchronized, plain)):
         assert run_distributed(lambda processes, pair=pair: reduction(processes, *pair)) == [False, False]
