@@ -169,6 +169,7 @@ def test_the_tutorials_process_trains_and_ends_after_an_error(tmp_path: Path) ->
     assert all(torch.equal(value, before[name]) for name, value in trainer.updater.gan.generator.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_tutorials_process_trains_networks_with_spectral_normalization(tmp_path: Path) -> None:
     job = make_job(tmp_path / "job", "model=sngan")
     trainer = build_trainer(job)

@@ -22,7 +22,9 @@ def train(path: Path, *overrides: str) -> tuple[str, dict[str, torch.Tensor]]:
     return trainer.records.info.facts["data"], trainer.updater.gan.generator.state_dict()
 
 
-@pytest.mark.parametrize("overrides", [["dataset.mirror=true"], ["conditioning=projection", "model=sngan"]])
+@pytest.mark.parametrize(
+    "overrides", [["dataset.mirror=true"], pytest.param(["conditioning=projection", "model=sngan"], marks=pytest.mark.slow)]
+)
 def test_training_is_the_same_for_all_placements(overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default_fact, default = train(tmp_path / "default", *overrides)
     choose: Callable[..., object] = partial(choose_placement, transfer=ImmediateTransfer())

@@ -192,6 +192,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_compute_the_same_gradients(tmp_path: Path) -> None:
     (tmp_path / "compare.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "compare.py"]

@@ -208,7 +208,8 @@ def test_truncation_and_standing_statistics_change_the_images(conditional: Path)
     assert done.returncode == 0 and "truncation-0.5-standing-4" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("conditioning", ["concatenation", pytest.param("auxiliary_classifier", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("conditioning", ["concatenation", "auxiliary_classifier"])
 def test_a_resumed_conditional_run_equals_an_uninterrupted_one(conditioning: str, tmp_path: Path) -> None:
     common = [f"conditioning={conditioning}", "console=plain", "log.every_kimg=0.016"]
     assert train(*common, "epochs=3", "hydra.run.dir=whole", cwd=tmp_path).returncode == 0

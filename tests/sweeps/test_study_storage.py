@@ -86,6 +86,7 @@ def test_the_trial_of_a_dead_worker_is_repeated_once(tmp_path: Path) -> None:
     assert [trial["state"] for trial in open_study(url, 2).record()["trials"]] == ["lost", "complete", "complete"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_sends_heartbeats_is_waited_for(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
     open_study(url, trials=1)
