@@ -161,7 +161,7 @@ def test_a_run_resumed_in_a_fade_is_bit_identical(tmp_path: Path) -> None:
     common = [*TINY, "checkpoint.every_kimg=0.016", "log.every_kimg=0.016", "console=plain"]
     whole = train(*common, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    assert re.search(r"resolution 16  alpha 0\.\d+", whole.stdout) and "resolution 32  alpha 1 " in whole.stdout
+    assert re.search(r"resolution 16  fade-in alpha 0\.\d+", whole.stdout) and "resolution 32  fade-in alpha 1 " in whole.stdout
     (tmp_path / "stop.py").write_text(
         "import sys, signal, os\n"
         "from gan_lab.training import trainer\n"
