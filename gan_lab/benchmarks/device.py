@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gan_lab.benchmarks.device_checks import FAILED, OUT_OF_TIME, PRECISIONS, SKIPPED, all_checks
+from gan_lab.benchmarks.device_checks import OUT_OF_TIME, PRECISIONS, all_checks
+from gan_lab.benchmarks.device_environment import FAILED, SKIPPED
 from gan_lab.benchmarks.device_report import DeviceResult
 from gan_lab.benchmarks.device_speed import NETWORKS
 from gan_lab.benchmarks.device_worker import Request, Worker

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import gc
-import itertools
 import math
 import os
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from gan_lab.benchmarks.device_comparison import Trained, check_finite, describe_differences
+from gan_lab.benchmarks.device_environment import (
+    Check,
+    Environment,
+    Skipped,
+    first_line,
+    limited_memory,
+    release_memory,
+    stage,
+)
 from gan_lab.benchmarks.distributed import TORCHRUN
 from gan_lab.benchmarks.tuning import captured_warnings
 from gan_lab.building.precision import resolve_precision
-from gan_lab.building.trainer import build_trainer, resume
-from gan_lab.config import Job, compose_job
+from gan_lab.building.trainer import resume
 from gan_lab.iteration.runner import WARMUP, GraphRunner
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.distributed import SINGLE_PROCESS
 from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
-from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.trainer import Trainer
-
-OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 
 OUT_OF_TIME = "time"
 """Message of what was skipped because the time was up."""
@@ -46,151 +41,13 @@ PRECISIONS = ("fp32", "bf16", "fp16", "tf32")
 LATER = ("fp16", "bf16", "tf32", "fp32")
 """Their order in the less important checks: fp16 also covers loss scaling, and most of what bf16 does."""
 
-IMAGES, NUM_IMAGES, NUM_CLASSES, IMAGE_SIZE = "images.npz", 512, 4, 32
-"""File name, number, classes and side of the synthetic images."""
-
-COMMON = (
-    "dataset=folder",
-    "dataset.resize_mode=resize",
-    "console=plain",
-    "evaluation=none",
-    "num_threads=auto",
-    "sample.count=4",
-    "batch_size=8",
-    "epochs=4",
-)
 SMALL = ("dataset.size=16", "dataset.channels=3", "model.width=8")
-
-MAX_DIFFERENCE = 0.05
-"""Largest relative difference of a weight tensor between two runs that use nondeterministic algorithms."""
 
 SPARE_MEMORY = 256 * 2**20
 """Bytes that remain allowed in the check of the message about full memory."""
 
 PROCESSES_TIMEOUT = 60.0
 """Seconds that two processes on one GPU have to end with a message."""
-
-STICKY = ("CUDA error", "cudaError", "CUBLAS_STATUS", "CUDNN_STATUS", "unspecified launch failure", "illegal memory access")
-"""Parts of messages after which a process may no longer be able to use its GPU."""
-
-
-class Skipped(Exception):
-    """A check does not apply to this device."""
-
-
-@dataclass
-class Environment:
-    """Where checks run.
-
-    Attributes:
-        device: of all runs.
-        folder: an empty folder for data and run directories.
-        steps: training steps of a check.
-        capture: makes a trainer record its iterations. None: as configured by ``capture=auto``, for CUDA devices.
-        prepare: called with each new trainer.
-    """
-
-    device: torch.device
-    folder: Path
-    steps: int
-    capture: Callable[[Trainer], None] | None = None
-    prepare: Callable[[Trainer], None] = field(default=lambda trainer: None)
-
-    def __post_init__(self) -> None:
-        self._numbers = itertools.count()
-        write_images(self.folder)
-
-    def job(self, *overrides: str, captured: bool = False, directory: RunDirectory | None = None) -> Job:
-        """The job of a run on the synthetic images.
-
-        Raises:
-            ValueError: the configuration is not valid.
-        """
-        given = [f"device={self.device}", f"paths.data={self.folder / 'data'}", f"dataset.path={self.folder / IMAGES}"]
-        capture = "auto" if captured and self.capture is None else "none"
-        return compose_job([*COMMON, *overrides, *given, f"capture={capture}"], directory or self.new_directory())
-
-    def build(
-        self, *overrides: str, captured: bool = False, callbacks: bool = False, directory: RunDirectory | None = None
-    ) -> Trainer:
-        """A new trainer; the same overrides always give the same weights, batches and random numbers.
-
-        Args:
-            overrides: the run.
-            captured: whether it records its iterations.
-            callbacks: whether it logs, evaluates, samples and saves.
-            directory: the run directory; None: a new one.
-
-        Raises:
-            Skipped: the device does not support the precision.
-            ValueError: the configuration is not valid.
-        """
-        job = self.job(*overrides, captured=captured, directory=directory)
-        try:
-            trainer = build_trainer(job)
-        except ValueError as error:
-            if str(error).startswith("precision") and not is_sticky(str(error)):
-                raise Skipped(first_line(error)) from error
-            raise
-        if not callbacks:
-            trainer.callbacks = Callbacks({}, end=sys.maxsize)
-        self.prepare(trainer)
-        if captured and self.capture is not None:
-            self.capture(trainer)
-        return trainer
-
-    def new_directory(self) -> RunDirectory:
-        folder = self.folder / "runs" / str(next(self._numbers))
-        folder.mkdir(parents=True)
-        return RunDirectory(folder)
-
-
-@dataclass(frozen=True)
-class Check:
-    """A named check.
-
-    Attributes:
-        subject: what is checked.
-        precision: option of the group ``precision`` that it runs in.
-        function: returns what it found; raises an exception if that is wrong, or :class:`Skipped`.
-    """
-
-    subject: str
-    precision: str
-    function: Callable[[Environment], str]
-
-    @property
-    def name(self) -> str:
-        """Unique among all checks."""
-        return f"{self.subject}, {self.precision}"
-
-
-def run_check(check: Check, environment: Environment) -> dict[str, Any]:
-    """Run a check; any exception is recorded instead of raised.
-
-    Returns:
-        ``status`` (ok, failed or skipped), ``message``, ``seconds``; after a failure also ``traceback``.
-    """
-    start, row = time.perf_counter(), dict[str, Any]()
-    try:
-        row |= {"status": OK, "message": check.function(environment)}
-    except Skipped as reason:
-        row |= {"status": SKIPPED, "message": str(reason)}
-    except Exception as error:
-        row |= {"status": FAILED, "message": first_line(error), "traceback": traceback.format_exc()}
-    release_memory(environment.device)
-    return {**row, "seconds": time.perf_counter() - start}
-
-
-def release_memory(device: torch.device) -> None:
-    """Free the memory of trainers that no longer exist, including that of their graphs."""
-    gc.collect()
-    if device.type == "cuda":
-        with suppress(RuntimeError):  # after an error that leaves the GPU unusable, which was reported
-            torch.cuda.empty_cache()
-
-
-# -- the checks ------------------------------------------------------------------------------------------------------------
 
 SUPER_RESOLUTION = (
     *("dataset.resize_mode=whole", "degradation.patch=32", "degradation.patches=4"),
@@ -315,7 +172,7 @@ def compare_modes(overrides: Sequence[str], environment: Environment, may_run_ea
             eager = _train_new(environment, *overrides, *determinism)
         with stage("captured"):
             captured, note = _train_captured(environment, may_run_eagerly, *overrides, *determinism)
-        return _describe_differences(eager, captured, exact=determinism == DETERMINISTIC)
+        return describe_differences(eager, captured, exact=determinism == DETERMINISTIC)
 
     result = _deterministic_if_possible(body)
     return f"runs eagerly: {note}" if note else f"captured and eager {result}"
@@ -327,7 +184,7 @@ def default_algorithms(overrides: Sequence[str], environment: Environment) -> st
         eager = _train_new(environment, *overrides)
     with stage("captured"):
         captured, _ = _train_captured(environment, False, *overrides)
-    return f"finite; captured and eager {_describe_differences(eager, captured, exact=False, largest=math.inf)}"
+    return f"finite; captured and eager {describe_differences(eager, captured, exact=False, largest=math.inf)}"
 
 
 def resume_modes(precision: str, environment: Environment) -> str:
@@ -351,7 +208,7 @@ def resume_modes(precision: str, environment: Environment) -> str:
                 resume(second, directory, "last")
                 train(second, environment.steps)
                 exact = determinism == DETERMINISTIC
-                results.append(_describe_differences(whole, Trained.of(second), exact, compare_metrics=False))
+                results.append(describe_differences(whole, Trained.of(second), exact, compare_metrics=False))
         return f"resumed and uninterrupted {' / '.join(dict.fromkeys(results))}"
 
     return _deterministic_if_possible(body)
@@ -367,7 +224,7 @@ def deterministic_ada(environment: Environment) -> str:
     with stage("eager run"):
         runs.append(_train_new(environment, *overrides))
     for other in runs[1:]:
-        _describe_differences(runs[0], other, exact=True)
+        describe_differences(runs[0], other, exact=True)
     return "two captured runs and an eager one identical"
 
 
@@ -387,7 +244,7 @@ def streamed_images(environment: Environment) -> str:
     for name, options in (("kept on the device", ()), ("streamed", ("data_memory_fraction=0",))):
         with stage(name):
             runs.append(_train_captured(environment, False, *overrides, *options)[0])
-    return f"kept and streamed images: {_describe_differences(runs[0], runs[1], exact=True)}"
+    return f"kept and streamed images: {describe_differences(runs[0], runs[1], exact=True)}"
 
 
 def full_memory(environment: Environment) -> str:
@@ -412,19 +269,6 @@ def full_memory(environment: Environment) -> str:
     with stage("after the error"):
         _train_new(environment, *DCGAN, "precision=fp32")
     return message
-
-
-@contextmanager
-def limited_memory(device: torch.device, spare: int) -> Iterator[None]:
-    """Let the process allocate only ``spare`` bytes more in the block than it has reserved before."""
-    release_memory(device)
-    index = torch.cuda.current_device() if device.index is None else device.index
-    total = torch.cuda.get_device_properties(index).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved(index) + spare) / total), index)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, index)
 
 
 def two_processes(environment: Environment) -> str:
@@ -471,8 +315,6 @@ def compile_both(environment: Environment) -> str:
     return next((warning for warning in warnings if warning.startswith("compile")), "compiled")
 
 
-# -- what they share -------------------------------------------------------------------------------------------------------
-
 DETERMINISTIC = ("deterministic=true",)
 
 
@@ -484,59 +326,6 @@ def train(trainer: Trainer, steps: int) -> None:
         trainer.step(next(batches))
     if trainer.device.type == "cuda":
         torch.cuda.synchronize(trainer.device)
-
-
-def check_finite(trainer: Trainer) -> None:
-    """Raise RuntimeError if a weight or buffer of a network is not finite."""
-    updater = trainer.updater
-    networks = {"generator": updater.gan.generator, "discriminator": updater.gan.discriminator, "EMA": updater.ema.network}
-    for network, module in networks.items():
-        for name, value in tensors(module.state_dict()):
-            if value.is_floating_point() and not value.isfinite().all():
-                raise RuntimeError(f"{name} of the {network} is not finite")
-
-
-@contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Put ``name`` before the message of an exception in the block."""
-    try:
-        yield
-    except Skipped:
-        raise
-    except Exception as error:
-        raise RuntimeError(f"{name}: {first_line(error)}") from error
-
-
-@dataclass
-class Trained:
-    """What a run ended with.
-
-    Attributes:
-        state: every tensor of the updater's state, on the CPU, by path.
-        metrics: means over all steps.
-    """
-
-    state: dict[str, Tensor]
-    metrics: dict[str, float]
-
-    @classmethod
-    def of(cls, trainer: Trainer) -> Trained:
-        """Of a trainer, whose metrics are read; raises RuntimeError if a weight or metric is not finite."""
-        check_finite(trainer)
-        metrics = trainer.updater.averager.read(trainer.processes)
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise RuntimeError(f"the metric {name} is {value}")
-        return cls({path: value.detach().cpu().clone() for path, value in tensors(trainer.updater.state_dict())}, metrics)
-
-
-def tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors of nested state with their paths."""
-    if isinstance(values, Tensor):
-        yield path, values
-    elif isinstance(values, dict | list | tuple):
-        for key, value in values.items() if isinstance(values, dict) else enumerate(values):
-            yield from tensors(value, f"{path}.{key}".lstrip("."))
 
 
 def _train_new(environment: Environment, *overrides: str, steps: int | None = None) -> Trained:
@@ -579,64 +368,3 @@ def _deterministic_if_possible(body: Callable[..., str]) -> str:
             raise
         result = body()
         return f"{result} (not deterministic: {first_line(error)})"
-
-
-def _describe_differences(
-    one: Trained, other: Trained, exact: bool, largest: float = MAX_DIFFERENCE, compare_metrics: bool = True
-) -> str:
-    """Compare two runs.
-
-    Args:
-        one, other: the runs.
-        exact: whether every bit has to be the same.
-        largest: if not, the largest allowed relative difference of a tensor of weights.
-        compare_metrics: whether their metrics have to be the same too; a resumed run has those of its last part.
-
-    Raises:
-        RuntimeError: they differ by more than that.
-    """
-    if one.state.keys() != other.state.keys():
-        raise RuntimeError(f"states with different entries: {', '.join(sorted(one.state.keys() ^ other.state.keys())[:3])}")
-    different = {path: _relative_difference(value, other.state[path]) for path, value in one.state.items()}
-    different = {path: value for path, value in different.items() if value > 0}
-    metrics = [name for name, value in one.metrics.items() if compare_metrics and value != other.metrics.get(name)]
-    if not different and not metrics:
-        return "identical"
-    path = max(different, key=different.__getitem__, default="")
-    found = f"{len(different)} of {len(one.state)} tensors differ, {path} most: {different[path]:.1e} relative" if path else ""
-    if exact:
-        raise RuntimeError(found or f"metrics differ: {', '.join(metrics[:3])}")
-    weights = {path: value for path, value in different.items() if path.startswith(("generator.", "discriminator."))}
-    worst = max(weights.values(), default=0.0)
-    if worst > largest:
-        raise RuntimeError(found)
-    return f"differ by at most {worst:.1e} (relative, of a weight tensor)"
-
-
-def _relative_difference(one: Tensor, other: Tensor) -> float:
-    if one.shape != other.shape:
-        return math.inf
-    if torch.equal(one, other):
-        return 0.0
-    norm = float(one.double().norm())
-    return float((one.double() - other.double()).norm()) / norm if norm else math.inf
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def is_sticky(message: str) -> bool:
-    """Whether the process may no longer be able to use its GPU after an error with this message."""
-    return any(part in message for part in STICKY)
-
-
-def write_images(folder: Path) -> None:
-    """Write synthetic color images with class labels: waves whose frequency depends on the class, and noise."""
-    random = np.random.default_rng(0)
-    labels = np.arange(NUM_IMAGES) % NUM_CLASSES
-    y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE][:, None, :, :, None] * 2 * np.pi / IMAGE_SIZE
-    phase = random.uniform(0, 2 * np.pi, (2, NUM_IMAGES, 1, 1, 3))
-    waves = np.sin((1 + labels[:, None, None, None]) * x + phase[0]) * np.sin(2 * y + phase[1])
-    pixels = 128 + 90 * waves + random.normal(0, 8, (NUM_IMAGES, IMAGE_SIZE, IMAGE_SIZE, 3))
-    np.savez(folder / IMAGES, images=np.clip(pixels, 0, 255).astype(np.uint8), labels=labels)

@@ -12,7 +12,8 @@ from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from gan_lab.benchmarks.bare_step import bare_step, steps_per_cycle
-from gan_lab.benchmarks.device_checks import Environment, check_finite, first_line
+from gan_lab.benchmarks.device_comparison import check_finite
+from gan_lab.benchmarks.device_environment import Environment, first_line
 from gan_lab.benchmarks.timing import Action, interleaved, start_at_end, synchronizer
 from gan_lab.benchmarks.tuning import captured_warnings
 from gan_lab.benchmarks.tutorial import start_tutorial, tutorial_obstacle

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from gan_lab.benchmarks.device_checks import Environment, Skipped, all_checks, first_line, is_sticky, release_memory, run_check
+from gan_lab.benchmarks.device_checks import all_checks
+from gan_lab.benchmarks.device_environment import Environment, Skipped, first_line, is_sticky, release_memory, run_check
 from gan_lab.benchmarks.device_speed import measure_convolution, measure_speed
 from gan_lab.runtime.environment import describe_device
 

@@ -18,21 +18,8 @@ from torch import nn
 
 from gan_lab.benchmarks import device_checks, device_speed
 from gan_lab.benchmarks.device import DeviceBenchmark
-from gan_lab.benchmarks.device_checks import (
-    COMBINATIONS,
-    DCGAN,
-    FAILED,
-    OK,
-    OUT_OF_TIME,
-    PRECISIONS,
-    SKIPPED,
-    Check,
-    Environment,
-    Skipped,
-    all_checks,
-    compare_modes,
-    run_check,
-)
+from gan_lab.benchmarks.device_checks import COMBINATIONS, DCGAN, OUT_OF_TIME, PRECISIONS, all_checks, compare_modes
+from gan_lab.benchmarks.device_environment import FAILED, OK, SKIPPED, Check, Environment, Skipped, run_check
 from gan_lab.benchmarks.device_worker import Worker, execute
 from gan_lab.config import CONF_DIR
 from gan_lab.iteration.capturable_optimizer import make_capturable
