@@ -80,11 +80,14 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """``average += weight * (current - average)``."""
+        """``average += weight * (current - average)``; the weight is a tensor, so that a CUDA graph reads its current value."""
         average, current = self._floating
-        difference = torch._foreach_sub(current, average)
-        torch._foreach_mul_(difference, self._weight)  # a tensor, so that a replayed CUDA graph reads its current value
-        torch._foreach_add_(average, difference)
+        if self._weight.is_cuda:  # three launches for all tensors; lerp with a tensor as weight needs one for each
+            difference = torch._foreach_sub(current, average)
+            torch._foreach_mul_(difference, self._weight)
+            torch._foreach_add_(average, difference)
+        else:
+            torch._foreach_lerp_(average, current, [self._weight] * len(average))
         for copied, original in self._copied:
             copied.copy_(original)
 

@@ -24,7 +24,9 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
 
 
-def test_weights_of_the_average_halve_in_a_half_life() -> None:
+@pytest.mark.parametrize("cuda", [False, True])
+def test_weights_of_the_average_halve_in_a_half_life(cuda: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the operations that take the place of lerp on CUDA."""
     generator = network()
     average = ExponentialMovingAverage(generator, kimg=1.0, rampup=1e9)
     with average.eval_mode() as sampled:
@@ -32,9 +34,11 @@ def test_weights_of_the_average_halve_in_a_half_life() -> None:
     with torch.no_grad():
         for tensor in (*generator.parameters(), *generator.buffers()):
             tensor.add_(1)
-    for _ in range(10):
-        average.set_progress(images=10**6, batch=100)
-        average.update()
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "is_cuda", cuda)
+        for _ in range(10):
+            average.set_progress(images=10**6, batch=100)
+            average.update()
     with average.eval_mode() as sampled:
         assert not sampled.training
         for name, value in sampled.state_dict().items():
