@@ -307,3 +307,11 @@ def test_a_family_brings_its_recipe_and_the_command_line_wins(
     assert cfg.n_critic == n_critic and (rate is None or cfg.optimizer.generator.lr == rate)
     if overrides[0] == "model=sagan":
         assert cfg.optimizer.discriminator.lr == pytest.approx(4 * 3e-4)
+
+
+def test_the_cifar100_study_has_a_grid_and_a_checkpoint_in_every_epoch() -> None:
+    """However short the epochs are: neither has a time limit, which the default has."""
+    study, default = compose_config("experiment=hinge_cifar100"), compose_config()
+    for section in ("sample", "checkpoint"):
+        assert study[section].every_kimg is None and study[section].max_time_fraction is None
+        assert default[section].max_time_fraction is not None
