@@ -75,10 +75,33 @@ class ConcatenatedLatents(GeneratorCondition):
         return torch.cat([latents, _require_labels(labels, self.num_inputs)], 1)
 
 
+class EmbeddedLatents(GeneratorCondition, nn.Module):
+    """A learned embedding of the labels is appended to the latent vector, as in R3GAN.
+
+    Args:
+        num_classes: length K of a label vector.
+        size: length of the embedding.
+    """
+
+    def __init__(self, num_classes: int, size: int = 64) -> None:
+        nn.Module.__init__(self)
+        GeneratorCondition.__init__(self, num_classes)
+        if size < 1:
+            raise ValueError(f"size={size}: must be at least 1")
+        self.num_inputs = size
+        self.embedding = nn.Linear(num_classes, size, bias=False)
+        nn.init.normal_(self.embedding.weight, 0.0, max(1, num_classes) ** -0.5)
+
+    def join(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        embedding = self.embedding(_require_labels(labels, self.num_classes))
+        return torch.cat([latents, embedding.to(latents.dtype)], 1)
+
+
 class ConditionalNorms(GeneratorCondition):
     """Every hidden normalization layer has a scale and a shift for each label (conditional batch norm, de Vries et al. 2017).
 
-    In a family with another normalization (ProGAN's pixel norm) the scale and the shift follow that one.
+    In a family with another normalization (ProGAN's pixel norm) the scale and the shift follow that one; in one without any
+    (R3GAN) they are the first layer of each stage.
 
     Args:
         num_classes: length K of a label vector.
@@ -151,6 +174,10 @@ class DiscriminatorCondition:
         """A module ``(pooled features, labels) -> (what is added to the logits, class logits or None)``."""
         return _NoHead()
 
+    def logit(self, layer: nn.Module) -> nn.Module:
+        """The network's last layer: ``layer``, or what stands in its place."""
+        return layer
+
 
 class ConcatenatedPlane(DiscriminatorCondition):
     """Each label has a learned plane of the images' size; the sum of an image's planes is one more input channel."""
@@ -162,7 +189,19 @@ class ConcatenatedPlane(DiscriminatorCondition):
 
 
 class Projection(DiscriminatorCondition):
-    """The projection discriminator (Miyato & Koyama 2018, eq. 3): logit + <embedding of the labels, features>."""
+    """The projection discriminator (Miyato & Koyama 2018, eq. 3): logit + <embedding of the labels, features>.
+
+    Args:
+        num_classes: length K of a label vector.
+        unconditional: whether the logit has the first summand, which does not depend on the labels; not so in R3GAN.
+    """
+
+    def __init__(self, num_classes: int = 0, unconditional: bool = True) -> None:
+        super().__init__(num_classes)
+        self.unconditional = unconditional
+
+    def logit(self, layer: nn.Module) -> nn.Module:
+        return layer if self.unconditional else _ZeroLogit()
 
     def head(self, num_features: int) -> nn.Module:
         return _ProjectionHead(self.num_classes, num_features)
@@ -195,6 +234,11 @@ class _LabelPlane(nn.Module):
 class _NoHead(nn.Module):
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
         return 0.0, None
+
+
+class _ZeroLogit(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features.new_zeros(len(features))
 
 
 class _ProjectionHead(nn.Module):

@@ -91,7 +91,7 @@ class Discriminator(base.Discriminator):
             blocks += [[conv, make_norm(norm, wide), nn.LeakyReLU(0.2, inplace=True)]]
         # the first two as one block, so that the largest map is not stored under activation checkpointing
         self.layers = CheckpointedBlocks.from_blocks([blocks[0] + blocks[1], *blocks[2:]]).apply(normal_init)
-        self.logit = nn.Conv2d(widths[-1], 1, smallest, 1, 0, bias=False).apply(normal_init)
+        self.logit = condition.logit(nn.Conv2d(widths[-1], 1, smallest, 1, 0, bias=False).apply(normal_init))
         if spectral_norm:
             add_spectral_norm(self)
 

@@ -90,7 +90,8 @@ class Discriminator(base.Discriminator):
         for narrow, wide in pairwise([channels + condition.num_planes, *widths]):
             blocks += [[nn.Conv2d(narrow, wide, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout)]]
         self.layers = CheckpointedBlocks.from_blocks(blocks).apply(normal_init)
-        self.logit = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * smallest * smallest, 1)).apply(normal_init)
+        logit = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * smallest * smallest, 1))
+        self.logit = condition.logit(logit.apply(normal_init))
 
     def extract_features(self, images: Tensor) -> Tensor:
         return self.layers(images)

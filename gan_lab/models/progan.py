@@ -119,7 +119,7 @@ class Discriminator(base.ProgressiveNetwork, base.Discriminator):
             EqualizedLinear(widths[0] * smallest * smallest, num_features),
             _Activation(),
         )
-        self.logit = EqualizedLinear(num_features, 1, gain=1.0)
+        self.logit = condition.logit(EqualizedLinear(num_features, 1, gain=1.0))
         self.set_resolution(size, 1.0)
 
     def extract_features(self, images: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class Discriminator(base.Discriminator):
             blocks[-1] += _attention(attention, side, wide) if side < before else []
         blocks[-1] += [nn.ReLU()]
         self.layers = CheckpointedBlocks.from_blocks(blocks)
-        self.logit = nn.Sequential(_SumOverMap(), _xavier(nn.Linear(widths[-1], 1)))
+        self.logit = condition.logit(nn.Sequential(_SumOverMap(), _xavier(nn.Linear(widths[-1], 1))))
         _check_attention(attention, sides)
         if spectral_norm:
             add_spectral_norm(self)

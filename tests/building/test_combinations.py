@@ -30,10 +30,10 @@ from gan_lab.utils.image_ops import normalize
 CHOICES = (resources.files("gan_lab") / "docs" / "choices.md").read_text(encoding="utf-8")
 
 AXES: dict[str, list[str]] = {
-    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan"],
+    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan", "r3gan_small"],
     "loss": ["bce", "minimax", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic_average"],
     "penalty": ["none", "weight_clipping", "gradient_penalty", "r1", "r2", "r1_r2", "dragan"],
-    "conditioning": ["none", "concatenation", "conditional_batch_norm", "projection", "auxiliary_classifier"],
+    "conditioning": ["none", "concatenation", "embedding", "conditional_batch_norm", "projection", "auxiliary_classifier"],
     "dataset.channels": ["1", "3"],
     "precision": ["fp32", "bf16", "fp16"],
 }

@@ -28,7 +28,7 @@ from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
 
-SYNTHESIS = ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan_small"]
+SYNTHESIS = ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan_small", "r3gan_small"]
 SUPER_RESOLUTION = ["srgan", "srgan_bn", "srgan_unet", "esrgan"]
 CONDITIONINGS = ["concatenation", "conditional_batch_norm", "projection", "auxiliary_classifier"]
 AUGMENTATIONS = ["diffaugment", "ada", "instance_noise"]
@@ -38,6 +38,7 @@ FP16, BF16 = torch.float16, torch.bfloat16
 CASES: list[tuple[list[str], torch.dtype, float]] = [
     *((["model=" + family], dtype, 1.0) for family in [*SYNTHESIS, *SUPER_RESOLUTION] for dtype in (FP16, BF16)),
     *((["model=" + family, "conditioning=" + name], FP16, 1.0) for family in SYNTHESIS for name in CONDITIONINGS),
+    (["model=r3gan_small", "conditioning=embedding"], FP16, 1.0),
     *((["model=dcgan", "augment=" + name], dtype, 1.0) for name in AUGMENTATIONS for dtype in (FP16, BF16)),
     *((["model=dcgan", "loss=" + name], FP16, 1.0) for name in LOSSES),
     *((["model=progan_small"], dtype, 0.5) for dtype in (FP16, BF16)),

@@ -79,6 +79,7 @@ RECIPES = [
     ["model=sngan", "penalty=r1", "penalty.discriminator.r1.interval=3", "schedule=linear"],
     ["model=sngan", "conditioning=projection", "loss=lsgan", "optimizer=adamw"],
     ["model=sagan", "model.attention=8", "penalty=r1_r2", "loss=relativistic_average", "conditioning=conditional_batch_norm"],
+    ["model=r3gan_small", "conditioning=embedding", "penalty=none"],
     ["model=dcgan", "precision=bf16", "penalty=r1"],
     ["model=dcgan", "precision=fp16", "penalty=gradient_penalty"],
     ["model=dcgan", "precision=int16"],

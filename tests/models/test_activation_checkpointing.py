@@ -26,7 +26,7 @@ from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
 from gan_lab.iteration.gan import GAN, SharedFakes
 from gan_lab.iteration.phase import Phase
-from gan_lab.models import dcgan, dcgan_cifar, progan, sngan, srgan
+from gan_lab.models import dcgan, dcgan_cifar, progan, r3gan, sngan, srgan
 from gan_lab.models.activation_checkpointing import FAMILIES, CheckpointedBlocks, enable_activation_checkpointing
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.conditioning import ConditionalSequential
@@ -80,6 +80,7 @@ CASES = {
         "penalty.interval=2",
     ],
     "progressive-growing": ["model=progan", "conditioning=concatenation", "gradient_accumulation_steps=2"],
+    "residual-without-norm": ["model=r3gan_small", "model.width=8", "conditioning=embedding", "reuse_fakes=true"],
     "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
     "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
 }
@@ -164,6 +165,7 @@ NETWORKS = {
     "dcgan_cifar": lambda: dcgan_cifar.Discriminator(16, 3, width=4),
     "sngan": lambda: sngan.Discriminator(16, 3, width=4, attention=8),
     "progan": lambda: progan.Discriminator(16, 3, width=4),
+    "r3gan": lambda: r3gan.Discriminator(16, 3, width=4),
     "srgan": lambda: srgan.VGGStyleDiscriminator(16, 3, width=4),
 }
 

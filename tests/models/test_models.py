@@ -9,13 +9,14 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from gan_lab.models import dcgan, dcgan_cifar, progan, sngan
+from gan_lab.models import dcgan, dcgan_cifar, progan, r3gan, sngan
 from gan_lab.models.conditioning import (
     AuxiliaryClassifier,
     ConcatenatedLatents,
     ConcatenatedPlane,
     ConditionalNorm,
     ConditionalNorms,
+    EmbeddedLatents,
     Projection,
 )
 from gan_lab.models.latents import NormalLatents
@@ -73,7 +74,7 @@ def test_dcgan_is_initialized_as_published(network: nn.Module) -> None:
             assert (module.bias == 0).all()
 
 
-FAMILIES = [dcgan, dcgan_cifar, sngan, progan]
+FAMILIES = [dcgan, dcgan_cifar, sngan, progan, r3gan]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__.rpartition(".")[2])
@@ -339,7 +340,7 @@ ATTRIBUTES = torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("labels", [LABELS, ATTRIBUTES], ids=["classes", "attributes"])
-@pytest.mark.parametrize("condition", [ConcatenatedLatents, ConditionalNorms])
+@pytest.mark.parametrize("condition", [ConcatenatedLatents, EmbeddedLatents, ConditionalNorms])
 def test_every_conditional_generator_uses_the_labels(family: ModuleType, condition: type, labels: Tensor) -> None:
     torch.manual_seed(0)
     generator = family.Generator(32, 1, width=4, latent_size=5, condition=condition(3)).eval()

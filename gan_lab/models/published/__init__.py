@@ -1,0 +1,1 @@
+"""Names of the weights in published files, one family per module."""
