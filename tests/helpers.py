@@ -30,6 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan_lab.config import CONF_DIR, Job
+from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 
@@ -54,6 +55,8 @@ def compose_config(*overrides: str, config: str = "config") -> DictConfig:
     """The configuration of a command line, resolved."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose(config, overrides=list(overrides))
+    if config == "config":
+        find_scheduled_arguments(cfg)
     OmegaConf.resolve(cfg)
     return cfg
 

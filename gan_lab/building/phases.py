@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig
 
 from gan_lab.building.warnings import warn_of_unstable_choices
-from gan_lab.config import instantiate
+from gan_lab.config import instantiate, scheduled_entries
 from gan_lab.iteration.accuracy import Accuracy
 from gan_lab.iteration.augment_feedback import AugmentFeedback
+from gan_lab.iteration.capturable_optimizer import AdamWithTensorBetas
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.gradient_reduction import overlapped_reduction
 from gan_lab.iteration.phase import MetricHook, Phase
@@ -36,15 +38,20 @@ def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase
     warn_of_unstable_choices(gan.discriminator, terms["discriminator"])
     feedback = AugmentFeedback(gan, accuracy, cfg.gradient_accumulation_steps, gather=bool(cfg.augment))
 
+    scheduled = {argument["key"] for _, entry in scheduled_entries(cfg) for argument in entry["sets"]}
+
     def build_phase(name: str, other: str, hooks: list[MetricHook], update_interval: int) -> Phase:
         network, opponent = getattr(gan, name), getattr(gan, other)
         for term in terms[name].values():
             term.check(network)
+        optimizer = build_optimizer(cfg.optimizer[name], f"optimizer.{name}", network)
+        if f"optimizer.{name}.betas" in scheduled:
+            optimizer = AdamWithTensorBetas(optimizer)
         return Phase(
             name[0],
             network,
             opponent,
-            build_optimizer(cfg.optimizer[name], f"optimizer.{name}", network),
+            optimizer,
             terms[name],
             hooks,
             precision,
@@ -65,18 +72,21 @@ def build_optimizer(node: DictConfig, where: str, network: Any) -> Any:
     return instantiate(node, where)(network.parameters())
 
 
+def term_sections(cfg: DictConfig, network: str) -> Iterator[tuple[str, str, DictConfig]]:
+    """Name, key and section of each loss term of ``network``, from loss, penalty and conditioning."""
+    sections = {"loss": cfg.loss, "penalty": cfg.penalty, "conditioning.terms": cfg.conditioning.get("terms", {})}
+    for group, section in sections.items():
+        for name, node in (section.get(network) or {}).items():
+            yield name, f"{group}.{network}.{name}", node
+
+
 def build_terms(cfg: DictConfig, network: str) -> dict[str, LossTerm]:
     """The loss terms of ``network`` (``generator`` or ``discriminator``) by name, from loss, penalty and conditioning.
 
     Raises:
         ValueError: no term is computed in every step.
     """
-    sections = {"loss": cfg.loss, "penalty": cfg.penalty, "conditioning.terms": cfg.conditioning.get("terms", {})}
-    terms = {
-        name: instantiate(node, f"{group}.{network}.{name}")
-        for group, section in sections.items()
-        for name, node in (section.get(network) or {}).items()
-    }
+    terms = {name: instantiate(node, key) for name, key, node in term_sections(cfg, network)}
     if all(term.interval > 1 for term in terms.values()):
         raise ValueError(
             f"loss.{network}: no term is computed in every step (interval=1); add an adversarial loss, such as "

@@ -1,17 +1,18 @@
-"""Builds the length of a run, progressive growing, and the triggers of callbacks: functions of the images seen."""
+"""Builds what depends on the images seen: the length of a run, growing, the learning rate's schedule, triggers."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config import instantiate
 from gan_lab.data.loader import BatchLoader
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.growth import FixedResolution, Growth, ProgressiveGrowing
 from gan_lab.iteration.progress import TrainingProgress
+from gan_lab.iteration.schedule import Schedule
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.timer import TrainingTimer
 from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger, TimeLimits, Trigger, Triggers
@@ -47,6 +48,12 @@ def build_growth(cfg: DictConfig, gan: GAN, progress: TrainingProgress, resoluti
     )
     section.fade_kimg, section.stable_kimg = growth.fade_kimg, growth.stable_kimg
     return growth
+
+
+def build_learning_rate_schedule(cfg: DictConfig) -> Schedule:
+    """The factor of both learning rates as a function of the training progress."""
+    section = OmegaConf.masked_copy(cfg.schedule, [key for key in cfg.schedule if key != "of"])
+    return instantiate(section, "schedule")
 
 
 def build_triggers(cfg: DictConfig, images_per_epoch: int) -> Triggers:

@@ -10,6 +10,7 @@ from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import Job, compose_job, jobs_per_seed, open_job, option, write_config
 from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
 from gan_lab.config.resume import prepend_resumed_overrides
+from gan_lab.config.scheduled_values import scheduled_entries
 from gan_lab.config.schema import CONF_DIR
 from gan_lab.config.stored_config import format_choice, read_config
 
@@ -32,5 +33,6 @@ __all__ = [
     "read_multirun",
     "remove_empty_output_dir",
     "run_command",
+    "scheduled_entries",
     "write_config",
 ]

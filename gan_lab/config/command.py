@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.argument_checks import check_additions, check_arguments
+from gan_lab.config.argument_checks import SCHEDULED, check_additions, check_arguments
 from gan_lab.config.argument_errors import explain
 from gan_lab.config.help import format_help
 from gan_lab.runtime.torchrun import rank_prefix, report_error
@@ -51,6 +51,12 @@ def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[Dict
     return run
 
 
+def accept_new_key(argument: str) -> str:
+    """``schedule.of.KEY=...`` with the ``++`` that Hydra demands for keys that may be new, as those of a schedule are."""
+    key = argument.lstrip("+")
+    return f"++{key}" if key.startswith(SCHEDULED) else argument
+
+
 def expand_home(argument: str) -> str:
     """Expand ``~`` in ``key=~/images``, which shells don't, and quote the path for Hydra's grammar."""
     key, equals, value = argument.partition("=")
@@ -81,7 +87,7 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
             print(f"gan_lab {__version__}")
         else:
             check_arguments(arguments)
-            arguments = rewrite([expand_home(argument) for argument in arguments])
+            arguments = rewrite([accept_new_key(expand_home(argument)) for argument in arguments])
             check_additions(arguments, config)
             sys.argv[1:] = arguments
             with _without_echo():

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from gan_lab.config.compose import BASE_CONFIG, hydra_compose
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.resume import RESUME_KEYS, with_changes
+from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.config.stored_config import read_config
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
@@ -76,6 +77,8 @@ def open_job(cfg: DictConfig) -> Job:
     directory = RunDirectory.find(cfg.resume)
     stored = read_config(directory)
     new = given[len(stored.overrides) :]
+    if any(override.lstrip("+~").startswith("schedule.of") for override in new):
+        find_scheduled_arguments(cfg)  # while it still has references
     merged = resolve_and_validate(with_changes(stored, cfg, new, directory), new)
     name = directory.read_summary().get("name") or directory.path.name
     return Job(merged, dict(stored.choices), given, directory, name, folder, resumed=True)

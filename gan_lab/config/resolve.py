@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.config.schema import check
 
 PATHS = ("paths.data", "paths.weights", "dataset.root", "dataset.path", "evaluation.reals")
@@ -28,6 +29,7 @@ def resolve_and_validate(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
         raise ValueError("epochs and kimg both say how long to train: give one of them")
     if named == {"epochs"}:
         cfg.kimg = None  # the command line has priority over files and over the resumed run
+    find_scheduled_arguments(cfg)
     OmegaConf.resolve(cfg)
     for key in PATHS:
         value = OmegaConf.select(cfg, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -88,6 +89,10 @@ class AdaptiveAugment(Augmentation):
             draws = RandomParameters(images, self.p)
             height, width = images.shape[2:]
             return self.colors(sample_bilinear(images, self.geometry.grid(draws, height, width)), draws)
+
+    def schedulable(self) -> dict[str, Callable[[float], object]]:
+        """``p``, unless it follows the target."""
+        return {"p": self.p.fill_} if self.target is None else {}
 
     @torch.no_grad()
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -23,6 +23,10 @@ class Augmentation(nn.Module, ABC):
 
     def set_progress(self, progress: float) -> None:
         """Set the fraction of training that is complete, in [0, 1]."""
+
+    def schedulable(self) -> dict[str, Callable[[float], object]]:
+        """What sets each argument that ``schedule.of`` can change during training, by name; it writes into a tensor."""
+        return {}
 
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
         """Called after each discriminator step.
@@ -58,6 +62,10 @@ class Augmentations(Augmentation):
     def set_progress(self, progress: float) -> None:
         for augmentation in self:
             augmentation.set_progress(progress)
+
+    def schedulable(self) -> dict[str, Callable[[float], object]]:
+        chain = cast("dict[str, Augmentation]", dict(self.chain.items()))
+        return {f"{name}.{key}": setter for name, part in chain.items() for key, setter in part.schedulable().items()}
 
     def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
         return {name: value for augmentation in self for name, value in augmentation.observe(real_logits).items()}

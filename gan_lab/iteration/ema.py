@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -55,28 +56,33 @@ class ExponentialMovingAverage:
     Args:
         generator: the network that is averaged; a copy of it holds the average.
         kimg: half-life in thousands of images.
-        rampup: the half-life is at most this fraction of the images seen so far, so that early weights decay quickly.
+        rampup: the half-life is at most this fraction of the images seen so far, so that early weights decay quickly; None: no
+            such bound.
 
     Attributes:
         network: the average.
     """
 
-    def __init__(self, generator: nn.Module, kimg: float, rampup: float) -> None:
-        if kimg <= 0 or rampup <= 0:
+    def __init__(self, generator: nn.Module, kimg: float, rampup: float | None) -> None:
+        if kimg <= 0 or (rampup is not None and rampup <= 0):
             raise ValueError(
                 f"ema.kimg={kimg}, ema.rampup={rampup}: both must be positive; ema=none samples the generator itself"
             )
-        self._halflife, self._rampup = kimg * 1000, rampup
+        self._halflife, self._rampup = kimg * 1000, math.inf if rampup is None else rampup
         self.network = copy.deepcopy(generator).eval().requires_grad_(False)
         pairs = list(zip(_tensors(self.network), _tensors(generator), strict=True))
         self._floating = [list(side) for side in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)]
         self._copied = [p for p in pairs if not p[0].is_floating_point()]
         self._weight = self._floating[0][0].new_zeros(())
 
+    def set_halflife(self, kimg: float) -> None:
+        """Change the half-life; 0 copies the generator's weights."""
+        self._halflife = kimg * 1000
+
     def set_progress(self, images: int, batch: int) -> None:
         """Set the weight of the next update, for a step on ``batch`` images; ``images`` is the number seen including them."""
         halflife = min(self._halflife, images * self._rampup)
-        self._weight.fill_(1.0 - 0.5 ** (batch / halflife))
+        self._weight.fill_(1.0 - 0.5 ** (batch / halflife) if halflife else 1.0)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -80,7 +80,9 @@ class Phase:
         self.steps = 0
         self.intervals = sorted({1} | {term.interval for term in terms.values()})
         self._last_finite: dict[int, dict[str, Tensor]] = {}
-        _correct_for_lazy_updates(optimizer, [n for n in self.intervals if n > 1])
+        self._main_fraction = 1.0 / (1.0 + sum(1.0 / interval for interval in self.intervals if interval > 1))
+        _correct_for_lazy_updates(optimizer, self._main_fraction)
+        self._weights: dict[str, float | Tensor] = {name: term.weight for name, term in self.terms.items()}
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._lr_factor = 1.0
         if precision.device.type == "cuda":
@@ -136,11 +138,32 @@ class Phase:
         if factor == self._lr_factor:
             return
         self._lr_factor = factor
+        self._apply_learning_rates()
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Change the configured learning rate, which the correction for lazy updates and the factor multiply."""
+        self._base_rates = [rate * self._main_fraction] * len(self._base_rates)
+        self._apply_learning_rates()
+
+    def set_betas(self, betas: Sequence[float]) -> None:
+        """Change the configured betas of an :class:`~gan_lab.iteration.capturable_optimizer.AdamWithTensorBetas`."""
+        for group in self.optimizer.param_groups:
+            for tensor, beta in zip(group["betas"], betas, strict=True):
+                tensor.fill_(beta**self._main_fraction)
+
+    def set_weight(self, term: str, weight: float) -> None:
+        """Change the weight of a term."""
+        current = self._weights[term]
+        if not isinstance(current, Tensor):
+            current = self._weights[term] = torch.zeros((), device=self.precision.device)
+        current.fill_(weight)
+
+    def _apply_learning_rates(self) -> None:
         for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate * factor)
+                group["lr"].fill_(rate * self._lr_factor)
             else:
-                group["lr"] = rate * factor
+                group["lr"] = rate * self._lr_factor
 
     def optimizer_metrics(self) -> dict[str, float]:
         """Learning rate and loss scale; under loss scaling this waits for the device."""
@@ -226,7 +249,7 @@ class Phase:
     def _backward(self, context: StepContext, terms: Mapping[str, LossTerm], hooks: Sequence[MetricHook]) -> dict[str, Tensor]:
         with self.precision.autocast():
             values = {name: term(context) for name, term in terms.items()}
-            loss = torch.stack([term.weight * term.interval * values[name] for name, term in terms.items()]).sum()
+            loss = torch.stack([self._weights[name] * term.interval * values[name] for name, term in terms.items()]).sum()
         if self.overlapped_reduction is not None and context.micro_batch == self.num_micro_batches - 1:
             self.overlapped_reduction.start(tuple(terms))
         self.scaler.scale(loss / self.num_micro_batches).backward()
@@ -256,10 +279,9 @@ class Phase:
         return {**metrics, "skipped_steps": 1.0 - finite.float()}
 
 
-def _correct_for_lazy_updates(optimizer: torch.optim.Optimizer, intervals: Sequence[int]) -> None:
-    """``lr * c`` and ``decay ** c`` with c the fraction of updates that are not lazy: 16/17 for one interval of 16."""
-    fraction = 1.0 / (1.0 + sum(1.0 / interval for interval in intervals))
-    for group in optimizer.param_groups if intervals else ():
+def _correct_for_lazy_updates(optimizer: torch.optim.Optimizer, fraction: float) -> None:
+    """``lr * fraction`` and ``decay ** fraction``; the fraction is that of updates that are not lazy."""
+    for group in optimizer.param_groups if fraction < 1.0 else ():
         group["lr"] *= fraction
         if "betas" in group:
             group["betas"] = tuple(beta**fraction for beta in group["betas"])

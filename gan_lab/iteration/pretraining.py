@@ -28,6 +28,10 @@ class Pretraining:
         """Whether the step from ``before`` to ``after`` images was the last one of this stage."""
         return before < self.end <= after
 
+    def images_after(self, images: int) -> int:
+        """Images of adversarial training, which follows this stage."""
+        return max(0, images - self.end)
+
     def progress(self, images: int, total: int) -> float:
         """Completed fraction of the current stage, in [0, 1). Learning-rate schedules restart with adversarial training."""
         return images / self.end if self.is_active(images) else (images - self.end) / max(1, total - self.end)

@@ -19,6 +19,7 @@ from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.runner import CompiledRunner, EagerRunner, GraphRecorder, GraphRunner, Runner
 from gan_lab.iteration.schedule import Schedule
+from gan_lab.iteration.scheduled_value import ScheduledValue
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.storage.checkpoint import random_state, restore_random_state
 
@@ -34,6 +35,7 @@ class GANUpdater:
         ema: average of the generator's weights.
         pretraining: a first stage that trains the generator alone.
         averager: averages the metrics of iterations.
+        scheduled: further values that change during training.
 
     Attributes:
         growth_state: the current state of the networks.
@@ -49,9 +51,10 @@ class GANUpdater:
         ema: ExponentialMovingAverage | NoEMA,
         pretraining: Pretraining,
         averager: MetricAverager,
+        scheduled: Sequence[ScheduledValue] = (),
     ) -> None:
         self.gan, self.phases, self.growth, self.schedule = gan, phases, growth, schedule
-        self.ema, self.pretraining, self.averager = ema, pretraining, averager
+        self.ema, self.pretraining, self.averager, self.scheduled = ema, pretraining, averager, scheduled
         self.runner: Runner = CompiledRunner(self._save, gan.compiled.clear) if gan.compiled else EagerRunner()
         self.growth_state = growth.state_at(0)
         growth.apply(self.growth_state, self.networks)
@@ -90,6 +93,8 @@ class GANUpdater:
         fraction = self.pretraining.progress(progress.images, progress.total_images)
         self.grow_to(self.growth.state_at(progress.images))
         self.gan.augment.set_progress(fraction)
+        for value in self.scheduled:
+            value.set_progress(self.pretraining.images_after(progress.images))
         for phase in due:
             phase.set_lr_factor(self.schedule(fraction) * self.growth_state.lr_factor)
         self.ema.set_progress(progress.images + count, count)

@@ -56,6 +56,8 @@ class MetricRecorder:
         self.start()
         for phase in self._updater.phases_at(progress.images - 1):
             metrics |= phase.optimizer_metrics()
+        for value in self._updater.scheduled:
+            metrics |= value.metrics()
         metrics |= self._updater.growth.metrics(self._updater.growth_state)
         if images and seconds:
             metrics["time/images_per_second"] = images / seconds

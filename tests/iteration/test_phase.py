@@ -156,7 +156,7 @@ def test_a_skipped_step_repeats_the_last_metrics_until_no_scale_helps() -> None:
         game, "d", adversarial.BCEDiscriminatorLoss(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
     )
     before = phase.step(game, make_batch())
-    phase.terms["loss_term"].weight = float("inf")
+    phase.set_weight("loss_term", float("inf"))
     after = phase.step(game, make_batch())
     assert after["d/skipped_steps"] == 1 and after["d/loss"] == before["d/loss"]
     other = make_phase(make_gan(), "d", adversarial.BCEDiscriminatorLoss(), precision=phase.precision)

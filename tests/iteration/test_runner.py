@@ -84,6 +84,11 @@ RECIPES = [
     ["model=dcgan", "precision=fp16", "penalty=gradient_penalty"],
     ["model=dcgan", "precision=int16"],
     ["model=progan_small", "epochs=2", "schedule=linear", "model.growth.max_batch_size=8"],
+    [
+        *("model=dcgan", "penalty=r1_r2", "augment=ada", "augment.ada.target=null", "gradient_accumulation_steps=2"),
+        *("+schedule.of.penalty.gamma.to=1", "+schedule.of.optimizer.lr.to=1e-5", "+schedule.of.ema.kimg={from: 0, to: 1}"),
+        *("+schedule.of.optimizer.betas.to=[0.0,0.9]", "+schedule.of.augment.ada.p={to: 0.5, kimg: 0.05}"),
+    ],
     pytest.param(["model=progan_small", "epochs=2", "precision=bf16", "model.growth.max_batch_size=8"], marks=pytest.mark.slow),
 ]
 
