@@ -6,7 +6,6 @@ import math
 from collections import Counter
 
 import torch
-from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from gan_lab.benchmarks.timing import Action
@@ -25,12 +24,11 @@ def bare_step(trainer: Trainer, batch: Batch) -> Action:
     """
     gan, num_updates = trainer.updater.gan, Counter[str]()
     batch = trainer.updater.growth_state.match_resolution(batch)
-    labels = gan.labels.encode(batch.labels)
 
     def update(phase: Phase, interval: int, shared_fakes: SharedFakes | None) -> None:
         terms = [term for term in phase.terms.values() if term.interval == interval]
         phase.optimizer.zero_grad(set_to_none=True)
-        context = _step_context(trainer, phase, interval, batch, labels, shared_fakes)
+        context = _step_context(trainer, phase, interval, trainer.updater.batch_of(phase, batch), shared_fakes)
         with phase.precision.autocast():
             loss = torch.stack([term.weight * term.interval * term(context) for term in terms]).sum()
         phase.scaler.scale(loss).backward()
@@ -57,9 +55,7 @@ def bare_step(trainer: Trainer, batch: Batch) -> Action:
     return step
 
 
-def _step_context(
-    trainer: Trainer, phase: Phase, interval: int, batch: Batch, labels: Tensor | None, shared_fakes: SharedFakes | None
-) -> StepContext:
+def _step_context(trainer: Trainer, phase: Phase, interval: int, batch: Batch, shared_fakes: SharedFakes | None) -> StepContext:
     """What the loss terms of an update read, with the settings of the trainer."""
     gan = trainer.updater.gan
     is_generator = phase.network is gan.generator
@@ -74,7 +70,7 @@ def _step_context(
         gan,
         batch.real,
         latents,
-        labels,
+        gan.labels.encode(batch.labels),
         generator_step=is_generator,
         needs_gradient_of=needs_gradient_of,
         scale=phase.scaler.scale(torch.ones((), device=trainer.device)) if phase.scaler.is_enabled() else None,

@@ -85,11 +85,12 @@ def measure_phases(
         shares_fakes = trainer.updater.gan.reuse_fakes and all(phase.due(n) for phase in trainer.updater.phases)
         shared_fakes = SharedFakes() if shares_fakes and 1 in timing.phase.intervals else None
         if shared_fakes is not None and timing.phase.network is trainer.updater.gan.generator:
-            first.step(trainer.updater.gan, batch, shared_fakes)
+            first.step(trainer.updater.gan, trainer.updater.batch_of(first, batch), shared_fakes)
             synchronize()
         timing.phase.steps = 0  # lazy terms are due
+        part = trainer.updater.batch_of(timing.phase, batch)
         start = time.perf_counter()
-        timing.phase.step(trainer.updater.gan, batch, shared_fakes)
+        timing.phase.step(trainer.updater.gan, part, shared_fakes)
         synchronize()
         return time.perf_counter() - start
 

@@ -31,6 +31,11 @@ def build_gan(
             f"batch_size={cfg.batch_size}: must be divisible by {processes.world_size} (processes) times "
             f"{cfg.gradient_accumulation_steps} (gradient_accumulation_steps)"
         )
+    if cfg.reuse_fakes and not cfg.reuse_reals:
+        raise ValueError(
+            "reuse_reals=false: the generator's step has other reals, and so other fakes, than the discriminator's; set "
+            "reuse_fakes=false, or reuse_reals=true"
+        )
     device, labels = precision.device, build_labels(cfg, data)
     networks = {"generator": build_generator(cfg), "discriminator": build_discriminator(cfg)}
     if cfg.activation_checkpointing:
@@ -48,6 +53,7 @@ def build_gan(
         processes=processes,
         joint_pass=compute.joint_pass(cfg, networks["discriminator"]),
         reuse_fakes=cfg.reuse_fakes and cfg.gradient_accumulation_steps == 1,
+        reuse_reals=cfg.reuse_reals,
         compiled=compute.compiled(cfg, networks, precision),
     )
 

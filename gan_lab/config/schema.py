@@ -103,6 +103,7 @@ class Config:
     memory_format: str = MISSING
     discriminator_passes: str = MISSING
     reuse_fakes: bool = MISSING
+    reuse_reals: bool = MISSING
     compile: str = MISSING
     capture: str = MISSING
     activation_checkpointing: bool = MISSING

@@ -38,6 +38,12 @@ class Batch(NamedTuple):
             raise ValueError(f"images of {self.real.shape[-1]} pixels can't be averaged to {size} pixels, which is no divisor")
         return self if factor == 1 else self._replace(real=avg_pool2d(self.real, factor))
 
+    def halves(self) -> tuple[Batch, Batch]:
+        """The first and the second half of the images."""
+        middle = len(self.real) // 2
+        first, second = ([None if t is None else t[part] for t in self] for part in (slice(middle), slice(middle, None)))
+        return Batch(*first), Batch(*second)  # type: ignore[arg-type]
+
 
 class BatchLoader:
     """Batches indexed from decoded images in memory, in a mapped file or on the device, without worker processes.
@@ -56,6 +62,7 @@ class BatchLoader:
         mirror: whether each image is flipped horizontally with probability 1/2, drawn for each epoch.
         part: maps the size of a batch to the slice of it that this process loads; None loads all of it.
         dtype: floating-point type of the images.
+        reals_per_image: 2: a batch has twice as many images, of which half count as seen: other reals for the generator's step.
         placement: where the images are kept, which doesn't change the batches; None: in host memory.
 
     Raises:
@@ -73,11 +80,13 @@ class BatchLoader:
         mirror: bool = False,
         part: Callable[[int], slice] | None = None,
         dtype: torch.dtype = torch.float32,
+        reals_per_image: int = 1,
         placement: Placement | None = None,
     ) -> None:
         self.data = data
-        if batch_size > len(self):
-            raise ValueError(f"batch_size={batch_size} is larger than the dataset, which has {len(self)} images")
+        if batch_size * reals_per_image > len(self):
+            twice = " with reuse_reals=false needs twice as many images and" if reals_per_image > 1 else ""
+            raise ValueError(f"batch_size={batch_size}{twice} is larger than the dataset, which has {len(self)} images")
         self.batch_size = batch_size
         self.images_per_epoch = len(self) // batch_size * batch_size if drop_last else len(self)
         self._seed = seed
@@ -86,6 +95,7 @@ class BatchLoader:
         self._mirror = mirror
         self._part = part or slice
         self._dtype = dtype
+        self._reals_per_image = reals_per_image
         self.placement = placement or HostPlacement(data, device)
 
     def __len__(self) -> int:
@@ -113,18 +123,23 @@ class BatchLoader:
         return order[: self.images_per_epoch], mirrored[: self.images_per_epoch]
 
     def _batches_from(self, images: int, size_at: Callable[[int], int]) -> Iterator[Batch]:
-        epoch, offset = divmod(images, self.images_per_epoch)
+        epoch, offset = divmod(images * self._reals_per_image, self.images_per_epoch)
         order, mirrored = self.epoch_permutation(epoch)
         while True:
             size = size_at(images)
-            if offset + size > len(order):
+            starts = [offset + n * size for n in range(self._reals_per_image)]
+            if starts[-1] + size > len(order):
                 rest, rest_mirrored = order[offset:], mirrored[offset:]
                 epoch, offset = epoch + 1, 0
                 next_order, next_mirrored = self.epoch_permutation(epoch)
                 order, mirrored = torch.cat([rest, next_order]), torch.cat([rest_mirrored, next_mirrored])
+                starts = [n * size for n in range(self._reals_per_image)]
             part = self._part(size)
-            yield self._gather(order[offset : offset + size][part], mirrored[offset : offset + size][part])
-            offset, images = offset + size, images + size
+            which, flipped = (
+                torch.cat([values[start : start + size][part] for start in starts]) for values in (order, mirrored)
+            )
+            yield self._gather(which, flipped)
+            offset, images = starts[-1] + size, images + size
 
     def _gather(self, which: Tensor, mirrored: Tensor) -> Batch:
         pixels, labels = self.placement.gather(which)

@@ -32,6 +32,8 @@ class GAN:
             two passes if a layer depends on the whole batch, such as batch normalization.
         reuse_fakes: whether the generator step reuses the fakes of the preceding discriminator step (as pytorch/examples
             ``dcgan`` does), which saves one generator pass, or draws new ones (Goodfellow et al. 2014, algorithm 1).
+        reuse_reals: whether the generator step compares with the reals of the discriminator step. False: a batch has twice as
+            many images, and the second half is the generator step's, as in R3GAN.
         compiled: compiled networks by name; used where no second derivative is needed.
     """
 
@@ -44,6 +46,7 @@ class GAN:
     processes: SingleProcess = field(default_factory=SingleProcess)
     joint_pass: bool = False
     reuse_fakes: bool = False
+    reuse_reals: bool = True
     compiled: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     def forward_function(self, name: str) -> Callable[..., Any]:

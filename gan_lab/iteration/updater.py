@@ -73,6 +73,10 @@ class GANUpdater:
         """The phases of the stage that the iteration after ``images`` images belongs to."""
         return self.pretraining.phases if self.pretraining.is_active(images) else self.phases
 
+    def batch_of(self, phase: Phase, batch: Batch) -> Batch:
+        """The part of a loader's batch that a phase is updated on: all of it, unless each phase has its own reals."""
+        return batch if self.gan.reuse_reals else batch.halves()[phase.network is self.gan.generator]
+
     def update(self, batch: Batch, progress: TrainingProgress) -> None:
         """Perform one iteration on ``batch``, this process's rows of the batch, and advance ``progress``.
 
@@ -80,7 +84,7 @@ class GANUpdater:
         first; the rest is a fixed sequence of operations, which a CUDA graph can replay.
         """
         due = [phase for phase in self.phases_at(progress.images) if phase.due(progress.iteration)]
-        count = len(batch.real) * self.gan.processes.world_size
+        count = len(self.batch_of(self.phases[0], batch).real) * self.gan.processes.world_size
         self._set_progress(progress, due, count)
         kind = (self.growth_state.layers, *((phase.name, *phase.due_intervals) for phase in due))
         self.runner.run(kind, batch, lambda batch: self._iterate(batch, due))
@@ -107,7 +111,7 @@ class GANUpdater:
         shared_fakes = SharedFakes() if self.gan.reuse_fakes and len(due) == len(self.phases) else None
         metrics: dict[str, Tensor] = {}
         for phase in due:
-            metrics |= phase.step(self.gan, batch, shared_fakes)
+            metrics |= phase.step(self.gan, self.batch_of(phase, batch), shared_fakes)
         self.averager.add(metrics)
         self.ema.update()
 

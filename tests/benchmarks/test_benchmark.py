@@ -108,6 +108,7 @@ def test_a_penalty_of_every_step_is_reported_separately_and_the_tutorial_is_meas
     [
         ["discriminator_passes=joint", "model.norm=none"],
         ["reuse_fakes=false", "max_grad_norm=0.1"],
+        ["reuse_fakes=false", "reuse_reals=false", "loss=relativistic"],
         ["loss=wasserstein", "penalty=weight_clipping", "model.norm=none", "optimizer=rmsprop"],
         ["n_critic=2", "penalty=r1", "penalty.interval=2"],
     ],

@@ -47,6 +47,22 @@ def test_batches_continue_identically_from_any_position() -> None:
     assert take(BatchLoader(numbered(30), 4, 8, CPU), 20) != whole
 
 
+def test_each_step_of_an_iteration_may_have_its_own_reals() -> None:
+    """Half the images count as seen; processes together have the same halves as one."""
+    single = BatchLoader(numbered(30), 4, 7, CPU)
+    double = BatchLoader(numbered(30), 4, 7, CPU, reals_per_image=2)
+    wanted = take(single, 20)
+    assert take(double, 10) == [a + b for a, b in zip(wanted[::2], wanted[1::2], strict=True)]
+    assert take(double, 4, start=4 * 6) == take(double, 10)[6:]
+    shards = [lambda n: slice(n // 2), lambda n: slice(n // 2, n)]
+    parts = [next(BatchLoader(numbered(30), 4, 7, CPU, part=shard, reals_per_image=2).batches()) for shard in shards]
+    for half, whole in enumerate(wanted[:2]):
+        assert [n for part in parts for n in part.halves()[half].labels.tolist()] == whole  # type: ignore[union-attr]
+        assert [n for part in parts for n in to_uint8(part.halves()[half].real)[:, 0, 0, 0].tolist()] == whole
+    with pytest.raises(ValueError, match="batch_size=16 with reuse_reals=false needs twice as many images and is larger"):
+        BatchLoader(numbered(30), 16, 7, CPU, reals_per_image=2)
+
+
 def test_batches_have_the_value_range_and_memory_format_of_the_networks() -> None:
     data = ImageDataset.from_arrays(np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), dtype=np.uint8))
     batch = next(BatchLoader(data, 4, 0, CPU, torch.channels_last).batches())

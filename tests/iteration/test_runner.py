@@ -75,6 +75,7 @@ RECIPES = [
     ["model=dcgan", "augment=diffaugment", "conditioning=auxiliary_classifier"],
     ["model=dcgan", "augment=instance_noise", "loss=relativistic", "max_grad_norm=1.0"],
     ["model=dcgan", "loss=minimax", "penalty=dragan", "gradient_accumulation_steps=2"],
+    ["model=dcgan", "loss=relativistic", "reuse_fakes=false", "reuse_reals=false"],
     ["model=dcgan_cifar", "loss=hinge", "schedule=steps"],
     ["model=sngan", "penalty=r1", "penalty.discriminator.r1.interval=3", "schedule=linear"],
     ["model=sngan", "conditioning=projection", "loss=lsgan", "optimizer=adamw"],

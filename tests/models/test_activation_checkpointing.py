@@ -80,7 +80,13 @@ CASES = {
         "penalty.interval=2",
     ],
     "progressive-growing": ["model=progan", "conditioning=concatenation", "gradient_accumulation_steps=2"],
-    "residual-without-norm": ["model=r3gan_small", "model.width=8", "conditioning=embedding", "reuse_fakes=true"],
+    "residual-without-norm": [
+        "model=r3gan_small",
+        "model.width=8",
+        "conditioning=embedding",
+        "reuse_fakes=true",
+        "reuse_reals=true",
+    ],
     "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
     "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
 }

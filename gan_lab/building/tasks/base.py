@@ -85,4 +85,5 @@ class Task(ABC):
             "mirror": self._builder.mirror,
             "part": processes.shard,
             "dtype": precision.param_dtype,
+            "reals_per_image": 1 if cfg.reuse_reals else 2,
         }
