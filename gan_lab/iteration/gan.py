@@ -68,8 +68,8 @@ class BatchNoise:
 
     @cached_property
     def latents(self) -> Tensor:
-        """``[count, latent_size]``."""
-        return self._gan.latents.sample(self._count, self._device, self._gan.rng)
+        """``[count, latent_size]``, or pairs of them for mixed styles."""
+        return self._gan.latents.sample_for_training(self._count, self._device, self._gan.rng)
 
     def generator_inputs(self, batch: Batch, part: slice, rows: slice) -> Tensor:
         """The generator's input: a ``part`` of the low-resolution images if there are any, else ``rows`` of the latents."""

@@ -70,6 +70,8 @@ class Phase:
         self.opponent = opponent
         self.optimizer = optimizer
         self.terms = dict(terms)
+        for term in self.terms.values():
+            term.to(precision.device)
         self.metric_hooks = metric_hooks
         self.precision = precision
         self.scaler = precision.make_scaler()
@@ -182,6 +184,7 @@ class Phase:
             "precision": self.precision.state_dict(),
             "steps": self.steps,
             "latest": self._last_finite,
+            "terms": {name: state for name, term in self.terms.items() if (state := term.state_dict())},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -193,6 +196,9 @@ class Phase:
         self.scaler.load_state_dict(state["scaler"])
         self.precision.load_state_dict(state["precision"])
         self.steps = state["steps"]
+        for name, saved in state.get("terms", {}).items():
+            if name in self.terms:  # a resume may change the terms
+                self.terms[name].load_state_dict(saved)
         device = self.precision.device
         self._last_finite = {
             n: {name: value.to(device) for name, value in latest.items()} for n, latest in state["latest"].items()

@@ -135,5 +135,13 @@ class StepContext:
         gradient = to_at_least_float32(gradient)
         return gradient if self._scale is None else gradient / self._scale
 
+    def generate_from_styles(self, count: int) -> tuple[Tensor, Tensor]:
+        """Images of the first ``count`` latents, and what they were rendered from, both with a graph."""
+        labels = None if self.labels is None else self.labels[:count]
+        styles = self.gan.generator.styles(self.latents[:count], labels)
+        if not styles.requires_grad:
+            styles = styles.detach().requires_grad_()
+        return self.gan.generator.render(styles, labels), styles
+
     def _leaf(self, name: str, images: Tensor) -> Tensor:
         return images.detach().requires_grad_() if name in self.needs_gradient_of else images

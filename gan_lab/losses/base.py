@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from gan_lab.models.base import DiscriminatorOutput
@@ -55,6 +57,12 @@ class LossContext(Protocol):
     def input_gradient(self, values: Tensor, images: Tensor) -> Tensor:
         """d ``values`` / d ``images`` for each image, at least float32, differentiable, correct under loss scaling."""
 
+    def generate_from_styles(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first ``count`` fakes, generated anew, and the styles they depend on: ``[count, L, F]``, or latents ``[count, F]``.
+
+        Both are part of one graph, for :meth:`input_gradient`; images of a family without styles depend on the latents.
+        """
+
 
 class LossTerm(ABC):
     """One summand of a network's loss: maps a :class:`LossContext` to a scalar.
@@ -86,3 +94,13 @@ class LossTerm(ABC):
 
     def after_step(self, network: nn.Module) -> None:  # noqa: B027 - most terms do nothing here
         """Called after the network's optimizer step; weight clipping is applied here."""
+
+    def to(self, device: torch.device) -> None:  # noqa: B027 - most terms have no state
+        """Move what the term keeps from step to step, tensors that it changes in place, to a device."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the term keeps from step to step, for a checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most terms have no state
+        """Restore what :meth:`state_dict` returned."""

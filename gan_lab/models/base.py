@@ -38,9 +38,13 @@ class Generator(nn.Module, ABC):
 
     Attributes:
         normalizes_latents: whether only the direction of a latent vector matters, so that truncation has no effect.
+        truncates_styles: whether truncation moves styles toward their average, see :meth:`truncate`; else it bounds latents.
+        embeds_labels: whether labels enter through the family's own embedding, which every conditioning then uses.
     """
 
     normalizes_latents = False
+    truncates_styles = False
+    embeds_labels = False
 
     def __init__(self, condition: GeneratorCondition) -> None:
         super().__init__()
@@ -50,9 +54,21 @@ class Generator(nn.Module, ABC):
     def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         """Images from latents, which the condition may have concatenated with labels."""
 
+    def styles(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """What :meth:`render` takes: the latents themselves, or ``[N, L, style_size]`` of a family with a mapping network."""
+        return to_param_dtype(self, latents)
+
+    def render(self, styles: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images from styles."""
+        labels = to_param_dtype(self, labels)
+        return self.synthesize(self.condition.join(styles, labels), labels)
+
+    def truncate(self, styles: Tensor, psi: float) -> Tensor:
+        """Styles moved toward their average; ``psi`` 1 changes nothing, 0 gives the average (Karras et al. 2019, appendix B)."""
+        raise ValueError(f"truncation={psi}: this generator has no styles")
+
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        latents, labels = _to_param_dtype(self, latents), _to_param_dtype(self, labels)
-        return self.synthesize(self.condition.join(latents, labels), labels)
+        return self.render(self.styles(latents, labels), labels)
 
 
 class Discriminator(nn.Module, ABC):
@@ -78,7 +94,7 @@ class Discriminator(nn.Module, ABC):
         """Features ``[N, F, h, w]`` or ``[N, F]`` of images."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
-        labels = _to_param_dtype(self, labels)
+        labels = to_param_dtype(self, labels)
         features = self.extract_features(self.join(images, labels))
         logits = to_at_least_float32(self.logit(features).flatten())
         pooled = features.flatten(2).sum(2) if features.dim() > 2 else features
@@ -86,7 +102,7 @@ class Discriminator(nn.Module, ABC):
         return DiscriminatorOutput(logits + label_logits, features.flatten(1), class_logits)
 
 
-def _to_param_dtype(network: nn.Module, values: Any) -> Any:
+def to_param_dtype(network: nn.Module, values: Any) -> Any:
     """Latents and labels, which are float32 in every precision, in the type of the parameters."""
     return None if values is None else values.to(next(network.parameters()).dtype)
 

@@ -41,11 +41,13 @@ class GeneratorCondition:
 
     Attributes:
         num_inputs: number of values that :meth:`join` adds to a latent vector.
+        num_labels: length of the label vectors that enter the generator; 0 if it is unconditional.
     """
 
     def __init__(self, num_classes: int = 0) -> None:
         self.num_classes = num_classes
         self.num_inputs = 0
+        self.num_labels = 0
 
     def join(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """The generator's input, ``[N, latent_size + num_inputs]``."""
@@ -69,10 +71,10 @@ class ConcatenatedLatents(GeneratorCondition):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
-        self.num_inputs = num_classes
+        self.num_inputs = self.num_labels = num_classes
 
     def join(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        return torch.cat([latents, _require_labels(labels, self.num_inputs)], 1)
+        return torch.cat([latents, require_labels(labels, self.num_inputs)], 1)
 
 
 class EmbeddedLatents(GeneratorCondition, nn.Module):
@@ -115,12 +117,14 @@ class ConditionalNorms(GeneratorCondition):
         if not lr_multiplier > 0:
             raise ValueError(f"lr_multiplier={lr_multiplier}: must be positive")
         self.lr_multiplier = lr_multiplier
+        self.num_labels = num_classes
 
     def norm(self, channels: int, make_norm: Callable[..., nn.Module] = nn.BatchNorm2d) -> nn.Module:
         return ConditionalNorm(make_norm(channels, affine=False), channels, self.num_classes, self.lr_multiplier)
 
     def check(self, generator: nn.Module) -> None:
-        if not any(isinstance(module, ConditionalNorm) for module in generator.modules()):
+        embeds = getattr(generator, "embeds_labels", False)
+        if not embeds and not any(isinstance(module, ConditionalNorm) for module in generator.modules()):
             raise ValueError(
                 "conditioning: this generator has no normalization to condition; choose conditioning=concatenation"
             )
@@ -143,7 +147,7 @@ class ConditionalNorm(ConditionalModule):
         self.table = nn.Parameter(torch.zeros(num_classes, 2 * channels))  # weight clipping skips parameters named ``table``
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        rows = _require_labels(labels, len(self.table)) @ (self.table * self.lr_multiplier)
+        rows = require_labels(labels, len(self.table)) @ (self.table * self.lr_multiplier)
         scale, shift = rows.unflatten(1, (-1, *[1] * (maps.dim() - 2))).chunk(2, dim=1)
         return self.norm(maps) * (1 + scale) + shift
 
@@ -226,7 +230,7 @@ class _LabelPlane(nn.Module):
         self.table = nn.Parameter(torch.randn(num_classes, size * size))  # weight clipping skips parameters named ``table``
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        plane = (_require_labels(labels, len(self.table)) @ self.table).view(-1, 1, self.size, self.size)
+        plane = (require_labels(labels, len(self.table)) @ self.table).view(-1, 1, self.size, self.size)
         factor = self.size // images.shape[-1]  # above 1 while a network grows; averaging divides the standard deviation by it
         return torch.cat([images, (avg_pool2d(plane, factor) * factor).to(images.dtype)], 1)
 
@@ -248,7 +252,7 @@ class _ProjectionHead(nn.Module):
         nn.init.xavier_uniform_(self.embedding.weight)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor | float, Tensor | None]:
-        embedding = self.embedding(_require_labels(labels, self.embedding.in_features))
+        embedding = self.embedding(require_labels(labels, self.embedding.in_features))
         return (to_at_least_float32(embedding) * to_at_least_float32(features)).sum(1), None
 
 
@@ -263,7 +267,7 @@ class _ClassifierHead(nn.Module):
         return 0.0, to_at_least_float32(self.classify(features))
 
 
-def _require_labels(labels: Tensor | None, num_classes: int) -> Tensor:
+def require_labels(labels: Tensor | None, num_classes: int) -> Tensor:
     """``labels``, checked.
 
     Raises:

@@ -40,6 +40,40 @@ class NormalLatents:
         return torch.randn(count, self.size, generator=generator, device=generator.device).to(device)
 
 
+    def sample_for_training(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
+        """The generator's input in a training step, ``[count, ...]``; by default the latents of :meth:`sample`."""
+        return self.sample(count, device, generator)
+
+
+class MixedLatents(NormalLatents):
+    """Latents z ~ N(0, I), and for a training step pairs of them whose styles are mixed (Karras et al. 2019, section 3.1).
+
+    The layers from a random one on get the style of the second vector. Unlike in the authors' code, each image has its own
+    random layer, so that splitting a batch changes nothing.
+
+    Args:
+        size: length of a vector.
+        mixing: probability that an image has two styles.
+
+    Raises:
+        ValueError: ``mixing`` is not a probability.
+    """
+
+    def __init__(self, size: int, mixing: float) -> None:
+        super().__init__(size)
+        if not 0 <= mixing <= 1:
+            raise ValueError(f"mixing={mixing}: a probability, must lie in [0, 1]")
+        self.mixing = mixing
+
+    def sample_for_training(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
+        """``[count, 2 * size + 1]``: two vectors, and where the second begins as a fraction of the layers; 1: nowhere."""
+        if self.mixing == 0:
+            return self.sample(count, device, generator)
+        pairs = self.sample(2 * count, device, generator).view(count, -1)
+        uniform = torch.rand(2, count, 1, generator=generator, device=generator.device).to(device)
+        return torch.cat([pairs, torch.where(uniform[0] < self.mixing, uniform[1], 1.0)], 1)
+
+
 class NoLatents:
     """For super-resolution generators, whose input is an image."""
 
@@ -50,6 +84,10 @@ class NoLatents:
     ) -> Tensor:
         """Raise ValueError: there are no latents."""
         raise ValueError("this generator enlarges images: give it some by input=...")
+
+    def sample_for_training(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
+        """Raise ValueError: there are no latents."""
+        return self.sample(count, device, generator)
 
 
 def _truncated(count: int, size: int, bound: float, generator: torch.Generator | None) -> Tensor:

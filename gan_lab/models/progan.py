@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, linear
+from torch.nn.functional import avg_pool2d, leaky_relu
 
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
@@ -22,7 +21,8 @@ from gan_lab.models.conditioning import (
     DiscriminatorCondition,
     GeneratorCondition,
 )
-from gan_lab.models.layers import BatchDependent, check_positive, split_size, to_at_least_float32
+from gan_lab.models.equalized import EqualizedConv2d, EqualizedLinear, MinibatchStdDev, PixelNorm
+from gan_lab.models.layers import check_positive, split_size
 from gan_lab.utils.image_ops import upsample_nearest_2x
 
 MAX_SIZE = 1024
@@ -146,61 +146,6 @@ def num_channels(resolution: int, width: int, channel_base: int) -> int:
     """Number of feature maps of a layer at a resolution; see :class:`Generator`."""
     check_positive(width=width, channel_base=channel_base)
     return max(1, min(2 * channel_base // resolution, width))
-
-
-class EqualizedConv2d(nn.Module):
-    """A convolution with equalized learning rate (section 4.1).
-
-    Weights start as N(0, 1) and are scaled at run time by gain / sqrt(fan in); biases start at 0 and are not scaled.
-    """
-
-    def __init__(self, before: int, after: int, kernel: int, gain: float = math.sqrt(2)) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(after))
-        self.scale = gain / math.sqrt(before * kernel**2)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return conv2d(maps, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
-
-
-class EqualizedLinear(nn.Module):
-    """A dense layer with equalized learning rate, see :class:`EqualizedConv2d`."""
-
-    def __init__(self, before: int, after: int, gain: float = math.sqrt(2)) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(after, before))
-        self.bias = nn.Parameter(torch.zeros(after))
-        self.scale = gain / math.sqrt(before)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return linear(features, self.weight * self.scale, self.bias)
-
-
-class PixelNorm(nn.Module):
-    """Divides the feature vector of each pixel by its root mean square (section 4.2), computed in float32."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        wide = to_at_least_float32(maps)
-        return (wide * (wide.square().mean(1, keepdim=True) + 1e-8).rsqrt()).to(maps.dtype)
-
-
-class MinibatchStdDev(BatchDependent, nn.Module):
-    """Adds a feature map: the standard deviation over a group of images, averaged over features and pixels (section 3).
-
-    With M groups in a batch, a group consists of every M-th image. A batch that ``group`` doesn't divide has smaller groups.
-    """
-
-    def __init__(self, group: int) -> None:
-        super().__init__()
-        self.group = group
-
-    def forward(self, maps: Tensor) -> Tensor:
-        count = len(maps)
-        group = next(n for n in range(min(self.group, count), 0, -1) if count % n == 0)
-        variance = to_at_least_float32(maps).unflatten(0, (group, -1)).var(0, unbiased=False)
-        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3)).repeat(group).to(maps.dtype)
-        return torch.cat([maps, deviation[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
 
 
 class _Activation(nn.Module):

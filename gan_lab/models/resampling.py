@@ -54,3 +54,19 @@ class Downsample2x(Resampling):
 
     def forward(self, maps: Tensor) -> Tensor:
         return conv2d(maps, self.filters(maps), stride=2, padding=1, groups=maps.shape[1])
+
+
+class Blur(Resampling):
+    """Maps ``[N, C, H, W]`` to ``[N, C, H + 2 * padding - 3, W + 2 * padding - 3]``: the filter alone.
+
+    Args:
+        padding: zeros on each side.
+        gain: sum of the filter's values; 4 after a convolution that upsamples.
+    """
+
+    def __init__(self, padding: int, gain: float = 1.0) -> None:
+        super().__init__(gain)
+        self.padding = padding
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return conv2d(maps, self.filters(maps), padding=self.padding, groups=maps.shape[1])
