@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +21,20 @@ def sample(cfg: DictConfig) -> None:
     from gan_lab.runs.run import Run
 
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
-    (_generate if cfg.input is None else _upscale)(run, cfg)
+    if cfg.input is not None:
+        _upscale(run, cfg)
+    elif cfg.style_mixing is not None:
+        _mix(run, cfg)
+    else:
+        _generate(run, cfg)
 
 
 def _generate(run: Run, cfg: DictConfig) -> None:
     """Write images generated from latents."""
     from gan_lab.utils.image_ops import image_grid, to_pil
 
-    for key in ("scale", "columns"):
-        if cfg[key] is not None and cfg[key] < 1:
-            raise ValueError(f"{key}={cfg[key]}: must be at least 1")
     classes = _as_list(cfg.classes)
-    folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / _folder_name(cfg)
-    if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
-        raise ValueError(f"{folder} already holds files: choose another out=, another seed=, or overwrite=true")
+    folder = _empty_folder(run, cfg)
     if cfg.standing_statistics is not None and not run.use_standing_statistics(
         cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
     ):
@@ -53,13 +54,48 @@ def _generate(run: Run, cfg: DictConfig) -> None:
     print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {folder}/grid.png")
 
 
+def _mix(run: Run, cfg: DictConfig) -> None:
+    """Write a grid of images with mixed styles."""
+    from gan_lab.runs.style_mixing import mix_styles
+    from gan_lab.utils.image_ops import image_grid
+
+    if cfg.standing_statistics is not None:
+        raise ValueError("standing_statistics: this can't be combined with style_mixing; leave it out")
+    layers, classes = _as_list(cfg.style_mixing), _as_list(cfg.classes)
+    if len(classes) > 1 or not all(isinstance(layer, int) for layer in layers):
+        raise ValueError("style_mixing: takes numbers of layers, such as [0,1,2,3], and at most one class")
+    folder = _empty_folder(run, cfg)
+    columns = cfg.columns or max(1, math.isqrt(cfg.count))
+    rows, name = max(1, cfg.count // columns), classes[0] if classes else None
+    numbers = [int(layer) for layer in layers]
+    images = mix_styles(run, numbers, rows, columns, cfg.seed, cfg.batch_size, name=name, truncation=cfg.truncation)
+    folder.mkdir(parents=True, exist_ok=True)
+    image_grid(images, columns + 1, cfg.scale).save(folder / "grid.png")
+    print(f"styles of {rows} and {columns} images of {run.directory.path}, mixed: {folder}/grid.png")
+
+
+def _empty_folder(run: Run, cfg: DictConfig) -> Path:
+    """The folder to write to.
+
+    Raises:
+        ValueError: it holds files, or a number is out of range.
+    """
+    for key in ("scale", "columns"):
+        if cfg[key] is not None and cfg[key] < 1:
+            raise ValueError(f"{key}={cfg[key]}: must be at least 1")
+    folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / _folder_name(cfg)
+    if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
+        raise ValueError(f"{folder} already holds files: choose another out=, another seed=, or overwrite=true")
+    return folder
+
+
 def _upscale(run: Run, cfg: DictConfig) -> None:
     """Write an upscaled image, or those of a folder."""
     from gan_lab.runs.upscaling import output_paths
     from gan_lab.utils.terminal import progress_bar
 
     upscaler = run.tiled_upscaler(cfg.tile)
-    for key in ("classes", "truncation", "standing_statistics"):
+    for key in ("classes", "truncation", "standing_statistics", "style_mixing"):
         if cfg[key] is not None:
             raise ValueError(f"{key}={cfg[key]}: only for images generated from latents; leave it out with input=...")
     out = None if cfg.out is None else Path(cfg.out).expanduser()
@@ -80,6 +116,8 @@ def _folder_name(cfg: DictConfig) -> str:
         parts += ["truncation", f"{cfg.truncation:g}"]
     if cfg.standing_statistics is not None:
         parts += ["standing", cfg.standing_statistics]
+    if cfg.style_mixing is not None:
+        parts += ["styles", *_as_list(cfg.style_mixing)]
     return "-".join(map(str, parts))[:120]
 
 

@@ -156,6 +156,7 @@ class SampleCommand:
     classes: Any = MISSING
     seed: int = MISSING
     truncation: float | None = MISSING
+    style_mixing: Any = MISSING
     standing_statistics: int | None = MISSING
     out: str | None = MISSING
     overwrite: bool = MISSING
@@ -206,6 +207,7 @@ def _run_dir(resume: str | None) -> str:
 
 OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)
 OmegaConf.register_new_resolver("gan_lab.times", lambda factor, number: factor * number, replace=True)
+OmegaConf.register_new_resolver("gan_lab.r1_gamma", lambda size, batch: 2e-4 * size**2 / batch, replace=True)
 
 
 def check(cfg: DictConfig) -> None:

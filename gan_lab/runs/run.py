@@ -89,19 +89,33 @@ class Run:
             classes: names or numbers, in the order of the images: ``count`` of the first class, then of the second. For
                 attributes ``Smiling``, or ``-Smiling`` for images without it. Empty: labels with the frequencies of the
                 training data.
-            truncation: largest absolute value of a latent; None: no truncation of the normal distribution.
+            truncation: largest absolute value of a latent; None: no truncation of the normal distribution. Of a generator with
+                styles: the factor, in (0, 1], of their distance from their average.
 
         Raises:
             ValueError: a number is out of range, there is no such class, or the generator is unconditional.
         """
         if count < 1 or batch_size < 1:
             raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
-        self._check_truncation(truncation)
+        self.check_truncation(truncation)
         random = torch.Generator().manual_seed(seed)
-        latents = self.latents.sample(count * max(1, len(classes)), self.device, random, truncation)
+        bound = None if self.generator.truncates_styles else truncation
+        latents = self.latents.sample(count * max(1, len(classes)), self.device, random, bound)
         labels = self.labels.for_classes(classes, count, random) if classes else self.labels.sample(count, self.device, random)
-        with torch.no_grad():
-            return torch.cat([to_uint8(self.generator(*part)).cpu() for part in self._parts(latents, labels, batch_size)])
+        parts = self._parts(latents, labels, batch_size)
+        return torch.cat([self.render(self.styles(*part, truncation), part[1]) for part in parts])
+
+    @torch.no_grad()
+    def styles(self, latents: Tensor, labels: Tensor | None, truncation: float | None = None) -> Tensor:
+        """The generator's styles of latents, truncated if it has any; see :meth:`gan_lab.models.base.Generator.styles`."""
+        styles = self.generator.styles(latents, labels)
+        truncates = truncation is not None and self.generator.truncates_styles
+        return self.generator.truncate(styles, truncation) if truncates else styles
+
+    @torch.no_grad()
+    def render(self, styles: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images of styles, uint8 on the CPU."""
+        return to_uint8(self.generator.render(styles, labels)).cpu()
 
     @property
     def upscaler(self) -> Upscaler:
@@ -153,7 +167,7 @@ class Run:
         """
         if batches < 1 or batch_size < 2:
             raise ValueError(f"standing_statistics={batches} must be at least 1, and batch_size={batch_size} at least 2")
-        self._check_truncation(truncation)
+        self.check_truncation(truncation)
         random = torch.Generator().manual_seed(seed)
 
         def draw(count: int) -> tuple[Tensor, Tensor | None]:
@@ -162,7 +176,10 @@ class Run:
 
         return accumulate_standing_statistics(self.generator, draw, batches, batch_size)
 
-    def _check_truncation(self, truncation: float | None) -> None:
+    def check_truncation(self, truncation: float | None) -> None:
+        """Raise ValueError if this generator's samples can't be truncated like that."""
+        if truncation is not None and self.generator.truncates_styles and not 0 < truncation <= 1:
+            raise ValueError(f"truncation={truncation}: of a generator with styles it must lie in (0, 1]; 1 changes nothing")
         if truncation is not None and self.generator.normalizes_latents:
             raise ValueError(
                 f"truncation={truncation}: this generator normalizes its latents, so truncation has little effect; leave it out"

@@ -30,9 +30,9 @@ from gan_lab.utils.image_ops import normalize
 CHOICES = (resources.files("gan_lab") / "docs" / "choices.md").read_text(encoding="utf-8")
 
 AXES: dict[str, list[str]] = {
-    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan", "r3gan_small"],
+    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan", "r3gan_small", "stylegan2_small"],
     "loss": ["bce", "minimax", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic_average"],
-    "penalty": ["none", "weight_clipping", "gradient_penalty", "r1", "r2", "r1_r2", "dragan"],
+    "penalty": ["none", "weight_clipping", "gradient_penalty", "r1", "r2", "r1_r2", "dragan", "path_length"],
     "conditioning": ["none", "concatenation", "embedding", "conditional_batch_norm", "projection", "auxiliary_classifier"],
     "dataset.channels": ["1", "3"],
     "precision": ["fp32", "bf16", "fp16"],
@@ -46,7 +46,9 @@ PAIRED = AXES | BESIDE | {"precision": [*AXES["precision"], "int16", "fp64"]}
 MOST = 20
 """Iterations in which each network must have made two steps."""
 
-REFUSED = {("progan", "weight_clipping"): "would erase this discriminator, whose initial weights"}
+REFUSED = {
+    (model, "weight_clipping"): "would erase this discriminator, whose initial weights" for model in ("progan", "stylegan2_small")
+}
 """Combinations that are an error, with a part of the message."""
 
 CPU = torch.device("cpu")

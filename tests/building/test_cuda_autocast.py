@@ -28,7 +28,7 @@ from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
 
-SYNTHESIS = ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan_small", "r3gan_small"]
+SYNTHESIS = ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan_small", "r3gan_small", "stylegan2_small"]
 SUPER_RESOLUTION = ["srgan", "srgan_bn", "srgan_unet", "esrgan"]
 CONDITIONINGS = ["concatenation", "conditional_batch_norm", "projection", "auxiliary_classifier"]
 AUGMENTATIONS = ["diffaugment", "ada", "instance_noise"]

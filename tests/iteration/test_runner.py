@@ -84,6 +84,7 @@ RECIPES = [
     ["model=dcgan", "precision=bf16", "penalty=r1"],
     ["model=dcgan", "precision=fp16", "penalty=gradient_penalty"],
     ["model=dcgan", "precision=int16"],
+    ["model=stylegan2_small", "augment=ada", "conditioning=projection"],
     ["model=progan_small", "epochs=2", "schedule=linear", "model.growth.max_batch_size=8"],
     [
         *("model=dcgan", "penalty=r1_r2", "augment=ada", "augment.ada.target=null", "gradient_accumulation_steps=2"),
