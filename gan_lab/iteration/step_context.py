@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.iteration.gan import GAN, SharedFakes
-from gan_lab.models.base import DiscriminatorOutput
+from gan_lab.models.base import DiscriminatorOutput, Generator
 from gan_lab.models.layers import to_at_least_float32
 
 MAX_INPUT_GRADIENT_SCALE = 2.0**15
@@ -138,10 +138,12 @@ class StepContext:
     def generate_from_styles(self, count: int) -> tuple[Tensor, Tensor]:
         """Images of the first ``count`` latents, and what they were rendered from, both with a graph."""
         labels = None if self.labels is None else self.labels[:count]
-        styles = self.gan.generator.styles(self.latents[:count], labels)
+        generator = self.gan.generator
+        assert isinstance(generator, Generator)
+        styles = generator.styles(self.latents[:count], labels)
         if not styles.requires_grad:
             styles = styles.detach().requires_grad_()
-        return self.gan.generator.render(styles, labels), styles
+        return generator.render(styles, labels), styles
 
     def _leaf(self, name: str, images: Tensor) -> Tensor:
         return images.detach().requires_grad_() if name in self.needs_gradient_of else images

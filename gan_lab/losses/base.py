@@ -58,7 +58,7 @@ class LossContext(Protocol):
         """d ``values`` / d ``images`` for each image, at least float32, differentiable, correct under loss scaling."""
 
     def generate_from_styles(self, count: int) -> tuple[Tensor, Tensor]:
-        """The first ``count`` fakes, generated anew, and the styles they depend on: ``[count, L, F]``, or latents ``[count, F]``.
+        """The first ``count`` fakes, generated anew, and their styles ``[count, L, F]`` or latents ``[count, F]``.
 
         Both are part of one graph, for :meth:`input_gradient`; images of a family without styles depend on the latents.
         """

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gan_lab.models.conditioning import ConditionalSequential
 
-FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan", "r3gan", "srgan", "esrgan")
+FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan", "r3gan", "stylegan2", "srgan", "esrgan")
 """Modules of ``gan_lab.models`` whose networks are built of :class:`CheckpointedBlocks`; named in an error message."""
 
 

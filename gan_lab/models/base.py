@@ -64,7 +64,7 @@ class Generator(nn.Module, ABC):
         return self.synthesize(self.condition.join(styles, labels), labels)
 
     def truncate(self, styles: Tensor, psi: float) -> Tensor:
-        """Styles moved toward their average; ``psi`` 1 changes nothing, 0 gives the average (Karras et al. 2019, appendix B)."""
+        """Styles moved toward their average: ``psi`` 1 changes nothing, 0 gives it (Karras et al. 2019, appendix B)."""
         raise ValueError(f"truncation={psi}: this generator has no styles")
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -90,7 +90,7 @@ class EmbeddedLatents(GeneratorCondition, nn.Module):
         GeneratorCondition.__init__(self, num_classes)
         if size < 1:
             raise ValueError(f"size={size}: must be at least 1")
-        self.num_inputs = size
+        self.num_inputs, self.num_labels = size, num_classes
         self.embedding = nn.Linear(num_classes, size, bias=False)
         nn.init.normal_(self.embedding.weight, 0.0, max(1, num_classes) ** -0.5)
 

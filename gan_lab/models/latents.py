@@ -39,7 +39,6 @@ class NormalLatents:
             return torch.randn(count, self.size, device=device)
         return torch.randn(count, self.size, generator=generator, device=generator.device).to(device)
 
-
     def sample_for_training(self, count: int, device: torch.device, generator: torch.Generator) -> Tensor:
         """The generator's input in a training step, ``[count, ...]``; by default the latents of :meth:`sample`."""
         return self.sample(count, device, generator)

@@ -1,7 +1,7 @@
 """StyleGAN2 and StyleGAN2-ADA (Karras et al. 2020, both), after the authors' ``stylegan2-ada-pytorch``.
 
-Trainable parameters with 3 channels, as in the authors' code: at 256x256 (config F) 30,034,338 in the generator and 28,864,129 in
-the discriminator; at 1024x1024 30,370,060 and 29,012,513.
+Trainable parameters with 3 channels, as in the authors' code: at 256x256 (config F) 30,034,338 in the generator and 28,864,129
+in the discriminator; at 1024x1024 30,370,060 and 29,012,513.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from gan_lab.models.stylegan2_layers import (
     DiscriminatorBlock,
     MappedProjection,
     MappingNetwork,
-    NoLogit,
     StyledLayer,
     ToImage,
     activate,
@@ -42,8 +41,8 @@ MAX_SIZE = 1024
 class Generator(base.Generator):
     """Latents ``[N, latent_size]`` to images ``[N, channels, size, size]`` in about [-1, 1]: no tanh.
 
-    Latents of :class:`gan_lab.models.latents.MixedLatents` give images with mixed styles. Styles are ``[N, L, style_size]``, one
-    for each of the L layers; images are the sum of those of all resolutions.
+    Latents of :class:`gan_lab.models.latents.MixedLatents` give images with mixed styles. Styles are ``[N, L, style_size]``,
+    one for each of the L layers; images are the sum of those of all resolutions.
 
     Args:
         size: side of the images, ``base * 2**n`` with base 4 to 7, 8 to 1024 pixels.
@@ -80,7 +79,7 @@ class Generator(base.Generator):
         clamp: float = 256.0,
         condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
-        super().__init__(condition)
+        super().__init__(UNCONDITIONAL_GENERATOR)  # the mapping network takes the place of the condition's parts
         check_positive(channels=channels, latent_size=latent_size, style_size=style_size, mapping_layers=mapping_layers)
         sides, widths = _resolutions(size, width, channel_base)
         self.mapping = MappingNetwork(latent_size, condition.num_labels, style_size, mapping_layers)
@@ -88,16 +87,16 @@ class Generator(base.Generator):
         self.latent_size, self.average_beta = latent_size, average_beta
         self.num_styles = 2 * len(sides)
         self.const = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))
-        limit, half = _float16(len(sides), half_precision_resolutions, clamp)
-        first = StyledLayer(widths[0], widths[0], style_size, sides[0], 0, False, half[0], limit)
+        limit, float16 = _float16(len(sides), half_precision_resolutions, clamp)
+        first = StyledLayer(widths[0], widths[0], style_size, sides[0], 0, False, float16[0], limit)
         self.blocks = nn.ModuleList([CheckpointedBlocks(first)])
         for n, (before, after) in enumerate(pairwise(widths), 1):
-            up = StyledLayer(before, after, style_size, sides[n], 2 * n - 1, True, half[n], limit)
+            up = StyledLayer(before, after, style_size, sides[n], 2 * n - 1, True, float16[n], limit)
             self.blocks.append(
-                CheckpointedBlocks(up, StyledLayer(after, after, style_size, sides[n], 2 * n, False, half[n], limit))
+                CheckpointedBlocks(up, StyledLayer(after, after, style_size, sides[n], 2 * n, False, float16[n], limit))
             )
         self.to_images = nn.ModuleList(
-            ToImage(maps, channels, style_size, 2 * n + 1, half[n], limit) for n, maps in enumerate(widths)
+            ToImage(maps, channels, style_size, 2 * n + 1, float16[n], limit) for n, maps in enumerate(widths)
         )
         self.upsample = Upsample2x()
 
@@ -150,7 +149,7 @@ class Discriminator(base.Discriminator):
         residual: whether the blocks are residual; False is the "orig" architecture of the authors' CIFAR-10 configuration.
         group: number of images that each minibatch standard deviation is computed over.
         deviation_features: number of maps with minibatch standard deviations.
-        mapping_layers: of the label embedding, with ``conditioning=projection``.
+        mapping_layers: of the labels' embedding in a projection.
         condition: how labels enter.
 
     Raises:
@@ -176,10 +175,12 @@ class Discriminator(base.Discriminator):
         if widths[0] % deviation_features:
             raise ValueError(f"{deviation_features=}: must divide the {widths[0]} channels of the smallest map")
         super().__init__(condition, size, widths[0])
-        limit, half = _float16(len(sides), half_precision_resolutions, clamp)
-        blocks = [[ConvLayer(channels + condition.num_planes, widths[-1], 1, half=half[-1], clamp=limit)]]
+        limit, float16 = _float16(len(sides), half_precision_resolutions, clamp)
+        blocks: list[list[nn.Module]] = [
+            [ConvLayer(channels + condition.num_planes, widths[-1], 1, float16=float16[-1], clamp=limit)]
+        ]
         for n in reversed(range(1, len(sides))):
-            blocks += [[DiscriminatorBlock(widths[n], widths[n - 1], residual, half[n], limit)]]
+            blocks += [[DiscriminatorBlock(widths[n], widths[n - 1], residual, float16[n], limit)]]
         self.blocks = CheckpointedBlocks.from_blocks(blocks)
         self.end = CheckpointedBlocks(
             MinibatchStdDev(group, deviation_features),
@@ -188,12 +189,12 @@ class Discriminator(base.Discriminator):
             EqualizedLinear(widths[0] * sides[0] ** 2, widths[0], gain=1.0),
             _Activation(),
         )
-        self.logit: nn.Module = EqualizedLinear(widths[0], 1, gain=1.0)
+        self.logit = condition.logit(EqualizedLinear(widths[0], 1, gain=1.0))
         if isinstance(condition, Projection):
-            self.logit, self.head = NoLogit(), MappedProjection(condition.num_classes, widths[0], mapping_layers)
+            self.head = MappedProjection(condition.num_classes, widths[0], mapping_layers)
 
     def extract_features(self, images: Tensor) -> Tensor:
-        return self.end(to_layer_type(self.blocks(images), half=False))
+        return self.end(to_layer_type(self.blocks(images), float16=False))
 
 
 class _Activation(nn.Module):
@@ -210,7 +211,7 @@ def _resolutions(size: int, width: int, channel_base: int) -> tuple[list[int], l
 
 
 def _float16(count: int, resolutions: int, clamp: float) -> tuple[float | None, list[bool]]:
-    """The bound of activations, and which of ``count`` resolutions are in float16; never the lowest, as in the authors' code."""
+    """The bound of activations, and which resolutions of ``count`` are in float16: never the lowest, like the authors'."""
     if resolutions < 0 or clamp <= 0:
         raise ValueError(f"half_precision_resolutions={resolutions}, {clamp=}: must be at least 0, and positive")
-    return (clamp if resolutions else None), [0 < n and count - n <= resolutions for n in range(count)]
+    return (clamp if resolutions else None), [n > 0 and count - n <= resolutions for n in range(count)]

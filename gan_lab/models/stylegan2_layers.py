@@ -1,7 +1,7 @@
 """Layers of StyleGAN2 (Karras et al. 2020): mapping network, modulated convolutions, and their counterparts without styles.
 
 Number format: the mapping network, styles and demodulation are computed in float32, as in the authors' code. Convolutions have
-the type of autocast if a precision sets one. Without autocast, layers built with ``half=True`` compute in float16, if the
+the type of autocast if a precision sets one. Without autocast, layers built with ``float16=True`` compute in float16, if the
 parameters are float32; their outputs are clamped instead of their gradients scaled.
 """
 
@@ -21,14 +21,14 @@ HALF_GAIN = math.sqrt(0.5)
 """Factor of both summands of a residual block, which keeps the variance of their sum."""
 
 
-def to_layer_type(maps: Tensor, half: bool) -> Tensor:
+def to_layer_type(maps: Tensor, float16: bool) -> Tensor:
     """``maps`` in the type that a layer computes in; see the module's docstring."""
     device = maps.device.type
     if maps.dtype == torch.float64:
         return maps
     if torch.is_autocast_enabled(device):
         return maps.to(torch.get_autocast_dtype(device))
-    return maps.to(torch.float16 if half else torch.float32)
+    return maps.to(torch.float16 if float16 else torch.float32)
 
 
 def activate(maps: Tensor, clamp: float | None = None, gain: float = 1.0) -> Tensor:
@@ -93,7 +93,7 @@ class ModulatedConv2d(nn.Module):
         self.blur = Blur(padding=1, gain=4.0) if up else None
 
     def forward(self, maps: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images' maps ``[N, before, H, W]`` and styles ``[N, style_size]`` to maps, and factors ``[N, after, 1, 1]`` of them."""
+        """Maps of ``maps [N, before, H, W]`` and ``style [N, style_size]``, and factors ``[N, after, 1, 1]`` still to apply."""
         weight, scales, factors = self.modulation(style, maps.dtype == torch.float16)
         maps, weight = maps * scales.to(maps.dtype)[:, :, None, None], weight.to(maps.dtype)
         if self.blur is None:
@@ -110,7 +110,8 @@ class ModulatedConv2d(nn.Module):
             limit: first divide weights and scales by their maxima, which cancels out and stays within float16's range.
         """
         with torch.autocast(style.device.type, enabled=False):
-            weight, scales = self.weight, self.affine(style) * self.gain
+            weight: Tensor = self.weight
+            scales = self.affine(style) * self.gain
             if not self.demodulate:
                 return weight, scales, None
             if limit:
@@ -129,24 +130,24 @@ class StyledLayer(ConditionalModule):
         before, after, style_size, up: as of :class:`ModulatedConv2d`.
         side: of the output in pixels.
         index: number of the layer's style.
-        half, clamp: see the module's docstring.
+        float16, clamp: see the module's docstring.
     """
 
     noise: Tensor
 
     def __init__(
-        self, before: int, after: int, style_size: int, side: int, index: int, up: bool, half: bool, clamp: float | None
+        self, before: int, after: int, style_size: int, side: int, index: int, up: bool, float16: bool, clamp: float | None
     ) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(before, after, 3, style_size, up=up)
         self.register_buffer("noise", torch.randn(side, side))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(after))
-        self.index, self.half, self.clamp = index, half, clamp
+        self.index, self.float16, self.clamp = index, float16, clamp
 
     def forward(self, maps: Tensor, styles: Tensor | None) -> Tensor:
         assert styles is not None
-        maps, factors = self.conv(to_layer_type(maps, self.half), styles[:, self.index])
+        maps, factors = self.conv(to_layer_type(maps, self.float16), styles[:, self.index])
         assert factors is not None
         noise = torch.randn(len(maps), 1, *self.noise.shape, device=maps.device) if self.training else self.noise
         noise = (noise * self.noise_strength).to(maps.dtype)
@@ -156,14 +157,14 @@ class StyledLayer(ConditionalModule):
 class ToImage(nn.Module):
     """A modulated 1x1 convolution to the images' channels, without demodulation and activation; the result is float32."""
 
-    def __init__(self, before: int, channels: int, style_size: int, index: int, half: bool, clamp: float | None) -> None:
+    def __init__(self, before: int, channels: int, style_size: int, index: int, float16: bool, clamp: float | None) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(before, channels, 1, style_size, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.index, self.half, self.clamp = index, half, clamp
+        self.index, self.float16, self.clamp = index, float16, clamp
 
     def forward(self, maps: Tensor, styles: Tensor) -> Tensor:
-        maps, _ = self.conv(to_layer_type(maps, self.half), styles[:, self.index])
+        maps, _ = self.conv(to_layer_type(maps, self.float16), styles[:, self.index])
         images = maps + self.bias.to(maps.dtype)[:, None, None]
         images = images if self.clamp is None else images.clamp(-self.clamp, self.clamp)
         return images.to(torch.promote_types(images.dtype, torch.float32))
@@ -176,7 +177,7 @@ class ConvLayer(nn.Module):
         before, after, kernel: of the convolution.
         down: low-pass filter first, then a convolution with stride 2.
         gain: of the activation.
-        half, clamp: see the module's docstring.
+        float16, clamp: see the module's docstring.
     """
 
     def __init__(
@@ -186,39 +187,39 @@ class ConvLayer(nn.Module):
         kernel: int,
         down: bool = False,
         gain: float = 1.0,
-        half: bool = False,
+        float16: bool = False,
         clamp: float | None = None,
     ) -> None:
         super().__init__()
         self.blur = Blur(padding=2) if down else nn.Identity()
         self.conv = EqualizedConv2d(before, after, kernel, gain=1.0, stride=2 if down else 1)
-        self.gain, self.half, self.clamp = gain, half, clamp
+        self.gain, self.float16, self.clamp = gain, float16, clamp
 
     def forward(self, maps: Tensor) -> Tensor:
-        return activate(self.conv(self.blur(to_layer_type(maps, self.half))), self.clamp, self.gain)
+        return activate(self.conv(self.blur(to_layer_type(maps, self.float16))), self.clamp, self.gain)
 
 
 class DiscriminatorBlock(nn.Module):
     """Two convolutions, the second to half the size; with ``residual`` plus the filtered input through a 1x1 convolution."""
 
-    def __init__(self, before: int, after: int, residual: bool, half: bool, clamp: float | None) -> None:
+    def __init__(self, before: int, after: int, residual: bool, float16: bool, clamp: float | None) -> None:
         super().__init__()
         gain = HALF_GAIN if residual else 1.0
-        self.conv1 = ConvLayer(before, before, 3, half=half, clamp=clamp)
-        self.conv2 = ConvLayer(before, after, 3, True, gain, half, clamp)
-        self.half = half
+        self.conv1 = ConvLayer(before, before, 3, float16=float16, clamp=clamp)
+        self.conv2 = ConvLayer(before, after, 3, True, gain, float16, clamp)
+        self.float16 = float16
         self.shortcut = None
         if residual:
             self.shortcut = nn.Sequential(Downsample2x(), EqualizedConv2d(before, after, 1, gain=HALF_GAIN, bias=False))
 
     def forward(self, maps: Tensor) -> Tensor:
-        maps = to_layer_type(maps, self.half)
+        maps = to_layer_type(maps, self.float16)
         after = self.conv2(self.conv1(maps))
         return after if self.shortcut is None else after + self.shortcut(maps)
 
 
 class MappedProjection(nn.Module):
-    """A projection head whose embedding is a mapping network of the labels; there is no unconditional logit.
+    """A projection head whose embedding is a mapping network of the labels.
 
     Args:
         num_labels: length K of a label vector.
@@ -235,10 +236,3 @@ class MappedProjection(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features = self.out(features.to(self.out.weight.dtype))
             return (features * self.mapping(None, labels)).sum(1) / math.sqrt(features.shape[1]), None
-
-
-class NoLogit(nn.Module):
-    """Logits of 0, for a discriminator whose head alone computes them."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features.new_zeros(len(features))

@@ -109,8 +109,9 @@ class Run:
     def styles(self, latents: Tensor, labels: Tensor | None, truncation: float | None = None) -> Tensor:
         """The generator's styles of latents, truncated if it has any; see :meth:`gan_lab.models.base.Generator.styles`."""
         styles = self.generator.styles(latents, labels)
-        truncates = truncation is not None and self.generator.truncates_styles
-        return self.generator.truncate(styles, truncation) if truncates else styles
+        if truncation is None or not self.generator.truncates_styles:
+            return styles
+        return self.generator.truncate(styles, truncation)
 
     @torch.no_grad()
     def render(self, styles: Tensor, labels: Tensor | None = None) -> Tensor:

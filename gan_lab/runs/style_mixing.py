@@ -23,8 +23,8 @@ def mix_styles(
 ) -> Tensor:
     """Images for a grid of ``rows + 1`` times ``columns + 1``, uint8 ``[N, C, H, W]`` on the CPU.
 
-    The first row and the first column are the sources; the corner is black. Every other image has the styles of its row's source,
-    but in ``layers`` those of its column's.
+    The first row and the first column are the sources; the corner is black. Every other image has the styles of its row's
+    source, but in ``layers`` those of its column's.
 
     Args:
         run: with a generator of styles.

@@ -47,7 +47,8 @@ MOST = 20
 """Iterations in which each network must have made two steps."""
 
 REFUSED = {
-    (model, "weight_clipping"): "would erase this discriminator, whose initial weights" for model in ("progan", "stylegan2_small")
+    (model, "weight_clipping"): "would erase this discriminator, whose initial weights"
+    for model in ("progan", "stylegan2_small")
 }
 """Combinations that are an error, with a part of the message."""
 

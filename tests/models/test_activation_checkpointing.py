@@ -87,6 +87,7 @@ CASES = {
         "reuse_fakes=true",
         "reuse_reals=true",
     ],
+    "styles-and-path-length": ["model=stylegan2_small", "model.half_precision_resolutions=1"],
     "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
     "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
 }

@@ -14,6 +14,7 @@ from gan_lab.models.conditioning import (
     ConcatenatedLatents,
     ConditionalNorms,
     DiscriminatorCondition,
+    EmbeddedLatents,
     GeneratorCondition,
     Projection,
 )
@@ -61,7 +62,7 @@ def test_outputs_equal_those_of_the_authors_networks(name: str) -> None:
         latent_size=6,
         style_size=6,
         mapping_layers=2,
-        condition=GeneratorCondition() if labels is None else ConcatenatedLatents(3),
+        condition=GeneratorCondition() if labels is None else EmbeddedLatents(3),
     ).eval()
     discriminator = Discriminator(
         size,
@@ -71,7 +72,7 @@ def test_outputs_equal_those_of_the_authors_networks(name: str) -> None:
         group=4 if labels is None else 2,
         deviation_features=1 if labels is None else 2,
         mapping_layers=3,
-        condition=DiscriminatorCondition() if labels is None else Projection(3),
+        condition=DiscriminatorCondition() if labels is None else Projection(3, unconditional=False),
     )
     generator.load_state_dict(convert(reference["generator"]))
     discriminator.load_state_dict(convert(reference["discriminator"]))
@@ -159,7 +160,7 @@ def test_mixed_latents_are_drawn_from_the_seed() -> None:
         MixedLatents(4, 2)
 
 
-@pytest.mark.parametrize("condition", [ConcatenatedLatents(3), ConditionalNorms(3)])
+@pytest.mark.parametrize("condition", [ConcatenatedLatents(3), ConditionalNorms(3), EmbeddedLatents(3)])
 def test_every_conditioning_embeds_the_labels(condition: GeneratorCondition) -> None:
     generator = Generator(8, 1, **TINY, latent_size=3, style_size=5, mapping_layers=1, condition=condition).eval()
     condition.check(generator)
