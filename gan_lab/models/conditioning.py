@@ -95,7 +95,7 @@ class EmbeddedLatents(GeneratorCondition, nn.Module):
         nn.init.normal_(self.embedding.weight, 0.0, max(1, num_classes) ** -0.5)
 
     def join(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        embedding = self.embedding(_require_labels(labels, self.num_classes))
+        embedding = self.embedding(require_labels(labels, self.num_classes))
         return torch.cat([latents, embedding.to(latents.dtype)], 1)
 
 

@@ -39,7 +39,6 @@ CONFIGURATIONS = {
     "reused fakes": [*SMALL_DCGAN, "reuse_fakes=true"],
     "recomputed activations": [*SMALL_DCGAN, "activation_checkpointing=true", "penalty=r1"],
     "clipping": [*SMALL_DCGAN, "max_grad_norm=0.1"],
-    "path length": ["model=stylegan2_small", "batch_size=12"],
     "growth": ["model=progan_small", "model.channel_base=16", "epochs=2", "batch_size=6", "model.growth.max_batch_size=12"],
 }
 
