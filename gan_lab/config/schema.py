@@ -231,7 +231,11 @@ def check(cfg: DictConfig) -> None:
         if value is not None and value < 1:
             raise ValueError(f"{key}={value}: must be at least 1")
     cadences = ("log", "sample", "checkpoint", "evaluation")
-    for key in ("epochs", "kimg", "max_kimg", "max_grad_norm", *(f"{name}.every_kimg" for name in cadences)):
+    for key in ("epochs", "kimg"):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not 0 <= value < math.inf:
+            raise ValueError(f"{key}={value}: must be 0 or more, and finite; 0 scores and samples the initial weights")
+    for key in ("max_kimg", "max_grad_norm", *(f"{name}.every_kimg" for name in cadences)):
         value = OmegaConf.select(cfg, key)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{key}={value}: must be positive and finite")

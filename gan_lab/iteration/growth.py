@@ -80,7 +80,8 @@ class ProgressiveGrowing:
         grown_at: fraction of the training, in (0, 1].
         max_batch_size: see ``batch_size``.
         lr_factors: pairs ``[resolution, factor]``: from that resolution on, learning rates are multiplied by the factor.
-        start_resolution: the first resolution; None: the smallest.
+        start_resolution: the first resolution; None: the smallest, or the
+            largest if nothing is trained.
         reset_optimizer: whether the optimizers' state is reset with each new set of layers, as published.
 
     Raises:
@@ -111,8 +112,11 @@ class ProgressiveGrowing:
             raise ValueError(
                 f"model.growth.lr_factors={lr_factors}: must be pairs [resolution, factor], such as [[128, 1.5], [256, 2.0]]"
             )
-        self._resolutions = list(resolutions[0 if start_resolution is None else resolutions.index(start_resolution) :])
-        if fade_kimg is None or stable_kimg is None:
+        start = resolutions[0 if total_images else -1] if start_resolution is None else start_resolution
+        self._resolutions = list(resolutions[resolutions.index(start) :])
+        if len(self._resolutions) == 1:
+            fade_kimg = stable_kimg = 1.0  # nothing fades in
+        elif fade_kimg is None or stable_kimg is None:
             fade_kimg = stable_kimg = grown_at * total_images / 1000 / max(1, len(self._resolutions) - 1) / 2
         if fade_kimg < 0 or stable_kimg < 0 or fade_kimg + stable_kimg == 0:
             raise ValueError(f"model.growth: {fade_kimg=} and {stable_kimg=} must not be negative, nor both 0")

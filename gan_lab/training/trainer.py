@@ -109,6 +109,9 @@ class Trainer:
         return self.records.summary(status)
 
     def _loop(self, shutdown: GracefulShutdown) -> str:
+        if self.progress.total_images == 0:
+            with self.progress.timer.paused():
+                self.evaluation()  # of the initial weights
         batch_size = self.updater.growth.state_at
         for batch in self.loader.batches(self.progress.images, lambda images: batch_size(images).batch_size):
             if self.progress.finished:

@@ -1,1 +1,51 @@
-"""Names of the weights in published files, one family per module."""
+"""Published weights: the authors' names of a network's tensors, one family per module, and the layouts of their files.
+
+A module has two functions: ``recognizes(state)`` says whether a state dict has the authors' names, and ``convert(state)``
+returns it with the names and shapes of this project's networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from gan_lab.models.published import r3gan
+
+GENERATORS = ("G_ema", "generator_ema", "params_ema", "params", "G", "generator", "netG", "model_state_dict")
+"""Keys under which files hold the generator, the average first: NVIDIA's and R3GAN's, ours, BasicSR's, others'."""
+
+DISCRIMINATORS = ("D", "discriminator", "netD")
+
+
+class Family(Protocol):
+    """A module of this package."""
+
+    def recognizes(self, state: Mapping[str, Tensor]) -> bool: ...
+
+    def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+
+
+FAMILIES: tuple[Family, ...] = (r3gan,)
+
+
+def find_networks(contents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The state dicts in a file, by ``generator`` and ``discriminator``, with this project's names.
+
+    Args:
+        contents: a state dict, which counts as the generator's, or a dictionary that holds state dicts under the usual names.
+    """
+    found = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
+    networks = {
+        network: next((contents[key] for key in keys if isinstance(contents.get(key), Mapping)), None)
+        for network, keys in found.items()
+    }
+    present = {network: state for network, state in networks.items() if state is not None} or {"generator": contents}
+    return {network: own_names(state) for network, state in present.items()}
+
+
+def own_names(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state dict with this project's names; one whose names no family recognizes is returned as it is."""
+    family = next((family for family in FAMILIES if family.recognizes(state)), None)
+    return state if family is None else family.convert(state)
