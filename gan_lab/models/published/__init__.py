@@ -7,11 +7,12 @@ returns it with the names and shapes of this project's networks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
-from gan_lab.models.published import r3gan
+from gan_lab.models.published import r3gan, stylegan2
 
 GENERATORS = ("G_ema", "generator_ema", "params_ema", "params", "G", "generator", "netG", "model_state_dict")
 """Keys under which files hold the generator, the average first: NVIDIA's and R3GAN's, ours, BasicSR's, others'."""
@@ -19,15 +20,7 @@ GENERATORS = ("G_ema", "generator_ema", "params_ema", "params", "G", "generator"
 DISCRIMINATORS = ("D", "discriminator", "netD")
 
 
-class Family(Protocol):
-    """A module of this package."""
-
-    def recognizes(self, state: Mapping[str, Tensor]) -> bool: ...
-
-    def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
-
-
-FAMILIES: tuple[Family, ...] = (r3gan,)
+FAMILIES: tuple[ModuleType, ...] = (r3gan, stylegan2)
 
 
 def find_networks(contents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -48,4 +41,7 @@ def find_networks(contents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def own_names(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """A state dict with this project's names; one whose names no family recognizes is returned as it is."""
     family = next((family for family in FAMILIES if family.recognizes(state)), None)
-    return state if family is None else family.convert(state)
+    if family is None:
+        return state
+    converted: dict[str, Tensor] = family.convert(state)
+    return converted

@@ -8,20 +8,23 @@ from collections.abc import Mapping
 from torch import Tensor
 
 
-def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dictionary of a generator or discriminator here, from that of one of the authors'.
+GENERATOR, DISCRIMINATOR = "synthesis.b4.const", "b4.out.weight"
+"""Tensors by which the two networks are recognized and told apart."""
 
-    Raises:
-        ValueError: the names are those of another network.
-    """
+
+def recognizes(state: Mapping[str, Tensor]) -> bool:
+    """Whether ``state`` is the state dict of one of the authors' networks."""
+    return GENERATOR in state or DISCRIMINATOR in state
+
+
+def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a generator or discriminator here, from that of one of the authors'."""
     names = [name for name in state if not name.endswith("resample_filter")]  # a constant
-    if "synthesis.b4.const" in names:
+    if GENERATOR in state:
         return {_generator_name(name): state[name] for name in names}
-    if "b4.out.weight" in names:
-        levels = max(_level(found[1]) for name in names if (found := re.match(r"b(\d+)\.", name)))
-        conditional = "mapping.fc0.weight" in names
-        return {_discriminator_name(name, levels, conditional): state[name] for name in names}
-    raise ValueError("not the weights of a StyleGAN2-ADA network: there is neither synthesis.b4.const nor b4.out.weight")
+    levels = max(_level(found[1]) for name in names if (found := re.match(r"b(\d+)\.", name)))
+    conditional = "mapping.fc0.weight" in names
+    return {_discriminator_name(name, levels, conditional): state[name] for name in names}
 
 
 def _generator_name(name: str) -> str:
