@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-
 GENERATOR, DISCRIMINATOR = "synthesis.b4.const", "b4.out.weight"
 """Tensors by which the two networks are recognized and told apart."""
 
