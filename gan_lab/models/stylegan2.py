@@ -6,6 +6,7 @@ in the discriminator; at 1024x1024 30,370,060 and 29,012,513.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -88,32 +89,34 @@ class Generator(base.Generator):
         self.num_styles = 2 * len(sides)
         self.const = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))
         limit, float16 = _float16(len(sides), half_precision_resolutions, clamp)
-        first = StyledLayer(widths[0], widths[0], style_size, sides[0], 0, False, float16[0], limit)
-        self.blocks = nn.ModuleList([CheckpointedBlocks(first)])
+        styled = partial(StyledLayer, style_size=style_size, clamp=limit)
+        blocks = [[styled(widths[0], widths[0], side=sides[0], index=0)]]
         for n, (before, after) in enumerate(pairwise(widths), 1):
-            up = StyledLayer(before, after, style_size, sides[n], 2 * n - 1, True, float16[n], limit)
-            self.blocks.append(
-                CheckpointedBlocks(up, StyledLayer(after, after, style_size, sides[n], 2 * n, False, float16[n], limit))
-            )
-        self.to_images = nn.ModuleList(
-            ToImage(maps, channels, style_size, 2 * n + 1, float16[n], limit) for n, maps in enumerate(widths)
-        )
+            layer = partial(styled, side=sides[n], float16=float16[n])
+            blocks += [[layer(before, after, index=2 * n - 1, up=True), layer(after, after, index=2 * n)]]
+        self.blocks = nn.ModuleList(CheckpointedBlocks(*block) for block in blocks)
+        to_image = partial(ToImage, channels=channels, style_size=style_size, clamp=limit)
+        self.to_images = nn.ModuleList(to_image(maps, index=2 * n + 1, float16=float16[n]) for n, maps in enumerate(widths))
         self.upsample = Upsample2x()
 
     def styles(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         latents, labels = base.to_param_dtype(self, latents), base.to_param_dtype(self, labels)
         with torch.autocast(latents.device.type, enabled=False):
             if latents.shape[1] == self.latent_size:
-                style = self.mapping(latents, labels)
-                self._track(style)
+                style = self._map(latents, labels)
                 return style[:, None].expand(-1, self.num_styles, -1)
             first, second, crossover = latents.split([self.latent_size, self.latent_size, 1], 1)
-            both = self.mapping(torch.cat([first, second]), None if labels is None else labels.repeat(2, 1))
-            style, other = both.chunk(2)
-            self._track(style)
+            style, other = self._map(torch.cat([first, second]), None if labels is None else labels.repeat(2, 1), 2).chunk(2)
             layers = torch.arange(self.num_styles, device=latents.device)
             own = layers < 1 + (crossover * (self.num_styles - 1)).floor()  # [N, L]; all layers where crossover is 1
             return torch.where(own[:, :, None], style[:, None], other[:, None])
+
+    def _map(self, latents: Tensor, labels: Tensor | None, parts: int = 1) -> Tensor:
+        """Styles ``[N, style_size]``; in training mode the first of ``parts`` updates their average."""
+        style = self.mapping(latents, labels)
+        if self.training:
+            self.style_average.lerp_(style.detach().chunk(parts)[0].mean(0), 1 - self.average_beta)
+        return style
 
     def render(self, styles: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.synthesize(styles, labels)
@@ -134,11 +137,6 @@ class Generator(base.Generator):
     def _enlarge(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
             return self.upsample(images)
-
-    @torch.no_grad()
-    def _track(self, style: Tensor) -> None:
-        if self.training:
-            self.style_average.lerp_(style.mean(0), 1 - self.average_beta)
 
 
 class Discriminator(base.Discriminator):

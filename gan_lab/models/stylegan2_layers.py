@@ -136,7 +136,15 @@ class StyledLayer(ConditionalModule):
     noise: Tensor
 
     def __init__(
-        self, before: int, after: int, style_size: int, side: int, index: int, up: bool, float16: bool, clamp: float | None
+        self,
+        before: int,
+        after: int,
+        style_size: int,
+        side: int,
+        index: int,
+        up: bool = False,
+        float16: bool = False,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(before, after, 3, style_size, up=up)
@@ -157,7 +165,9 @@ class StyledLayer(ConditionalModule):
 class ToImage(nn.Module):
     """A modulated 1x1 convolution to the images' channels, without demodulation and activation; the result is float32."""
 
-    def __init__(self, before: int, channels: int, style_size: int, index: int, float16: bool, clamp: float | None) -> None:
+    def __init__(
+        self, before: int, channels: int, style_size: int, index: int, float16: bool = False, clamp: float | None = None
+    ) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(before, channels, 1, style_size, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(channels))

@@ -295,6 +295,7 @@ def test_the_celebrity_experiments_change_one_thing_each() -> None:
         (["model=sngan", "n_critic=2", "optimizer=rmsprop"], ("hinge", "", None, 2)),
         (["model=sagan", "optimizer.lr=3e-4"], ("hinge", "", 3e-4, 1)),
         (["model=wgan_gp", "penalty=r1"], ("wasserstein", "r1", 2e-4, 5)),
+        (["model=stylegan2"], ("bce", "r1", 2.5e-3, 1)),
         (["experiment=hinge_cifar100", "model=progan"], ("hinge", "gradient_penalty drift", 1e-3, 1)),
     ],
 )
@@ -305,6 +306,9 @@ def test_a_family_brings_its_recipe_and_the_command_line_wins(
     loss, penalty, rate, n_critic = expected
     assert list(cfg.loss.discriminator) == [loss] and " ".join(cfg.penalty.discriminator) == penalty
     assert cfg.n_critic == n_critic and (rate is None or cfg.optimizer.generator.lr == rate)
+    if overrides[0] == "model=stylegan2":
+        assert list(cfg.penalty.generator) == ["path_length"] and not cfg.reuse_fakes
+        assert cfg.penalty.gamma == pytest.approx(2e-4 * 32**2 / 32) and cfg.penalty.interval == 16
     if overrides[0] == "model=sagan":
         assert cfg.optimizer.discriminator.lr == pytest.approx(4 * 3e-4)
 
