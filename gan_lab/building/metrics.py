@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.building.networks import discriminator_section
 from gan_lab.config import instantiate
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.metrics.base import Metric
@@ -16,6 +18,8 @@ from gan_lab.metrics.networks import FeatureDomain, FeatureNetwork, FeatureSourc
 from gan_lab.metrics.protocol import Protocol
 from gan_lab.metrics.reference_stats import ReferenceStatsCache
 from gan_lab.metrics.suite import MetricSuite, ProtocolEvaluation
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 
@@ -52,8 +56,11 @@ def build_suite(
         data = reals if protocol.split is None else split(protocol.split)
         features = choose_features(cfg, domain) if protocol.features == AUTO else protocol.features
         network = load_features(cfg, features, domain, protocol.settings)
+        caution = _caution(cfg, features)
         network = networks.setdefault(network.fingerprint, network)  # protocols share networks
-        evaluations.append(ProtocolEvaluation(str(name), protocol, network, metrics, domain, data, evaluation.seed, origin))
+        evaluations.append(
+            ProtocolEvaluation(str(name), protocol, network, metrics, domain, data, evaluation.seed, origin, caution)
+        )
     cache = ReferenceStatsCache(Path(cfg.paths.data).expanduser() / "references")
     return MetricSuite(evaluations, cache, evaluation.batch_size, evaluation.seed)
 
@@ -61,16 +68,41 @@ def build_suite(
 def choose_features(cfg: DictConfig, domain: FeatureDomain) -> str:
     """The name of the first network in ``cfg.features`` that is available for images of ``domain`` without a download.
 
+    Networks that training learns from are passed by: a score in them would measure what has been optimized.
+
     Raises:
         ValueError: none is available.
     """
-    found = next((str(name) for name in cfg.features if _build_source(cfg, name, {}).is_available(domain)), None)
+    sources = {str(name): _build_source(cfg, name, {}) for name in cfg.features}
+    learned = networks_learned_from(cfg)
+    found = next((name for name, s in sources.items() if s.backbone not in learned and s.is_available(domain)), None)
     if found is None:
         raise ValueError(
             f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is available for these images; "
             "features=[...,random] works for all images, and evaluation.features=NAME downloads a network if needed"
         )
     return found
+
+
+def networks_learned_from(cfg: DictConfig) -> frozenset[str]:
+    """Names of the pretrained networks that the training learns from: the discriminator's and that of perceptual losses."""
+    section = discriminator_section(cfg) if "model" in cfg else None
+    perceptual = "perceptual" in ((cfg.get("loss") or {}).get("generator") or {})
+    nodes = [section, cfg.perception if perceptual else None]
+    return frozenset(str(node.network) for node in nodes if node is not None and "network" in node)
+
+
+def _caution(cfg: DictConfig, features: str) -> str:
+    """Why scores in these features are to be doubted; also logged. Empty if they are not."""
+    if _build_source(cfg, features, {}).backbone not in networks_learned_from(cfg):
+        return ""
+    log.warning(
+        "evaluation.features=%s: training learns from the same network, so the score flatters this run and can't be compared "
+        "with others; evaluation.features=%s chooses another network",
+        features,
+        AUTO,
+    )
+    return "CAUTION: training learns from the same network"
 
 
 def load_features(cfg: DictConfig, name: str, domain: FeatureDomain, settings: dict[str, Any]) -> FeatureNetwork:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config import instantiate
 from gan_lab.models.base import Discriminator, Generator
@@ -20,8 +20,20 @@ def build_generator(cfg: DictConfig) -> Generator:
 
 
 def build_discriminator(cfg: DictConfig) -> Discriminator:
-    """``model.discriminator`` with the condition ``conditioning.discriminator``."""
-    return instantiate(cfg.model.discriminator, "model.discriminator", condition=_condition(cfg, "discriminator"))
+    """``discriminator``, by default ``model.discriminator``, with the condition ``conditioning.discriminator``."""
+    where = "model.discriminator" if _is_the_models(cfg) else "discriminator"
+    return instantiate(discriminator_section(cfg), where, condition=_condition(cfg, "discriminator"))
+
+
+def discriminator_section(cfg: DictConfig) -> DictConfig:
+    """The section of ``cfg`` that the discriminator is built from."""
+    section: DictConfig = cfg.model.discriminator if _is_the_models(cfg) else cfg.discriminator
+    return section
+
+
+def _is_the_models(cfg: DictConfig) -> bool:
+    """Whether the discriminator is the model's own; in runs of version 0.1 there is no other."""
+    return cfg.get("discriminator") is None or OmegaConf.is_interpolation(cfg, "discriminator")
 
 
 def _condition(cfg: DictConfig, network: str) -> Any:

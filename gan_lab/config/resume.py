@@ -11,6 +11,7 @@ from gan_lab.storage.run_directory import RunDirectory
 
 FIXED_ON_RESUME = (
     "model",
+    "discriminator",
     "conditioning",
     "dataset",
     "seed",

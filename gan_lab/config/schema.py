@@ -71,6 +71,7 @@ class Config:
     """Types of ``conf/config.yaml``, which has the values and their meaning."""
 
     model: Any = MISSING
+    discriminator: Any = MISSING
     dataset: Any = MISSING
     optimizer: Any = MISSING
     loss: Any = MISSING

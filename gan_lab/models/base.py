@@ -16,7 +16,8 @@ class DiscriminatorOutput(NamedTuple):
     """What a discriminator returns for a batch of images.
 
     Attributes:
-        logits: ``[N]``, or ``[N, H, W]`` of a discriminator that classifies each pixel; at least float32, before any sigmoid.
+        logits: ``[N]``, ``[N, L]`` of a discriminator that classifies L patches, or ``[N, H, W]`` of one that classifies each
+            pixel; at least float32, before any sigmoid.
         features: ``[N, F]``, the input of the layer that computes the logits.
         class_logits: ``[N, K]`` of an auxiliary classifier, else None.
     """
@@ -74,7 +75,8 @@ class Generator(nn.Module, ABC):
 class Discriminator(nn.Module, ABC):
     """Maps images, and labels ``[N, K]`` if conditional, to a :class:`DiscriminatorOutput`.
 
-    A family provides :meth:`extract_features` and ``logit``, the last layer; the condition decides how labels enter.
+    A family provides :meth:`extract_features` and ``logit``, the last layer, whose output is ``[N, 1]`` or a map of several
+    logits; the condition decides how labels enter.
 
     Args:
         condition: how labels enter. Its ``num_planes`` come in addition to the images' channels.
@@ -96,10 +98,11 @@ class Discriminator(nn.Module, ABC):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         labels = to_param_dtype(self, labels)
         features = self.extract_features(self.join(images, labels))
-        logits = to_at_least_float32(self.logit(features).flatten())
+        logits = to_at_least_float32(self.logit(features).flatten(1))
         pooled = features.flatten(2).sum(2) if features.dim() > 2 else features
         label_logits, class_logits = self.head(pooled, labels)
-        return DiscriminatorOutput(logits + label_logits, features.flatten(1), class_logits)
+        logits = logits if isinstance(label_logits, float) else logits + label_logits[:, None]
+        return DiscriminatorOutput(logits.squeeze(1), features.flatten(1), class_logits)
 
 
 def to_param_dtype(network: nn.Module, values: Any) -> Any:

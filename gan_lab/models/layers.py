@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,24 +92,35 @@ class SpectralNorm(nn.Module):
     The gradient passes through the singular value. The vector ``u`` is updated in training mode only; in evaluation mode the
     result is a pure function of the weight and of the direction of ``u``, so an average of weights may average ``u`` as well.
     Computed in float32 under autocast too, because the power iteration needs its precision.
+
+    Args:
+        weight: of a layer; a matrix, or flattened to one whose rows are ``dim``.
+        eps: lower bound of the norms in the power iteration.
+        dim: 0, or 1 as ``torch.nn.utils.spectral_norm`` has it for transposed convolutions.
     """
 
     u: Tensor
 
-    def __init__(self, weight: Tensor, eps: float = 1e-12) -> None:
+    def __init__(self, weight: Tensor, eps: float = 1e-12, dim: int = 0) -> None:
         super().__init__()
-        self.eps = eps
-        self.register_buffer("u", normalize(torch.randn(weight.shape[0]), dim=0))
+        self.eps, self.dim = eps, dim
+        self.register_buffer("u", normalize(torch.randn(weight.shape[dim]), dim=0))
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
-            matrix = weight.flatten(1)
+            matrix = weight.transpose(0, self.dim).flatten(1)
             with torch.no_grad():
                 v = normalize(matrix.T @ self.u, dim=0, eps=self.eps)
                 u = normalize(matrix @ v, dim=0, eps=self.eps)
                 if self.training:
                     self.u.copy_(u)
             return weight / (u @ (matrix @ v))
+
+
+def with_spectral_norm(layer: nn.Module, dim: int = 0) -> Any:
+    """``layer`` with a :class:`SpectralNorm` of its weight, in place; works on the meta device too."""
+    norm = SpectralNorm(layer.weight, dim=dim)  # type: ignore[arg-type]
+    return parametrize.register_parametrization(layer, "weight", norm, unsafe=True)
 
 
 def add_spectral_norm(network: nn.Module) -> None:

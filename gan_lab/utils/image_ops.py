@@ -16,6 +16,11 @@ def normalize(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return images.to(dtype).div_(127.5).sub_(1.0)
 
 
+def to_rgb(images: Tensor) -> Tensor:
+    """Repeat gray images ``[N, 1, H, W]`` to three channels; color images are unchanged."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
 class NotFinite(ValueError):
     """Images with NaN or infinite values."""
 

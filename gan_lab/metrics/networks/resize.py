@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from gan_lab.metrics.networks.base import to_rgb
+from gan_lab.utils.image_ops import to_rgb
 
 Resize = Callable[[Tensor, int], Tensor]
 """Maps uint8 images ``[N, C, H, W]`` and a size S to float32 ``[N, C, S, S]`` in [0, 255]."""
