@@ -411,7 +411,7 @@ def test_dinov2_matches_timm(tmp_path: Path, garments: Callable[..., Tensor]) ->
 
 @pytest.fixture(scope="module")
 def photographs() -> imagenet.EfficientNetLite:
-    for package in imagenet.PACKAGES:
+    for package in (imagenet.PACKAGE, imagenet.LITE["lite0"].module):
         pytest.importorskip(package)
     before = torch.get_rng_state()
     network = ImageNetFeatures(96, "clean").load(COLOR)
@@ -443,7 +443,7 @@ def test_imagenet_network_recognizes_dogs(photographs: imagenet.EfficientNetLite
 def test_the_error_names_a_missing_package(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("timm.models", "timm"):
         monkeypatch.setitem(sys.modules, name, None)
-    for package in imagenet.PACKAGES:
+    for package in (imagenet.PACKAGE, imagenet.LITE["lite0"].module):
         monkeypatch.setitem(sys.modules, package, None)
     source: FeatureSource = DINOv2Features("", None, "vitl14", "clean") if missing == "timm" else ImageNetFeatures(96, "clean")
     extra = "dinov2" if missing == "timm" else "imagenet"
