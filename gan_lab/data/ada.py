@@ -19,7 +19,8 @@ class AdaptiveAugment(Augmentation):
     Each transformation is applied to an image with probability ``p``. The geometric ones are combined into one affine map, and
     the image is sampled once: bilinear, with reflection at the borders, and without the paper's wavelet low-pass filters, so
     that downscaled images have more aliasing. The color ones are combined into one 3x3 matrix. Images that don't have three
-    channels get brightness and contrast only (in the paper also the luma flip).
+    channels get brightness and contrast only (in the paper also the luma flip). With ``cutout`` it is the paper's "bgcc", and a
+    square of the image is set to zero at the end.
 
     The overfitting measure is ``r_t = E[sign(D(real) - threshold)]`` over ``interval`` discriminator steps. After each
     interval, ``p`` increases if ``r_t > target`` and decreases if ``r_t < target``, by the number of real images seen divided
@@ -42,6 +43,8 @@ class AdaptiveAugment(Augmentation):
         luma_flip: whether to invert luma and keep hue and saturation (with probability 1/2 if chosen by ``p``).
         hue: largest rotation around the gray axis, in units of 180 degrees.
         saturation: standard deviation of log2 of the factor.
+        color_p: probability of the color transformations, as a fraction of ``p``.
+        cutout: side of the zeroed square, as a fraction of height and width; 0.5 in the paper.
 
     A strength of 0 or False disables a transformation. The buffers ``signs``, ``seen`` and ``turns`` hold the sum of signs, the
     number of images and the number of steps since the last adjustment.
@@ -73,8 +76,13 @@ class AdaptiveAugment(Augmentation):
         luma_flip: bool = True,
         hue: float = 1.0,
         saturation: float = 1.0,
+        color_p: float = 1.0,
+        cutout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not (0.0 <= color_p <= 1.0 and 0.0 <= cutout <= 1.0):
+            raise ValueError(f"{color_p=}, {cutout=}: must be fractions in [0, 1]")
+        self.color_p, self.cutout = color_p, cutout
         _check_control(p, target, interval, kimg)
         self.target, self.interval, self._images_to_full_p = target, interval, kimg * 1000
         self.geometry = GeometricTransform(flip, quarter_turns, shift, scale, rotation, stretch, translation)
@@ -88,7 +96,9 @@ class AdaptiveAugment(Augmentation):
         with full_precision(images) as images:
             draws = RandomParameters(images, self.p)
             height, width = images.shape[2:]
-            return self.colors(sample_bilinear(images, self.geometry.grid(draws, height, width)), draws)
+            images = sample_bilinear(images, self.geometry.grid(draws, height, width))
+            images = self.colors(images, RandomParameters(images, self.p * self.color_p))
+            return images * draws.squares_cut_out(self.cutout) if self.cutout else images
 
     def schedulable(self) -> dict[str, Callable[[float], object]]:
         """``p``, unless it follows the target."""
@@ -137,6 +147,17 @@ class RandomParameters:
     def integers(self, below: int) -> Tensor:
         """``[N]`` uniform from {0, ..., below - 1}."""
         return self._mask(torch.randint(below, (len(self._images),), dtype=self._images.dtype, device=self._images.device))
+
+    def squares_cut_out(self, side: float) -> Tensor:
+        """``[N, 1, H, W]``: 0 in a square whose center is anywhere in the image, else 1; ``side`` is relative to the image's."""
+        height, width = self._images.shape[2:]
+        sides, centers = self._mask(self._empty().fill_(side))[:, None], torch.rand_like(self._empty(2))
+
+        def inside(axis: int, size: int) -> Tensor:
+            positions = (torch.arange(size, device=centers.device) + 0.5) / size
+            return (positions - centers[:, axis, None]).abs() < sides / 2
+
+        return (~(inside(0, height)[:, :, None] & inside(1, width)[:, None, :])).to(centers.dtype)[:, None]
 
     def _empty(self, *axes: int) -> Tensor:
         return self._images.new_empty(len(self._images), *axes)
