@@ -149,7 +149,7 @@ class RandomParameters:
         return self._mask(torch.randint(below, (len(self._images),), dtype=self._images.dtype, device=self._images.device))
 
     def squares_cut_out(self, side: float) -> Tensor:
-        """``[N, 1, H, W]``: 0 in a square whose center is anywhere in the image, else 1; ``side`` is relative to the image's."""
+        """``[N, 1, H, W]``: 0 in a square with its center anywhere, else 1; ``side`` is relative to the image's."""
         height, width = self._images.shape[2:]
         sides, centers = self._mask(self._empty().fill_(side))[:, None], torch.rand_like(self._empty(2))
 

@@ -21,7 +21,7 @@ BLOCK = {
 
 def recognizes(state: Mapping[str, Tensor]) -> bool:
     """Whether ``state`` is the state dict of one of the authors' networks."""
-    return any(name.removeprefix("Model.") in (GENERATOR, DISCRIMINATOR) for name in state)
+    return any(str(name).removeprefix("Model.") in (GENERATOR, DISCRIMINATOR) for name in state)
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
