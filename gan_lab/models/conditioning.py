@@ -242,7 +242,7 @@ class _NoHead(nn.Module):
 
 class _ZeroLogit(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
-        return features.new_zeros(len(features))
+        return features.new_zeros(len(features), 1)
 
 
 class _ProjectionHead(nn.Module):
