@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from gan_lab.config.compose import has_key
 from gan_lab.config.stored_config import flatten_config
 
-ENTRY = ("from", "to", "kimg", "curve")
-"""Keys of an entry; only ``to`` is required."""
+ENTRY = ("from", "to", "kimg", "curve", "optional")
+"""Keys of an entry; only ``to`` is required. An optional one is ignored if there is no such key, or nothing depends on it."""
 
 SETS = "sets"
 """Key of an entry under which the arguments it sets are stored with a run."""
@@ -58,6 +58,8 @@ def _arguments(cfg: DictConfig, key: str, entry: DictConfig) -> list[dict[str, A
     where = f"schedule.of.{key}"
     if unknown := {str(name) for name in entry} - set(ENTRY):
         raise ValueError(f"{where}.{min(unknown)}: an entry holds {', '.join(ENTRY)}")
+    if not has_key(cfg, key) and entry.get("optional"):
+        return []
     if not has_key(cfg, key):
         raise ValueError(f"{where}: this configuration has no key {key}; ~{where} removes the entry")
     first, last = (_plain(entry.get(name)) for name in ("from", "to"))
@@ -68,7 +70,7 @@ def _arguments(cfg: DictConfig, key: str, entry: DictConfig) -> list[dict[str, A
         raise ValueError(f"{where}: goes from {first} to {last}, which are equal; set {key} instead")
     before, after = (_resolved(cfg, key, value) for value in (first, last))
     changed = [name for name in before if before[name] != after.get(name) and _is_argument(cfg, name)]
-    if not changed:
+    if not changed and not entry.get("optional"):
         raise ValueError(f"{where}: no argument of an object depends on {key}")
     return [{"key": name, "from": before[name], "to": after[name]} for name in changed]
 

@@ -80,8 +80,7 @@ class ProgressiveGrowing:
         grown_at: fraction of the training, in (0, 1].
         max_batch_size: see ``batch_size``.
         lr_factors: pairs ``[resolution, factor]``: from that resolution on, learning rates are multiplied by the factor.
-        start_resolution: the first resolution; None: the smallest, or the
-            largest if nothing is trained.
+        start_resolution: the first resolution; None: the smallest, or the largest if nothing is trained.
         reset_optimizer: whether the optimizers' state is reset with each new set of layers, as published.
 
     Raises:

@@ -112,7 +112,7 @@ def test_a_run_obeys_its_schedule_and_a_longer_resume_keeps_it(tmp_path: Path) -
     ("override", "message"),
     [
         ("schedule.of.penalty.gama.to=1", "schedule.of.penalty.gama: this configuration has no key penalty.gama"),
-        ("schedule.of.penalty.gamma=1", "schedule.of.penalty.gamma=1: must hold from, to, kimg, curve"),
+        ("schedule.of.penalty.gamma=1", "schedule.of.penalty.gamma=1: must hold from, to, kimg, curve, optional"),
         ("schedule.of.penalty.gamma={to: 1, end: 2}", "schedule.of.penalty.gamma.end: an entry holds from, to, kimg, curve"),
         ("schedule.of.penalty.gamma.to=much", "10.0 and much must be numbers"),
         ("schedule.of.penalty.gamma.to=10", "which are equal; set penalty.gamma instead"),
@@ -137,3 +137,16 @@ def test_betas_of_another_optimizer_are_refused(tmp_path: Path) -> None:
         build_trainer(
             make_job(tmp_path, *SMALL, "+optimizer.generator.amsgrad=true", "+schedule.of.optimizer.betas.to=[0,0.9]")
         )
+
+
+def test_a_family_brings_its_schedules_for_the_keys_that_there_are(tmp_path: Path) -> None:
+    small = [override for override in SMALL if not override.startswith("model.")]
+    small += ["model=r3gan", "model.width=16", "model.channel_base=128", "dataset.size=16"]
+    names = {name for value in build_trainer(make_job(tmp_path / "a", *small)).updater.scheduled for name in value.metrics()}
+    assert {name.removeprefix("schedule/") for name in names} == {
+        *(f"optimizer.{network}.{option}" for network in ("generator", "discriminator") for option in ("lr", "betas[1]")),
+        *("penalty.discriminator.r1.weight", "penalty.discriminator.r2.weight", "ema.kimg"),
+    }
+    less = build_trainer(make_job(tmp_path / "b", *small, "optimizer=rmsprop", "penalty=none", "ema=none"))
+    names = {name for value in less.updater.scheduled for name in value.metrics()}
+    assert names == {"schedule/optimizer.generator.lr", "schedule/optimizer.discriminator.lr"}

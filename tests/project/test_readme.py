@@ -13,7 +13,7 @@ from helpers import compose_config
 
 from gan_lab.config import CONF_DIR
 from gan_lab.config.argument_checks import check_arguments
-from gan_lab.config.command import expand_home
+from gan_lab.config.command import accept_new_key, expand_home
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -45,15 +45,15 @@ def test_every_command_composes(page: str, module: str, arguments: str) -> None:
     if "--shell-completion" in words:
         return
     check_arguments(words)
-    overrides = [expand_home(word) for word in words if "=" in word and not word.startswith("-")]
+    overrides = [accept_new_key(expand_home(word)) for word in words if "=" in word and not word.startswith("-")]
     for combination in product(*map(choices, overrides)):
         compose_config(*combination, config=CONFIGS.get(module, module))
 
 
 def choices(override: str) -> list[str]:
-    """``a=b,c`` of a multirun as two overrides; lists and single values as they are."""
+    """``a=b,c`` of a multirun as two overrides; lists, dictionaries and single values as they are."""
     key, _, value = override.partition("=")
-    return [f"{key}={choice}" for choice in ([value] if "[" in value else value.split(","))]
+    return [f"{key}={choice}" for choice in ([value] if set("[{") & set(value) else value.split(","))]
 
 
 @pytest.mark.parametrize("group", GROUPS)
