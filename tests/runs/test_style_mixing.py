@@ -61,8 +61,10 @@ def test_the_command_writes_the_grid(trained: Path) -> None:
     ("arguments", "message"),
     [
         (["style_mixing=[0,9]"], "there is no layer 9; this generator has layers 0 to 5"),
-        (["style_mixing=[0]", "classes=[bag,coat]"], "at most one class"),
-        (["style_mixing=[0]", "standing_statistics=2"], "can't be combined with style_mixing"),
+        pytest.param(["style_mixing=[0]", "classes=[bag,coat]"], "at most one class", marks=pytest.mark.slow),
+        pytest.param(
+            ["style_mixing=[0]", "standing_statistics=2"], "can't be combined with style_mixing", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_impossible_grids_are_refused(trained: Path, arguments: list[str], message: str) -> None:
