@@ -21,6 +21,7 @@ from gan_lab.iteration.runner import CompiledRunner, EagerRunner, GraphRecorder,
 from gan_lab.iteration.schedule import Schedule
 from gan_lab.iteration.scheduled_value import ScheduledValue
 from gan_lab.models.base import ProgressiveNetwork
+from gan_lab.models.layers import Frozen
 from gan_lab.storage.checkpoint import random_state, restore_random_state
 
 
@@ -157,7 +158,9 @@ class GANUpdater:
     def all_reduce_buffers(self) -> None:
         """Average running statistics over the processes; each process has updated its own from its rows."""
         for network in self.networks:
-            self.gan.processes.all_reduce_mean_([buffer for buffer in network.buffers() if buffer.is_floating_point()])
+            fixed = {id(buffer) for module in network.modules() if isinstance(module, Frozen) for buffer in module.buffers()}
+            buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point() and id(buffer) not in fixed]
+            self.gan.processes.all_reduce_mean_(buffers)
 
     def has_finite_weights(self) -> bool:
         """Whether every weight of both networks is finite; synchronizes with the device."""

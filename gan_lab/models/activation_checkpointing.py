@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gan_lab.models.conditioning import ConditionalSequential
+from gan_lab.models.layers import Frozen
 
-FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan", "r3gan", "stylegan2", "srgan", "esrgan")
+FAMILIES = ("dcgan", "dcgan_cifar", "sngan", "progan", "r3gan", "stylegan2", "fastgan", "projected", "srgan", "esrgan")
 """Modules of ``gan_lab.models`` whose networks are built of :class:`CheckpointedBlocks`; named in an error message."""
 
 
@@ -83,8 +84,9 @@ class _RestoredBuffers:
     """
 
     def __init__(self, block: nn.Module) -> None:
+        changing = [module for module in block.modules() if not isinstance(module, Frozen)]
         self._saved = [
-            (module, name, buffer.clone()) for module in block.modules() for name, buffer in module.named_buffers(recurse=False)
+            (module, name, buffer.clone()) for module in changing for name, buffer in module.named_buffers(recurse=False)
         ]
 
     def __enter__(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, relu6
 
+from gan_lab.models.activation_checkpointing import CheckpointedBlocks
+from gan_lab.models.layers import Frozen
 from gan_lab.storage.downloads import Checksum
 from gan_lab.storage.safe_load import load_tensors
 
@@ -79,7 +81,7 @@ PYRAMID = (1, 2, 4, 6)
 """Last stage at each of the sizes 1/4, 1/8, 1/16 and 1/32, whose outputs :class:`FrozenEfficientNetLite` returns."""
 
 
-class FrozenConv2d(nn.Module):
+class FrozenConv2d(Frozen, nn.Module):
     """A convolution that is never trained: its weights are buffers, so ``parameters()`` and ``requires_grad_`` pass it by.
 
     Args:
@@ -157,7 +159,7 @@ class FrozenEfficientNetLite(nn.Module):
         stages, first = [], 0
         for repeats, stride in zip(LITE[network].repeats, STRIDES, strict=True):
             blocks = [_part(state, f"_blocks.{n}.") for n in range(first, first + repeats)]
-            stages.append(nn.Sequential(*(_InvertedResidual(b, 1 if n else stride) for n, b in enumerate(blocks))))
+            stages.append(CheckpointedBlocks(*(_InvertedResidual(b, 1 if n else stride) for n, b in enumerate(blocks))))
             first += repeats
         self.stages = nn.ModuleList(stages)
         self.channels = [int(stages[stage][-1].layers[-1].weight.shape[0]) for stage in PYRAMID]  # type: ignore[index, union-attr]

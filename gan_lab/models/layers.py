@@ -53,6 +53,10 @@ class BatchDependent:
     """Marks a layer whose output for one image depends on the other images of the batch."""
 
 
+class Frozen:
+    """Marks a layer that is never trained; its weights are buffers, which are equal in all processes."""
+
+
 class BatchNorm(BatchDependent, Float32Norm, nn.BatchNorm2d):
     """Batch normalization, see :class:`Float32Norm`."""
 

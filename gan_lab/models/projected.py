@@ -78,7 +78,8 @@ class ScaleDiscriminator(base.Discriminator):
         planes = [channels + condition.num_planes, *widths]
         super().__init__(condition, side, planes[-1])
         self.layers = CheckpointedBlocks.from_blocks([_down_block(before, after) for before, after in pairwise(planes)])
-        self.logit = with_spectral_norm(nn.Conv2d(planes[-1], 1, min(KERNEL, side >> len(widths)), bias=False))
+        conv = nn.Conv2d(planes[-1], 1, min(KERNEL, side >> len(widths)), bias=False)
+        self.logit = condition.logit(with_spectral_norm(conv))
 
     def extract_features(self, images: Tensor) -> Tensor:
         return self.layers(images)

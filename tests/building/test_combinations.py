@@ -30,14 +30,18 @@ from gan_lab.utils.image_ops import normalize
 CHOICES = (resources.files("gan_lab") / "docs" / "choices.md").read_text(encoding="utf-8")
 
 AXES: dict[str, list[str]] = {
-    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan", "r3gan_small", "stylegan2_small"],
+    "model": ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan", "r3gan_small", "stylegan2_small", "fastgan_projected_small"],
     "loss": ["bce", "minimax", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic_average"],
     "penalty": ["none", "weight_clipping", "gradient_penalty", "r1", "r2", "r1_r2", "dragan", "path_length"],
     "conditioning": ["none", "concatenation", "embedding", "conditional_batch_norm", "projection", "auxiliary_classifier"],
     "dataset.channels": ["1", "3"],
     "precision": ["fp32", "bf16", "fp16"],
 }
-BESIDE = {"augment": ["none", "diffaugment", "ada", "instance_noise"], "attributes": ["no", "yes"]}
+BESIDE = {
+    "augment": ["none", "diffaugment", "ada", "instance_noise", "blur"],
+    "attributes": ["no", "yes"],
+    "discriminator": ["model", "projected"],
+}
 """Further axes of the pairs; in the whole product they vary along with the others."""
 
 PAIRED = AXES | BESIDE | {"precision": [*AXES["precision"], "int16", "fp64"]}
@@ -51,6 +55,13 @@ REFUSED = {
     for model in ("progan", "stylegan2_small")
 }
 """Combinations that are an error, with a part of the message."""
+
+SMALLER = {
+    "sagan": ["model.attention=8"],
+    "fastgan_projected_small": ["model.width=4", "model.discriminator.width=4", "model.discriminator.resize=32"],
+    "projected": ["discriminator.width=4", "discriminator.resize=32"],
+}
+"""Overrides that fit a model or discriminator to images of 16 pixels."""
 
 CPU = torch.device("cpu")
 Combination = tuple[tuple[str, str], ...]
@@ -79,7 +90,7 @@ def train_two_steps(path: Path, combination: Combination) -> None:
     """Two updates of both networks on random images."""
     chosen = dict(combination)
     attributes = chosen.pop("attributes") == "yes"
-    more = ["dataset.size=16", "n_critic=1", *(["model.attention=8"] if chosen["model"] == "sagan" else [])]
+    more = ["dataset.size=16", "n_critic=1", *SMALLER.get(chosen["model"], []), *SMALLER.get(chosen["discriminator"], [])]
     job = make_job(path, *(f"{axis}={value}" for axis, value in chosen.items()), *more)
     channels = int(chosen["dataset.channels"])
     random = torch.Generator().manual_seed(0)
@@ -89,7 +100,7 @@ def train_two_steps(path: Path, combination: Combination) -> None:
     torch.manual_seed(0)
     precision = build_precision(job, CPU)
     gan = build_gan(job.cfg, data, precision, SingleProcess(), build_task(job.cfg).latents())
-    if (chosen["model"], chosen["penalty"]) in REFUSED:
+    if (chosen["model"], chosen["penalty"]) in REFUSED and chosen["discriminator"] == "model":
         with pytest.raises(ValueError, match=REFUSED[chosen["model"], chosen["penalty"]]):
             build_phases(job.cfg, gan, precision)
         return

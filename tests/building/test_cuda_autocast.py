@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import compose_config
 from omegaconf import DictConfig
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gan_lab.building.networks import build_discriminator, build_generator
@@ -27,11 +28,21 @@ from gan_lab.iteration.step_context import StepContext
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
+from gan_lab.models.layers import Frozen
 
-SYNTHESIS = ["dcgan", "dcgan_cifar", "sngan", "sagan", "progan_small", "r3gan_small", "stylegan2_small"]
+SYNTHESIS = [
+    "dcgan",
+    "dcgan_cifar",
+    "sngan",
+    "sagan",
+    "progan_small",
+    "r3gan_small",
+    "stylegan2_small",
+    "fastgan_projected_small",
+]
 SUPER_RESOLUTION = ["srgan", "srgan_bn", "srgan_unet", "esrgan"]
 CONDITIONINGS = ["concatenation", "conditional_batch_norm", "projection", "auxiliary_classifier"]
-AUGMENTATIONS = ["diffaugment", "ada", "instance_noise"]
+AUGMENTATIONS = ["diffaugment", "ada", "instance_noise", "blur"]
 LOSSES = ["bce", "minimax", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic_average"]
 
 FP16, BF16 = torch.float16, torch.bfloat16
@@ -86,6 +97,13 @@ def compose(case: list[str]) -> DictConfig:
     return cfg
 
 
+def move_frozen_weights(network: nn.Module) -> None:
+    """They are read on the CPU; other tensors are created on the device."""
+    for module in network.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)) if isinstance(module, Frozen) else ():
+            setattr(module, name, buffer.to("cuda"))
+
+
 @pytest.mark.parametrize(
     ("case", "dtype", "alpha"), CASES, ids=[" ".join([*case, str(dtype), f"alpha={alpha}"]) for case, dtype, alpha in CASES]
 )
@@ -95,6 +113,7 @@ def test_forward_passes_and_losses_hold_under_cudas_autocast(case: list[str], dt
     terms = {name: build_terms(cfg, name) for name in ("discriminator", "generator")}
     with fake_cuda():
         generator, discriminator = build_generator(cfg), build_discriminator(cfg)
+        move_frozen_weights(discriminator)
         size = cfg.degradation.patch if upscales else cfg.dataset.size
         state = GrowthState(size, alpha, COUNT, 1.0)
         for network in (generator, discriminator):

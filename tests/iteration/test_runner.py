@@ -66,6 +66,8 @@ def assert_same_state(one: Trainer, other: Trainer) -> None:
     assert metrics[0] == metrics[1]
 
 
+PROJECTED = ["model=fastgan_projected_small", "model.discriminator.width=4", "model.discriminator.resize=32"]
+
 RECIPES = [
     ["model=dcgan"],
     ["model=dcgan", "reuse_fakes=false", "schedule=linear", "ema=none"],
@@ -85,6 +87,7 @@ RECIPES = [
     ["model=dcgan", "precision=fp16", "penalty=gradient_penalty"],
     ["model=dcgan", "precision=int16"],
     ["model=stylegan2_small", "augment=ada", "conditioning=projection"],
+    [*PROJECTED, "augment=[blur,diffaugment]", "augment.blur.until=0.5", "conditioning=projection"],
     ["model=progan_small", "epochs=2", "schedule=linear", "model.growth.max_batch_size=8"],
     [
         *("model=dcgan", "penalty=r1_r2", "augment=ada", "augment.ada.target=null", "gradient_accumulation_steps=2"),

@@ -88,6 +88,10 @@ CASES = {
         "reuse_reals=true",
     ],
     "styles-and-path-length": ["model=stylegan2_small", "model.half_precision_resolutions=1"],
+    "frozen-features": [
+        *("model=fastgan_projected_small", "model.width=4", "model.lite=false", "augment=none"),
+        *("model.discriminator.width=4", "model.discriminator.resize=32"),
+    ],
     "super-resolution": ["model=srgan", "model.blocks=2", "degradation.patch=16", "perception=random"],
     "dense-blocks": ["model=esrgan", "model.blocks=1", "model.growth_channels=4", "degradation.patch=16", "perception=random"],
 }

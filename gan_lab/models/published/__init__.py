@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_lab.models.published import r3gan, stylegan2
+from gan_lab.models.published import fastgan, r3gan, stylegan2
 
 GENERATORS = ("G_ema", "generator_ema", "params_ema", "params", "G", "generator", "netG", "model_state_dict")
 """Keys under which files hold the generator, the average first: NVIDIA's and R3GAN's, ours, BasicSR's, others'."""
@@ -20,7 +20,7 @@ GENERATORS = ("G_ema", "generator_ema", "params_ema", "params", "G", "generator"
 DISCRIMINATORS = ("D", "discriminator", "netD")
 
 
-FAMILIES: tuple[ModuleType, ...] = (r3gan, stylegan2)
+FAMILIES: tuple[ModuleType, ...] = (fastgan, r3gan, stylegan2)
 
 
 def find_networks(contents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
