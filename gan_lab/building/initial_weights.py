@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from gan_lab.iteration.gan import GAN
-from gan_lab.models.published import find_networks
+from gan_lab.models.published import OBJECTS, find_networks
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
 from gan_lab.storage.safe_load import load_tensors
@@ -74,7 +74,7 @@ def _read_file(key: str, path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"initial_weights.{key}={path}: there is no such file")
     try:
-        contents = load_tensors(path, "neither a run directory nor a file of weights")
+        contents = load_tensors(path, "neither a run directory nor a file of weights", stand_ins=OBJECTS)
     except ValueError as error:
         is_pickle = path.suffix in (".pkl", ".pickle")
         hint = PICKLE_HINT.format(name=path.name, stem=path.stem) if is_pickle else ""

@@ -1,16 +1,17 @@
 """SNGAN's residual networks (Miyato et al. 2018, tables 3 to 5) with spectral normalization; with attention, those of SAGAN.
 
 At 32x32, 3 channels, width 256 in the generator and 128 in the discriminator: 4,276,739 and 1,053,825 parameters, as in
-kwotsin/mimicry ``sngan_32``. Upsampling is nearest, as in the authors' code (mimicry: bilinear).
+kwotsin/mimicry ``sngan_32``. Upsampling is nearest, as in the authors' code, or bilinear, as in mimicry.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, max_pool2d, relu
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
 
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
@@ -22,7 +23,12 @@ from gan_lab.models.conditioning import (
     GeneratorCondition,
 )
 from gan_lab.models.layers import add_spectral_norm, check_positive, doubling_widths, split_size, to_at_least_float32
-from gan_lab.utils.image_ops import upsample_nearest_2x
+
+UPSAMPLING: dict[str, dict[str, Any]] = {
+    "nearest": {"mode": "nearest"},
+    "bilinear": {"mode": "bilinear", "align_corners": False},
+}
+"""Arguments of ``interpolate`` for each value of ``upsample``."""
 
 
 class Generator(base.Generator):
@@ -36,7 +42,11 @@ class Generator(base.Generator):
         latent_size: length of a latent vector.
         attention: side of the map that self-attention is applied to; None for no attention.
         spectral_norm: whether every layer is spectrally normalized, as in SAGAN.
+        upsample: ``nearest``, or ``bilinear`` as in mimicry.
         condition: how labels enter.
+
+    Raises:
+        ValueError: a size or ``upsample`` that this family does not have.
     """
 
     def __init__(
@@ -48,17 +58,20 @@ class Generator(base.Generator):
         latent_size: int = 128,
         attention: int | None = None,
         spectral_norm: bool = False,
+        upsample: str = "nearest",
         condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
         super().__init__(condition)
         check_positive(channels=channels, width=width, max_width=max_width, latent_size=latent_size)
+        if upsample not in UPSAMPLING:
+            raise ValueError(f"upsample={upsample}: must be one of {', '.join(UPSAMPLING)}")
         smallest, doublings = split_size(size)
         widths = doubling_widths(width, doublings + 1, max_width)[::-1]
         start = _xavier(nn.Linear(latent_size + condition.num_inputs, widths[0] * smallest * smallest))
         blocks: list[list[nn.Module]] = [[start, nn.Unflatten(1, (widths[0], smallest, smallest))]]
         sides = [smallest << n for n in range(1, doublings + 1)]
         for side, (wide, narrow) in zip(sides, pairwise(widths), strict=True):
-            blocks += [[UpBlock(wide, narrow, condition), *_attention(attention, side, narrow)]]
+            blocks += [[UpBlock(wide, narrow, upsample, condition), *_attention(attention, side, narrow)]]
         blocks += [[nn.BatchNorm2d(width), nn.ReLU(inplace=True), _xavier(nn.Conv2d(width, channels, 3, 1, 1)), nn.Tanh()]]
         self.layers = CheckpointedBlocks.from_blocks(blocks)
         _check_attention(attention, sides)
@@ -79,6 +92,7 @@ class Discriminator(base.Discriminator):
         halvings: number of blocks that halve the map; None: down to the generator's smallest map.
         plain_blocks: number of blocks after those.
         spectral_norm: whether every layer is spectrally normalized; without it this is WGAN-GP's residual critic.
+        relu_shortcut: whether the first ReLU of a :class:`DownBlock` acts on its shortcut too, as mimicry's does.
         condition: how labels enter.
     """
 
@@ -92,6 +106,7 @@ class Discriminator(base.Discriminator):
         plain_blocks: int = 2,
         attention: int | None = None,
         spectral_norm: bool = True,
+        relu_shortcut: bool = False,
         condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width, max_width=max_width)
@@ -105,7 +120,7 @@ class Discriminator(base.Discriminator):
         first = FirstBlock(channels + condition.num_planes, width)
         blocks: list[list[nn.Module]] = [[first, *_attention(attention, sides[0], width)]]
         for before, (side, (narrow, wide)) in zip(sides, zip(sides[1:], pairwise(widths), strict=True), strict=False):
-            blocks += [[DownBlock(narrow, wide, halve=side < before)]]
+            blocks += [[DownBlock(narrow, wide, side < before, relu_shortcut)]]
             blocks[-1] += _attention(attention, side, wide) if side < before else []
         blocks[-1] += [nn.ReLU()]
         self.layers = CheckpointedBlocks.from_blocks(blocks)
@@ -121,33 +136,40 @@ class Discriminator(base.Discriminator):
 class UpBlock(ConditionalModule):
     """Norm, ReLU, upsampling, convolution, norm, ReLU, convolution; the shortcut is an upsampled 1x1 convolution."""
 
-    def __init__(self, before: int, after: int, condition: GeneratorCondition) -> None:
+    def __init__(self, before: int, after: int, upsample: str, condition: GeneratorCondition) -> None:
         super().__init__()
+        self.upsampling = UPSAMPLING[upsample]
         self.norm1, self.norm2 = condition.norm(before), condition.norm(after)
         self.conv1 = _xavier(nn.Conv2d(before, after, 3, 1, 1), gain=2**0.5)
         self.conv2 = _xavier(nn.Conv2d(after, after, 3, 1, 1), gain=2**0.5)
         self.shortcut = _xavier(nn.Conv2d(before, after, 1))
 
     def forward(self, maps: Tensor, labels: Tensor | None) -> Tensor:
-        residual = self.conv1(upsample_nearest_2x(relu(_normalize(self.norm1, maps, labels))))
+        residual = self.conv1(self.upsample(relu(_normalize(self.norm1, maps, labels))))
         residual = self.conv2(relu(_normalize(self.norm2, residual, labels)))
-        # a 1x1 convolution and nearest upsampling commute: this order is cheaper
-        return residual + upsample_nearest_2x(self.shortcut(maps))
+        return residual + self.upsample(self.shortcut(maps))  # a 1x1 convolution and upsampling commute: this order is cheaper
+
+    def upsample(self, maps: Tensor) -> Tensor:
+        return interpolate(maps, scale_factor=2, **self.upsampling)
 
 
 class DownBlock(nn.Module):
     """ReLU, convolution, ReLU, convolution, 2x2 average pooling; the shortcut is a 1x1 convolution if the shape changes."""
 
-    def __init__(self, before: int, after: int, halve: bool) -> None:
+    def __init__(self, before: int, after: int, halve: bool, relu_shortcut: bool = False) -> None:
         super().__init__()
+        self.relu_shortcut = relu_shortcut
         self.conv1 = _xavier(nn.Conv2d(before, before, 3, 1, 1), gain=2**0.5)
         self.conv2 = _xavier(nn.Conv2d(before, after, 3, 1, 1), gain=2**0.5)
         self.shortcut = _xavier(nn.Conv2d(before, after, 1)) if halve or before != after else nn.Identity()
         self.halve = nn.AvgPool2d(2) if halve else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        residual = self.halve(self.conv2(relu(self.conv1(relu(maps)))))
-        return residual + self.shortcut(self.halve(maps))  # pooling and a 1x1 convolution commute
+        activated = relu(maps)
+        residual = self.halve(self.conv2(relu(self.conv1(activated))))
+        return residual + self.shortcut(
+            self.halve(activated if self.relu_shortcut else maps)
+        )  # pooling and a 1x1 convolution commute
 
 
 class FirstBlock(nn.Module):

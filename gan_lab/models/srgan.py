@@ -130,6 +130,7 @@ class VGGStyleDiscriminator(base.Discriminator):
         width: channels at the first size; they double with each halving, up to ``8 * width``.
         norm: ``batch`` as published; ``layer``, ``instance`` or ``none``.
         spectral_norm: whether every layer is spectrally normalized.
+        unit_range: whether images are mapped to [0, 1] first, as BasicSR's published weights expect.
         condition: how labels enter.
     """
 
@@ -140,12 +141,14 @@ class VGGStyleDiscriminator(base.Discriminator):
         width: int = 64,
         norm: str = "batch",
         spectral_norm: bool = False,
+        unit_range: bool = False,
         condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width)
         smallest, halvings = split_size(size)
         widths = [width, *(min(width << n, 8 * width) for n in range(halvings))]
         super().__init__(condition, size, 100)
+        self.unit_range = unit_range
         planes = channels + condition.num_planes
         blocks: list[list[nn.Module]] = [[nn.Conv2d(planes, width, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True)]]
         for number, (narrow, wide) in enumerate(pairwise(widths)):
@@ -161,7 +164,12 @@ class VGGStyleDiscriminator(base.Discriminator):
             add_spectral_norm(self)
 
     def extract_features(self, images: Tensor) -> Tensor:
-        return self.layers(images)
+        return self.layers(_to_unit_range(images) if self.unit_range else images)
+
+
+def _to_unit_range(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as images in [0, 1]."""
+    return images.add(1).div(2)
 
 
 def _conv_norm_act(convolution: nn.Conv2d, norm: str, channels: int) -> list[nn.Module]:
@@ -175,7 +183,7 @@ class UNetDiscriminatorSN(base.Discriminator):
 
     Args:
         size: side of the images in pixels, a multiple of 8.
-        channels, width, condition: as for :class:`VGGStyleDiscriminator`.
+        channels, width, unit_range, condition: as for :class:`VGGStyleDiscriminator`.
     """
 
     def __init__(
@@ -183,12 +191,14 @@ class UNetDiscriminatorSN(base.Discriminator):
         size: int,
         channels: int,
         width: int = 64,
+        unit_range: bool = False,
         condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width)
         if size % 8:
             raise ValueError(f"size={size}: a U-Net halves images three times; degradation.patch must be a multiple of 8")
         super().__init__(condition, size, width)
+        self.unit_range = unit_range
         self.first = nn.Conv2d(channels + condition.num_planes, width, 3, 1, 1)
         self.down = nn.ModuleList(nn.Conv2d(width << n, width << n + 1, 4, 2, 1, bias=False) for n in range(3))
         self.up = nn.ModuleList(nn.Conv2d(width << n + 1, width << n, 3, 1, 1, bias=False) for n in (2, 1, 0))
@@ -198,7 +208,7 @@ class UNetDiscriminatorSN(base.Discriminator):
         self.logit = nn.Conv2d(width, 1, 3, 1, 1)
 
     def extract_features(self, images: Tensor) -> Tensor:
-        maps = leaky_relu(self.first(images), 0.2)
+        maps = leaky_relu(self.first(_to_unit_range(images) if self.unit_range else images), 0.2)
         skips = []
         for layer in self.down:
             skips.append(maps)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 
-def load_tensors(path: Path, otherwise: str, *, verify_checksums: bool = False) -> Any:
+def load_tensors(path: Path, otherwise: str, *, verify_checksums: bool = False, stand_ins: Sequence[str] = ()) -> Any:
     """Read a file of tensors and plain Python values onto the CPU.
 
     Args:
@@ -19,6 +20,8 @@ def load_tensors(path: Path, otherwise: str, *, verify_checksums: bool = False) 
         otherwise: what the file is if it is not damaged, for the message: "no checkpoint of gan_lab".
         verify_checksums: whether to compare the CRC-32 sums in the file with its content, which ``torch.load`` does not do.
             Only for PyTorch's zip format.
+        stand_ins: full names of classes whose objects the file may contain. Each is read as an object of an empty class that is
+            made here; the class of that name is not imported.
 
     Raises:
         ValueError: the file cannot be read, is damaged, or contains anything but plain data.
@@ -28,9 +31,14 @@ def load_tensors(path: Path, otherwise: str, *, verify_checksums: bool = False) 
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"checksum of {damaged} differs")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([_empty_class(name) for name in stand_ins]):
             warnings.simplefilter("ignore", UserWarning)  # of an unusual pickle protocol, about a file that is refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is damaged or {otherwise} ({reason[:200]})") from error
+
+
+def _empty_class(name: str) -> type:
+    module, _, qualname = name.rpartition(".")
+    return type(qualname, (), {"__module__": module})

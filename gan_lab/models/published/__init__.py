@@ -1,7 +1,7 @@
 """Published weights: the authors' names of a network's tensors, one family per module, and the layouts of their files.
 
 A module has two functions: ``recognizes(state)`` says whether a state dict has the authors' names, and ``convert(state)``
-returns it with the names and shapes of this project's networks.
+returns it with the names and values of this project's networks.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_lab.models.published import fastgan, r3gan, stylegan2
+from gan_lab.models.published import basicsr, fastgan, progan, r3gan, sngan, stylegan2
 
-GENERATORS = ("G_ema", "generator_ema", "params_ema", "params", "G", "generator", "netG", "model_state_dict")
+GENERATORS = ("G_ema", "generator_ema", "params_ema", "params", "G", "generator", "avgG", "netG", "model_state_dict")
 """Keys under which files hold the generator, the average first: NVIDIA's and R3GAN's, ours, BasicSR's, others'."""
 
 DISCRIMINATORS = ("D", "discriminator", "netD")
 
+OBJECTS = (progan.CONFIGURATION,)
+"""Classes of objects that files contain besides the state dicts."""
 
-FAMILIES: tuple[ModuleType, ...] = (fastgan, r3gan, stylegan2)
+FAMILIES: tuple[ModuleType, ...] = (basicsr, fastgan, progan, r3gan, sngan, stylegan2)
 
 
 def find_networks(contents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
