@@ -25,14 +25,14 @@ def build_scheduled_values(
     Args:
         cfg: the configuration.
         gan, phases, ema: their values can be scheduled.
-        images: of the adversarial training.
+        images: of the adversarial training; 0: nothing changes.
 
     Raises:
         ValueError: an argument can't change during training, or a length or curve is not valid.
     """
     assign = _assignable(cfg, gan, phases, ema)
     values = []
-    for key, entry in scheduled_entries(cfg):
+    for key, entry in scheduled_entries(cfg) if images else ():
         where = f"schedule.of.{key}"
         curve = entry.get("curve", "cosine")
         if curve not in CURVES:
