@@ -1,7 +1,8 @@
-"""FastGAN's generator (Liu et al. 2021, "Towards Faster and Stabilized GAN Training"), as Projected GAN trains it.
+"""FastGAN's networks (Liu et al. 2021, "Towards Faster and Stabilized GAN Training").
 
-At 256x256, 3 channels, latent size 256: 105,684,175 parameters at width 128, 24,037,603 at width 64 with ``lite`` blocks. The
-layers are those of ``networks_fastgan.py`` in autonomousvision/projected-gan.
+At 256x256, 3 channels and latent size 256 the generator has 105,684,175 parameters at width 128, and 24,037,603 at width 64 with
+``lite`` blocks. Its layers are those of ``networks_fastgan.py`` in autonomousvision/projected-gan. The discriminator is the
+paper's, but without decoders, which reconstruct real images from its features.
 """
 
 from __future__ import annotations
@@ -15,8 +16,20 @@ from torch.nn.functional import avg_pool2d
 
 from gan_lab.models import base
 from gan_lab.models.activation_checkpointing import CheckpointedBlocks
-from gan_lab.models.conditioning import UNCONDITIONAL_GENERATOR, GeneratorCondition
-from gan_lab.models.layers import check_positive, split_size, to_at_least_float32, with_spectral_norm
+from gan_lab.models.conditioning import (
+    UNCONDITIONAL_DISCRIMINATOR,
+    UNCONDITIONAL_GENERATOR,
+    DiscriminatorCondition,
+    GeneratorCondition,
+)
+from gan_lab.models.layers import (
+    BatchNorm,
+    check_positive,
+    doubling_widths,
+    split_size,
+    to_at_least_float32,
+    with_spectral_norm,
+)
 from gan_lab.utils.image_ops import upsample_nearest_2x
 
 MAX_SIZE = 1024
@@ -24,6 +37,9 @@ SKIP = 4
 """A skip-layer excitation leads from a map to that 2**4 times as wide: from 4 pixels to 64, from 8 to 128."""
 
 MAX_SKIPS = 4
+
+D_SKIP, D_MAX_SKIPS = 3, 3
+"""In the discriminator a skip-layer excitation leads to a map with 1/2**3 of the side."""
 
 MULTIPLES = (16, 8, 4, 2, 2, 1, 0.5, 0.25, 0.125)
 """Channels of the maps from the smallest on, as multiples of ``width``."""
@@ -79,6 +95,67 @@ class Generator(base.Generator):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         return super().forward(normalize_second_moment(latents), labels)
+
+
+class Discriminator(base.Discriminator):
+    """Images ``[N, channels, size, size]`` in [-1, 1] to the logits of overlapping patches, ``[N, L]``.
+
+    Residual blocks halve the images down to a map of 8 pixels (twice the smallest size), with skip-layer excitations. The
+    logits are those of all positions of a kernel of 4 pixels.
+
+    Args:
+        size, channels: as the generator's.
+        width: channels at the images' size; doubles with every block.
+        max_width: upper bound of a block's channels.
+        condition: how labels enter.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int = 16,
+        max_width: int = 1024,
+        condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
+    ) -> None:
+        check_positive(channels=channels, width=width, max_width=max_width)
+        smallest, doublings = split_size(size, MAX_SIZE)
+        widths = doubling_widths(width, doublings, max_width)
+        super().__init__(condition, size, widths[-1])
+        first = with_spectral_norm(nn.Conv2d(channels + condition.num_planes, width, 3, 1, 1, bias=False))
+        self.start = nn.Sequential(first, nn.LeakyReLU(0.2))
+        self.down = nn.ModuleList(CheckpointedBlocks(DownBlock(narrow, wide)) for narrow, wide in pairwise(widths))
+        skips = zip(range(D_MAX_SKIPS), widths, widths[D_SKIP:], strict=False)
+        self.excite = nn.ModuleList(SkipExcitation(before, after, smallest, doublings - n) for n, before, after in skips)
+        mix = with_spectral_norm(nn.Conv2d(widths[-1], widths[-1], 1, bias=False))
+        last = with_spectral_norm(nn.Conv2d(widths[-1], 1, smallest, bias=False))
+        self.logit = condition.logit(nn.Sequential(mix, BatchNorm(widths[-1]), nn.LeakyReLU(0.2), last))
+
+    def extract_features(self, images: Tensor) -> Tensor:
+        maps = [self.start(images)]
+        for number, block in enumerate(self.down, 1):
+            x = block(maps[-1])
+            if 0 <= number - D_SKIP < len(self.excite):
+                x = x * self.excite[number - D_SKIP](maps[number - D_SKIP])
+            maps.append(x)
+        return maps[-1]
+
+
+class DownBlock(nn.Module):
+    """Halves a map: the mean of two convolutions and of a pooled shortcut (section 3.2)."""
+
+    def __init__(self, narrow: int, wide: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(*_conv_norm_act(narrow, wide, 4, 2, 1), *_conv_norm_act(wide, wide, 3, 1, 1))
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), *_conv_norm_act(narrow, wide, 1, 1, 0))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return (self.main(maps) + self.shortcut(maps)) / 2
+
+
+def _conv_norm_act(before: int, after: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:
+    conv = with_spectral_norm(nn.Conv2d(before, after, kernel, stride, padding, bias=False))
+    return [conv, BatchNorm(after), nn.LeakyReLU(0.2, inplace=True)]
 
 
 class GLU(nn.Module):

@@ -38,6 +38,7 @@ SYNTHESIS = [
     "progan_small",
     "r3gan_small",
     "stylegan2_small",
+    "fastgan",
     "fastgan_projected_small",
 ]
 SUPER_RESOLUTION = ["srgan", "srgan_bn", "srgan_unet", "esrgan"]

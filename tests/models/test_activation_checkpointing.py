@@ -26,7 +26,7 @@ from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.loader import Batch
 from gan_lab.iteration.gan import GAN, SharedFakes
 from gan_lab.iteration.phase import Phase
-from gan_lab.models import dcgan, dcgan_cifar, progan, r3gan, sngan, srgan, stylegan2
+from gan_lab.models import dcgan, dcgan_cifar, fastgan, progan, r3gan, sngan, srgan, stylegan2
 from gan_lab.models.activation_checkpointing import FAMILIES, CheckpointedBlocks, enable_activation_checkpointing
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.models.conditioning import ConditionalSequential
@@ -177,6 +177,7 @@ NETWORKS = {
     "sngan": lambda: sngan.Discriminator(16, 3, width=4, attention=8),
     "progan": lambda: progan.Discriminator(16, 3, width=4),
     "r3gan": lambda: r3gan.Discriminator(16, 3, width=4),
+    "fastgan": lambda: fastgan.Discriminator(16, 3, width=4),
     "stylegan2": lambda: stylegan2.Discriminator(16, 3, width=4),
     "srgan": lambda: srgan.VGGStyleDiscriminator(16, 3, width=4),
 }

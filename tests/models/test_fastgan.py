@@ -165,3 +165,10 @@ def test_small_generators_have_the_skips_that_fit(size: int) -> None:
     generator = fastgan.Generator(size, 1, width=2)
     assert generator(torch.randn(2, 256)).shape == (2, 1, size, size)
     assert len(generator.excite) == (1 if size == 64 else 0)
+
+
+@pytest.mark.parametrize(("size", "logits"), [(16, 25), (28, 64), (64, 25)])
+def test_fastgans_discriminator_classifies_overlapping_patches(size: int, logits: int) -> None:
+    discriminator = fastgan.Discriminator(size, 3, width=2)
+    output = discriminator(torch.rand(2, 3, size, size))
+    assert output.logits.shape == (2, logits) and len(discriminator.excite) == (1 if size == 64 else 0)
