@@ -1,6 +1,6 @@
 """FastGAN's networks (Liu et al. 2021, "Towards Faster and Stabilized GAN Training").
 
-At 256x256, 3 channels and latent size 256 the generator has 105,684,175 parameters at width 128, and 24,037,603 at width 64 with
+At 256x256 with 3 channels the generator has 105,684,175 parameters at width 128, and 24,037,603 at width 64 with
 ``lite`` blocks. Its layers are those of ``networks_fastgan.py`` in autonomousvision/projected-gan. The discriminator is the
 paper's, but without decoders, which reconstruct real images from its features.
 """
