@@ -54,6 +54,8 @@ SUPER_RESOLUTION = (
     *("model.width=8", "model.blocks=1", "perception=random"),
 )
 
+PROJECTED = ("model.discriminator.width=4", "model.discriminator.resize=32")
+
 FAMILIES: dict[str, tuple[str, ...]] = {
     "dcgan": ("model=dcgan", *SMALL),
     "progan_small": ("model=progan_small", *SMALL, "model.growth.max_batch_size=8", "epochs=1"),
@@ -62,6 +64,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "wgan_gp": ("model=wgan_gp", *SMALL),
     "dcgan_cifar": ("model=dcgan_cifar", *SMALL),
     "sngan_deep": ("model=sngan_deep", *SMALL),
+    "r3gan_small": ("model=r3gan_small", *SMALL, "model.channel_base=64"),
+    "stylegan2_small": ("model=stylegan2_small", *SMALL, "model.channel_base=128"),
+    "fastgan_projected_small": ("model=fastgan_projected_small", *SMALL, *PROJECTED),
     "srgan": ("model=srgan", *SUPER_RESOLUTION),
     "srgan_bn": ("model=srgan_bn", *SUPER_RESOLUTION),
     "srgan_unet": ("model=srgan_unet", *SUPER_RESOLUTION),
@@ -81,6 +86,9 @@ COMBINATIONS: tuple[tuple[str, ...], ...] = (
     (*DCGAN, "loss=minimax", "penalty=dragan", "model.norm=none", "gradient_accumulation_steps=2"),
     (*FAMILIES["sagan"], "penalty=r1_r2", "loss=relativistic_average", "conditioning=conditional_batch_norm"),
     (*DCGAN, "conditioning=concatenation", "augment=ada", "augment.ada.interval=2", "penalty=r1", "model.norm=none"),
+    (*FAMILIES["r3gan_small"], "augment=ada_r3gan", "conditioning=embedding", "schedule=r3gan", "reuse_fakes=false"),
+    (*FAMILIES["stylegan2_small"], "penalty=path_length", "augment=blur"),
+    (*FAMILIES["stylegan2_small"], "penalty=r1_lazy", "model.half_precision_resolutions=1"),
     (*DCGAN, "loss=wasserstein", "penalty=weight_clipping", "reuse_fakes=false", "ema=none"),
     (*FAMILIES["srgan"], "pretraining=pixels", "pretraining.kimg=0.064"),
 )

@@ -73,9 +73,9 @@ def choose_features(cfg: DictConfig, domain: FeatureDomain) -> str:
     Raises:
         ValueError: none is available.
     """
-    sources = {str(name): _build_source(cfg, name, {}) for name in cfg.features}
+    sources = ((str(name), _build_source(cfg, name, {})) for name in cfg.features)
     learned = networks_learned_from(cfg)
-    found = next((name for name, s in sources.items() if s.backbone not in learned and s.is_available(domain)), None)
+    found = next((name for name, s in sources if s.backbone not in learned and s.is_available(domain)), None)
     if found is None:
         raise ValueError(
             f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is available for these images; "

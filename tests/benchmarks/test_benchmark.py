@@ -80,6 +80,7 @@ def test_the_written_result_contains_the_effective_settings(tmp_path: Path) -> N
     assert choices | {"reuse_fakes": True, "compile": "none", "num_threads": 1, "torch": str(torch.__version__)} == choices
 
 
+@pytest.mark.slow
 def test_a_time_limited_evaluation_is_measured_and_counted_as_often_as_it_is_executed(tmp_path: Path) -> None:
     chosen = ["evaluation.every_kimg=0.016", "evaluation.max_time_fraction=1e-6", "benchmark.tutorial=false"]
     result: StepResult = measure(tmp_path, *ONCE[1:], "benchmark.rounds=3", *chosen)
@@ -96,6 +97,7 @@ def test_a_time_limit_reduces_how_often_a_callback_is_called(
     assert affordable_count(count, seconds, max_time_fraction, training_seconds=100) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_penalty_of_every_step_is_reported_separately_and_the_tutorial_is_measured(tmp_path: Path) -> None:
     result: StepResult = measure(tmp_path, *ONCE, "penalty=gradient_penalty", "model.norm=none")
     assert result.times["penalty"] == 1 and result.median("penalty") > 0  # double backward takes time

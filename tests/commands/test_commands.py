@@ -339,6 +339,7 @@ def test_resuming_from_the_best_checkpoint_applies_once_and_discards_later_sampl
     assert len({(row["images"], *sorted(row)) for row in rows}) == len(rows), "no row is there twice"
 
 
+@pytest.mark.slow
 def test_keys_of_any_group_may_change_when_resuming_from_another_working_directory(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()

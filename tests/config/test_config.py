@@ -44,6 +44,12 @@ SUPER_RESOLUTION = {
 }
 """What goes with options that are about pictures instead of latents."""
 BESIDE_OTHERS = {"loss=feature_matching": "loss=[bce,feature_matching]"}
+SMALLER = {
+    "model=fastgan_projected": "model.width=16 model.discriminator.width=8 model.discriminator.resize=64",
+    "model=fastgan_projected_small": "model.discriminator.resize=64",
+    "discriminator=projected": "discriminator.width=8 discriminator.resize=64",
+}
+"""What goes with options whose images are enlarged."""
 NEEDS_ANOTHER_RUN = {"initial_weights=run"}
 NEEDS_CUDA = {"precision=tf32"}
 
@@ -86,7 +92,7 @@ def test_every_option_becomes_an_object_that_trains(
         with pytest.raises(ValueError, match="needs a run"):
             build(path, option)
         return
-    more = {"dataset=folder": f"dataset.path={pictures}", **SUPER_RESOLUTION, **BESIDE_OTHERS}
+    more = {"dataset=folder": f"dataset.path={pictures}", **SUPER_RESOLUTION, **BESIDE_OTHERS, **SMALLER}
     trainer = build(path, option, *more.get(option, "n_critic=1").split())
     assert trainer.train()["status"] == "finished"
     rows = trainer.records.directory.history()

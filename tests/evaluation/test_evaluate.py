@@ -305,6 +305,7 @@ def trained(path: Path, *overrides: str) -> Trainer:
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["dcgan_small", "dcgan_cifar"])  # batch normalisation, and dropout
 def test_evaluations_do_not_change_the_training(model: str, tmp_path: Path) -> None:
     own = [f"model={model}", "ema=none"]

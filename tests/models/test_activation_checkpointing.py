@@ -226,9 +226,10 @@ def test_blocks_are_numbered_as_one_sequence_and_store_their_inputs() -> None:
 
 
 def test_every_family_has_blocks() -> None:
-    files = [file.read_text(encoding="utf-8") for file in (CONF_DIR / "model").glob("*.yaml")]
+    folders = [CONF_DIR / "model", CONF_DIR / "discriminator"]
+    files = [file.read_text(encoding="utf-8") for folder in folders for file in folder.rglob("*.yaml")]
     named = {family for text in files for family in re.findall(r"gan_lab\.models\.(\w+)\.[A-Z]", text)}
-    assert named - {"latents", "conditioning"} == set(FAMILIES) == set(NETWORKS) | {"esrgan"}, "whose discriminator is srgan's"
+    assert named - {"latents", "conditioning"} == set(FAMILIES) == set(NETWORKS) | {"esrgan", "projected"}
 
 
 def test_a_network_without_blocks_is_refused(tmp_path: Path) -> None:

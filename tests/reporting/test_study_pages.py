@@ -167,6 +167,7 @@ def test_the_metrics_of_a_run_come_from_its_files(finished: RunDirectory) -> Non
     assert last and math.isclose(metrics["d_loss"], sum(last) / len(last))
 
 
+@pytest.mark.slow
 def test_a_multirun_writes_a_page_that_compares_its_runs(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SMALL, "optimizer=adam,rmsprop", "seeds=2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -31,6 +31,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
+@pytest.mark.xdist_group("swept")
 def test_a_continued_study_has_the_requested_number_of_distinct_trials(swept: Path) -> None:
     trials = record(swept)["trials"]
     assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
@@ -44,6 +45,7 @@ def test_a_continued_study_has_the_requested_number_of_distinct_trials(swept: Pa
         assert math.isclose(cfg.optimizer.generator.lr, trial["params"]["optimizer.generator.lr"])
 
 
+@pytest.mark.xdist_group("swept")
 def test_the_first_trial_has_the_default_values(swept: Path) -> None:
     study = record(swept)
     assert study["has_default"]
@@ -109,6 +111,7 @@ def test_a_trial_can_have_several_seeds(tmp_path: Path) -> None:
     assert RunDirectory(run).read_summary()["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_has_an_infinite_objective_and_the_sweep_continues(tmp_path: Path) -> None:
     rates = ["optimizer.generator.lr=choice(1e20,1e-3)", "optimizer.discriminator.lr=1e-3"]
     done = sweep("optimizer=sgd", *rates, "loss=bce", "hydra/sweeper/sampler=grid", "study.trials=3", "epochs=2", cwd=tmp_path)
@@ -117,6 +120,7 @@ def test_a_diverged_trial_has_an_infinite_objective_and_the_sweep_continues(tmp_
     assert "diverged" in (tmp_path / "multirun" / "quality" / "study.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_study_whose_trials_all_fail_reports_it(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SWEEP, "study.trials=2", "dataset.size=64", "model=dcgan", "model.width=2",
                       "+model.generator.wdith=1", cwd=tmp_path)  # fmt: skip
@@ -138,6 +142,7 @@ def test_incomparable_trials_are_not_added_to_a_study(changed: str, message: str
     assert len(record(swept)["trials"]) == 4
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_marked_as_lost(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gan_lab.train", "-m", *SWEEP, "study.trials=1", "epochs=100000"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -157,6 +157,7 @@ def test_two_trackers_can_be_used_together(tmp_path: Path) -> None:
     assert set(json.loads(json.dumps(trainer.records.tracker.state_dict()))) == {"files", "console", "tensorboard", "wandb"}
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_does_not_end_the_training(tmp_path: Path) -> None:
     command = f"{sys.executable} -m gan_lab.train {' '.join(SMALL)} epochs=3 hydra.run.dir=run | head -n 2"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)

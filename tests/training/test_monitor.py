@@ -320,6 +320,7 @@ def test_a_local_test_split_is_held_out(tmp_path: Path, monkeypatch: pytest.Monk
     assert others is not None and others.index.tolist() == [0, 2], "an unlabelled image can't be judged by class"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",
     [
