@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers import SMALL, run_module
 from scipy import stats
 

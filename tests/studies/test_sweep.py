@@ -57,6 +57,7 @@ def test_the_first_trial_has_the_default_values(swept: Path) -> None:
     }
 
 
+@pytest.mark.xdist_group("swept")
 def test_the_page_and_the_tables_have_all_trials(swept: Path) -> None:
     folder = swept / "multirun" / "quality"
     page = (folder / "study.html").read_text()
@@ -68,6 +69,7 @@ def test_the_page_and_the_tables_have_all_trials(swept: Path) -> None:
     assert (folder / "study.md").read_text().startswith("| run | fd_fashion |")
 
 
+@pytest.mark.xdist_group("swept")
 def test_the_exported_best_experiment_reproduces_its_trial(swept: Path) -> None:
     folder = swept / "multirun" / "quality"
     best = min(record(swept)["trials"], key=lambda trial: trial["values"][0])
@@ -128,6 +130,7 @@ def test_a_study_whose_trials_all_fail_reports_it(tmp_path: Path) -> None:
     assert [trial["state"] for trial in record(tmp_path)["trials"]] == ["failed"] * 2
 
 
+@pytest.mark.xdist_group("swept")
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
