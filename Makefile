@@ -31,10 +31,10 @@ train: $(READY)  ## train the default GAN on embedded images: samples, curves an
 	$(BIN)/python -m gan_lab.train $(ARGS)
 
 test: $(READY)  ## run the default tests, minutes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: $(READY)  ## run all tests, half an hour on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

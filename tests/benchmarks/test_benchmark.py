@@ -156,6 +156,7 @@ def test_callbacks_are_counted_by_their_trigger_and_at_the_end(
     assert count_events(trigger, end=1000, batch_size=50) == expected
 
 
+@pytest.mark.slow
 def test_the_tutorials_process_trains_and_ends_after_an_error(tmp_path: Path) -> None:
     job = make_job(tmp_path / "job")
     trainer = build_trainer(job)
@@ -273,6 +274,7 @@ def test_runs_are_trained_alternately_and_compared_with_the_tutorials_final_scor
     assert {path.name for path in tmp_path.iterdir()} == {"quality.png", "quality.svg"}
 
 
+@pytest.mark.slow
 def test_the_quality_benchmark_trains_both_runs(tmp_path: Path) -> None:
     result = measure(tmp_path, "benchmark=quality", "benchmark.epochs=1", "benchmark.batch_size=32", "epochs=0.5")
     assert [len(curve) for curve in result.curves.values()] == [2, 2]

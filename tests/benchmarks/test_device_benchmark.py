@@ -259,6 +259,7 @@ def test_a_process_without_an_answer_is_a_failed_check(capsys: pytest.CaptureFix
     json.dumps(result.to_dict())
 
 
+@pytest.mark.slow
 def test_the_process_is_started_again_after_it_has_failed(tmp_path: Path) -> None:
     with Worker(CPU, tmp_path, steps=5) as worker:
         assert worker.execute({"task": "facts"}, 60)["torch"] == torch.__version__

@@ -28,6 +28,7 @@ def test_the_fastest_is_chosen_if_it_is_fast_enough(seconds: dict[str, float | N
     assert choose_fastest(seconds, min_speedup=1.05) == chosen
 
 
+@pytest.mark.slow
 def test_on_a_cpu_the_choice_is_fp32_and_stored(tmp_path: Path) -> None:
     done = run_module("train", *SMALL, "evaluation=none", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -105,7 +105,10 @@ def test_the_report_is_self_contained_and_can_be_rewritten(finished: RunDirector
 
 @pytest.mark.parametrize(
     "extra",
-    [[], ["model=dcgan_cifar", "precision=fp16", "optimizer=rmsprop", "n_critic=2", "log.every_kimg=0.048", "schedule=cosine"]],
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        ["model=dcgan_cifar", "precision=fp16", "optimizer=rmsprop", "n_critic=2", "log.every_kimg=0.048", "schedule=cosine"],
+    ],
     ids=["default", "dropout-scaler-schedule-and-a-log-interval-across-the-interruption"],
 )
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(tmp_path: Path, extra: list[str]) -> None:
@@ -233,6 +236,7 @@ def test_a_second_run_in_the_same_directory_is_rejected(finished: RunDirectory) 
 # -- multiruns ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_invalid_job_of_a_multirun_does_not_stop_the_others(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SMALL, "batch_size=1000,16", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 1 and "batch_size=1000 is larger than the dataset" in done.stderr
@@ -384,6 +388,7 @@ def test_sigterm_ends_a_multirun_with_its_exit_code(tmp_path: Path) -> None:
     assert first.read_summary()["status"] == "interrupted" and not (tmp_path / "sweep" / "1").exists()
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_epoch_can_be_resumed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gan_lab.train", *SMALL, "epochs=2", "checkpoint.every_kimg=1000", "hydra.run.dir=run"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -82,6 +82,7 @@ def test_evaluating_a_run_reproduces_the_scores_of_its_training(run: Path, tmp_p
     assert "fd_fashion" in done.stdout and " ± " in done.stdout and "92.70%" in done.stdout
 
 
+@pytest.mark.slow
 def test_evaluation_with_other_metrics_and_features(run: Path, tmp_path: Path) -> None:
     few = ["evaluation.num_fakes=60", "evaluation.metrics.kernel.subset_size=20", "evaluation.metrics.sliced.images=32"]
     done = evaluate("run=run", "checkpoints=last", "evaluation=full", "evaluation.features=random", *few, cwd=tmp_path)
@@ -328,6 +329,7 @@ def test_evaluations_are_skipped_when_the_time_budget_is_used_up(tmp_path: Path)
         build_trainer(make_job(tmp_path / "no", "evaluation.max_time_fraction=2"))
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_when_the_protocol_changes(run: Path, tmp_path: Path) -> None:
     before = json.loads((run / "summary.json").read_text())["best"]
     refused = run_module("train", "resume=run", "evaluation.num_fakes=40", cwd=tmp_path)  # no epochs left

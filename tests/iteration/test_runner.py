@@ -126,6 +126,7 @@ def test_super_resolution_is_captured_from_its_first_stage_on(tmp_path: Path, ph
     assert_same_state(eager, captured)
 
 
+@pytest.mark.slow
 def test_a_resume_continues_in_either_mode_from_either_mode(tmp_path: Path) -> None:
     recipe = ["model=dcgan", "augment=ada", "schedule=linear", "penalty=r1", "penalty.discriminator.r1.interval=2"]
 

@@ -219,6 +219,7 @@ def test_a_resumed_conditional_run_equals_an_uninterrupted_one(conditioning: str
     assert_same(RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "parts"))
 
 
+@pytest.mark.slow
 def test_attributes_are_labels_too(tmp_path: Path) -> None:
     """CelebA's labels are attributes: an image may have several."""
     write_celeba(tmp_path / "data", zipped=False)

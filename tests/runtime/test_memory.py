@@ -110,6 +110,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_run_out_of_memory_ends_with_one_message_and_keeps_its_last_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(OUT_OF_MEMORY_SCRIPT)
     command = [sys.executable, "train.py", *SMALL, "epochs=3", "evaluation=none", "hydra.run.dir=run"]

@@ -31,7 +31,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
-@pytest.mark.xdist_group("swept")
 def test_a_continued_study_has_the_requested_number_of_distinct_trials(swept: Path) -> None:
     trials = record(swept)["trials"]
     assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
@@ -45,7 +44,6 @@ def test_a_continued_study_has_the_requested_number_of_distinct_trials(swept: Pa
         assert math.isclose(cfg.optimizer.generator.lr, trial["params"]["optimizer.generator.lr"])
 
 
-@pytest.mark.xdist_group("swept")
 def test_the_first_trial_has_the_default_values(swept: Path) -> None:
     study = record(swept)
     assert study["has_default"]
@@ -57,7 +55,6 @@ def test_the_first_trial_has_the_default_values(swept: Path) -> None:
     }
 
 
-@pytest.mark.xdist_group("swept")
 def test_the_page_and_the_tables_have_all_trials(swept: Path) -> None:
     folder = swept / "multirun" / "quality"
     page = (folder / "study.html").read_text()
@@ -69,7 +66,6 @@ def test_the_page_and_the_tables_have_all_trials(swept: Path) -> None:
     assert (folder / "study.md").read_text().startswith("| run | fd_fashion |")
 
 
-@pytest.mark.xdist_group("swept")
 def test_the_exported_best_experiment_reproduces_its_trial(swept: Path) -> None:
     folder = swept / "multirun" / "quality"
     best = min(record(swept)["trials"], key=lambda trial: trial["values"][0])
@@ -130,7 +126,6 @@ def test_a_study_whose_trials_all_fail_reports_it(tmp_path: Path) -> None:
     assert [trial["state"] for trial in record(tmp_path)["trials"]] == ["failed"] * 2
 
 
-@pytest.mark.xdist_group("swept")
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -352,6 +352,7 @@ RISING = ["health.divergence.factor=0.001", "console=plain"]
 """Every evaluation after the first is a divergence; with patience 2 the alarm comes at the second, 128 images."""
 
 
+@pytest.mark.slow
 def test_an_alarm_is_reported_everywhere_and_training_continues(tmp_path: Path) -> None:
     done = train(*RISING, "epochs=3", "tracker=[wandb,tensorboard]", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0 and "left out" not in done.stdout, done.stdout + done.stderr
