@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +17,9 @@ from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.phase import Phase
 from gan_lab.iteration.scheduled_value import CURVES, ScheduledValue
 
+LIMITS = {".lr": (0.0, math.inf), ".betas": (0.0, 1.0 - 1e-9), "ema.kimg": (0.0, math.inf), ".ada.p": (0.0, 1.0)}
+"""Smallest and largest values by the end of the argument's key; other arguments may have any finite value."""
+
 
 def build_scheduled_values(
     cfg: DictConfig, gan: GAN, phases: Sequence[Phase], ema: ExponentialMovingAverage | NoEMA, images: int
@@ -28,7 +32,7 @@ def build_scheduled_values(
         images: of the adversarial training; 0: nothing changes.
 
     Raises:
-        ValueError: an argument can't change during training, or a length or curve is not valid.
+        ValueError: an argument can't change during training, or a value, length or curve is not valid.
     """
     assign = _assignable(cfg, gan, phases, ema)
     values = []
@@ -39,12 +43,15 @@ def build_scheduled_values(
             raise ValueError(f"{where}.curve={curve}: must be one of {', '.join(CURVES)}")
         if entry.get("kimg") is None:
             OmegaConf.update(entry, "kimg", images / 1000, force_add=True)
-        if not entry.kimg > 0:
-            raise ValueError(f"{where}.kimg={entry.kimg}: must be positive; null: the whole training")
+        if not isinstance(entry.kimg, int | float) or not 0 < entry.kimg < math.inf:
+            raise ValueError(f"{where}.kimg={entry.kimg}: must be a positive number; null: the whole training")
         for argument in entry.sets:
             if argument["key"] not in assign:
                 raise ValueError(f"{where}: {argument['key']} can't change during training; these can: {', '.join(assign)}")
             first, last = (list(v) if OmegaConf.is_list(v) else [v] for v in (argument["from"], argument["to"]))
+            low, high = next((limits for end, limits in LIMITS.items() if argument["key"].endswith(end)), (-math.inf, math.inf))
+            if wrong := [value for value in (*first, *last) if not (low <= value <= high and math.isfinite(value))]:
+                raise ValueError(f"{where}: would set {argument['key']} to {wrong[0]}, which must lie in [{low:g}, {high:g}]")
             values.append(
                 ScheduledValue(argument["key"], assign[argument["key"]], first, last, entry.kimg * 1000, CURVES[curve])
             )

@@ -22,12 +22,12 @@ from gan_lab.models.conditioning import (
     DiscriminatorCondition,
     GeneratorCondition,
 )
+from gan_lab.models.equalized import PixelNorm
 from gan_lab.models.layers import (
     BatchNorm,
     check_positive,
     doubling_widths,
     split_size,
-    to_at_least_float32,
     with_spectral_norm,
 )
 from gan_lab.utils.image_ops import upsample_nearest_2x
@@ -71,6 +71,7 @@ class Generator(base.Generator):
         condition: GeneratorCondition = UNCONDITIONAL_GENERATOR,
     ) -> None:
         super().__init__(condition)
+        self.normalize = PixelNorm()
         check_positive(channels=channels, width=width, latent_size=latent_size)
         smallest, doublings = split_size(size, MAX_SIZE)
         if len(multiples) <= doublings or min(multiples) <= 0:
@@ -93,8 +94,8 @@ class Generator(base.Generator):
         images: Tensor = self.to_image(maps[-1])
         return images
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        return super().forward(normalize_second_moment(latents), labels)
+    def styles(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.normalize(super().styles(latents, labels))
 
 
 class Discriminator(base.Discriminator):
@@ -213,8 +214,3 @@ def _up_block(wide: int, narrow: int, lite: bool, condition: GeneratorCondition)
 class _UpsampleNearest(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         return upsample_nearest_2x(maps)
-
-
-def normalize_second_moment(latents: Tensor, eps: float = 1e-8) -> Tensor:
-    """Latent vectors scaled to a mean square of 1."""
-    return latents * (to_at_least_float32(latents).square().mean(1, keepdim=True) + eps).rsqrt().to(latents.dtype)

@@ -172,3 +172,11 @@ def test_fastgans_discriminator_classifies_overlapping_patches(size: int, logits
     discriminator = fastgan.Discriminator(size, 3, width=2)
     output = discriminator(torch.rand(2, 3, size, size))
     assert output.logits.shape == (2, logits) and len(discriminator.excite) == (1 if size == 64 else 0)
+
+
+def test_sampling_normalizes_latents_like_training() -> None:
+    """Run.sample calls styles and render, training the generator itself."""
+    generator = fastgan.Generator(16, 3, width=4, lite=True).eval()
+    latents = 3 * torch.randn(2, 256)
+    assert torch.equal(generator.render(generator.styles(latents)), generator(latents))
+    torch.testing.assert_close(generator(2 * latents), generator(latents))
