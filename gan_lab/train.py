@@ -59,7 +59,7 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
         ValueError: the run diverged and there is no objective, or the configuration is not valid.
     """
     from gan_lab.building.precision import resolve_precision
-    from gan_lab.building.trainer import build_trainer, resume
+    from gan_lab.building.trainer import build_trainer, read_checkpoint, resume
     from gan_lab.runtime.device import choose_device
     from gan_lab.runtime.distributed import init_distributed
     from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
@@ -76,12 +76,14 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
 
     with job.directory.lock() if processes.is_main_process else nullcontext(), explain_out_of_memory(memory_options):
         resolve_precision(job, device, processes)
+        state = read_checkpoint(job.directory, cfg.resume_from) if job.resumed else None
         with processes.main_process_first():
-            trainer = build_trainer(job, processes)
+            trainer = build_trainer(job, processes, state)
         if objective is not None:
             objective.check(trainer.evaluator.name)
-        if job.resumed:
-            resume(trainer, job.directory, cfg.resume_from)
+        if state is not None:
+            resume(trainer, job.directory.path, state)
+            del state  # as large as the networks with their optimizers
         if watch is not None:
             watch(trainer)
         if processes.is_main_process:

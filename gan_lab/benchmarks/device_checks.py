@@ -25,7 +25,7 @@ from gan_lab.benchmarks.device_environment import (
 from gan_lab.benchmarks.distributed import TORCHRUN
 from gan_lab.benchmarks.tuning import captured_warnings
 from gan_lab.building.precision import resolve_precision
-from gan_lab.building.trainer import resume
+from gan_lab.building.trainer import read_checkpoint, resume
 from gan_lab.iteration.runner import WARMUP, GraphRunner
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.distributed import SINGLE_PROCESS
@@ -213,7 +213,7 @@ def resume_modes(precision: str, environment: Environment) -> str:
                 first.checkpointer.save("last")
                 first.checkpointer.wait()
                 second = environment.build(*run, captured=modes[1], directory=directory)
-                resume(second, directory, "last")
+                resume(second, directory.path, read_checkpoint(directory, "last"))
                 train(second, environment.steps)
                 exact = determinism == DETERMINISTIC
                 results.append(describe_differences(whole, Trained.of(second), exact, compare_metrics=False))

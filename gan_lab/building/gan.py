@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from omegaconf import DictConfig
 
@@ -16,6 +18,8 @@ from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.sync_batch_norm import convert_sync_batch_norm
 from gan_lab.runtime.distributed import SingleProcess
+
+log = logging.getLogger(__name__)
 
 
 def build_gan(
@@ -78,4 +82,8 @@ def build_labels(cfg: DictConfig, data: ImageDataset) -> Labels | NoLabels:
     if known is not None and known != len(data.classes):
         raise ValueError(f"conditioning.num_classes={known}: the dataset has {len(data.classes)}")
     cfg.conditioning.num_classes = len(data.classes)
-    return Labels.from_dataset(data.classes, labels)
+    built = Labels.from_dataset(data.classes, labels)
+    if without := [name for name in data.classes if name not in built.available_classes()]:
+        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        log.warning("no image is of class %s%s, which will be neither trained nor drawn", ", ".join(without[:5]), more)
+    return built

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from gan_lab.building.gan import build_gan
 from gan_lab.building.initial_weights import load_initial_weights
 from gan_lab.building.monitoring import build_monitor
 from gan_lab.building.precision import build_precision
+from gan_lab.building.resumed_data import match_data, renumbered
 from gan_lab.building.run_info import describe_run
 from gan_lab.building.schedule import build_progress, build_time_limits, build_triggers
-from gan_lab.building.tasks import build_task
+from gan_lab.building.tasks import Task, build_task
 from gan_lab.building.trackers import build_trackers
 from gan_lab.building.updater import build_updater
 from gan_lab.config import Job
+from gan_lab.iteration.precision import Precision
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
@@ -29,7 +34,7 @@ from gan_lab.training.scheduled_evaluation import ScheduledEvaluation
 from gan_lab.training.trainer import Trainer
 
 
-def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Trainer:
+def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS, state: Mapping[str, Any] | None = None) -> Trainer:
     """Build the trainer of a job; no file is written yet.
 
     Values that depend on the data, such as the number of classes, are filled in in ``job.cfg``.
@@ -37,9 +42,10 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     Args:
         job: the configuration and directory of a run.
         processes: the processes that share each batch.
+        state: the checkpoint from which the run will be resumed; the data must be those that it was trained on.
 
     Raises:
-        ValueError: a value of the configuration is invalid; the message names its key.
+        ValueError: a value of the configuration is invalid, or the data have changed; the message names the key.
     """
     cfg = job.cfg
     device = choose_device(cfg.device)
@@ -47,6 +53,14 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     precision = build_precision(job, device)
     seed_everything(cfg.seed, cfg.deterministic)
     task = build_task(cfg)
+    if state is None or (order := match_data(cfg, task.data, state)) is None:
+        return _build(job, task, precision, processes)
+    with renumbered(cfg, order):
+        return _build(job, build_task(cfg), precision, processes)
+
+
+def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess) -> Trainer:
+    cfg, device = job.cfg, precision.device
     loader = task.loader(precision, processes)
     evaluator = TrainingEvaluator(task.training_suite(), processes)
     tracker = build_trackers(cfg, processes)
@@ -64,7 +78,7 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     metrics = MetricRecorder(updater, progress, monitor, tracker, device)
     parts: dict[str, Stateful] = {"sample_grid": grid, "evaluator": evaluator, "monitor": monitor}
     parts |= {"averager": updater.averager, "tracker": tracker}
-    checkpointer = Checkpointer(job.directory, progress, updater, parts, len(loader.data), device)
+    checkpointer = Checkpointer(job.directory, progress, updater, parts, loader.data, device)
     show_progress = partial(tracker.activity, "score")
     evaluation = ScheduledEvaluation(evaluator, overfitting, sampler, updater, progress, metrics, checkpointer, show_progress)
     info = describe_run(job, task, gan, loader, evaluator.suite, precision, progress.total_images)
@@ -88,23 +102,37 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS) -> Traine
     )
 
 
-def resume(trainer: Trainer, directory: RunDirectory, name: str) -> None:
-    """Load the checkpoint called ``name`` (``last`` or ``best``) into a newly built trainer.
+def read_checkpoint(directory: RunDirectory, name: str) -> dict[str, Any]:
+    """The checkpoint called ``name`` (``last`` or ``best``), for a resume.
 
     Raises:
-        ValueError: the checkpoint is missing or damaged, does not fit the configuration, or the run is already finished.
+        ValueError: the checkpoint is missing or damaged; the message names the other one.
     """
-    path = directory.checkpoint(name)
     try:
-        state = checkpoint.load(path)
+        return checkpoint.load(directory.checkpoint(name))
     except ValueError as error:
         other = directory.checkpoint("best" if name == "last" else "last")
         hint = f"; resume_from={other.stem} resumes from {other}" if other.is_file() else ""
         raise ValueError(f"resume: {error}{hint}") from error
+
+
+def resume(trainer: Trainer, path: Path, state: Mapping[str, Any]) -> None:
+    """Load a checkpoint into a newly built trainer.
+
+    Args:
+        trainer: built with the same ``state``.
+        path: of the run, for messages.
+        state: what :func:`read_checkpoint` returned.
+
+    Raises:
+        ValueError: the checkpoint does not fit the configuration, or the run is already finished.
+    """
     try:
         trainer.checkpointer.restore(state)
     except (RuntimeError, KeyError, IndexError) as error:
-        raise ValueError(f"resume: {path} does not fit this configuration ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            f"resume: the checkpoint of {path} does not fit this configuration ({str(error).splitlines()[0]})"
+        ) from error
     if trainer.progress.finished:
         done = trainer.progress.epoch
-        raise ValueError(f"resume: {directory.path} has already trained {done:g} epochs; set more, such as epochs={done * 2:g}")
+        raise ValueError(f"resume: {path} has already trained {done:g} epochs; set more, such as epochs={done * 2:g}")

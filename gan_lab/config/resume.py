@@ -28,9 +28,10 @@ FIXED_ON_RESUME = (
 """Keys and sections that can't change when a run is resumed, as its checkpoint depends on them."""
 
 FREE_ON_RESUME = ("dataset.path", "dataset.root", "dataset.num_workers", "dataset.max_corrupt_fraction")
-"""Exceptions: where the images are stored and how they are read. Their number is compared with that in the checkpoint."""
+"""Exceptions: where the images are stored and how they are read. They are compared with those of the checkpoint, see
+:mod:`gan_lab.building.resumed_data`."""
 
-RESUME_KEYS = ("resume", "resume_from")
+RESUME_KEYS = ("resume", "resume_from", "resume_data")
 """Keys that are not stored with a run."""
 
 
@@ -70,7 +71,8 @@ def with_changes(stored: DictConfig, composed: DictConfig, new: Sequence[str], d
         OmegaConf.update(cfg, key, value)
     if removed:
         raise ValueError(f"resume: {', '.join(removed)} can't be removed from a started run; start a new run")
-    cfg.resume, cfg.resume_from = composed.resume, composed.resume_from
+    for key in RESUME_KEYS:
+        cfg[key] = composed[key]
     return cfg
 
 

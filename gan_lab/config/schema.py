@@ -120,6 +120,7 @@ class Config:
     study: StudySection = MISSING
     resume: str | None = MISSING
     resume_from: str = MISSING
+    resume_data: str = MISSING
     paths: PathsSection = MISSING
 
 
@@ -263,6 +264,7 @@ def check(cfg: DictConfig) -> None:
             f"data_memory_fraction={cfg.data_memory_fraction}: must lie in [0, 1]; 0 never keeps the dataset on the GPU"
         )
     check_choice("resume_from", cfg.resume_from, ("last", "best"))
+    check_choice("resume_data", cfg.resume_data, ("same", "changed"))
 
 
 def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,6 +99,10 @@ class ImageDataset:
         if (labels := self.labels_of(slice(None))) is not None:
             digest.update(np.ascontiguousarray(labels.numpy()).tobytes())
         return digest.hexdigest()[:12]
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint keeps to recognize the data: fingerprints of images and labels, and the class names."""
+        return {"images": self.fingerprint(), "labels": self.labels_fingerprint(), "classes": list(self.classes)}
 
     def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
         """A batch of images by their indices in this dataset: uint8 ``[n, C, H, W]`` in channels-last memory format."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from gan_lab.building.resumed_data import renumbered
 from gan_lab.building.tasks import build_task
 from gan_lab.evaluation import records
 from gan_lab.evaluation.nearest_images import save_nearest
@@ -31,7 +32,7 @@ def evaluate_run(cfg: DictConfig) -> None:
     path = Path(cfg.out).expanduser() if cfg.out else directory.scores
     records.check_writable(path)
     runs = _open(directory, [cfg.checkpoints] if isinstance(cfg.checkpoints, str) else cfg.checkpoints or [], cfg.device)
-    suite = build_task(cfg).suite(cfg.reals)
+    suite = _suite(cfg, next(iter(runs.values())))
     if not suite.evaluations:
         raise ValueError("evaluation=none measures nothing; use evaluation=fast or full, or pairs for super-resolution")
     with progress_bar("real images", "images") as progress:
@@ -64,6 +65,18 @@ def _open(directory: RunDirectory, wanted: Sequence[str], device: str) -> dict[s
         else:
             log.info("%s is the same checkpoint as %s", name, same)
     return runs
+
+
+def _suite(cfg: DictConfig, run: Run) -> MetricSuite | FullReferenceSuite:
+    """The evaluation of a run, whose real images have the class numbers that its generator was trained with."""
+    task, trained = build_task(cfg), run.labels.names
+    if not trained or list(trained) == list(task.data.classes):
+        return task.suite(cfg.reals)
+    if set(trained) != set(task.data.classes) or run.labels.multi_label:
+        log.warning("the data set has other classes than the run was trained with: scores by class compare different ones")
+        return task.suite(cfg.reals)
+    with renumbered(cfg, trained):
+        return build_task(cfg).suite(cfg.reals)
 
 
 def _evaluate(suite: MetricSuite | FullReferenceSuite, run: Run, progress: Progress) -> list[Result]:

@@ -32,6 +32,9 @@ class NoLabels:
     def available_classes(self) -> list[str]:
         return []
 
+    def numbers(self, names: Sequence[str | int]) -> list[int]:
+        raise ValueError("classes: this generator was trained without conditioning, so it can't be asked for one")
+
     def for_classes(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
         raise ValueError("classes: this generator was trained without conditioning, so it can't be asked for one")
 
@@ -93,19 +96,44 @@ class Labels:
             generator: on the CPU.
 
         Raises:
-            ValueError: an unknown class, one named twice, or no row with such an attribute.
+            ValueError: an unknown class, one named twice, or one that no image of the data has.
         """
-        if len({str(name) for name in names}) < len(names):
-            raise ValueError(f"classes={list(names)}: one is named twice")
-        return torch.cat([self._for_class(str(name), count, generator) for name in names])
+        return torch.cat([self._for_class(number, count, generator) for number in self.numbers(names)])
 
-    def _for_class(self, name: str, count: int, generator: torch.Generator) -> Tensor:
+    def numbers(self, names: Sequence[str | int]) -> list[int]:
+        """The number of each class or attribute, from 0; without an attribute (a minus sign before its name), K more.
+
+        Raises:
+            ValueError: an unknown class, one named twice, or one that no image of the data has.
+        """
+        found = [self._number(str(name)) for name in names]
+        if len(set(found)) < len(found):
+            raise ValueError(f"classes={list(names)}: one is named twice")
+        for name, number in zip(names, found, strict=True):
+            if not self._rows(number).any():
+                raise ValueError(
+                    f"classes: none of the training images had {name}, so the generator has not learned it; they had "
+                    f"{', '.join(self.available_classes())}"
+                )
+        return found
+
+    def _for_class(self, number: int, count: int, generator: torch.Generator) -> Tensor:
+        rows = self.table[self._rows(number)]
         if not self.multi_label:
-            return self.encode(torch.full((count,), self._index(name)))
-        rows = self.table[self.table[:, self._index(name.removeprefix("-"))] == (0 if name.startswith("-") else 1)]
-        if not len(rows):
-            raise ValueError(f"classes: none of the training images had {name}")
+            return self.encode(rows[:1].expand(count))
         return self.encode(rows[torch.randint(len(rows), (count,), generator=generator)])
+
+    def _rows(self, number: int) -> Tensor:
+        """Which rows of the table have a class or attribute, ``[M]`` bool; ``number`` as of :meth:`numbers`."""
+        if not self.multi_label:
+            return self.table == number
+        absent, column = divmod(number, len(self.names))
+        return self.table[:, column] == (0 if absent else 1)
+
+    def _number(self, name: str) -> int:
+        if self.multi_label and name.startswith("-"):
+            return len(self.names) + self._index(name.removeprefix("-"))
+        return self._index(name)
 
     def _index(self, name: str) -> int:
         by_number = name.isdecimal() and name not in self.names

@@ -17,6 +17,7 @@ from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.standing_statistics import accumulate_standing_statistics
 from gan_lab.models.tiling import TILE, upscale_tiled
 from gan_lab.models.upscaler import Upscaler
+from gan_lab.runs.draws import draw
 from gan_lab.runs.upscaling import TiledUpscaler
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
@@ -80,7 +81,10 @@ class Run:
         classes: Sequence[str | int] = (),
         truncation: float | None = None,
     ) -> Tensor:
-        """Generate images, uint8 ``[N, C, H, W]`` on the CPU. The same seed gives the same latents on every device.
+        """Generate images, uint8 ``[N, C, H, W]`` on the CPU.
+
+        Image n of a seed, and of a class if ``classes`` are given, has the same latents on every device, whatever ``count``,
+        ``batch_size`` and the other classes are.
 
         Args:
             count: number of images; with ``classes``, of each class.
@@ -98,10 +102,8 @@ class Run:
         if count < 1 or batch_size < 1:
             raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
         self.check_truncation(truncation)
-        random = torch.Generator().manual_seed(seed)
         bound = None if self.generator.truncates_styles else truncation
-        latents = self.latents.sample(count * max(1, len(classes)), self.device, random, bound)
-        labels = self.labels.for_classes(classes, count, random) if classes else self.labels.sample(count, self.device, random)
+        latents, labels = draw(self.latents, self.labels, count, seed, classes=classes, bound=bound)
         parts = self._parts(latents, labels, batch_size)
         return torch.cat([self.render(self.styles(*part, truncation), part[1]) for part in parts])
 
@@ -189,7 +191,7 @@ class Run:
     def _parts(self, latents: Tensor, labels: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         for start in range(0, len(latents), batch_size):
             part = slice(start, start + batch_size)
-            yield latents[part], None if labels is None else labels[part].to(self.device)
+            yield latents[part].to(self.device), None if labels is None else labels[part].to(self.device)
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gan_lab.runs.draws import draw
 from gan_lab.runs.run import Run
 
 
@@ -22,6 +23,9 @@ def mix_styles(
     truncation: float | None = None,
 ) -> Tensor:
     """Images for a grid of ``rows + 1`` times ``columns + 1``, uint8 ``[N, C, H, W]`` on the CPU.
+
+    The rows' sources are the images 0, 2, 4, ... of the seed and the columns' 1, 3, 5, ..., so that a larger grid continues a
+    smaller one.
 
     The first row and the first column are the sources; the corner is black. Every other image has the styles of its row's
     source, but in ``layers`` those of its column's.
@@ -41,7 +45,8 @@ def mix_styles(
     if min(rows, columns, batch_size) < 1:
         raise ValueError(f"{rows=}, {columns=} and {batch_size=} must be at least 1")
     run.check_truncation(truncation)
-    sources = _sources(run, rows + columns, seed, name, truncation)
+    drawn = _sources(run, 2 * max(rows, columns), seed, name, truncation)
+    sources = torch.cat([drawn[::2][:rows], drawn[1::2][:columns]])
     if wrong := [layer for layer in layers if not 0 <= layer < sources.shape[1]]:
         raise ValueError(f"style_mixing: there is no layer {wrong[0]}; this generator has layers 0 to {sources.shape[1] - 1}")
     mixed = sources[:rows, None].repeat(1, columns, 1, 1)
@@ -57,7 +62,5 @@ def _sources(run: Run, count: int, seed: int, name: str | int | None, truncation
     """Styles ``[count, L, F]`` of random latents."""
     if not run.generator.truncates_styles:
         raise ValueError(f"style_mixing: the generator of {run.directory.path} has no styles to mix; model=stylegan2 has")
-    random = torch.Generator().manual_seed(seed)
-    latents = run.latents.sample(count, run.device, random)
-    labels = run.labels.sample(count, run.device, random) if name is None else run.labels.for_classes([name], count, random)
-    return run.styles(latents, None if labels is None else labels.to(run.device), truncation)
+    latents, labels = draw(run.latents, run.labels, count, seed, classes=() if name is None else [name])
+    return run.styles(latents.to(run.device), None if labels is None else labels.to(run.device), truncation)

@@ -19,6 +19,7 @@ monitor             alarms, and the state of the checks
 averager            sums of metrics since the last logged row
 tracker             state of the trackers, such as the ID of a W&B run
 num_images          images in the dataset
+data                fingerprints of its images and labels, and its class names
 rng_states          for each process the state of torch, CUDA, Python and the latents' generator
 ==================  ====================================================================================
 """
@@ -30,6 +31,7 @@ from typing import Any, Protocol
 
 import torch
 
+from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
 from gan_lab.storage import checkpoint
@@ -54,7 +56,7 @@ class Checkpointer:
         progress: the training progress.
         updater: the networks and optimizers.
         parts: other objects with a state, by the name of their entry in the checkpoint.
-        num_images: images in the dataset; a run can only be resumed with as many.
+        data: the training images, which a resume recognizes; see :mod:`gan_lab.building.resumed_data`.
         device: of the networks.
     """
 
@@ -64,11 +66,12 @@ class Checkpointer:
         progress: TrainingProgress,
         updater: GANUpdater,
         parts: Mapping[str, Stateful],
-        num_images: int,
+        data: ImageDataset,
         device: torch.device,
     ) -> None:
         self._directory, self._progress, self._updater = directory, progress, updater
-        self._parts, self._num_images, self._device = dict(parts), num_images, device
+        self._parts, self._device = dict(parts), device
+        self._data = {"num_images": len(data), "data": data.identity()}
         self._gan = updater.gan
         self._writer = BackgroundWriter()
 
@@ -109,21 +112,12 @@ class Checkpointer:
             **self._progress.state_dict(),
             **self._updater.state_dict(),
             **{name: part.state_dict() for name, part in self._parts.items()},
-            "num_images": self._num_images,
+            **self._data,
             "rng_states": self._gan.processes.all_gather_object(checkpoint.random_state(self._device, self._gan.rng)),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Load a checkpoint into a newly built trainer.
-
-        Raises:
-            ValueError: the dataset has another number of images.
-        """
-        if state["num_images"] != self._num_images:
-            raise ValueError(
-                f"the dataset has {self._num_images:,} images now and had {state['num_images']:,} when the run began; "
-                "a run can only be resumed with the same images"
-            )
+        """Load a checkpoint into a newly built trainer."""
         self._progress.load_state_dict(state)
         self._updater.load_state_dict(state)
         for name, part in self._parts.items():

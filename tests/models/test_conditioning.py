@@ -112,6 +112,17 @@ def test_the_number_of_classes_comes_from_the_data_set(tmp_path: Path) -> None:
         build_trainer(make_job(tmp_path, "conditioning=concatenation", "conditioning.num_classes=7"))
 
 
+def test_classes_without_images_and_without_a_row_in_the_grid_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.savez(tmp_path / "two.npz", images=np.zeros((16, 8, 8), np.uint8), labels=np.arange(16) % 2 * 2)
+    arguments = ["dataset=folder", f"dataset.path={tmp_path / 'two.npz'}", "dataset.size=16", "batch_size=4"]
+    with caplog.at_level("INFO"):
+        build_trainer(make_job(tmp_path / "run", *arguments, "conditioning=projection", "evaluation=none", "sample.count=1"))
+    assert "no image is of class 1, which will be neither trained nor drawn" in caplog.text
+    assert "the sample grids show 1 of the 2 classes; sample.count=2 sample.columns=1 shows all of them" in caplog.text
+
+
 def test_a_conditional_gan_learns_the_classes(tmp_path: Path) -> None:
     """Two classes of uniform images, dark and bright: after some steps the generated images of each have its brightness."""
     for n in range(64):

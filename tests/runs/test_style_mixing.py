@@ -48,6 +48,12 @@ def test_a_grid_of_mixed_styles_has_its_sources_in_the_first_row_and_column(trai
             assert torch.equal(theirs[1 + row, 1 + column], images[0, 1 + column])
 
 
+def test_a_larger_grid_of_mixed_styles_continues_a_smaller_one(trained: Path) -> None:
+    run = Run.open(trained / "run")
+    small, large = (mix_styles(run, [0, 1], *size).unflatten(0, (size[0] + 1, size[1] + 1)) for size in ((2, 2), (3, 4)))
+    assert (small.int() - large[:3, :3].int()).abs().max() <= 1
+
+
 def test_the_command_writes_the_grid(trained: Path) -> None:
     done = run_module("sample", "run=run", "style_mixing=[0,1]", "count=6", "columns=3", "classes=bag", "scale=1", cwd=trained)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import cached_property
 
@@ -24,6 +25,8 @@ from gan_lab.models.latents import NormalLatents
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.training.sample_grid import SampleGrid
+
+log = logging.getLogger(__name__)
 
 
 class Synthesis(Task):
@@ -94,6 +97,8 @@ class Synthesis(Task):
         if names := gan.labels.available_classes():
             columns = min(count, columns or max(count // len(names), math.isqrt(count) // 2, 1))
             num_rows = min(len(names), count // columns)
+            if num_rows < len(names) and not job.resumed:
+                _report_missing_rows(num_rows, len(names), columns)
             rows = tuple(names[n * len(names) // num_rows] for n in range(num_rows))
             count, labels = num_rows * columns, gan.labels.for_classes(rows, columns, rng).to(device)
         latents = gan.latents.sample(count, device, rng)
@@ -107,3 +112,13 @@ class Synthesis(Task):
 
     def _split(self, name: str) -> ImageDataset:
         return load_dataset(build_dataset(self._cfg, split=name, limit=None))
+
+
+def _report_missing_rows(shown: int, classes: int, columns: int) -> None:
+    log.info(
+        "the sample grids show %d of the %d classes; sample.count=%d sample.columns=%d shows all of them",
+        shown,
+        classes,
+        classes * columns,
+        columns,
+    )

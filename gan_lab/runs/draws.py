@@ -1,0 +1,65 @@
+"""Latents and labels of image n of a seed, which are the same however many images are drawn with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_lab.models.labels import Labels, NoLabels
+from gan_lab.models.latents import NoLatents, NormalLatents
+
+BLOCK = 64
+"""Images whose random numbers are drawn together. More are drawn in further blocks, of which the last is cut off: PyTorch's
+random numbers depend on how many are asked for at once."""
+
+
+def draw(
+    latents: NormalLatents | NoLatents,
+    labels: Labels | NoLabels,
+    count: int,
+    seed: int,
+    *,
+    classes: Sequence[str | int] = (),
+    bound: float | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Latents ``[N, latent_size]`` and encoded labels ``[N, K]``, or None, on the CPU.
+
+    Args:
+        latents, labels: their sources.
+        count: number of images; with ``classes``, of each class.
+        seed: with the number of an image, and with its class if ``classes`` are given, it determines what is drawn.
+        classes: names or numbers; ``count`` of the first, then of the second. Empty: labels with the frequencies of the data.
+        bound: largest absolute value of a latent, or None.
+
+    Raises:
+        ValueError: there is no such class or bound.
+    """
+    if not classes:
+        return _draw(latents, labels, (), count, seed, bound)
+    streams = [int(np.random.SeedSequence((seed % 2**64, n)).generate_state(1)[0]) for n in labels.numbers(classes)]
+    parts = [_draw(latents, labels, (name,), count, s, bound) for name, s in zip(classes, streams, strict=True)]
+    encoded = [part[1] for part in parts if part[1] is not None]
+    return torch.cat([part[0] for part in parts]), torch.cat(encoded)
+
+
+def _draw(
+    latents: NormalLatents | NoLatents,
+    labels: Labels | NoLabels,
+    name: Sequence[str | int],
+    count: int,
+    seed: int,
+    bound: float | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Images of one class, or with an empty ``name`` of any."""
+    cpu, random = torch.device("cpu"), torch.Generator().manual_seed(seed)
+    vectors: list[Tensor] = []
+    encoded: list[Tensor] = []
+    for _ in range(0, count, BLOCK):
+        vectors.append(latents.sample(BLOCK, cpu, random, bound))
+        rows = labels.for_classes(name, BLOCK, random) if name else labels.sample(BLOCK, cpu, random)
+        if rows is not None:
+            encoded.append(rows)
+    return torch.cat(vectors)[:count], torch.cat(encoded)[:count] if encoded else None
