@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from gan_lab.data.image_decoding import WHOLE, decode
+from gan_lab.data.image_decoding import RESIZE_MODES, WHOLE, decode
 from gan_lab.data.raw_images import RawImages
 
 CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
@@ -51,6 +51,12 @@ class ImageFormat:
         """One image, uint8 ``[H, W, C]``; raises whatever the decoder raises."""
         with raw_images.open(index) as image:
             return decode(image, self.size, self.channels, self.resize_mode, self.precrop)
+
+    def decode_gray(self, images: np.ndarray) -> np.ndarray:
+        """Gray images of one size, uint8 ``[N, H, W]``, all at once: uint8 ``[N, size, size, channels]``."""
+        assert self.precrop is None
+        resized = RESIZE_MODES[self.resize_mode](np.moveaxis(images, 0, -1), self.size)  # the images take the place of channels
+        return np.repeat(np.moveaxis(resized, -1, 0)[..., None], self.channels, -1)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class RawImages(ABC):
 
 
 class ArrayImages(RawImages):
-    """Images of one size in an array.
+    """Images of one size in an array, :attr:`pixels`.
 
     Args:
         pixels: uint8 ``[N, H, W]``, or ``[N, H, W, C]`` with 1, 3 or 4 channels.
@@ -81,15 +81,15 @@ class ArrayImages(RawImages):
     def __init__(
         self, pixels: np.ndarray, files: Sequence[Path], labels: np.ndarray | None = None, classes: Sequence[str] = ()
     ) -> None:
-        self._pixels = pixels[..., 0] if pixels.ndim == 4 and pixels.shape[3] == 1 else pixels
+        self.pixels = pixels[..., 0] if pixels.ndim == 4 and pixels.shape[3] == 1 else pixels
         self._files = tuple(files)
         self.labels, self.classes = labels, tuple(classes)
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self.pixels)
 
     def open(self, index: int) -> Image.Image:
-        return Image.fromarray(np.ascontiguousarray(self._pixels[index]))
+        return Image.fromarray(np.ascontiguousarray(self.pixels[index]))
 
     def name(self, index: int) -> str:
         return f"image {index}"

@@ -30,6 +30,14 @@ def test_embedded_fashion_mnist_is_the_published_test_set(shared: dict[str, Any]
     assert data.counts() == dict.fromkeys(data.classes, 1000)
 
 
+@pytest.mark.parametrize(("size", "channels", "mode"), [(32, 3, "pad"), (20, 1, "pad"), (36, 1, "resize"), (20, 3, "crop")])
+def test_embedded_images_are_decoded_as_files_are(shared: dict[str, Any], size: int, channels: int, mode: str) -> None:
+    source = EmbeddedFashionMnist(**{**shared, "size": size, "channels": channels, "resize_mode": mode})
+    pixels, raw_images = source.load().pixels, source.raw_images()
+    for number in (0, 1, 4999, 9999):
+        assert np.array_equal(pixels[number], source.image_format.decode(raw_images, number))
+
+
 @pytest.mark.parametrize("kind", ["MNIST", "FashionMNIST", "KMNIST"])
 def test_mnist_and_replacements_are_read_in_the_published_format(shared: dict[str, Any], kind: str) -> None:
     arrays = write_mnist(Path(shared["root"]), kind)
