@@ -79,7 +79,9 @@ class Generator(base.Generator):
         widths = [max(1, int(width * multiple)) for multiple in multiples[: doublings + 1]]
         start = nn.ConvTranspose2d(latent_size + condition.num_inputs, 2 * widths[0], smallest, 1, 0, bias=False)
         self.start = CheckpointedBlocks(with_spectral_norm(start, dim=1), condition.norm(2 * widths[0]), GLU())
-        self.up = nn.ModuleList(_up_block(wide, narrow, lite, condition) for wide, narrow in pairwise(widths))
+        sides = (smallest << n for n in range(1, doublings + 1))
+        pairs = zip(pairwise(widths), sides, strict=True)
+        self.up = nn.ModuleList(_up_block(*around, side, lite, condition) for around, side in pairs)
         skips = zip(range(MAX_SKIPS), widths, widths[SKIP:], strict=False)
         self.excite = nn.ModuleList(SkipExcitation(before, after, smallest, n) for n, before, after in skips)
         self.to_image = with_spectral_norm(nn.Conv2d(widths[-1], channels, 3, 1, 1))
@@ -168,16 +170,27 @@ class GLU(nn.Module):
 
 
 class NoiseInjection(nn.Module):
-    """Adds noise, the same in all channels, times a learned factor that starts at 0 (Karras et al. 2019)."""
+    """Adds noise, the same in all channels, times a learned factor that starts at 0 (Karras et al. 2019).
 
-    def __init__(self) -> None:
+    Noise is drawn anew in training mode; in evaluation mode it is a constant of the layer, so that an image depends on its
+    latents alone.
+
+    Args:
+        side: of the maps in pixels.
+        seed: of the constant.
+    """
+
+    noise: Tensor
+
+    def __init__(self, side: int, seed: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
+        noise = torch.randn(side, side, generator=torch.Generator().manual_seed(seed), device="cpu")
+        self.register_buffer("noise", noise, persistent=False)  # published weights have none
 
     def forward(self, maps: Tensor) -> Tensor:
-        count, _, height, width = maps.shape
-        noise = torch.randn(count, 1, height, width, dtype=maps.dtype, device=maps.device)
-        return maps + self.weight.to(maps.dtype) * noise
+        noise = torch.randn(len(maps), 1, *maps.shape[2:], device=maps.device) if self.training else self.noise
+        return maps + (self.weight * noise).to(maps.dtype)
 
 
 class SkipExcitation(nn.Module):
@@ -201,11 +214,11 @@ class SkipExcitation(nn.Module):
         return torch.sigmoid(self.expand(nn.functional.silu(maps)))
 
 
-def _up_block(wide: int, narrow: int, lite: bool, condition: GeneratorCondition) -> CheckpointedBlocks:
-    """Doubles a map: convolution, normalization and GLU, once or twice."""
+def _up_block(wide: int, narrow: int, side: int, lite: bool, condition: GeneratorCondition) -> CheckpointedBlocks:
+    """Doubles a map to ``side`` pixels: convolution, normalization and GLU, once or twice."""
     layers: list[nn.Module] = [_UpsampleNearest()]
-    for before in (wide,) if lite else (wide, narrow):
-        noise = [] if lite else [NoiseInjection()]
+    for number, before in enumerate((wide,) if lite else (wide, narrow)):
+        noise = [] if lite else [NoiseInjection(side, seed=2 * side + number)]
         conv = with_spectral_norm(nn.Conv2d(before, 2 * narrow, 3, 1, 1, bias=False))
         layers += [conv, *noise, condition.norm(2 * narrow), GLU()]
     return CheckpointedBlocks(*layers)
