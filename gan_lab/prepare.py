@@ -12,6 +12,7 @@ from gan_lab.config import CONF_DIR, instantiate, run_command
 def prepare(cfg: DictConfig) -> None:
     """Pack a dataset, verify the packed file, and with ``show=true`` print its statistics and write a contact sheet."""
     from gan_lab.data.inspection import Inspection
+    from gan_lab.data.packing import describe_enlarged
     from gan_lab.utils.terminal import progress_bar
 
     source = instantiate(cfg.dataset, "dataset")
@@ -24,6 +25,8 @@ def prepare(cfg: DictConfig) -> None:
             raise ValueError(f"{path} is damaged: its checksum differs. Remove it; the next command prepares it again")
         print(f"{path}: {len(packed.pixels):,} images, {path.stat().st_size / 2**20:,.1f} MiB, checksum correct")
     print(f"{source.name}: {len(data):,} images {data.format_size()} selected")
+    if data.enlarged:
+        print(describe_enlarged(data.enlarged, len(data.pixels), source.image_format.size))
     if cfg.show:
         with progress_bar("inspecting", "images") as progress:
             inspection = Inspection.of(source, data, progress)

@@ -81,7 +81,7 @@ def format_milliseconds(seconds: float) -> str:
 def print_notes(*lines: str) -> None:
     """Print lines of text below a table."""
     for line in lines:
-        STDOUT.print(line, markup=False)
+        STDOUT.print(line)
 
 
 def interleaved(

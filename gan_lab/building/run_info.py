@@ -50,6 +50,7 @@ def describe_run(
         if counts
         else ""
     )
+    enlarged = f", {data.enlarged / len(data.pixels):.0%} of them enlarged from fewer pixels" if data.enlarged else ""
     parameters = [f"{name} {count_parameters(getattr(gan, name)):,} parameters" for name in ("generator", "discriminator")]
     place = f", {loader.placement.description}" if loader.placement.description else ""
     length = f"{format_count(total_images / images_per_epoch, 'epoch')}, {total_images / 1000:g} kimg"
@@ -63,7 +64,7 @@ def describe_run(
         score=suite.score_name,
         facts={
             "run": str(job.directory.path),
-            "data": f"{cfg.dataset.name}, {len(data):,} images {data.format_size()}{classes}{place}",
+            "data": f"{cfg.dataset.name}, {len(data):,} images {data.format_size()}{enlarged}{classes}{place}",
             **task.facts(),
             "networks": ", ".join(parameters),
             "recipe": _recipe(job.choices, cfg.n_critic),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.data.packed_file import VariableSizePixels
-from gan_lab.utils.suggestions import index_of_name
+from gan_lab.utils.suggestions import Typed, as_typed, index_of_name
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ImageDataset:
         index: ``[N]`` int64, the images of this dataset as indices into ``pixels``.
         origin: a string that identifies ``pixels``, such as a packed file's checksum; empty if there is none.
         excluded_index: ``[K]`` int64, the images that :meth:`random_subset` left out.
+        enlarged: how many of the M images had fewer pixels than they have now.
     """
 
     pixels: np.ndarray | VariableSizePixels
@@ -34,6 +35,7 @@ class ImageDataset:
     index: np.ndarray = field(kw_only=True)
     origin: str = ""
     excluded_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), kw_only=True)
+    enlarged: int = field(default=0, kw_only=True)
 
     @classmethod
     def from_arrays(
@@ -120,7 +122,7 @@ class ImageDataset:
             return None
         return torch.from_numpy(self.labels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]])
 
-    def only_classes(self, names: Sequence[str | int]) -> ImageDataset:
+    def only_classes(self, names: Sequence[Typed]) -> ImageDataset:
         """The images of the given classes, by name or index; the classes are renumbered in the given order.
 
         Raises:
@@ -139,7 +141,7 @@ class ImageDataset:
             raise ValueError(f"dataset.classes={list(names)}: no images belong to these classes")
         return replace(self, labels=labels, classes=tuple(self.classes[n] for n in wanted), index=index)
 
-    def only_attributes(self, names: Sequence[str]) -> ImageDataset:
+    def only_attributes(self, names: Sequence[Typed]) -> ImageDataset:
         """The images that have every attribute given as ``name`` and none of those given as ``-name``.
 
         Raises:
@@ -148,7 +150,7 @@ class ImageDataset:
         if self.labels is None or not self.multi_label:
             raise ValueError("dataset.attributes: this dataset has no attributes; dataset.classes selects classes")
         keep = np.ones(len(self.index), dtype=bool)
-        for name in names:
+        for name in map(as_typed, names):
             column = index_of_name(name.removeprefix("-"), self.classes, "dataset.attributes")
             keep &= self.labels[self.index, column] == (0 if name.startswith("-") else 1)
         if not keep.any():

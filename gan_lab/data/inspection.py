@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from gan_lab.data.datasets.base import DatasetBuilder
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.image_decoding import RESIZE_MODES
+from gan_lab.data.image_files import describe_passed_over
 from gan_lab.data.packed_file import VariableSizePixels
 from gan_lab.utils.image_ops import image_grid
 from gan_lab.utils.progress import Progress
@@ -34,12 +36,14 @@ class Inspection:
         sizes: number of stored images of each (width, height); (0, 0) counts unreadable ones.
         duplicates: indices of images whose pixels equal those of an earlier image.
         unreadable: reasons why stored images can't be read, by name.
+        passed_over: number of files that are no images, by ending.
     """
 
     data: ImageDataset
     sizes: Counter[tuple[int, int]]
     duplicates: list[int]
     unreadable: dict[str, str]
+    passed_over: Mapping[str, int]
 
     @classmethod
     def of(cls, source: DatasetBuilder, data: ImageDataset, progress: Progress) -> Inspection:
@@ -62,7 +66,8 @@ class Inspection:
                 duplicates.append(number)
             seen.add(digest)
         path = source.packed_path()
-        return cls(data, sizes, duplicates, source.packed().manifest["bad"] if path.is_file() else {})
+        unreadable = source.packed().manifest["bad"] if path.is_file() else {}
+        return cls(data, sizes, duplicates, unreadable, raw_images.passed_over)
 
     def print(self) -> None:
         """Print tables of the class counts and image sizes, and the numbers of duplicates and unreadable images."""
@@ -70,7 +75,8 @@ class Inspection:
             print_table(["attribute" if self.data.multi_label else "class", "images"], _rows(counts))
         sizes = {f"{w} x {h}" if w else "unreadable": n for (w, h), n in self.sizes.most_common()}
         reasons = [f"  {name}: {reason}" for name, reason in list(self.unreadable.items())[:MAX_ROWS]]
-        notes = [f"{len(self.duplicates):,} duplicates", f"{len(self.unreadable):,} unreadable", *reasons]
+        others = [describe_passed_over(self.passed_over)] if self.passed_over else []
+        notes = [f"{len(self.duplicates):,} duplicates", f"{len(self.unreadable):,} unreadable", *reasons, *others]
         print_table(["stored size", "images"], _rows(sizes), notes)
 
     def save_sheet(self, path: str | Path) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gan_lab.data.packed_file import PackedDataset, write_tail
-from gan_lab.data.parallel_decoding import ImageFormat, decode_in_parallel
+from gan_lab.data.parallel_decoding import DecodedChunk, ImageFormat, decode_in_parallel
 from gan_lab.data.raw_images import RawImages
 from gan_lab.runtime.signals import exit_on_sigterm
 from gan_lab.storage.files import file_lock, write_atomically
@@ -44,6 +44,7 @@ class PackingProgress:
         crc: CRC-32 of the pixels written so far.
         written: bytes of pixels written so far.
         sizes: height and width of each written image, if sizes differ.
+        enlarged: number of images that were smaller than the packed size.
     """
 
     next_index: int = 0
@@ -51,6 +52,7 @@ class PackingProgress:
     crc: int = 0
     written: int = 0
     sizes: list[list[int]] = field(default_factory=list)
+    enlarged: int = 0
 
     @property
     def num_readable(self) -> int:
@@ -63,7 +65,8 @@ class PackingProgress:
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["same"] == request:
                 unreadable = {int(index): reason for index, reason in stored["bad"].items()}
-                return cls(stored["following"], unreadable, stored["crc"], stored["written"], stored["sizes"])
+                counts = (stored[key] for key in ("crc", "written", "sizes", "enlarged"))
+                return cls(stored["following"], unreadable, *counts)
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return cls()
@@ -71,14 +74,21 @@ class PackingProgress:
     def write(self, path: Path, request: str) -> None:
         """Save the progress, with the JSON text ``request`` that describes what is packed."""
         state = {"following": self.next_index, "bad": self.unreadable, "crc": self.crc, "written": self.written}
-        write_atomically(path, json.dumps({"same": request, **state, "sizes": self.sizes}))
+        write_atomically(path, json.dumps({"same": request, **state, "sizes": self.sizes, "enlarged": self.enlarged}))
 
-    def after(self, next_index: int, pixels: np.ndarray, unreadable: dict[int, str]) -> PackingProgress:
+    def after(self, chunk: DecodedChunk) -> PackingProgress:
         """The progress after another chunk of images has been written."""
+        pixels = chunk.pixels
         if pixels.ndim == 3:
             self.sizes.append(list(pixels.shape[:2]))
-        crc = zlib.crc32(pixels.data, self.crc)
-        return PackingProgress(next_index, self.unreadable | unreadable, crc, self.written + pixels.nbytes, self.sizes)
+        return PackingProgress(
+            chunk.next_index,
+            self.unreadable | chunk.unreadable,
+            zlib.crc32(pixels.data, self.crc),
+            self.written + pixels.nbytes,
+            self.sizes,
+            self.enlarged + chunk.enlarged,
+        )
 
 
 def pack_dataset(
@@ -121,7 +131,7 @@ def pack_dataset(
             return packed  # created by the process that held the lock
         raw_images = list_images()
         raw_images.check_labels()
-        watched = raw_images.modification_times()  # before decoding, so that changes made during decoding are noticed later
+        watched = raw_images.watched()  # before decoding, so that changes made during decoding are noticed later
         metadata = {"identity": identity, "watched": watched}
         _pack(path, raw_images, image_format, metadata, max_corrupt_fraction, num_workers, progress)
     return PackedDataset.open(path)
@@ -176,6 +186,8 @@ def _pack(
                     handle.flush()
                     state.write(journal, request)
             _warn_of_unreadable(state, raw_images)
+            if state.enlarged:
+                log.warning("%s", describe_enlarged(state.enlarged, state.num_readable, image_format.size))
             _finish(handle, raw_images, image_format, state, metadata)
             part.replace(path)
     except (KeyboardInterrupt, SystemExit, UnreadableImage, BrokenExecutor) as stop:
@@ -219,9 +231,9 @@ def _write_images(
     num_workers: int,
 ) -> Iterator[PackingProgress]:
     """Decode and write the remaining images in order, and yield the progress after each chunk."""
-    for next_index, pixels, unreadable in decode_in_parallel(raw_images, image_format, state.next_index, num_workers):
-        handle.write(pixels.data)
-        state = state.after(next_index, pixels, unreadable)
+    for chunk in decode_in_parallel(raw_images, image_format, state.next_index, num_workers):
+        handle.write(chunk.pixels.data)
+        state = state.after(chunk)
         if len(state.unreadable) > max_corrupt_fraction * len(raw_images):
             fraction = len(state.unreadable) / len(raw_images) + 0.005
             raise UnreadableImage(
@@ -244,6 +256,14 @@ def _warn_of_unreadable(state: PackingProgress, raw_images: RawImages) -> None:
         log.warning("%s; they are skipped", _describe_unreadable(state, raw_images))
 
 
+def describe_enlarged(enlarged: int, count: int, size: int) -> str:
+    """One line about images that were smaller than ``dataset.size``, and what to do."""
+    return (
+        f"{enlarged:,} of {count:,} images have a side below dataset.size={size} and are enlarged, which adds no detail; "
+        "choose a smaller dataset.size, remove them, or keep their size with dataset.resize_mode=pad"
+    )
+
+
 def _finish(
     handle: BinaryIO, raw_images: RawImages, image_format: ImageFormat, state: PackingProgress, metadata: dict[str, Any]
 ) -> None:
@@ -253,6 +273,7 @@ def _finish(
         "count": len(kept),
         **image_format.identity(),
         "classes": list(raw_images.classes),
+        "enlarged": state.enlarged,
         "crc32": state.crc,
         "bad": {raw_images.name(index): reason for index, reason in state.unreadable.items()},
         "tool": f"gan_lab {__version__}",

@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from gan_lab.data.image_decoding import RESIZE_MODES, WHOLE, decode
+from gan_lab.data.image_decoding import ENLARGING, RESIZE_MODES, WHOLE, decode
 from gan_lab.data.raw_images import RawImages
 
 CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
@@ -49,8 +49,18 @@ class ImageFormat:
 
     def decode(self, raw_images: RawImages, index: int) -> np.ndarray:
         """One image, uint8 ``[H, W, C]``; raises whatever the decoder raises."""
+        return self.decode_with_size(raw_images, index)[0]
+
+    def decode_with_size(self, raw_images: RawImages, index: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """One image, and the width and height of the stored one; raises whatever the decoder raises."""
         with raw_images.open(index) as image:
-            return decode(image, self.size, self.channels, self.resize_mode, self.precrop)
+            stored = image.size
+            return decode(image, self.size, self.channels, self.resize_mode, self.precrop), stored
+
+    def enlarges(self, stored: tuple[int, int]) -> bool:
+        """Whether a stored image of this width and height has too few pixels and is enlarged."""
+        side = min(stored) if self.precrop is None else min(*stored, self.precrop)
+        return self.resize_mode in ENLARGING and side < self.size
 
     def decode_gray(self, images: np.ndarray) -> np.ndarray:
         """Gray images of one size, uint8 ``[N, H, W]``, all at once: uint8 ``[N, size, size, channels]``."""
@@ -86,28 +96,54 @@ class DecodeJob:
 
 _job: DecodeJob | None = None
 
-DecodedChunk: TypeAlias = tuple[int, dict[int, str], np.ndarray | None]
-"""Number of images decoded into the slot; reasons why others are unreadable, by index; the pixels of an image of any size."""
+
+class SlotContent(NamedTuple):
+    """What a worker has decoded into a slot.
+
+    Attributes:
+        kept: number of images in the slot.
+        unreadable: reasons why others are unreadable, by index.
+        enlarged: number of images that were smaller than the format's size.
+        whole: the pixels of an image that keeps its size.
+    """
+
+    kept: int
+    unreadable: dict[int, str]
+    enlarged: int = 0
+    whole: np.ndarray | None = None
+
+
+class DecodedChunk(NamedTuple):
+    """Some images in order.
+
+    Attributes:
+        next_index: the index after the chunk.
+        pixels: the readable images, uint8 ``[n, size, size, channels]``, valid until the next chunk; or ``[H, W, channels]``
+            of an image that keeps its size.
+        unreadable: reasons why others are unreadable, by index.
+        enlarged: number of images that were smaller than the format's size.
+    """
+
+    next_index: int
+    pixels: np.ndarray
+    unreadable: dict[int, str]
+    enlarged: int
 
 
 def decode_in_parallel(
     raw_images: RawImages, image_format: ImageFormat, start: int, num_workers: int
-) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
+) -> Iterator[DecodedChunk]:
     """Decode all images from index ``start`` on, chunk by chunk in order.
 
     At most ``4 * num_workers`` chunks are decoded ahead, so memory use doesn't depend on the size of the dataset. Pixels are
     returned through shared memory: sent through a pipe, they would make the workers wait for the caller.
-
-    Yields:
-        The index after the chunk; its readable images, uint8 ``[n, size, size, channels]`` (valid until the next iteration), or
-        ``[H, W, channels]`` for an image that keeps its size; and the reasons why others are unreadable, by index.
     """
     global _job
     num_threads = torch.get_num_threads()
     free = deque(range(4 * num_workers))
     _job = DecodeJob.of(raw_images, image_format, len(free))
     step = _job.buffer.shape[1]
-    pending: deque[tuple[int, int, Future[DecodedChunk]]] = deque()
+    pending: deque[tuple[int, int, Future[SlotContent]]] = deque()
     pool = _make_pool(raw_images, len(raw_images) - start, num_workers)
     try:
         upcoming = iter(range(start, len(raw_images), step))
@@ -120,8 +156,9 @@ def decode_in_parallel(
             if not pending:
                 return
             first, slot, future = pending.popleft()
-            kept, unreadable, whole = future.result()
-            yield min(first + step, len(raw_images)), _job.buffer[slot, :kept] if whole is None else whole, unreadable
+            content = future.result()
+            pixels = _job.buffer[slot, : content.kept] if content.whole is None else content.whole
+            yield DecodedChunk(min(first + step, len(raw_images)), pixels, content.unreadable, content.enlarged)
             free.append(slot)  # the caller has finished with this chunk
     finally:
         pool.shutdown(cancel_futures=True)
@@ -157,20 +194,21 @@ def _exit_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _decode_chunk(first: int, slot: int) -> DecodedChunk:
+def _decode_chunk(first: int, slot: int) -> SlotContent:
     assert _job is not None, "set before the first chunk"
-    target, kept = _job.buffer[slot], 0
+    target, kept, enlarged = _job.buffer[slot], 0, 0
     unreadable: dict[int, str] = {}
     if _job.image_format.is_whole:
         try:
-            return 1, unreadable, _job.image_format.decode(_job.raw_images, first)
+            return SlotContent(1, unreadable, whole=_job.image_format.decode(_job.raw_images, first))
         except Exception as error:  # decoders raise many types for damaged files
-            return 0, {first: str(error) or type(error).__name__}, None
+            return SlotContent(0, {first: str(error) or type(error).__name__})
     for index in range(first, min(first + len(target), len(_job.raw_images))):
         try:
-            target[kept] = _job.image_format.decode(_job.raw_images, index)
+            target[kept], stored = _job.image_format.decode_with_size(_job.raw_images, index)
         except Exception as error:  # decoders raise many types for damaged files
             unreadable[index] = str(error) or type(error).__name__
         else:
             kept += 1
-    return kept, unreadable, None
+            enlarged += _job.image_format.enlarges(stored)
+    return SlotContent(kept, unreadable, enlarged)

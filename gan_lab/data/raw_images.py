@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-NOT_IMAGES = frozenset(
-    [".pdf", ".ps", ".eps", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".fit", ".fits", ".wmf", ".emf"]
-)
-"""Extensions registered with Pillow for documents, scientific data and video; Pillow opens some of them with other programs."""
-
-SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN) - NOT_IMAGES
-"""Lower-case extensions of the files that count as images."""
+from gan_lab.data.image_decoding import open_image
+from gan_lab.data.image_files import ImageFiles, path_state
+from gan_lab.data.labels import with_slashes
 
 LARGEST_MEMBER = 2**30
 """Largest uncompressed size in bytes of an image in a zip file, as protection against zip bombs."""
@@ -28,10 +24,12 @@ class RawImages(ABC):
     Attributes:
         labels: class indices ``[N]`` int64 (-1 for unlabeled images), binary attributes ``[N, A]`` uint8, or None.
         classes: names of the classes or attributes.
+        passed_over: number of files next to the images that are no images, by ending.
     """
 
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = {}
     are_files = False
     """Whether images are encoded files, for which decoding in several processes pays."""
 
@@ -40,7 +38,12 @@ class RawImages(ABC):
 
     @abstractmethod
     def open(self, index: int) -> Image.Image:
-        """Open an image with Pillow; file formats are decoded lazily."""
+        """Open an image with Pillow; file formats are decoded lazily.
+
+        Raises:
+            ValueError: the image has too many pixels.
+            OSError: the file can't be read.
+        """
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -48,14 +51,14 @@ class RawImages(ABC):
 
     @abstractmethod
     def sources(self) -> Iterable[Path]:
-        """Files and directories whose modification times change when the images or labels do."""
+        """Files and folders that the images and labels come from."""
 
     def reopen(self) -> None:  # noqa: B027 - most subclasses share nothing
         """Called in a forked process: reopen file handles, whose position would be shared with the parent process."""
 
-    def modification_times(self) -> dict[str, int]:
-        """Modification time in nanoseconds of each of :meth:`sources`, by path."""
-        return {str(path): path.stat().st_mtime_ns for path in self.sources()}
+    def watched(self) -> dict[str, str | None]:
+        """The state of each of :meth:`sources` by path, see :func:`gan_lab.data.image_files.path_state`."""
+        return {str(path): path_state(path) for path in self.sources()}
 
     def check_labels(self) -> None:
         """Raise ValueError unless each image has one label and all class indices are in range."""
@@ -99,12 +102,12 @@ class ArrayImages(RawImages):
 
 
 class FileImages(RawImages):
-    """Image files.
+    """Image files of a folder.
 
     Args:
-        root: directory of the images.
-        names: their paths relative to ``root``.
+        files: the image files.
         labels, classes: see :class:`RawImages`.
+        names: paths of the images relative to the folder; None: all of ``files``.
         lists: other files, such as label lists, that are watched for changes.
     """
 
@@ -112,28 +115,31 @@ class FileImages(RawImages):
 
     def __init__(
         self,
-        root: Path,
-        names: Sequence[str],
+        files: ImageFiles,
         labels: np.ndarray | None = None,
         classes: Sequence[str] = (),
+        *,
+        names: Sequence[str] | None = None,
         lists: Sequence[Path] = (),
     ) -> None:
-        self._root, self._names, self._lists = root, list(names), tuple(lists)
-        self.labels, self.classes = labels, tuple(classes)
+        self._files, self._names, self._lists = files, list(files.names if names is None else names), tuple(lists)
+        self.labels, self.classes, self.passed_over = labels, tuple(classes), files.passed_over
 
     def __len__(self) -> int:
         return len(self._names)
 
     def open(self, index: int) -> Image.Image:
-        return Image.open(self._root / self._names[index])
+        return open_image(self._files.root / self._names[index])
 
     def name(self, index: int) -> str:
-        return str(self._root / self._names[index])
+        return str(self._files.root / self._names[index])
 
     def sources(self) -> Iterable[Path]:
-        """The directories and lists. Adding or removing a file is noticed, overwriting a file is not."""
-        folders = [self._root / subfolder for subfolder in sorted({name.rpartition("/")[0] for name in self._names} | {""})]
-        return [*folders, *self._lists]
+        return (self._files.root, *self._lists)
+
+    def watched(self) -> dict[str, str | None]:
+        """The folder in the state in which it was listed, so that a later change is noticed."""
+        return {str(path): path_state(path) for path in self._lists} | {str(self._files.root): self._files.state}
 
 
 class ZipImages(RawImages):
@@ -142,7 +148,7 @@ class ZipImages(RawImages):
     Args:
         archive: the zip file.
         names: its members that are images.
-        labels, classes: see :class:`RawImages`.
+        labels, classes, passed_over: see :class:`RawImages`.
         lists: other files, such as label lists, that are watched for changes.
 
     Raises:
@@ -157,10 +163,12 @@ class ZipImages(RawImages):
         names: Sequence[str],
         labels: np.ndarray | None = None,
         classes: Sequence[str] = (),
+        *,
+        passed_over: Mapping[str, int] | None = None,
         lists: Sequence[Path] = (),
     ) -> None:
         self._archive, self._names, self._lists = archive, list(names), tuple(lists)
-        self.labels, self.classes = labels, tuple(classes)
+        self.labels, self.classes, self.passed_over = labels, tuple(classes), passed_over or {}
         try:
             self._zip = zipfile.ZipFile(archive)
             large = [name for name in names if self._zip.getinfo(name).file_size > LARGEST_MEMBER]
@@ -173,13 +181,13 @@ class ZipImages(RawImages):
         return len(self._names)
 
     def open(self, index: int) -> Image.Image:
-        return Image.open(self._zip.open(self._names[index]))  # ZipFile is thread-safe for reading
+        return open_image(self._zip.open(self._names[index]))  # ZipFile is thread-safe for reading
 
     def reopen(self) -> None:
         self._zip = zipfile.ZipFile(self._archive)
 
     def name(self, index: int) -> str:
-        return f"{self._archive}:{self._names[index]}"
+        return f"{self._archive}:{with_slashes(self._names[index])}"
 
     def sources(self) -> Iterable[Path]:
         return (self._archive, *self._lists)
@@ -217,16 +225,3 @@ class GeneratedImages(RawImages):
 
     def sources(self) -> Iterable[Path]:
         return self._files
-
-
-def folder_classes(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Class indices ``[N]`` and names from the first directory of each path.
-
-    A path without a directory gets -1. If no path has a directory, the labels are None.
-    """
-    folders = [name.partition("/")[0] if "/" in name else None for name in names]
-    classes = sorted({folder for folder in folders if folder is not None})
-    if not classes:
-        return None, ()
-    index = {name: n for n, name in enumerate(classes)}
-    return np.array([-1 if folder is None else index[folder] for folder in folders], dtype=np.int64), tuple(classes)

@@ -16,6 +16,7 @@ from gan_lab.building.metrics import build_suite
 from gan_lab.data.datasets.folder import Folder
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.image_decoding import GRAY_MODES
+from gan_lab.data.image_files import warn_of_passed_over
 from gan_lab.data.parallel_decoding import ImageFormat, decode_in_parallel
 from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
@@ -101,10 +102,10 @@ def load_images(key: str, path: str, images: RawImages) -> ImageDataset:
     parts: list[np.ndarray] = []
     errors: dict[int, str] = {}
     with progress_bar(f"reading {key}", "images") as progress:
-        for done, pixels, unreadable in decode_in_parallel(images, image_format, 0, 1):
-            parts.append(pixels.copy())
-            errors |= unreadable
-            progress(done, len(images))
+        for chunk in decode_in_parallel(images, image_format, 0, 1):
+            parts.append(chunk.pixels.copy())
+            errors |= chunk.unreadable
+            progress(chunk.next_index, len(images))
     if errors:
         number, reason = next(iter(errors.items()))
         raise ValueError(
@@ -125,9 +126,11 @@ def list_images(key: str, path: str) -> RawImages:
     """
     source = Folder(path=path, name=key, root=".", size=1, channels=3, resize_mode="crop", split="all")
     try:
-        return source.raw_images()
+        images = source.raw_images()
     except ValueError as error:
         raise ValueError(str(error).replace("dataset.path=", f"{key}=")) from error
+    warn_of_passed_over(f"{key}={path}", images.passed_over)
+    return images
 
 
 def _common_format(key: str, path: str, images: RawImages) -> ImageFormat:
@@ -163,7 +166,7 @@ def headers(images: RawImages) -> Iterator[tuple[tuple[int, int], str]]:
         try:
             with images.open(number) as image:
                 yield image.size, image.mode
-        except OSError as error:
+        except Exception as error:  # decoders raise many types for damaged files
             raise ValueError(f"{images.name(number)} can't be read ({error})") from error
 
 

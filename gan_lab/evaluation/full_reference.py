@@ -97,12 +97,20 @@ def _load_matches(fakes: RawImages, reals: RawImages, matches: Sequence[tuple[in
     for a, b in matches:
         with fakes.open(a) as fake, reals.open(b) as real:
             channels = 1 if fake.mode in GRAY_MODES and real.mode in GRAY_MODES else 3
-            arrays = decode_whole(fake, channels), decode_whole(real, channels)
+        arrays = _decode(fakes, a, channels), _decode(reals, b, channels)
         if arrays[0].shape != arrays[1].shape:
             sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in arrays]
             raise ValueError(f"{fakes.name(a)} has {sizes[0]} pixels, but its original {reals.name(b)} has {sizes[1]}")
         first, second = (torch.from_numpy(array.copy()).permute(2, 0, 1)[None] for array in arrays)
         yield first, second
+
+
+def _decode(images: RawImages, number: int, channels: int) -> np.ndarray:
+    try:
+        with images.open(number) as image:
+            return decode_whole(image, channels)
+    except Exception as error:  # decoders raise many types for damaged files
+        raise ValueError(f"{images.name(number)} can't be read ({error})") from error
 
 
 def _stems(images: RawImages) -> list[str]:

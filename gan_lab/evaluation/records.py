@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from gan_lab.metrics.full_reference_suite import BICUBIC, PROTOCOL_NAME
 from gan_lab.metrics.suite import Result
 from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.storage.run_directory import read_evaluations
-from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci
+from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci, printable
 from gan_lab.utils.terminal import STDOUT, print_table
 
 MAX_PRINTED_ROWS = 20
@@ -67,14 +69,14 @@ def print_scores(records: Mapping[str, Mapping[str, Any]]) -> None:
     for protocol in protocols:
         results = {name: entry["results"][protocol] for name, entry in records.items() if protocol in entry["results"]}
         first = next(iter(results.values()))["protocol"]
-        STDOUT.print(f"\n[bold]{protocol}[/bold]: {_describe(first)}", soft_wrap=True)
+        STDOUT.print(Text.assemble("\n", (protocol, "bold"), f": {_describe(first)}"), soft_wrap=True)
         print_columns(_separate_bicubic({name: result["scores"] for name, result in results.items()}))
         if protocol == PROTOCOL_NAME:
             continue  # a table for each image, only for the file
         for title in dict.fromkeys(title for result in results.values() for title in result["details"]):
             tables = {name: result["details"].get(title, {}) for name, result in results.items()}
             if max(map(len, tables.values())) <= MAX_PRINTED_ROWS:
-                STDOUT.print(f"\n{title}")
+                STDOUT.print(f"\n{printable(title)}")
                 print_columns(tables)
 
 

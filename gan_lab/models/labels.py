@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_lab.utils.suggestions import index_of_name
+from gan_lab.utils.suggestions import Typed, as_typed, index_of_name
 
 TABLE_SIZE = 16_384
 """Maximum number of stored labels: enough for their frequencies, small enough for a checkpoint."""
@@ -32,10 +32,10 @@ class NoLabels:
     def available_classes(self) -> list[str]:
         return []
 
-    def numbers(self, names: Sequence[str | int]) -> list[int]:
+    def numbers(self, names: Sequence[Typed]) -> list[int]:
         raise ValueError("classes: this generator was trained without conditioning, so it can't be asked for one")
 
-    def for_classes(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
+    def for_classes(self, names: Sequence[Typed], count: int, generator: torch.Generator) -> Tensor:
         raise ValueError("classes: this generator was trained without conditioning, so it can't be asked for one")
 
     def state_dict(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Labels:
         present = self.table.any(0) if self.multi_label else torch.bincount(self.table, minlength=len(self.names)) > 0
         return [name for name, there in zip(self.names, present, strict=True) if there]
 
-    def for_classes(self, names: Sequence[str | int], count: int, generator: torch.Generator) -> Tensor:
+    def for_classes(self, names: Sequence[Typed], count: int, generator: torch.Generator) -> Tensor:
         """Labels ``[len(names) * count, K]``: ``count`` rows in sequence for each of some classes.
 
         Args:
@@ -100,13 +100,13 @@ class Labels:
         """
         return torch.cat([self._for_class(number, count, generator) for number in self.numbers(names)])
 
-    def numbers(self, names: Sequence[str | int]) -> list[int]:
+    def numbers(self, names: Sequence[Typed]) -> list[int]:
         """The number of each class or attribute, from 0; without an attribute (a minus sign before its name), K more.
 
         Raises:
             ValueError: an unknown class, one named twice, or one that no image of the data has.
         """
-        found = [self._number(str(name)) for name in names]
+        found = [self._number(as_typed(name)) for name in names]
         if len(set(found)) < len(found):
             raise ValueError(f"classes={list(names)}: one is named twice")
         for name, number in zip(names, found, strict=True):

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from gan_lab.data.degradation import upscale_bicubic
-from gan_lab.data.image_decoding import MAX_PIXELS, split_alpha
+from gan_lab.data.image_decoding import open_image, split_alpha, upright
+from gan_lab.data.image_files import SUFFIXES
 from gan_lab.data.png_writer import PngWriter
-from gan_lab.data.raw_images import SUFFIXES
 from gan_lab.models.tiling import upscale_strips
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.utils.progress import Progress
@@ -118,7 +118,7 @@ class TiledUpscaler:
 
     def upscale(self, image: Image.Image) -> Image.Image:
         """Upscale an image of any mode in memory; EXIF orientation is applied."""
-        color, alpha = split_alpha(ImageOps.exif_transpose(image))
+        color, alpha = split_alpha(upright(image))
         rows = np.concatenate(list(self.rows(color, alpha)))
         return Image.fromarray(rows[:, :, 0] if rows.shape[2] == 1 else rows)
 
@@ -162,15 +162,11 @@ def output_paths(source: Path, out: Path | None, scale: int) -> dict[Path, Path]
 def _open_layers(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:
     """An image file's color or gray image, its alpha channel, and its ICC profile if that applies to the color image."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{path}: {image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed; upscale parts"
-                )
+        with open_image(path) as image:
             profile = image.info.get("icc_profile") if image.mode in ("L", "LA", "RGB", "RGBA") else None
-            color, alpha = split_alpha(ImageOps.exif_transpose(image))
+            color, alpha = split_alpha(upright(image))
             return color, alpha, profile
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # decoders raise many types for damaged files
         raise ValueError(f"{path} can't be read ({error})") from error
 
 

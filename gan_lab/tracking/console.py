@@ -11,14 +11,14 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from gan_lab.storage.metric_names import display_name
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci, format_with_error
-from gan_lab.utils.terminal import STDOUT, _progress
+from gan_lab.utils.terminal import STDOUT, _progress, text_column
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ class Console(Tracker):
         self._recent: dict[str, list[float]] = {}  # the last two values of each metric
         for heading, text in info.facts.items():
             log.info("%-9s %s", heading, text)
-        note = TextColumn("{task.fields[note]}")
-        self._bars = _progress(BarColumn(bar_width=None), TaskProgressColumn(), note, TimeElapsedColumn(), TextColumn("eta"))
+        note = text_column("{task.fields[note]}")
+        self._bars = _progress(BarColumn(bar_width=None), TaskProgressColumn(), note, TimeElapsedColumn(), text_column("eta"))
         self._run = self._bars.add_task("run", total=info.total_images, completed=info.first_image, note="")
         self._epoch = self._bars.add_task("epoch", total=info.images_per_epoch, note="")
         self._activity = self._bars.add_task("", total=None, note="", visible=False)
@@ -140,7 +140,7 @@ class Console(Tracker):
                 columns[{"d": 0, "g": 1}.get(key.partition("/")[0], 2)].append(self._cells(key))
         for line in zip_longest(*columns, fillvalue=[Text(), Text(), Text()]):
             table.add_row(*(cell for cells in line for cell in cells))
-        return Group(Panel(table, title=self._info.name, title_align="left", border_style="dim"), self._bars)
+        return Group(Panel(table, title=Text(self._info.name), title_align="left", border_style="dim"), self._bars)
 
     def _cells(self, key: str) -> list[Text]:
         """Name, latest value, and an arrow if it is higher or lower than the one before."""

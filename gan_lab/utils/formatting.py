@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,3 +54,9 @@ def format_count(count: float, noun: str) -> str:
     """A number of things: ``1 run``, ``1,200 runs``, ``0.5 epochs``."""
     number = f"{count:,}" if isinstance(count, int) else format_number(count)
     return f"{number} {noun}{'' if count == 1 else 's'}"
+
+
+def printable(name: str) -> str:
+    r"""A name in one line: line breaks and other control characters as ``\n``, ``\x1b``."""
+    unprintable = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of a character, separators of lines
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in unprintable else c for c in name)

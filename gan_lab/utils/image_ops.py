@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from gan_lab.utils.formatting import printable
+
 
 def normalize(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Convert uint8 images in [0, 255] to ``dtype`` in [-1, 1]."""
@@ -67,6 +69,7 @@ def image_grid(
     for n, image in enumerate(images.cpu()):
         top, left = n // columns * (height + gap), n % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
+    row_names, column_names = ([printable(name) for name in names] for names in (row_names, column_names))
     grid = to_pil(sheet)
     grid = grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
     grid = _add_column_names(grid, column_names, scale * (width + gap)) if column_names else grid

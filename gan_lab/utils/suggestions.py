@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
+
+from gan_lab.utils.formatting import printable
 
 SYNONYMS = {"learning_rate": "lr", "epoch": "epochs", "batchsize": "batch_size", "bs": "batch_size", "gpu": "device"}
 """Names that users type for configuration keys."""
 
 
-def index_of_name(name: str | int, names: Sequence[str], key: str) -> int:
+Typed = str | int | float | bool | None
+"""A name on the command line, where ``true``, ``null`` and ``1.5`` are read as values of other types."""
+
+
+def as_typed(name: Typed) -> str:
+    """A name as the user typed it: ``true`` for True, ``null`` for None."""
+    return {True: "true", False: "false", None: "null"}[name] if name is None or isinstance(name, bool) else str(name)
+
+
+def index_of_name(name: Typed, names: Sequence[str], key: str) -> int:
     """The index in ``names`` of an entry given by its name or its number.
 
     Args:
-        name: the entry; a number that is itself one of ``names`` counts as a name.
+        name: the entry, in lower or upper case; a number that is itself one of ``names`` counts as a name.
         names: all entries.
         key: configuration key that ``name`` comes from, for the message.
 
     Raises:
-        ValueError: there is no such entry.
+        ValueError: there is no such entry, or there are several that differ only in case.
     """
-    if str(name) in names:
-        return names.index(str(name))
-    if isinstance(name, int) and 0 <= name < len(names):
+    text = as_typed(name)
+    if text in names:
+        return names.index(text)
+    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(names):
         return name
-    similar = get_close_matches(str(name), names, n=3) or list(names[:10])
-    raise ValueError(f"{key}: there is no {name}; did you mean {', '.join(similar)}? ({len(names)} names in all)")
+    folded = [_fold(other) for other in names]
+    matches = [other for other, same in zip(names, folded, strict=True) if same == _fold(text)]
+    if len(matches) == 1:
+        return names.index(matches[0])
+    if matches:
+        raise ValueError(f"{key}: {text} may be {' or '.join(matches)}; write it in the same case")
+    similar = [names[folded.index(other)] for other in get_close_matches(_fold(text), folded, n=3)] or list(names[:10])
+    suggested = ", ".join(map(printable, similar))
+    quotes = f"; in quotes it is text: \"'{text}'\"" if isinstance(name, float) else ""
+    raise ValueError(f"{key}: there is no {printable(text)}; did you mean {suggested}? ({len(names)} names in all{quotes})")
+
+
+def _fold(name: str) -> str:
+    """The name without differences in case, and with accents in one form."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def similar_key(key: str, known: Sequence[str]) -> str | None:

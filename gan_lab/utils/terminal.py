@@ -24,6 +24,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from gan_lab.utils.formatting import printable
+
 log = logging.getLogger(__name__)
 
 
@@ -35,8 +37,11 @@ class _Stdout(RichConsole):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-STDOUT = _Stdout(highlight=False, soft_wrap=True)
-"""The only console of the process: log lines and the live table must share it, or they would overwrite each other."""
+STDOUT = _Stdout(highlight=False, soft_wrap=True, markup=False, emoji=False)
+"""The only console of the process: log lines and the live table must share it, or they would overwrite each other.
+
+Brackets in its text are no markup, as they may belong to the name of a class or a file.
+"""
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> None:
@@ -51,7 +56,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Ite
     for n, title in enumerate(titles):
         table.add_column(Text(title), justify="right" if n else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     full_width = Measurement.get(STDOUT, STDOUT.options.update(max_width=10_000), table).maximum
     # a line longer than the window rather than a table without some of its columns
     wide = RichConsole(file=STDOUT.file, width=max(full_width, STDOUT.width), force_terminal=STDOUT.is_terminal)
@@ -70,7 +75,7 @@ def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], N
         unit: what is counted, in the plural.
     """
     bar = _progress(
-        BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("eta")
+        BarColumn(), TaskProgressColumn(), text_column("{task.fields[note]}"), TimeElapsedColumn(), text_column("eta")
     )
     task = None
     started = last_log = time.monotonic()
@@ -82,7 +87,7 @@ def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], N
         if STDOUT.is_terminal:
             if task is None:
                 bar.start()
-                task = bar.add_task(description, note="")
+                task = bar.add_task(printable(description), note="")
             bar.update(task, completed=done, total=total, note=note)
         elif now - last_log > 10 or done == total:
             last_log = now
@@ -95,8 +100,13 @@ def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], N
             bar.stop()
 
 
+def text_column(template: str) -> TextColumn:
+    """A column of a progress bar whose text has no markup."""
+    return TextColumn(template, markup=False)
+
+
 def _progress(*columns: ProgressColumn) -> Progress:
-    return Progress(TextColumn("{task.description:<6}"), *columns, _Remaining(), console=STDOUT, expand=True)
+    return Progress(text_column("{task.description:<6}"), *columns, _Remaining(), console=STDOUT, expand=True)
 
 
 class _Remaining(TimeRemainingColumn):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from dataset_files import folder_dataset, make_zip, write_images
 from helpers import picture
 
 from gan_lab.data import packing
-from gan_lab.data.packed_file import PackedDataset
+from gan_lab.data.packed_file import PackedDataset, write_tail
 from gan_lab.data.raw_images import FileImages
 
 
@@ -66,6 +67,73 @@ def test_a_changed_folder_is_packed_again(folder: Path, shared: dict[str, Any]) 
     picture(folder / "cats" / "new.png")
     os.utime(folder / "cats", ns=(1, 1))
     assert len(folder_dataset(folder, shared).load()) == 7
+
+
+Change = Callable[[Path], object]
+
+CHANGES: dict[str, Change] = {
+    "a subfolder below one without images": lambda path: picture(path / "dogs" / "big" / "new.png"),
+    "a subfolder is gone": lambda path: shutil.rmtree(path / "cats"),
+    "a picture is overwritten": lambda path: picture(path / "cats" / "1.png", 7, 9),
+    "a picture is renamed": lambda path: (path / "cats" / "1.png").rename(path / "cats" / "10.png"),
+    "labels appear": lambda path: write_labels(path, 0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_every_change_below_the_folder_is_noticed(folder: Path, shared: dict[str, Any], change: Change) -> None:
+    packed = folder_dataset(folder, shared).packed()
+    folders = [path for path in folder.rglob("*") if path.is_dir()]
+    times = {path: path.stat().st_mtime_ns for path in (folder, *folders)}
+    change(folder)
+    for path, time_before in times.items():
+        if path.exists():
+            os.utime(path, ns=(time_before, time_before))  # as if the folders' times were too coarse
+    again = folder_dataset(folder, shared).packed()
+    assert again.manifest["watched"] != packed.manifest["watched"]
+    if again.labels is not None:
+        assert len(again.labels) == len([path for path in folder.rglob("[!.]*.*") if path.suffix in (".png", ".tiff")])
+
+
+def test_other_files_and_a_vanished_source_leave_the_packed_file_as_it_is(folder: Path, shared: dict[str, Any]) -> None:
+    path = folder_dataset(folder, shared).packed().path
+    before = path.stat().st_mtime_ns
+    (folder / "notes.txt").write_text("changed")
+    (folder / "cats" / "empty").mkdir()
+    picture(folder / "cats" / ".thumbnail.png")
+    assert len(folder_dataset(folder, shared).load()) == 6 and path.stat().st_mtime_ns == before
+    shutil.rmtree(folder)
+    assert len(folder_dataset(folder, shared).load()) == 6 and path.stat().st_mtime_ns == before
+
+
+def test_an_overwritten_zip_is_packed_again(folder: Path, shared: dict[str, Any]) -> None:
+    archive = make_zip(folder)
+    first = folder_dataset(archive, shared).packed().manifest["crc32"]
+    time_before = archive.stat().st_mtime_ns
+    picture(folder / "cats" / "more.png")
+    make_zip(folder)
+    os.utime(archive, ns=(time_before, time_before))
+    again = folder_dataset(archive, shared).packed()
+    assert len(again.pixels) == 7 and again.manifest["crc32"] != first
+
+
+def test_a_packed_file_of_an_earlier_version_is_packed_again(folder: Path, shared: dict[str, Any]) -> None:
+    path = folder_dataset(folder, shared).packed().path
+    content = path.read_bytes()
+    packed = PackedDataset.open(path)
+    manifest = {k: v for k, v in packed.manifest.items() if k not in ("labels", "sizes", "enlarged")}
+    with path.open("wb") as handle:
+        handle.write(content[: packed.pixels.nbytes])
+        write_tail(handle, packed.labels, None, {**manifest, "watched": {str(folder): folder.stat().st_mtime_ns}})
+    assert "enlarged" in folder_dataset(folder, shared).packed().manifest
+
+
+def test_enlarged_images_are_counted(folder: Path, shared: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    picture(folder / "large.png", 100, 80)
+    data = folder_dataset(folder, shared, size=64, resize_mode="crop").load()
+    assert data.enlarged == 6 and "6 of 7 images have a side below dataset.size=64 and are enlarged" in caplog.text
+    assert folder_dataset(folder, shared, size=64, resize_mode="pad").load().enlarged == 0
+    assert folder_dataset(folder, shared, size=30, resize_mode="resize").load().enlarged == 0, "40 x 30 pixels are enough"
 
 
 def test_unreadable_images_are_skipped_up_to_max_corrupt_fraction(

@@ -197,7 +197,7 @@ def test_a_failed_upscaling_leaves_no_files(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ValueError, match=r"a\.jpg can't be read"):
         make_upscaler().write(tmp_path / "a.jpg", tmp_path / "out" / "b.png", lambda done, total: None)
     COLOR.save(tmp_path / "c.png")
-    monkeypatch.setattr("gan_lab.runs.upscaling.MAX_PIXELS", 100)
+    monkeypatch.setattr("gan_lab.data.image_decoding.MAX_PIXELS", 100)
     with pytest.raises(ValueError, match="9 x 13 pixels are more than the 100 allowed"):
         make_upscaler().write(tmp_path / "c.png", tmp_path / "d.png", lambda done, total: None)
     monkeypatch.undo()

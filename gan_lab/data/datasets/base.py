@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.image_decoding import RESIZE_MODES, WHOLE
+from gan_lab.data.image_files import path_state, warn_of_passed_over
 from gan_lab.data.packed_file import PackedDataset, VariableSizePixels
 from gan_lab.data.packing import pack_dataset
 from gan_lab.data.parallel_decoding import ImageFormat
@@ -20,6 +22,7 @@ from gan_lab.data.raw_images import RawImages
 from gan_lab.runtime.device import available_cores
 from gan_lab.storage.downloads import Checksum, obtain_file
 from gan_lab.utils.progress import Progress, silent
+from gan_lab.utils.suggestions import Typed
 
 IN_MEMORY = 256 * 2**20
 """Largest size of the pixels, in bytes, that :meth:`DatasetBuilder.load` reads into memory; larger files are memory-mapped."""
@@ -60,8 +63,8 @@ class DatasetBuilder(ABC):
         channels: int,
         resize_mode: str,
         split: str = "all",
-        classes: list[str | int] | None = None,
-        attributes: list[str] | None = None,
+        classes: list[str | int | float | bool | None] | None = None,
+        attributes: list[str | int | float | bool | None] | None = None,
         limit: int | None = None,
         seed: int = 0,
         max_corrupt_fraction: float = 0.001,
@@ -88,7 +91,7 @@ class DatasetBuilder(ABC):
         self.mirror, self.drop_last = mirror, drop_last
         self.root = Path(root).expanduser()
         self.image_format = ImageFormat(0 if resize_mode == WHOLE else size, channels, resize_mode, self.precrop())
-        self._classes: Sequence[str | int] | None = classes
+        self._classes: Sequence[Typed] | None = classes
         self._attributes, self._limit, self._seed = attributes, limit, seed
         self._max_corrupt_fraction, self._num_workers = max_corrupt_fraction, num_workers or available_cores()
 
@@ -154,7 +157,8 @@ class DatasetBuilder(ABC):
         if pixels.nbytes <= IN_MEMORY:
             pixels = pixels.in_memory() if isinstance(pixels, VariableSizePixels) else np.array(pixels)
         origin = f"crc32 {packed.manifest['crc32']:08x}"
-        return self.select(ImageDataset.from_arrays(pixels, packed.labels, packed.manifest["classes"], origin))
+        data = ImageDataset.from_arrays(pixels, packed.labels, packed.manifest["classes"], origin)
+        return self.select(replace(data, enlarged=packed.manifest.get("enlarged", 0)))
 
     def select(self, data: ImageDataset) -> ImageDataset:
         """Apply ``classes``, ``attributes`` and ``limit`` to a whole split, in this order."""
@@ -168,15 +172,14 @@ class DatasetBuilder(ABC):
         raw_images = self.raw_images()
         if len(raw_images) == 0:
             raise ValueError(f"dataset={self.name}: split {self.split} contains no images")
+        warn_of_passed_over(f"dataset={self.name}", raw_images.passed_over)
         return raw_images
 
 
 def _is_current(packed: PackedDataset) -> bool:
-    """Whether all source files still have the modification times recorded when packing; deleted files are ignored."""
-    for path, modification_time in packed.manifest["watched"].items():
-        try:
-            if Path(path).stat().st_mtime_ns != modification_time:
-                return False
-        except OSError:  # deleted or inaccessible: the packed file is all there is
-            continue
-    return True
+    """Whether all sources are as they were when they were packed. One that is gone is ignored: the packed file is all there is.
+
+    Earlier versions stored modification times, which equal no state.
+    """
+    now = {path: path_state(Path(path)) for path in packed.manifest["watched"]}
+    return all(state is None or state == packed.manifest["watched"][path] for path, state in now.items())

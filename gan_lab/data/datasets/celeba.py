@@ -9,6 +9,7 @@ import numpy as np
 from torchvision.datasets.utils import download_file_from_google_drive
 
 from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.image_files import find_image_files
 from gan_lab.data.raw_images import FileImages, RawImages, ZipImages
 from gan_lab.storage.downloads import Checksum
 
@@ -56,9 +57,10 @@ class CelebA(DatasetBuilder):
         names = [name for name in rows if partition[name] in PARTITIONS[self.split]]
         labels = np.array([rows[name] for name in names], dtype=np.uint8).reshape(len(names), len(attributes))
         if (self._folder / "img_align_celeba").is_dir():
-            return FileImages(self._folder / "img_align_celeba", names, labels, attributes, lists)
+            files = find_image_files(self._folder / "img_align_celeba")
+            return FileImages(files, labels, attributes, names=names, lists=lists)
         archive = self._find_or_download("img_align_celeba.zip")
-        return ZipImages(archive, [f"img_align_celeba/{name}" for name in names], labels, attributes, lists)
+        return ZipImages(archive, [f"img_align_celeba/{name}" for name in names], labels, attributes, lists=lists)
 
     def _read_attributes(self, path: Path) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
         """Attribute names, and the attribute values of each image by file name. The file's first line is the image count."""

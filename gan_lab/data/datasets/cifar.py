@@ -76,7 +76,8 @@ class Cifar(DatasetBuilder):
         try:
             pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches])
             labels = np.concatenate([np.asarray(batch[kind.labels], dtype=np.int64) for batch in batches])
-            return ArrayImages(pixels.transpose(0, 2, 3, 1), [location], labels, tuple(map(str, meta[kind.names])))
+            files = [location / part for part in (*parts, kind.meta)] if location.is_dir() else [location]
+            return ArrayImages(pixels.transpose(0, 2, 3, 1), files, labels, tuple(map(str, meta[kind.names])))
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"dataset={self.name}: {location} doesn't have the published layout ({error})") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from gan_lab.data.idx_format import read_idx
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.raw_images import ArrayImages
 from gan_lab.utils.progress import Progress, silent
+
+SIDE = 28
+"""Height and width of the images in pixels."""
 
 
 class EmbeddedFashionMnist(DatasetBuilder):
@@ -32,4 +36,6 @@ class EmbeddedFashionMnist(DatasetBuilder):
     def load(self, progress: Progress = silent) -> ImageDataset:
         raw_images = self.raw_images()
         pixels = self.image_format.decode_gray(raw_images.pixels)
-        return self.select(ImageDataset.from_arrays(pixels, raw_images.labels, raw_images.classes))
+        data = ImageDataset.from_arrays(pixels, raw_images.labels, raw_images.classes)
+        enlarged = len(data) if self.image_format.enlarges((SIDE, SIDE)) else 0
+        return self.select(replace(data, enlarged=enlarged))

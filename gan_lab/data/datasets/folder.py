@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping, Sized
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,19 +14,26 @@ import numpy as np
 from gan_lab.data.datasets.base import DatasetBuilder
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.image_decoding import WHOLE
+from gan_lab.data.image_files import (
+    LABELS_FILE,
+    count_endings,
+    describe_passed_over,
+    find_image_files,
+    is_image,
+    warn_of_passed_over,
+)
+from gan_lab.data.labels import Labels, folder_classes, listed_labels, number_classes, with_slashes
 from gan_lab.data.packed_file import VariableSizePixels
-from gan_lab.data.raw_images import SUFFIXES, ArrayImages, FileImages, RawImages, ZipImages, folder_classes
-
-LABELS_FILE = "dataset.json"
-"""Label file written by the dataset tools of the StyleGAN repositories."""
+from gan_lab.data.raw_images import ArrayImages, FileImages, RawImages, ZipImages
 
 
 class Folder(DatasetBuilder):
     """All images in a directory or zip file, including subdirectories, sorted by path; or an ``.npy`` or ``.npz`` array.
 
     First-level subdirectories are the classes, unless there is a ``dataset.json`` of the StyleGAN tools
-    (``{"labels": [[path, class_index], ...]}``). An array is uint8 ``[N, H, W]`` or ``[N, H, W, C]`` with 1, 3 or 4 channels;
-    an ``.npz`` file contains it as ``images`` and, optionally, integer ``labels`` of ``[N]``, -1 for unlabeled images.
+    (``{"labels": [[path, class_index], ...]}``); of a zip file, those in its only top folder. An array is uint8 ``[N, H, W]``
+    or ``[N, H, W, C]`` with 1, 3 or 4 channels; an ``.npz`` file contains it as ``images`` and, optionally, ``labels`` of
+    ``[N]``: class indices, -1 for unlabeled images, or names.
 
     Args:
         path: the directory or file.
@@ -57,25 +62,44 @@ class Folder(DatasetBuilder):
         return readers[self._path.suffix.lower()]()
 
     def _read_folder(self) -> RawImages:
-        names = sorted(self._walk())
+        try:
+            files = find_image_files(self._path)
+        except OSError as error:
+            raise ValueError(f"dataset.path={self._path}: {error.filename} can't be listed ({error.strerror})") from error
+        self._check_not_empty(files.names, files.passed_over)
         labels_file = self._path / LABELS_FILE
-        lists = [labels_file] if labels_file.is_file() else []
-        labels, classes = self._labels(names, labels_file.read_bytes() if lists else None)
-        return FileImages(self._path, self._check_not_empty(names), labels, classes, lists)
+        labels, classes = self._labels(files.names, labels_file.read_bytes() if labels_file.is_file() else None)
+        return FileImages(files, labels, classes)
 
     def _read_zip(self) -> RawImages:
         try:
             with zipfile.ZipFile(self._path) as archive:
-                members = [info.filename for info in archive.infolist() if not info.is_dir()]
-                for member in members:
-                    if PurePosixPath(member).is_absolute() or ".." in PurePosixPath(member.replace("\\", "/")).parts:
-                        raise ValueError(f"dataset.path={self._path}: its member {member} has a path outside the archive")
-                names = sorted({member for member in members if _is_image(member) and not member.startswith("__MACOSX/")})
-                labels_json = archive.read(LABELS_FILE) if LABELS_FILE in members else None
+                members = self._members(archive)
+                images = sorted(name for name in members if is_image(name))
+                top = _top_folder(images, members)
+                labels_files = [name for name in (LABELS_FILE, top + LABELS_FILE) if name in members]
+                labels_json = archive.read(members[labels_files[0]]) if labels_files else None
         except zipfile.BadZipFile as error:
             raise ValueError(f"dataset.path={self._path} is damaged or no zip file ({error})") from error
-        labels, classes = self._labels(names, labels_json)
-        return ZipImages(self._path, self._check_not_empty(names), labels, classes)
+        others = [name for name in members if not is_image(name) and name not in labels_files]
+        passed_over = count_endings(name for name in others if not any(part.startswith(".") for part in name.split("/")))
+        self._check_not_empty(images, passed_over)
+        labels, classes = self._labels([name.removeprefix(top) for name in images], labels_json, top)
+        return ZipImages(self._path, [members[name] for name in images], labels, classes, passed_over=passed_over)
+
+    def _members(self, archive: zipfile.ZipFile) -> dict[str, str]:
+        """The files of an archive as they are stored, by their paths with ``/``."""
+        members: dict[str, str] = {}
+        for stored in dict.fromkeys(info.filename for info in archive.infolist()):
+            path = PurePosixPath(with_slashes(stored))
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"dataset.path={self._path}: its member {stored} has a path outside the archive")
+            if with_slashes(stored).endswith("/") or path.parts[:1] == ("__MACOSX",):
+                continue
+            if path.as_posix() in members:
+                raise ValueError(f"dataset.path={self._path}: it has two files {path}, in different spellings; remove one")
+            members[path.as_posix()] = stored
+        return members
 
     def _read_array(self) -> RawImages:
         try:
@@ -88,50 +112,45 @@ class Folder(DatasetBuilder):
                 f"dataset.path={self._path}: must be uint8 [N, height, width] or [N, height, width, 1, 3 or 4], "
                 f"not {images.dtype} {list(images.shape)}"
             )
-        if labels is not None and (
-            labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min(initial=0) < -1
-        ):
+        self._check_not_empty(images, {})
+        if labels is None:
+            return ArrayImages(images, [self._path])
+        if labels.shape != (len(images),):
             raise ValueError(
-                f"dataset.path={self._path}: labels must be one integer for each image, 0 or more, or -1 for unlabeled images"
+                f"dataset.path={self._path}: labels must be {len(images):,}, one for each image, not {list(labels.shape)}"
             )
-        classes = [] if labels is None else [str(n) for n in range(int(labels.max(initial=-1)) + 1)]
-        return ArrayImages(images, [self._path], None if labels is None else labels.astype(np.int64), classes)
+        return ArrayImages(images, [self._path], *number_classes(labels, f"dataset.path={self._path}: labels"))
 
-    def _walk(self) -> Iterator[str]:
-        """Paths of all image files relative to the directory; follows symbolic links, skips hidden files and directories."""
-        for folder, subfolders, files in os.walk(self._path, followlinks=True, onerror=_raise):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            if (Path(folder).stat().st_dev, Path(folder).stat().st_ino) in self._parents(Path(folder)):
-                subfolders.clear()  # a symbolic link to one of its own parents
-                continue
-            relative = Path(folder).relative_to(self._path)
-            yield from ((relative / name).as_posix() for name in files if _is_image(name))
+    def _check_not_empty(self, images: Sized, passed_over: Mapping[str, int]) -> None:
+        if not len(images):
+            others = f"; {describe_passed_over(passed_over)}" if passed_over else ""
+            raise ValueError(f"dataset.path={self._path}: no images found in it or its subfolders{others}")
 
-    def _parents(self, folder: Path) -> set[tuple[int, int]]:
-        """Device and inode numbers of the parents of ``folder``, up to the dataset's directory."""
-        parents = [parent for parent in folder.parents if parent.is_relative_to(self._path)]
-        return {(stat.st_dev, stat.st_ino) for stat in map(Path.stat, parents)}
-
-    def _check_not_empty(self, names: list[str]) -> list[str]:
-        if not names:
-            raise ValueError(f"dataset.path={self._path}: no images found in it or its subfolders")
-        return names
-
-    def _labels(self, names: list[str], labels_json: bytes | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Class indices ``[N]`` int64 and class names, from the content of ``dataset.json`` if there is one."""
+    def _labels(self, names: list[str], labels_json: bytes | None, top: str = "") -> Labels:
+        """Class indices and names, from the content of ``dataset.json`` if there is one; ``top``: folder in an archive."""
         if labels_json is None:
             return folder_classes(names)
-        try:
-            entries = json.loads(labels_json).get("labels")
-            if entries is None:
-                return folder_classes(names)
-            index_of = {name.replace("\\", "/"): int(label) for name, label in entries}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f'dataset.path={self._path}: {LABELS_FILE} must contain {{"labels": [[path, class_index], ...]}} ({error})'
-            ) from error
-        labels = np.array([index_of.get(name, -1) for name in names], dtype=np.int64)
-        return labels, tuple(str(n) for n in range(labels.max(initial=-1) + 1))
+        prefixes = [top, self._path.name, self._path.stem, f"{self._path.stem}/{top}", str(self._path)]
+        return listed_labels(names, labels_json, prefixes, f"dataset.path={self._path}")
+
+
+def _top_folder(images: list[str], members: Collection[str]) -> str:
+    """The folder, with a final ``/``, that all images of an archive share and that is no class; empty if there is none.
+
+    It holds the folders of the classes, or a ``dataset.json``.
+    """
+    top = ""
+    while len(folders := {name.removeprefix(top).partition("/")[0] for name in images}) == 1:
+        below = f"{top}{folders.pop()}/"
+        if not all(name.startswith(below) for name in images):
+            break  # the only image
+        has_folders = any("/" in name.removeprefix(below) for name in images)
+        if f"{below}{LABELS_FILE}" in members:
+            return below
+        if not has_folders:
+            break  # the folder is the class
+        top = below
+    return top
 
 
 def load_whole_images(what: str, path: str, channels: int) -> tuple[ImageDataset, list[str]]:
@@ -152,6 +171,7 @@ def load_whole_images(what: str, path: str, channels: int) -> tuple[ImageDataset
         raw_images = source.raw_images()
     except ValueError as error:
         raise ValueError(str(error).replace("dataset.path=", f"{what}=")) from error
+    warn_of_passed_over(f"{what}={path}", raw_images.passed_over)
     images = []
     for index in range(len(raw_images)):
         try:
@@ -164,12 +184,3 @@ def load_whole_images(what: str, path: str, channels: int) -> tuple[ImageDataset
     parent = str(Path(path).expanduser().absolute())
     names = (raw_images.name(index).removeprefix(parent).lstrip("/:") for index in range(len(raw_images)))
     return data, [str(PurePosixPath(name).with_suffix("")) for name in names]
-
-
-def _raise(error: OSError) -> None:
-    raise error  # os.walk would skip a directory without read permission
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)

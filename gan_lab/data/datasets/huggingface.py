@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gan_lab.data.datasets.base import DatasetBuilder
+from gan_lab.data.labels import number_classes
 from gan_lab.data.raw_images import GeneratedImages
 
 
@@ -48,9 +49,10 @@ class HuggingFace(DatasetBuilder):
                 raise ValueError(
                     f"dataset.{key}={column}: {self._path} has no such column; it has {', '.join(table.column_names)}"
                 )
-        labels, classes = None, ()
+        labels: np.ndarray | None = None
+        classes: tuple[str, ...] = ()
         if self._label is not None:
-            labels = np.asarray(table[self._label], dtype=np.int64)
-            names = getattr(table.features[self._label], "names", None)
-            classes = names or tuple(str(n) for n in range(int(labels.max()) + 1))
+            where = f"dataset.label={self._label}: the labels of {self._path}"
+            labels, classes = number_classes(list(table[self._label]), where)
+            classes = getattr(table.features[self._label], "names", None) or classes
         return GeneratedImages(len(table), lambda index: table[index][self._image], (), labels, classes)
