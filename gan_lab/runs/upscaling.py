@@ -165,6 +165,7 @@ def _open_layers(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | N
         with open_image(path) as image:
             profile = image.info.get("icc_profile") if image.mode in ("L", "LA", "RGB", "RGBA") else None
             color, alpha = split_alpha(upright(image))
+            color.load()  # before the file is closed
             return color, alpha, profile
     except Exception as error:  # decoders raise many types for damaged files
         raise ValueError(f"{path} can't be read ({error})") from error
