@@ -17,6 +17,8 @@ def report(cfg: DictConfig) -> None:
     """Rewrite the page of a run, or of the runs of a study, from their files."""
     if (cfg.run is None) == (cfg.study is None):
         raise ValueError("give run=outputs/..., for the page of a run, or study=multirun/..., for the page of several runs")
+    if cfg.run is not None and cfg.baseline is not None:
+        raise ValueError(f"baseline={cfg.baseline}: a run is compared with nothing; baseline is for study=multirun/...")
     if cfg.study is not None:
         from gan_lab.studies.multirun import write_study_outputs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ from gan_lab.config import CONF_DIR, run_command
 
 if TYPE_CHECKING:
     from gan_lab.runs.run import Run
+
+
+SINGLE = re.compile(r"(.*-)?\d+\.png")
+"""Names of single images."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="sample")
@@ -34,24 +39,28 @@ def _generate(run: Run, cfg: DictConfig) -> None:
     from gan_lab.utils.image_ops import image_grid, to_pil
 
     classes = _as_list(cfg.classes)
-    folder = _empty_folder(run, cfg)
+    folder, grid = _output(run, cfg)
     if cfg.standing_statistics is not None and not run.use_standing_statistics(
         cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
     ):
         raise ValueError(f"standing_statistics={cfg.standing_statistics}: this generator has no batch normalization")
     images = run.sample(cfg.count, cfg.seed, cfg.batch_size, classes=classes, truncation=cfg.truncation)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.png"):  # overwrite=true; there may be more files than are written now
-        old.unlink()
     columns = cfg.count if classes and cfg.columns is None else cfg.columns
     names = [str(name) for name in classes] if columns == cfg.count else []
-    image_grid(images, columns, cfg.scale, row_names=names).save(folder / "grid.png")
+    grid.parent.mkdir(parents=True, exist_ok=True)
+    image_grid(images, columns, cfg.scale, row_names=names).save(grid)
+    where = f"grid {grid}"
     if cfg.singles:
+        where += f", single images in {folder}"
+        folder.mkdir(exist_ok=True)
+        for old in folder.iterdir():  # overwrite=true; there may be more files than are written now
+            if SINGLE.fullmatch(old.name):
+                old.unlink()
         digits = len(str(cfg.count - 1))
         for number, image in enumerate(images):
             prefix = f"{_file_name(classes[number // cfg.count])}-" if classes else ""
             to_pil(image).save(folder / f"{prefix}{number % cfg.count:0{digits}d}.png")
-    print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {folder}/grid.png")
+    print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {where}")
 
 
 def _mix(run: Run, cfg: DictConfig) -> None:
@@ -64,29 +73,35 @@ def _mix(run: Run, cfg: DictConfig) -> None:
     layers, classes = _as_list(cfg.style_mixing), _as_list(cfg.classes)
     if len(classes) > 1 or not all(isinstance(layer, int) for layer in layers):
         raise ValueError("style_mixing: takes numbers of layers, such as [0,1,2,3], and at most one class")
-    folder = _empty_folder(run, cfg)
+    _, grid = _output(run, cfg)
     columns = cfg.columns or max(1, math.isqrt(cfg.count))
     rows, name = max(1, cfg.count // columns), classes[0] if classes else None
     numbers = [int(layer) for layer in layers]
     images = mix_styles(run, numbers, rows, columns, cfg.seed, cfg.batch_size, name=name, truncation=cfg.truncation)
-    folder.mkdir(parents=True, exist_ok=True)
-    image_grid(images, columns + 1, cfg.scale).save(folder / "grid.png")
-    print(f"styles of {rows} and {columns} images of {run.directory.path}, mixed: {folder}/grid.png")
+    grid.parent.mkdir(parents=True, exist_ok=True)
+    image_grid(images, columns + 1, cfg.scale).save(grid)
+    print(f"styles of {rows} and {columns} images of {run.directory.path}, mixed: {grid}")
 
 
-def _empty_folder(run: Run, cfg: DictConfig) -> Path:
-    """The folder to write to.
+def _output(run: Run, cfg: DictConfig) -> tuple[Path, Path]:
+    """The folder of the single images, and the file of the grid next to it: the folder then holds images of one size.
 
     Raises:
-        ValueError: it holds files, or a number is out of range.
+        ValueError: one of them exists, or a number is out of range.
     """
     for key in ("scale", "columns"):
         if cfg[key] is not None and cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]}: must be at least 1")
     folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / _folder_name(cfg)
-    if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
-        raise ValueError(f"{folder} already holds files: choose another out=, another seed=, or overwrite=true")
-    return folder
+    if folder.suffix.lower() == ".png":
+        raise ValueError(f"out={cfg.out}: is the folder of the single images; the grid is a file next to it, {folder.stem}.png")
+    folder = folder if folder.name not in ("", "..") else folder.resolve()
+    grid = folder.with_name(f"{folder.name}.png")
+    exists = folder if folder.exists() and any(folder.iterdir()) else grid
+    if exists.exists() and not cfg.overwrite:
+        what = "already holds files" if exists is folder else "exists already"
+        raise ValueError(f"{exists} {what}: choose another out=, another seed=, or overwrite=true")
+    return folder, grid
 
 
 def _upscale(run: Run, cfg: DictConfig) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config import (
@@ -23,6 +24,7 @@ from gan_lab.config import (
 from gan_lab.reporting.live_pages import LivePage, write_study_pages
 from gan_lab.runtime.torchrun import add_rank_overrides
 from gan_lab.studies.multirun import Multirun, trial_of
+from gan_lab.studies.run_clock import CLOCK
 from gan_lab.sweeps.objective import Objective
 
 STUDY_PAGE = LivePage(write_study_pages)
@@ -36,6 +38,9 @@ def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     job = open_job(cfg)
     objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
     with trial_of(job) as trial:
+        if job.folder is not None:
+            number = trial.position or HydraConfig.get().job.num + 1
+            CLOCK.begin("trial" if trial.position else "run", number, job.cfg.study.trials if trial.position else None)
         jobs = jobs_per_seed(job)
         summaries = [run(one, objective, trial.watch if one is jobs[0] else None) for one in jobs]
         trial.save_run_metrics([one.directory for one in jobs])

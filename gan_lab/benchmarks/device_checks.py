@@ -17,7 +17,6 @@ from gan_lab.benchmarks.device_environment import (
     Check,
     Environment,
     Skipped,
-    first_line,
     limited_memory,
     release_memory,
     stage,
@@ -31,6 +30,7 @@ from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.distributed import SINGLE_PROCESS
 from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.formatting import first_line
 
 OUT_OF_TIME = "time"
 """Message of what was skipped because the time was up."""

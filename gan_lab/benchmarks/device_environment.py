@@ -21,6 +21,7 @@ from gan_lab.config import Job, compose_job
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.callbacks import Callbacks
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.formatting import first_line
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 
@@ -180,10 +181,6 @@ def stage(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise RuntimeError(f"{name}: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def is_sticky(message: str) -> bool:

@@ -13,12 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gan_lab.benchmarks.bare_step import bare_step, steps_per_cycle
 from gan_lab.benchmarks.device_comparison import check_finite
-from gan_lab.benchmarks.device_environment import Environment, first_line
+from gan_lab.benchmarks.device_environment import Environment
 from gan_lab.benchmarks.timing import Action, interleaved, start_at_end, synchronizer
 from gan_lab.benchmarks.tuning import captured_warnings
 from gan_lab.benchmarks.tutorial import start_tutorial, tutorial_obstacle
 from gan_lab.iteration.runner import WARMUP
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.formatting import first_line
 
 BARE, EAGER, CAPTURED, TUTORIAL = "bare step", "eager loop", "captured loop", "tutorial loop"
 

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from gan_lab.benchmarks.device_checks import all_checks
-from gan_lab.benchmarks.device_environment import Environment, Skipped, first_line, is_sticky, release_memory, run_check
+from gan_lab.benchmarks.device_environment import Environment, Skipped, is_sticky, release_memory, run_check
 from gan_lab.benchmarks.device_speed import measure_convolution, measure_speed
 from gan_lab.runtime.environment import describe_device
+from gan_lab.utils.formatting import first_line
 
 Request = dict[str, Any]
 """``task`` is a key of :data:`TASKS`; the rest are its arguments."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor
 
+from gan_lab.config import flatten_config, format_choice, read_config
 from gan_lab.iteration.gan import GAN
 from gan_lab.models.published import OBJECTS, find_networks
 from gan_lab.storage import checkpoint
@@ -18,6 +19,8 @@ from gan_lab.storage.safe_load import load_tensors
 
 log = logging.getLogger(__name__)
 
+NETWORK_KEYS = ("model", "discriminator", "conditioning", "dataset.size", "dataset.channels", "degradation.scale")
+"""Keys and sections that the shapes of the weights depend on."""
 
 PICKLE_HINT = (
     ". A pickle of objects runs code when it is read. In its authors' repository this command makes a file of tensors: "
@@ -27,8 +30,13 @@ PICKLE_HINT = (
 """Added to the message about a file that NVIDIA's or R3GAN's code has pickled."""
 
 
-def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
+def load_initial_weights(cfg: DictConfig, gan: GAN, choices: Mapping[str, Any]) -> None:
     """Load the weights of ``cfg.initial_weights.path``, if any: those of a run directory, or of a file of tensors.
+
+    Args:
+        cfg: the configuration of the new run.
+        gan: its networks.
+        choices: the chosen option of each group, for messages.
 
     Raises:
         ValueError: there is no such run, checkpoint or file, or the weights do not fit the network.
@@ -42,11 +50,20 @@ def load_initial_weights(cfg: DictConfig, gan: GAN) -> None:
     if section.path is None:
         return
     path = Path(section.path).expanduser()
-    networks = _of_file(section, path) if path.is_file() else _of_run(section)
+    of_file = path.is_file()
+    networks = _of_file(section, path) if of_file else _of_run(section)
     where = f"initial_weights.path={section.path}"
     for name, state in networks.items():
         if name == "generator" or section.discriminator:
-            _load(getattr(gan, name), state, where)
+            network = getattr(gan, name)
+            try:
+                network.load_state_dict(state)
+            except (RuntimeError, AttributeError, TypeError) as error:
+                found = [] if of_file else differences_of_runs(RunDirectory.find(section.path), cfg, choices)
+                raise ValueError(
+                    f"{where}: these weights do not fit the network of model=...: "
+                    f"{'; '.join(found) or describe_misfit(name, network.state_dict(), state)}"
+                ) from error
     if section.discriminator and "discriminator" not in networks:
         raise ValueError(f"{where}: the file holds no discriminator; leave out initial_weights.discriminator, or give its file")
     log.info("initial weights: %s", where)
@@ -84,9 +101,36 @@ def _read_file(key: str, path: Path) -> Mapping[str, Any]:
     return contents
 
 
-def _load(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{where}: these weights do not fit the network of model=... ({reason})") from error
+def differences_of_runs(directory: RunDirectory, cfg: DictConfig, choices: Mapping[str, Any]) -> list[str]:
+    """The options and values in which the networks of a run differ from those of ``cfg``, in words; at most four."""
+    stored = read_config(directory)
+    options = [
+        f"{group}={format_choice(stored.choices[group])} there and {format_choice(choices[group])} here"
+        for group in ("model", "discriminator", "conditioning")
+        if group in choices and group in stored.choices and stored.choices[group] != choices[group]
+    ]
+    there, here = (
+        {key: value for group in NETWORK_KEYS for key, value in flatten_config(OmegaConf.select(c, group), group).items()}
+        for c in (stored, cfg)
+    )
+    common = [key for key in here if key in there and here[key] != there[key] and not key.endswith("_target_")]
+    return [*options, *(f"{key}={there[key]} there and {here[key]} here" for key in common)][:4]
+
+
+def describe_misfit(name: str, network: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
+    """In which tensors the weights differ from the network called ``name``: their number, and the first one."""
+    differing = [
+        (key, list(getattr(state.get(key), "shape", [])), list(network[key].shape) if key in network else None)
+        for key in dict.fromkeys([*network, *state])
+        if key not in network or key not in state or getattr(state[key], "shape", None) != network[key].shape
+    ]
+    if not differing:
+        return f"the file's {name} has the same tensors, but they can't be loaded"
+    key, there, here = differing[0]
+    if key not in state:
+        what = f"the file has no {key}"
+    elif here is None:
+        what = f"the {name} has no {key}"
+    else:
+        what = f"{key} is {there} in the file and {here} in the {name}"
+    return f"{len(differing)} of {len(network)} tensors of the {name} differ; {what}"

@@ -62,12 +62,13 @@ def describe_run(
         total_images=total_images,
         images_per_epoch=images_per_epoch,
         score=suite.score_name,
+        choices=chosen_options(job.choices),
         facts={
             "run": str(job.directory.path),
             "data": f"{cfg.dataset.name}, {len(data):,} images {data.format_size()}{enlarged}{classes}{place}",
             **task.facts(),
             "networks": ", ".join(parameters),
-            "recipe": _recipe(job.choices, cfg.n_critic),
+            "recipe": _recipe(chosen_options(job.choices), cfg.n_critic),
             **_growth(cfg, gan),
             **_first_stage(cfg, total_images),
             **_score(suite),
@@ -81,14 +82,16 @@ def _machine(precision: Precision, processes: int) -> str:
     return describe_device(precision.device) + (f", {processes} processes" if processes > 1 else "")
 
 
-def _recipe(choices: Mapping[str, Any], n_critic: int) -> str:
+def chosen_options(choices: Mapping[str, Any]) -> dict[str, str]:
+    """The chosen option of each group as text, several joined by ``+``; without groups of which none is chosen."""
+    return {
+        group: choice if isinstance(choice, str) else "+".join(map(str, choice)) for group, choice in choices.items() if choice
+    }
+
+
+def _recipe(choices: Mapping[str, str], n_critic: int) -> str:
     """The options of :data:`RECIPE_GROUPS` except ``none``, in one line."""
-
-    def choice_of(group: str) -> str:
-        choice = choices.get(group) or "none"
-        return choice if isinstance(choice, str) else "+".join(choice)
-
-    named = [f"{group} {choice_of(group)}" for group in RECIPE_GROUPS if choice_of(group) != "none"]
+    named = [f"{group} {choices[group]}" for group in RECIPE_GROUPS if choices.get(group, "none") != "none"]
     return ", ".join([*named, *([f"{n_critic} discriminator steps per generator step"] if n_critic > 1 else [])])
 
 

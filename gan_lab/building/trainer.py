@@ -67,7 +67,7 @@ def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess)
 
     gan = build_gan(cfg, loader.data, precision, processes, task.latents())
     if not job.resumed:
-        load_initial_weights(cfg, gan)  # before the EMA copies the weights
+        load_initial_weights(cfg, gan, job.choices)  # before the EMA copies the weights
     progress = build_progress(cfg, loader, device)
     updater = build_updater(cfg, gan, precision, progress, task.image_size)
     sampler = ImageSampler(updater.ema, gan, task.image_size, device)

@@ -12,7 +12,7 @@ from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
 from gan_lab.config.resume import prepend_resumed_overrides
 from gan_lab.config.scheduled_values import scheduled_entries
 from gan_lab.config.schema import CONF_DIR
-from gan_lab.config.stored_config import format_choice, read_config
+from gan_lab.config.stored_config import flatten_config, format_choice, read_config
 
 __all__ = [
     "CONF_DIR",
@@ -21,6 +21,7 @@ __all__ = [
     "SweepSpec",
     "compose_job",
     "export_experiment",
+    "flatten_config",
     "format_choice",
     "instantiate",
     "jobs_per_seed",

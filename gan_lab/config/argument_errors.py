@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gan_lab.config.argument_checks import override_arguments
 from gan_lab.config.compose import compose_options, dotted_keys, has_key, hydra_compose, is_group
+from gan_lab.utils.formatting import first_line
 from gan_lab.utils.suggestions import similar_key
 
 EXPECTED_TYPES = {
@@ -102,5 +103,4 @@ def _root_cause(error: BaseException) -> BaseException:
 
 def _first_line(error: BaseException) -> str:
     """First line of the root cause; the others are about Hydra's and OmegaConf's internals."""
-    cause = _root_cause(error)
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    return first_line(_root_cause(error))

@@ -51,11 +51,13 @@ class MultirunSpec:
         folder: the folder of its runs.
         arguments: the command line for Hydra.
         search: the search of a sweep, or None if every combination is run.
+        runs: number of combinations; None for a search.
     """
 
     folder: Path
     arguments: list[str]
     search: SweepSpec | None
+    runs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
             seeds = _seed_overrides(first, swept)
             replaced = ("seeds", "seed") if seeds else ()
             kept = [_line(override) for override in overrides if override.get_key_element() not in replaced]
-            return MultirunSpec(folder, [*flags, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None)
+            runs = math.prod(len(_values(override)) for override in swept.values()) * first.seeds
+            return MultirunSpec(folder, [*flags, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None, runs)
         if _is_grid(first):
             fixed_in_grid = [_as_single_choice(override, first.hydra.sweeper.params) for override in overrides]
             if fixed_in_grid != parsed.overrides:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from gan_lab.data.loader import Batch
+from gan_lab.utils.formatting import first_line
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class CompiledRunner(Runner):
             iteration(batch)
         except Exception as error:  # a missing compiler, an unsupported operation: many types, none of them public
             self._failed = True
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             log.warning("compile: continues without compiling, because an iteration failed (%s)", reason)
             self._stop_compiling()
             restore()
@@ -154,7 +155,7 @@ class GraphRunner(Runner):
             self._failed = True
             self.reset()
             self._recover()
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             log.warning("capture: iterations run eagerly from here on, because one could not be recorded (%s)", reason)
             return False
         return True

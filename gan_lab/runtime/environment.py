@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gan_lab.utils.formatting import format_count
 from gan_lab.version import __version__
 
 
@@ -48,7 +49,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    return f"{device.type}, {format_count(torch.get_num_threads(), 'thread')}"
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from gan_lab.config import Job, MultirunSpec, SweepSpec, export_experiment, instantiate, read_multirun
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import PRUNED, RunDirectory
+from gan_lab.studies.run_clock import CLOCK
 from gan_lab.sweeps.objective import Objective
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Multirun:
         if self._spec is None:
             return list(arguments)
         if (search := self._spec.search) is None:
+            CLOCK.total = self._spec.runs
             return self._spec.arguments
         self._study = open_study(search)
         overrides = [f"hydra.sweeper.n_trials={self._study.missing}", f"study.trials={search.trials}"]
@@ -132,6 +134,7 @@ class NoTrial:
     """Stands for the trial of a run that is not part of a sweep."""
 
     watch: Callable[[Any], None] | None = None
+    position: int | None = None
 
     def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
         """Does nothing."""
@@ -146,11 +149,13 @@ class SweepTrial:
 
     Attributes:
         watch: adds the pruner to a trainer's checks; None without a pruner.
+        position: its number among the trials of the study that are not lost, counted from 1.
     """
 
     def __init__(self, trial: OptunaTrial, prunes: bool) -> None:
         self._trial = trial
         self.watch: Callable[[Any], None] | None = self._watch if prunes else None
+        self.position: int | None = trial.position
 
     def _watch(self, trainer: Any) -> None:
         from gan_lab.training.checks import PruningCheck

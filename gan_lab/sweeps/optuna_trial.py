@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from gan_lab.sweeps.study_storage import StudyStorage
+from gan_lab.sweeps.study_storage import LOST, StudyStorage
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,12 @@ class OptunaTrial:
         self._study = optuna.load_study(study_name=study, storage=storage, sampler=RandomSampler(), pruner=pruner)
         self._id = next(t._trial_id for t in self._study.get_trials(deepcopy=False) if t.number == number)
         self._trial = optuna.trial.Trial(self._study, self._id)
+
+    @property
+    def position(self) -> int:
+        """Its number among the trials that are not lost, counted from 1."""
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(trial.number <= self._trial.number and LOST not in trial.user_attrs for trial in trials)
 
     def should_prune(self, value: float, images: int) -> bool:
         """Report an intermediate score to the study.

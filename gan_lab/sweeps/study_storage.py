@@ -88,6 +88,10 @@ class StudyStorage(RDBStorage):
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise ValueError(f"study.storage={hide_password(url)} can't be reached: {reason}") from error
 
+    def __repr__(self) -> str:
+        """The URL, which Hydra's sweeper logs at its start."""
+        return hide_password(self.url)
+
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """Create the next trial; overrides the method that Optuna calls for it.
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from gan_lab.utils.formatting import first_line
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ class RunInfo:
         name: short name: the overrides of the default configuration.
         group: the multirun it belongs to, or None.
         config: the resolved configuration as nested dictionaries.
+        choices: the chosen option of each group, such as ``model: dcgan``; several are joined by ``+``.
         total_images: real images at which the training ends.
         images_per_epoch: real images in one pass over the dataset.
         first_image: real images seen before this process started; 0 unless the run is resumed.
@@ -38,6 +42,7 @@ class RunInfo:
     images_per_epoch: int
     first_image: int = 0
     score: str | None = None
+    choices: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -90,6 +95,7 @@ class Trackers(Tracker):
     def __init__(self, trackers: Mapping[str, Tracker], essential: Iterable[str] = ()) -> None:
         self._trackers = dict(trackers)
         self._essential = frozenset(essential)
+        self._loaded: Mapping[str, Any] = {}
 
     def start(self, info: RunInfo) -> None:
         self._each("start", info)
@@ -113,22 +119,32 @@ class Trackers(Tracker):
         self._each("roll_back", images)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        for name in reversed(self._trackers):  # essential ones come first and may raise, so they finish last
-            Trackers({name: self._trackers[name]}, self._essential)._each("finish", summary)
+        for name in reversed(list(self._trackers)):  # essential ones come first and may raise, so they finish last
+            self._call(name, "finish", summary)
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: tracker.state_dict() for name, tracker in self._trackers.items()}
+        return {**self._loaded, **self._each("state_dict")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, tracker in self._trackers.items():
-            tracker.load_state_dict(state.get(name, {}))
+        self._loaded = dict(state)  # that of a tracker which is dropped, or not configured this time, is kept
+        for name in list(self._trackers):
+            self._call(name, "load_state_dict", state.get(name, {}))
 
-    def _each(self, method: str, *arguments: Any) -> None:
-        for name, tracker in list(self._trackers.items()):
-            try:
-                getattr(tracker, method)(*arguments)
-            except Exception as error:
-                if name in self._essential:
-                    raise
-                log.warning("tracker %s failed and is disabled for the rest of the run: %s", name, error)
-                del self._trackers[name]
+    def _each(self, method: str, *arguments: Any) -> dict[str, Any]:
+        """Call a method of every tracker; the results by name, of those that have not failed."""
+        results = {name: self._call(name, method, *arguments) for name in list(self._trackers)}
+        return {name: result for name, result in results.items() if name in self._trackers}
+
+    def _call(self, name: str, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._trackers[name], method)(*arguments)
+        except Exception as error:  # back ends raise many types
+            if name in self._essential:
+                raise
+            log.warning("tracker %s failed and is disabled for the rest of the run: %s", name, first_line(error))
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        tracker = self._trackers.pop(name)
+        with suppress(Exception):
+            self._loaded = {**self._loaded, name: tracker.state_dict()}  # a resume continues its record

@@ -60,3 +60,8 @@ def printable(name: str) -> str:
     r"""A name in one line: line breaks and other control characters as ``\n``, ``\x1b``."""
     unprintable = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of a character, separators of lines
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in unprintable else c for c in name)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if there is none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -74,6 +76,29 @@ def image_grid(
     grid = grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
     grid = _add_column_names(grid, column_names, scale * (width + gap)) if column_names else grid
     return _add_row_names(grid, row_names, scale * (height + gap)) if row_names else grid
+
+
+MAX_SHOWN_SIDE = 8192
+"""Longest side, in pixels, of a grid in an animation or a tracker; WebP allows 16,383."""
+
+
+def open_grid(path: Path, max_side: int = MAX_SHOWN_SIDE) -> Image.Image:
+    """Read a grid that this package has written, reduced by a whole factor if a side is longer than ``max_side`` pixels.
+
+    Pillow's limit on the number of pixels is for files from elsewhere and does not apply.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        OSError: the file can't be read, or is no PNG file.
+    """
+    try:
+        with PngImageFile(path) as image:
+            factor = math.ceil(max(image.size) / max_side)
+            return (image.reduce(factor) if factor > 1 else image).convert("RGB")
+    except (SyntaxError, ValueError) as error:  # Pillow's for files that are not PNG, or are damaged
+        raise OSError(f"{path} is damaged: {error}") from error
 
 
 def _add_row_names(grid: Image.Image, names: Sequence[str], pitch: int) -> Image.Image:
