@@ -113,8 +113,11 @@ def differences_of_runs(directory: RunDirectory, cfg: DictConfig, choices: Mappi
         {key: value for group in NETWORK_KEYS for key, value in flatten_config(OmegaConf.select(c, group), group).items()}
         for c in (stored, cfg)
     )
-    common = [key for key in here if key in there and here[key] != there[key] and not key.endswith("_target_")]
-    return [*options, *(f"{key}={there[key]} there and {here[key]} here" for key in common)][:4]
+    differing: dict[tuple[Any, ...], str] = {}  # of keys that refer to another one, only that one
+    for key in here:
+        if key in there and here[key] != there[key] and not key.endswith("_target_"):
+            differing.setdefault((str(there[key]), str(here[key]), key.rpartition(".")[2]), key)
+    return [*options, *(f"{key}={there[key]} there and {here[key]} here" for key in differing.values())][:4]
 
 
 def describe_misfit(name: str, network: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from gan_lab.reporting import plots
 from gan_lab.reporting.animation import write_animation
 from gan_lab.storage.files import write_atomically
-from gan_lab.storage.metric_names import METRICS_NOTE, display_name
+from gan_lab.storage.metric_names import METRICS_NOTE, display_name, distinct_keys
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.formatting import CI_SUFFIX, format_count, format_duration, format_number, format_with_ci
 
@@ -153,8 +153,9 @@ def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
     for row in rows:
         latest |= {name: value for name, value in row.items() if value is not None}
     groups: dict[str, list[tuple[str, str]]] = {"discriminator": [], "generator": [], "run": []}
+    distinct = distinct_keys(rows)
     for key in latest:
-        if key not in ("images", "epoch", "seconds") and not key.endswith(CI_SUFFIX):
+        if key in distinct and key not in ("images", "epoch", "seconds") and not key.endswith(CI_SUFFIX):
             group = {"d": "discriminator", "g": "generator"}.get(key.partition("/")[0], "run")
             groups[group].append((display_name(key), format_with_ci(latest, key)))
     return groups

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 METRIC_NAMES = {
     "d/loss": "D loss",
     "g/loss": "G loss",
@@ -48,3 +51,8 @@ def display_name(key: str) -> str:
     if prefix in ("d", "g") and slash:
         return f"{prefix.upper()} {rest.replace('_', ' ')}"
     return f"{prefix} {rest.replace('_', ' ')}" if prefix == "pretraining" and slash else key
+
+
+def distinct_keys(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The keys of ``metrics.jsonl`` whose values are not always those of their network's loss, as its only term's are."""
+    return {key for row in rows for key in row if key.endswith("/loss") or row[key] != row.get(f"{key.partition('/')[0]}/loss")}

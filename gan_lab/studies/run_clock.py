@@ -40,7 +40,7 @@ class RunClock:
         rest = ""
         if number > first:
             seconds = (now - since) / (number - first) * (total - number + 1)
-            rest = f", about {format_duration(seconds)} to go"
+            rest = f", about {format_duration(round(seconds) if seconds < 60 else 60 * round(seconds / 60))} to go"
         log.info("%s %d of %d%s", noun, number, total, rest)
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from gan_lab.storage.metric_names import display_name
+from gan_lab.storage.metric_names import display_name, distinct_keys
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci, format_with_error
-from gan_lab.utils.terminal import STDOUT, _progress, text_column
+from gan_lab.utils.terminal import STDOUT, _progress, fold, line_limit, text_column
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,12 @@ POSITION = ("images", "epoch", "seconds")
 
 SECONDS_BETWEEN_LINES = 10
 """Without a live table, the least time between two lines about an activity."""
+
+HEADING_WIDTH = 10
+"""Indentation of the second and further lines of a text that doesn't fit into a line."""
+
+LINES_AROUND_TABLE = 6
+"""Lines of the live display besides those of the table: its border, the progress bars, and an empty line."""
 
 LINE_METRICS = (
     "d/loss",
@@ -52,14 +59,16 @@ NOT_IN_LINE = ("precision", "recall", "density", "copies")
 class ConsoleHandler(logging.Handler):
     """A log handler that prints on :data:`STDOUT`, above the live table if there is one.
 
-    ``table_shown`` is true while the live table is shown. Records with the attribute ``in_table`` are then not printed.
+    ``table_shown`` is true while the live table is shown. Records with the attribute ``in_table`` are then not printed. Those
+    with the attribute ``separator`` are broken there if they are longer than a line of the terminal.
     """
 
     table_shown = False
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (ConsoleHandler.table_shown and getattr(record, "in_table", False)):
-            STDOUT.print(Text(self.format(record)))
+            text, separator = self.format(record), getattr(record, "separator", None)
+            STDOUT.print(Text(text if separator is None else fold(text, separator, line_limit(), HEADING_WIDTH)))
 
 
 class Console(Tracker):
@@ -81,8 +90,12 @@ class Console(Tracker):
     def start(self, info: RunInfo) -> None:
         self._info = info
         self._recent: dict[str, list[float]] = {}  # the last two values of each metric
+        self._distinct: set[str] = set()  # the metrics that do not repeat their network's loss
         for heading, text in info.facts.items():
-            log.info("%-9s %s", heading, text)
+            log.info("%-9s %s", heading, text, extra={"separator": " "})
+        if info.first_image:
+            epoch = info.first_image / info.images_per_epoch
+            log.info("%-9s at %s images, epoch %.2f", "resumed", f"{info.first_image:,}", epoch)
         note = text_column("{task.fields[note]}")
         self._bars = _progress(BarColumn(bar_width=None), TaskProgressColumn(), note, TimeElapsedColumn(), text_column("eta"))
         self._run = self._bars.add_task("run", total=info.total_images, completed=info.first_image, note="")
@@ -115,7 +128,8 @@ class Console(Tracker):
 
     def metrics(self, row: Row) -> None:
         self._last_line = time.monotonic()
-        log.info(plain_line(row), extra={"in_table": True})
+        log.info(plain_line(row), extra={"in_table": True, "separator": "  "})
+        self._distinct |= distinct_keys([row])
         for key, value in row.items():
             if key not in POSITION:
                 self._recent[key] = [*self._recent.get(key, [])[-1:], value]
@@ -128,18 +142,19 @@ class Console(Tracker):
             ConsoleHandler.table_shown = False
 
     def _render(self) -> RenderableType:
-        """A table with a column for the discriminator, the generator and everything else, above the progress bars."""
-        table = Table.grid(padding=(0, 2))
-        for _ in range(3):
-            table.add_column()
-            table.add_column(justify="right")
-            table.add_column(width=1)
-        columns: list[list[list[Text]]] = [[], [], []]
+        """A table with a column for the discriminator, the generator and everything else, above the progress bars.
+
+        In a narrow terminal some of the three are below each other.
+        """
+        groups: list[list[list[Text]]] = [[], [], []]
         for key in self._recent:
-            if not key.endswith(CI_SUFFIX):
-                columns[{"d": 0, "g": 1}.get(key.partition("/")[0], 2)].append(self._cells(key))
-        for line in zip_longest(*columns, fillvalue=[Text(), Text(), Text()]):
-            table.add_row(*(cell for cells in line for cell in cells))
+            if not key.endswith(CI_SUFFIX) and (key in self._distinct):
+                groups[{"d": 0, "g": 1}.get(key.partition("/")[0], 2)].append(self._cells(key))
+        d, g, others = groups
+        layouts = ([d, g, others], [d + g, others], [d + g + others])
+        tables = [_table(columns, STDOUT.height - LINES_AROUND_TABLE) for columns in layouts]
+        room = STDOUT.width - 4  # of the panel
+        table = next((t for t in tables if Measurement.get(STDOUT, STDOUT.options, t).minimum <= room), tables[-1])
         return Group(Panel(table, title=Text(self._info.name), title_align="left", border_style="dim"), self._bars)
 
     def _cells(self, key: str) -> list[Text]:
@@ -149,6 +164,22 @@ class Console(Tracker):
         error = self._recent.get(f"{key}{CI_SUFFIX}")
         text = format_with_error(value, error[-1] if error else None)
         return [Text(display_name(key), style="cyan"), Text(text, style="bold"), Text(arrow, style="dim")]
+
+
+def _table(columns: Sequence[list[list[Text]]], height: int) -> Table:
+    """A table of metrics, each of which has three cells; at most ``height`` lines."""
+    table = Table.grid(padding=(0, 2))
+    for _ in columns:
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(width=1)
+    lines = list(zip_longest(*columns, fillvalue=[Text(), Text(), Text()]))
+    shown = lines if len(lines) <= height else lines[: max(1, height - 1)]
+    for line in shown:
+        table.add_row(*(cell for cells in line for cell in cells))
+    if len(shown) < len(lines):
+        table.add_row(Text("more in metrics.jsonl", style="dim"))
+    return table
 
 
 def plain_line(row: Row) -> str:

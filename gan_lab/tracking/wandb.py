@@ -63,7 +63,7 @@ class Wandb(Tracker):
         import wandb  # takes a second
 
         self._wandb, self._info, self._score, self._step = wandb, info, info.score, info.first_image
-        self._id = self._id or _given_id(info) or _new_id()
+        self._id = self._id or given_id(info) or _new_id()
         self._run = self._open()
         self._run.define_metric("*", step_metric="progress/images")
         for name in filter(None, (SCORE, info.score)):
@@ -159,7 +159,7 @@ def _new_id() -> str:
     return uuid.uuid4().hex[:8]
 
 
-def _given_id(info: RunInfo) -> str | None:
+def given_id(info: RunInfo) -> str | None:
     """The id that the agent of a W&B sweep has given to the run of this process; None, with a warning, if there are several."""
     given = os.environ.get(RUN_ID)
     if not given:

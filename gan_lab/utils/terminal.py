@@ -6,11 +6,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
-from rich.measure import Measurement
+from rich.console import RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     Progress,
@@ -47,23 +49,87 @@ Brackets in its text are no markup, as they may belong to the name of a class or
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> None:
     """Print a table with left-aligned first column and right-aligned others, then lines of text.
 
+    A table that is wider than the terminal, or than ``COLUMNS``, is printed in several parts that begin with the first column.
+    In a pipe or a file each row is one line.
+
     Args:
         titles: column titles; all empty: no title row.
         rows: the cells of each row.
         notes: lines below the table.
     """
-    table = Table(box=None, padding=(0, 3, 0, 0), show_header=any(titles))
-    for n, title in enumerate(titles):
-        table.add_column(Text(title), justify="right" if n else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    full_width = Measurement.get(STDOUT, STDOUT.options.update(max_width=10_000), table).maximum
-    # a line longer than the window rather than a table without some of its columns
-    wide = RichConsole(file=STDOUT.file, width=max(full_width, STDOUT.width), force_terminal=STDOUT.is_terminal)
-    STDOUT.print()
-    wide.print(table, crop=False)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    for columns in split_columns(column_widths(titles, cells), line_limit()):
+        STDOUT.print()
+        _print_columns(titles, cells, columns)
     for n, line in enumerate(notes):
         STDOUT.print(Text(line if n else f"\n{line}"))
+
+
+def line_limit() -> int | None:
+    """Characters in a line of the terminal, or ``COLUMNS``; None in a pipe or a file."""
+    return STDOUT.width if STDOUT.is_terminal or "COLUMNS" in os.environ else None
+
+
+def fold(text: str, separator: str, limit: int | None, indent: int) -> str:
+    """Break a text at ``separator`` into lines of at most ``limit`` characters if possible, all but the first indented."""
+    if limit is None:
+        return text
+    lines = [""]
+    for n, part in enumerate(text.split(separator)):
+        joined = f"{lines[-1]}{separator}{part}" if n else part
+        if n and cell_len(joined) > limit and lines[-1].strip():
+            lines.append(f"{' ' * indent}{part}")
+        else:
+            lines[-1] = joined
+    return "\n".join(lines)
+
+
+MARGIN = 3
+"""Spaces between two columns of a table."""
+
+
+def column_widths(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """The characters that each column takes in the terminal."""
+    return [max(cell_len(line[n]) for line in (titles, *rows)) for n in range(len(titles))]
+
+
+def split_columns(widths: Sequence[int], limit: int | None) -> list[dict[int, int]]:
+    """The columns of each part of a table, with their widths.
+
+    Args:
+        widths: of all columns.
+        limit: characters in a line; None: no limit, and a single part.
+
+    Returns:
+        For each part the numbers of its columns with their widths: the first column, and as many of the others as there is room
+        for. Wide columns are narrower than their content, which is then wrapped.
+    """
+    first, *others = widths
+    if limit is None:
+        return [dict(enumerate(widths))]
+    room = max(limit, 20)
+    needed = max(others, default=0) + MARGIN if others else 0
+    first = min(first, max(room // 2, room - needed))
+    parts = [{0: first}]
+    left = room - first
+    for n, width in enumerate(others, 1):
+        if MARGIN + width > left and len(parts[-1]) > 1:
+            parts.append({0: first})
+            left = room - first
+        parts[-1][n] = max(1, min(width, left - MARGIN))
+        left -= MARGIN + width
+    return parts
+
+
+def _print_columns(titles: Sequence[str], rows: Sequence[Sequence[str]], columns: Mapping[int, int]) -> None:
+    table = Table(box=None, padding=0, pad_edge=False, show_header=any(titles))
+    for n, width in columns.items():
+        title = Text(titles[n], overflow="fold")
+        table.add_column(title, justify="right" if n else "left", width=width + (MARGIN if n else 0), overflow="fold")
+    for row in rows:
+        table.add_row(*(Padding(Text(row[n], overflow="fold"), (0, 0, 0, MARGIN if n else 0)) for n in columns))
+    width = sum(columns.values()) + MARGIN * len(columns)
+    RichConsole(file=STDOUT.file, width=width, force_terminal=STDOUT.is_terminal).print(table, crop=False)
 
 
 @contextmanager
@@ -106,7 +172,15 @@ def text_column(template: str) -> TextColumn:
 
 
 def _progress(*columns: ProgressColumn) -> Progress:
-    return Progress(text_column("{task.description:<6}"), *columns, _Remaining(), console=STDOUT, expand=True)
+    return _Bars(text_column("{task.description:<6}"), *columns, _Remaining(), console=STDOUT, expand=True)
+
+
+class _Bars(Progress):
+    """Ends with an empty line, on which the terminal echoes ``^C``: after a full line that would move the bars down by one."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text()
 
 
 class _Remaining(TimeRemainingColumn):

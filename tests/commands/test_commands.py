@@ -18,6 +18,7 @@ from PIL import Image
 
 import gan_lab
 from gan_lab.building.trainer import build_trainer
+from gan_lab.evaluation.folders import list_images, load_images
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
@@ -250,14 +251,20 @@ def test_sampling_writes_a_grid_and_single_images(finished: RunDirectory, tmp_pa
     arguments = [f"run={finished.path}", "count=10", "seed=1", "out=generated"]
     done = run_module("sample", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "generated").iterdir()) == [*(f"{n}.png" for n in range(10)), "grid.png"]
+    assert sorted(path.name for path in (tmp_path / "generated").iterdir()) == [f"{n}.png" for n in range(10)]
+    assert (tmp_path / "generated.png").is_file()
+    assert len(load_images("fakes", "generated", list_images("fakes", str(tmp_path / "generated")))) == 10, "evaluate takes it"
     with Image.open(tmp_path / "generated" / "3.png") as single:
         assert single.size == (32, 32) and single.mode == "L"
         images = gan_lab.Run.open(finished.path).sample(10, seed=1)  # type: ignore[attr-defined]
         assert single.tobytes() == images[3].numpy().tobytes()
     again = run_module("sample", *arguments, cwd=tmp_path)
     assert again.returncode == 1 and "generated already holds files" in again.stderr
-    assert run_module("sample", *arguments, "overwrite=true", "checkpoint=best", cwd=tmp_path).returncode == 0
+    (tmp_path / "generated" / "mine.png").write_bytes(b"")
+    arguments[1:3] = ["count=4", "overwrite=true"]
+    assert run_module("sample", *arguments, "checkpoint=best", cwd=tmp_path).returncode == 0
+    left = sorted(path.name for path in (tmp_path / "generated").iterdir())
+    assert left == [*(f"{n}.png" for n in range(4)), "mine.png"], "only what it has written itself is replaced"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +273,7 @@ def test_sampling_writes_a_grid_and_single_images(finished: RunDirectory, tmp_pa
         (["run=nowhere"], "nowhere is not a run directory"),
         (["run=run", "checkpoint=worst"], "checkpoint=worst: must be one of last, best, pretrained"),
         (["run=run", "count=0"], "count=0"),
+        (["run=run", "out=grid.png"], "out=grid.png: is the folder of the single images"),
         (["run=run", "cuont=3"], "cuont: there is no such key; did you mean count"),
         ([], "run"),
     ],

@@ -183,9 +183,8 @@ def test_sample_takes_classes(conditional: Path) -> None:
     done = run_module("sample", "run=run", "classes=[bag,sneaker]", "count=5", cwd=conditional)
     assert done.returncode == 0, done.stderr
     folder = conditional / "run" / "samples" / "last-seed-0-bag-sneaker"
-    assert sorted(p.name for p in folder.glob("*.png")) == sorted(
-        ["grid.png", *(f"{name}-{n}.png" for name in ("bag", "sneaker") for n in range(5))]
-    )
+    assert {p.name for p in folder.iterdir()} == {f"{name}-{n}.png" for name in ("bag", "sneaker") for n in range(5)}
+    assert folder.with_suffix(".png").is_file()
     run = Run.open(conditional / "run")
     images = run.sample(5, classes=["bag", "sneaker"])
     assert images.shape == (10, 1, 32, 32)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gan_lab.reporting import live_pages, plots
-from gan_lab.reporting.animation import MAX_FRAMES, write_animation
+from gan_lab.reporting.animation import MAX_FRAMES, choose_frames, write_animation
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.reporting.run_page import write_report
 from gan_lab.storage.files import write_atomically
@@ -32,6 +32,21 @@ def test_an_animation_begins_with_the_first_grid_and_ends_with_the_last(tmp_path
         for shown, expected in ((0, levels[0]), (frames - 1, levels[-1])):
             animation.seek(shown)
             assert np.abs(np.asarray(animation.convert("L")).astype(int) - expected).mean() < 8
+
+
+def test_frames_of_large_grids_are_smaller_and_huge_grids_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grids = [tmp_path / f"images-{n:09d}.png" for n in range(6)]
+    for n, path in enumerate(grids):
+        Image.new("L", (17_000, 6), 40 * n).save(path)  # WebP allows 16,383 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    write_animation(grids, tmp_path / "animation.webp")
+    monkeypatch.undo()
+    with Image.open(tmp_path / "animation.webp") as animation:
+        assert animation.size == (5667, 2) and animation.n_frames == 6  # type: ignore[attr-defined]
+    monkeypatch.setattr("gan_lab.reporting.animation.MAX_PIXELS", 3 * 17_000 * 6)
+    assert choose_frames(grids) == [grids[n] for n in (0, 1, 3, 5)], "large ones make fewer frames"
+    monkeypatch.setattr("gan_lab.reporting.animation.MAX_PIXELS", 17_000 * 6)
+    assert choose_frames(grids) == []
 
 
 def test_one_grid_makes_no_animation(tmp_path: Path) -> None:

@@ -6,9 +6,13 @@ import io
 import json
 import logging
 import os
+import struct
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +23,9 @@ from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking import RunInfo, Tracker, Trackers, console
+from gan_lab.tracking import wandb as wandb_tracker
 from gan_lab.tracking.console import Console, plain_line
+from gan_lab.utils import terminal
 
 
 def info(path: Path) -> RunInfo:
@@ -88,6 +94,89 @@ def test_the_live_table_shows_progress_and_metrics_with_their_direction(
     assert "a log line" in shown and "in the table already" not in shown
 
 
+def test_the_state_of_a_tracker_that_fails_is_kept_and_never_stops_the_training(caplog: pytest.LogCaptureFixture) -> None:
+    class Stateful(Failing):
+        def state_dict(self) -> dict[str, object]:
+            return {"id": "a1"}
+
+    class Broken(Tracker):
+        def state_dict(self) -> dict[str, object]:
+            raise RuntimeError
+
+        def load_state_dict(self, state: object) -> None:
+            raise RuntimeError
+
+    trackers = Trackers({"cloud": Stateful(), "broken": Broken()})
+    trackers.metrics(row(1, 1.0))
+    assert trackers.state_dict() == {"cloud": {"id": "a1"}}, "a resume continues the same record"
+    assert "tracker broken failed and is disabled for the rest of the run: RuntimeError" in caplog.text
+    resumed = Trackers({"broken": Broken()})
+    resumed.load_state_dict({"cloud": {"id": "a1"}, "broken": {}})
+    assert resumed.state_dict() == {"cloud": {"id": "a1"}, "broken": {}}
+
+
+def wandb_records(file: Path) -> Iterator[Any]:
+    """The records of a ``.wandb`` file: seven bytes, then LevelDB's log format."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, position, parts = file.read_bytes(), 7, b""
+    while position + 7 <= len(content):
+        if (left := 32768 - position % 32768) < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        parts += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield Record.FromString(parts)
+            parts = b""
+
+
+def wandb_values(items: Iterable[Any]) -> dict[str, Any]:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.mark.parametrize("width", [110, 80, 60])
+def test_the_live_table_fits_into_the_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = RichConsole(file=io.StringIO(), force_terminal=True, width=width, height=24, highlight=False, color_system=None)
+    monkeypatch.setattr(console, "STDOUT", screen)
+    monkeypatch.setattr(terminal, "STDOUT", screen)
+    live = Console("live")
+    live.start(info(tmp_path))
+    names = [f"{network}/{name}" for network in "dg" for name in ("loss", "gradient_norm", "learning_rate", "fool_rate")]
+    scores = [f"{name}_fashion" for name in ("fd", "precision", "recall", "density", "coverage", "copies")]
+    values = {name: 0.123456 * n for n, name in enumerate([*names, *scores], 1)}
+    live.metrics({**row(50, 0.75), **values, "g/loss": 2.0, "g/bce": 2.0})
+    live.finish({})
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line for line in shown[shown.rindex("╭") :].splitlines() if "│" in line or "━" in line]
+    assert all(len(line) <= width for line in lines) and len(lines) + 3 <= 24
+    for name in ("D gradient norm", "G fool rate", "s/epoch", "fd_fashion"):
+        assert sum(name in line for line in lines) == 1, "not cut, and once"
+    assert "G bce" not in shown, "the only term of a network is its loss"
+    assert shown.removesuffix("\x1b[?25h").endswith("\n\n"), "^C is echoed on an empty line"
+
+
+def test_long_lines_are_broken_for_a_terminal_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def shown(terminal_width: int | None) -> list[str]:
+        screen = RichConsole(file=io.StringIO(), force_terminal=bool(terminal_width), width=terminal_width, color_system=None)
+        for module in (console, terminal):
+            monkeypatch.setattr(module, "STDOUT", screen)
+        monkeypatch.delenv("COLUMNS", raising=False)
+        message = {"msg": plain_line(row(75, 0.5)), "separator": "  "}
+        console.ConsoleHandler().emit(logging.makeLogRecord(message))
+        return screen.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
+
+    assert shown(40) == ["epoch 1.50  75 images  D loss 0.5", "          G loss 2  s/epoch 3"]
+    assert len(shown(None)) == 1
+
+
+def test_a_resumed_run_says_where_it_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Console("plain").start(replace(info(tmp_path), first_image=75))
+    assert "resumed   at 75 images, epoch 1.50" in caplog.text
+
+
 def test_wandb_keeps_its_id_after_a_resume_and_needs_no_login(tmp_path: Path) -> None:
     done = run_module("train", *SMALL, "tracker=wandb", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0 and "disabled" not in done.stdout, done.stdout + done.stderr
@@ -95,8 +184,31 @@ def test_wandb_keeps_its_id_after_a_resume_and_needs_no_login(tmp_path: Path) ->
     assert done.returncode == 0 and "disabled" not in done.stdout, done.stdout + done.stderr
     folders = [path.name for path in (tmp_path / "run" / "wandb").glob("offline-run-*")]
     assert len(folders) == 2 and len({name.rsplit("-", 1)[-1] for name in folders}) == 1
-    grids = list((tmp_path / "run" / "wandb").rglob("*.png"))
-    assert grids, "sample grids are logged"
+    assert f"upload the run with: wandb sync run/wandb/{sorted(folders)[0]} run/wandb/{sorted(folders)[1]}" in done.stdout
+    records = [list(wandb_records(next((tmp_path / "run" / "wandb" / folder).glob("*.wandb")))) for folder in sorted(folders)]
+    rows = [wandb_values(r.history.item) for part in records for r in part if r.HasField("history")]
+    assert [row["_step"] for row in rows] == [0, 64, 128] == [row["progress/images"] for row in rows], "one curve"
+    assert rows[0]["reals/caption"] == "real images" and rows[2]["samples/caption"] == "samples after 128 images, epoch 2"
+    config = wandb_values(next(r for r in records[0] if r.HasField("run")).run.config.update)
+    assert config["choices"]["model"] == "dcgan_small" and config["choices"]["loss"] == "hinge"
+    summary: dict[str, Any] = {}
+    for r in records[1]:
+        summary |= wandb_values(r.summary.update) if r.HasField("summary") else {}
+    final = RunDirectory(tmp_path / "run").read_summary()["final"]
+    assert summary["final/score"] == final["fd_fashion"] and summary["final/score_name"] == "fd_fashion"
+    assert summary["final/status"] == "finished" and summary["best/score"] <= summary["final/score"]
+
+
+def test_only_a_single_run_takes_the_id_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(wandb_tracker, "TAKEN_IDS", set())
+    monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    several = replace(info(tmp_path), group="quality")
+    assert [wandb_tracker.given_id(several) for _ in range(3)] == [None] * 3
+    assert caplog.text.count("WANDB_RUN_ID=abc names a single run") == 1
+    monkeypatch.setenv("WANDB_RUN_ID", "other")
+    assert [wandb_tracker.given_id(info(tmp_path)) for _ in range(2)] == ["other", None]
 
 
 @pytest.mark.slow
@@ -128,20 +240,30 @@ def test_a_missing_wandb_login_does_not_stop_the_training(tmp_path: Path, monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     done = run_module("train", *SMALL, "tracker=wandb", "tracker.wandb.mode=online", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "tracker wandb failed and is disabled" in done.stdout
+    assert "W&B can't be used online (there is no login" in done.stdout
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*")), "nothing is lost"
     assert RunDirectory(tmp_path / "run").read_summary()["status"] == "finished"
 
 
 def test_tensorboard_has_the_metrics_and_the_image_grids(tmp_path: Path) -> None:
-    trainer = build_trainer(make_job(tmp_path, "tracker=[tensorboard]"))
+    trainer = build_trainer(replace(make_job(tmp_path, "tracker=[tensorboard]"), choices={"model": "dcgan_small"}))
     trainer.train()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert {"d/loss", "g/loss", "fd_fashion"} <= set(events.Tags()["scalars"])
     assert set(events.Tags()["images"]) == {"samples", "reals"}
     logged = [event.value for event in events.Scalars("d/loss")]
     assert logged == pytest.approx([r["d/loss"] for r in trainer.records.directory.history() if "d/loss" in r])
+    content = {
+        name: HParamsPluginData.FromString(events.SummaryMetadata(f"_hparams_/{name}").plugin_data.content)
+        for name in ("experiment", "session_start_info", "session_end_info")
+    }
+    values = content["session_start_info"].session_start_info.hparams
+    assert values["model"].string_value == "dcgan_small" and values["optimizer.lr"].number_value == 6e-4
+    assert values["batch_size"].number_value == 16 and not any(name.startswith("paths") for name in values)
+    assert content["experiment"].experiment.metric_infos[0].name.tag == "fd_fashion"
 
 
 def test_a_missing_tensorboard_package_is_reported_before_the_training_starts(
