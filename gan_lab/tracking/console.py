@@ -154,7 +154,8 @@ class Console(Tracker):
         layouts = ([d, g, others], [d + g, others], [d + g + others])
         tables = [_table(columns, STDOUT.height - LINES_AROUND_TABLE) for columns in layouts]
         room = STDOUT.width - 4  # of the panel
-        table = next((t for t in tables if Measurement.get(STDOUT, STDOUT.options, t).minimum <= room), tables[-1])
+        options = STDOUT.options.update(max_width=10_000)
+        table = next((t for t in tables if Measurement.get(STDOUT, options, t).maximum <= room), tables[-1])
         return Group(Panel(table, title=Text(self._info.name), title_align="left", border_style="dim"), self._bars)
 
     def _cells(self, key: str) -> list[Text]:

@@ -152,7 +152,7 @@ def test_the_live_table_fits_into_the_terminal(width: int, tmp_path: Path, monke
     lines = [line for line in shown[shown.rindex("╭") :].splitlines() if "│" in line or "━" in line]
     assert all(len(line) <= width for line in lines) and len(lines) + 3 <= 24
     for name in ("D gradient norm", "G fool rate", "s/epoch", "fd_fashion"):
-        assert sum(name in line for line in lines) == 1, "not cut, and once"
+        assert sum(name in line for line in lines) == 1, "\n".join(["not cut, and once", *lines])
     assert "G bce" not in shown, "the only term of a network is its loss"
     assert shown.removesuffix("\x1b[?25h").endswith("\n\n"), "^C is echoed on an empty line"
 
