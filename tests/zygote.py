@@ -21,6 +21,7 @@ import torch
 import gan_lab.benchmark
 import gan_lab.building.trainer
 import gan_lab.evaluate
+import gan_lab.export
 import gan_lab.prepare
 import gan_lab.report
 import gan_lab.reporting.run_page

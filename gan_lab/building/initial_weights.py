@@ -16,6 +16,7 @@ from gan_lab.models.published import OBJECTS, find_networks
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
 from gan_lab.storage.safe_load import load_tensors
+from gan_lab.storage.weights_file import load_weights, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ def _of_run(section: DictConfig) -> Mapping[str, Mapping[str, Any]]:
         raise ValueError(f"initial_weights.checkpoint={section.checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
     directory = RunDirectory.find(section.path)
     section.path = str(directory.path.absolute())  # a resume must not resolve ``latest`` again
+    if directory.weights.is_file():
+        return {"generator": load_weights(directory.weights)["generator_ema"]}
     state = checkpoint.load(directory.checkpoint(section.checkpoint))
     return {"generator": state["generator_ema"], "discriminator": state["discriminator"]}
 
@@ -91,6 +94,8 @@ def _read_file(key: str, path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"initial_weights.{key}={path}: there is no such file")
     try:
+        if path.suffix == ".safetensors":
+            return read_weights(path)
         contents = load_tensors(path, "neither a run directory nor a file of weights", stand_ins=OBJECTS)
     except ValueError as error:
         is_pickle = path.suffix in (".pkl", ".pickle")

@@ -165,9 +165,19 @@ class SampleCommand:
     singles: bool = MISSING
     columns: int | None = MISSING
     scale: int = MISSING
-    max_time_fraction: float | None = MISSING
     batch_size: int = MISSING
     device: str = MISSING
+
+
+@dataclass
+class ExportCommand:
+    """Types of ``conf/export.yaml``."""
+
+    run: str = MISSING
+    checkpoint: str = MISSING
+    out: str = MISSING
+    overwrite: bool = MISSING
+    push: str | None = MISSING
 
 
 @dataclass
@@ -192,6 +202,7 @@ class PrepareCommand:
 
 ConfigStore.instance().store(name="schema", node=Config)
 ConfigStore.instance().store(name="sample_schema", node=SampleCommand)
+ConfigStore.instance().store(name="export_schema", node=ExportCommand)
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="report_schema", node=ReportCommand)
 ConfigStore.instance().store(name="prepare_schema", node=PrepareCommand)

@@ -64,7 +64,7 @@ class Generator(nn.Module, ABC):
         labels = to_param_dtype(self, labels)
         return self.synthesize(self.condition.join(styles, labels), labels)
 
-    def truncate(self, styles: Tensor, psi: float) -> Tensor:
+    def truncate(self, styles: Tensor, psi: float | Tensor) -> Tensor:
         """Styles moved toward their average: ``psi`` 1 changes nothing, 0 gives it (Karras et al. 2019, appendix B)."""
         raise ValueError(f"truncation={psi}: this generator has no styles")
 

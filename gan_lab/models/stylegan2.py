@@ -121,11 +121,11 @@ class Generator(base.Generator):
     def render(self, styles: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.synthesize(styles, labels)
 
-    def truncate(self, styles: Tensor, psi: float) -> Tensor:
+    def truncate(self, styles: Tensor, psi: float | Tensor) -> Tensor:
         return self.style_average.lerp(styles, psi)
 
     def synthesize(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        maps = self.const.expand(len(inputs), -1, -1, -1)
+        maps = self.const.expand(inputs.shape[0], -1, -1, -1)
         images: Tensor | None = None
         for block, to_image in zip(self.blocks, self.to_images, strict=True):
             maps = block(maps, inputs)

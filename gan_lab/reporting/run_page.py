@@ -76,7 +76,7 @@ def write_report(directory: RunDirectory) -> Path:
         directory=str(directory.path),
         summary=summary,
         facts=_facts(summary),
-        scores=_scores(summary),
+        scores=final_scores(summary),
         protocols=summary.get("final", {}).get("protocols", {}),
         alarms=summary.get("alarms", []),
         evaluations=_evaluations(directory),
@@ -115,7 +115,7 @@ def _facts(summary: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def final_scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Final and best value of each score with its error, the primary score first."""
     final, best = summary.get("final", {}), summary.get("best", {})
     names = [name for name, value in final.items() if isinstance(value, int | float) and name != "images"]

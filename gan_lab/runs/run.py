@@ -22,6 +22,7 @@ from gan_lab.runs.upscaling import TiledUpscaler
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
+from gan_lab.storage.weights_file import load_weights
 from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 
 
@@ -42,7 +43,7 @@ class Run:
         self.directory = directory
         self.config = read_config(directory)
         self.device = device
-        state = checkpoint.load(directory.checkpoint(which))
+        state = _read_generator(directory, which)
         self.images_seen: int = state["images"]
         latents = self.config.model.latents
         self.latents: NormalLatents | NoLatents = NoLatents() if latents is None else instantiate(latents, "model.latents")
@@ -58,10 +59,10 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], checkpoint: str = "last", device: str = "cpu") -> Run:
-        """Open a finished, interrupted or running run.
+        """Open a finished, interrupted or running run, or a folder that ``gan_lab.export`` wrote.
 
         Args:
-            path: the run directory, or ``latest``.
+            path: the folder, or ``latest``.
             checkpoint: ``last``, ``best``, or ``pretrained`` (before adversarial training).
             device: the generator's device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
@@ -119,6 +120,14 @@ class Run:
     def render(self, styles: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images of styles, uint8 on the CPU."""
         return to_uint8(self.generator.render(styles, labels)).cpu()
+
+    def state(self) -> dict[str, Any]:
+        """The entries of a checkpoint that sampling needs: ``generator_ema``, ``labels`` and ``images``."""
+        return {
+            "generator_ema": self.generator.state_dict(),
+            "labels": self.labels.state_dict(),
+            "images": self.images_seen,
+        }
 
     @property
     def upscaler(self) -> Upscaler:
@@ -202,3 +211,14 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """``summary.json``."""
         return self.directory.read_summary()
+
+
+def _read_generator(directory: RunDirectory, which: str) -> dict[str, Any]:
+    """A checkpoint, or the generator alone of an exported folder.
+
+    Raises:
+        ValueError: there is no such file, or it is damaged.
+    """
+    if directory.weights.is_file() and which == "last":
+        return load_weights(directory.weights)
+    return checkpoint.load(directory.checkpoint(which))

@@ -76,6 +76,11 @@ class RunDirectory:
         return self.path / "config.yaml"
 
     @property
+    def weights(self) -> Path:
+        """The generator alone, in a folder that ``gan_lab.export`` wrote in place of a run's checkpoints."""
+        return self.path / "model.safetensors"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

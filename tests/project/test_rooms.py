@@ -22,13 +22,13 @@ LAYERS = [
     {"training"},
     {"building"},
     {"runs"},
-    {"evaluation", "studies", "benchmarks"},
-    {"train", "evaluate", "sample", "report", "prepare", "benchmark", "launch"},
+    {"evaluation", "exporting", "studies", "benchmarks"},
+    {"train", "evaluate", "sample", "export", "report", "prepare", "benchmark", "launch"},
 ]
 """Lowest first. A package imports from lower layers and from itself, never from its own layer's other packages."""
 
 OUTSIDE = {
-    "hydra": {"config", "train", "evaluate", "sample", "report", "prepare", "benchmark"},
+    "hydra": {"config", "train", "evaluate", "sample", "export", "report", "prepare", "benchmark"},
     "omegaconf": {"config", "building", "evaluation", "studies", "benchmarks", *LAYERS[-1]},
     "wandb": {"tracking.wandb"},
     "optuna": {"sweeps"},
