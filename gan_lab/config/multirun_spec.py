@@ -72,6 +72,7 @@ class SweepSpec:
         fixed: all other values, by dotted key.
         default: the configuration's own value of every searched key; empty if one of them is outside the search space, and for
             a grid, which reaches it anyway.
+        outside: the configuration's own values that are outside the search space, as overrides.
         seed: the sampler's, or None for the configuration's.
         takes_seed: whether the sampler is random.
     """
@@ -82,6 +83,7 @@ class SweepSpec:
     space: dict[str, str]
     fixed: dict[str, Any]
     default: dict[str, Any]
+    outside: list[str]
     seed: int | None
     takes_seed: bool
 
@@ -177,6 +179,7 @@ def _read_search(first: DictConfig, fixed: list[str], swept: Mapping[str, Overri
     is_grid = _is_grid(first)
     if is_grid:
         _check_grid(space)
+    default, outside = _default_point([*fixed, *defaults], space)
     points = math.prod(len(_values(override)) for override in space.values())
     return SweepSpec(
         cfg,
@@ -184,7 +187,8 @@ def _read_search(first: DictConfig, fixed: list[str], swept: Mapping[str, Overri
         objective,
         {key: _typed_value(override) for key, override in space.items()},
         {key: value for key, value in _compared_values(cfg).items() if key not in space},
-        {} if is_grid else _default_point([*fixed, *defaults], space),
+        {} if is_grid or outside else default,
+        [] if is_grid else outside,
         first.hydra.sweeper.sampler.get("seed"),
         not is_grid,
     )
@@ -263,27 +267,25 @@ def _compared_values(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in flatten_config(cfg).items() if not f"{key}.".startswith(ignored)}
 
 
-def _default_point(overrides: list[str], space: Mapping[str, Override]) -> dict[str, Any]:
-    """The configuration's own value of every searched key; empty if one of them is outside the search space."""
+def _default_point(overrides: list[str], space: Mapping[str, Override]) -> tuple[dict[str, Any], list[str]]:
+    """The configuration's own values of the searched keys: those in the search space, and those outside it, as overrides."""
     cfg = compose(BASE_CONFIG, overrides, return_hydra_config=True)
     found: dict[str, Any] = {}
+    outside: list[str] = []
     for key, override in space.items():
         option = cfg.hydra.runtime.choices.get(key)
         value = OmegaConf.select(cfg, key) if option is None else option
         if override.is_interval_sweep():
             interval: Any = override.value()
-            if not isinstance(value, int | float) or not interval.start <= value <= interval.end:
-                return {}
-            found[key] = value
+            equal: list[Any] = [value] if isinstance(value, int | float) and interval.start <= value <= interval.end else []
         else:
-            typed = format_choice(value)
-            equal = [
-                choice for choice in override.sweep_iterator(transformer=Transformer.encode) if format_choice(choice) == typed
-            ]
-            if not equal:
-                return {}
+            choices = override.sweep_iterator(transformer=Transformer.encode)
+            equal = [choice for choice in choices if format_choice(choice) == format_choice(value)]
+        if equal:
             found[key] = equal[0]
-    return found
+        else:
+            outside.append(f"{key}={format_choice(value)}")
+    return found, outside
 
 
 def _nth_values(space: Mapping[str, Override], n: int) -> list[str]:

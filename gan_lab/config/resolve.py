@@ -22,13 +22,14 @@ def resolve_and_validate(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
         given: overrides of the command line.
 
     Raises:
-        ValueError: both ``epochs`` and ``kimg`` were given, or a value is not allowed.
+        ValueError: both ``epochs`` and ``kimg`` were given, or both lengths of pretraining, or a value is not allowed.
     """
     named = {override.lstrip("+").partition("=")[0] for override in given} & {"epochs", "kimg"}
     if len(named) == 2:
         raise ValueError("epochs and kimg both say how long to train: give one of them")
     if named == {"epochs"}:
         cfg.kimg = None  # the command line has priority over files and over the resumed run
+    _choose_length_of_pretraining(cfg, given)
     find_scheduled_arguments(cfg)
     OmegaConf.resolve(cfg)
     for key in PATHS:
@@ -37,3 +38,12 @@ def resolve_and_validate(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
             OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
     check(cfg)
     return cfg
+
+
+def _choose_length_of_pretraining(cfg: DictConfig, given: Sequence[str]) -> None:
+    """A fraction from the command line has priority over a length in kimg from a file; a resumed run keeps its length."""
+    named = {override.lstrip("+").partition("=")[0] for override in given}
+    if {"pretraining.fraction", "pretraining.kimg"} <= named and "pretraining.kimg=null" not in given:
+        raise ValueError("pretraining.fraction and pretraining.kimg both say how long pretraining is: give one of them")
+    if "pretraining.fraction" in named and cfg.get("resume") is None and "kimg" in cfg.pretraining:
+        cfg.pretraining.kimg = None

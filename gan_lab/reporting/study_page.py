@@ -56,7 +56,7 @@ class StudyReport:
         Args:
             folder: the folder of a multirun.
             baseline: label of the configuration that the others are compared with. None: the first one; for a sweep, trial 0
-                if it has the default values.
+                if it has the configuration's own values.
 
         Raises:
             ValueError: there is no run, or no configuration has that label.
@@ -153,7 +153,8 @@ def conclusions(study: StudyReport) -> list[str]:
         )
     if (baseline := study.baseline) is not None and baseline.is_complete:
         others = study.pareto_front() if study.record else study.complete
-        title = f"{baseline.label} (the default values)" if study.record and study.record["has_default"] else baseline.label
+        own = study.record and study.record["has_default"]
+        title = f"{baseline.label} (the configuration's own values)" if own else baseline.label
         sentences += [describe_difference(baseline, g, title) for g in others[:MAX_COMPARISONS] if g is not baseline]
     return sentences
 

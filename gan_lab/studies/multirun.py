@@ -47,7 +47,14 @@ class Multirun:
         if (search := self._spec.search) is None:
             CLOCK.total = self._spec.runs
             return self._spec.arguments
+        from gan_lab.utils.terminal import STDOUT
+
         self._study = open_study(search)
+        if search.outside and self._study.missing == search.trials:
+            STDOUT.print(
+                f"no trial has the configuration's own values, because the search space does not include "
+                f"{', '.join(search.outside)}"
+            )
         overrides = [f"hydra.sweeper.n_trials={self._study.missing}", f"study.trials={search.trials}"]
         if search.takes_seed:
             seed = search.cfg.seed if search.seed is None else search.seed

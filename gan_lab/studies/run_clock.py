@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-from gan_lab.utils.formatting import format_duration
-
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +38,15 @@ class RunClock:
         rest = ""
         if number > first:
             seconds = (now - since) / (number - first) * (total - number + 1)
-            rest = f", about {format_duration(round(seconds) if seconds < 60 else 60 * round(seconds / 60))} to go"
+            rest = f", about {_rounded(seconds)} to go"
         log.info("%s %d of %d%s", noun, number, total, rest)
+
+
+def _rounded(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
 
 
 CLOCK = RunClock()

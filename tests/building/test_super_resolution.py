@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gan_lab import Run
 from gan_lab.building.tasks.super_resolution import DegradedImages
 from gan_lab.building.trainer import build_trainer
+from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.data.degradation import Bicubic, Degradation, upscale_bicubic
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.iteration.pretraining import Pretraining
@@ -428,6 +429,22 @@ def test_incompatible_options_are_an_error(overrides: list[str], message: str, t
     with pytest.raises(ValueError, match=message):
         build_trainer(make_job(tmp_path, "perception=random", *overrides))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("experiment", ["srgan_x4", "srgan_small_x4", "esrgan_x4"])
+def test_a_shortened_experiment_has_both_stages(experiment: str) -> None:
+    cfg = compose_config(f"experiment={experiment}", "debug=tiny", "dataset=folder", "dataset.path=somewhere")
+    assert cfg.pretraining.kimg is None and 0 < cfg.pretraining.fraction < 1
+
+
+def test_a_fraction_of_the_command_line_has_priority_over_kimg_of_a_file() -> None:
+    cfg = compose_config("pretraining=pixels", "pretraining.kimg=40", "pretraining.fraction=0.25")
+    assert resolve_and_validate(cfg.copy(), ["pretraining.kimg=40"]).pretraining.kimg == 40
+    assert resolve_and_validate(cfg.copy(), ["pretraining.fraction=0.25"]).pretraining.kimg is None
+    cfg.resume = "run"
+    assert resolve_and_validate(cfg.copy(), ["pretraining.fraction=0.25"]).pretraining.kimg == 40, "a run keeps its length"
+    with pytest.raises(ValueError, match="give one of them"):
+        resolve_and_validate(cfg, ["pretraining.fraction=0.25", "pretraining.kimg=40"])
 
 
 @pytest.mark.parametrize("experiment", ["srgan_x4", "esrgan_x4"])

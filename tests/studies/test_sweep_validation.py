@@ -75,6 +75,21 @@ def test_null_can_be_the_default_of_a_searched_key() -> None:
     assert spec is not None and spec.search is not None and spec.search.default == {"max_grad_norm": "null"}
 
 
+def test_values_outside_the_search_space_are_named() -> None:
+    spec = read_multirun(["-m", *SWEEP, "model.width=choice(16,24)", "loss=choice(bce,lsgan)"])
+    assert spec is not None and spec.search is not None and spec.search.default == {}
+    assert spec.search.outside == ["loss=hinge", "model.width=4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs"),
+    [(["loss=bce,hinge"], 2), (["loss=bce,hinge", "seeds=3"], 6), (["loss=bce,hinge", "batch_size=8,16,32"], 6), ([], 1)],
+)
+def test_the_runs_of_a_multirun_are_counted(arguments: list[str], runs: int) -> None:
+    spec = read_multirun(["-m", *SMALL, *arguments])
+    assert spec is not None and spec.runs == runs
+
+
 def test_an_unreachable_storage_is_reported_without_a_traceback_or_the_password(tmp_path: Path) -> None:
     done = run_module("train", "-m", *SWEEP, "study.storage=postgresql://nobody:secret@127.0.0.1:1/none", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
