@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, open_evaluation, prepend_run_overrides, run_command
+from gan_lab.config import CONF_DIR, check_used, open_evaluation, prepend_run_overrides, run_command
+
+USES = {"checkpoints": ["run"], "reals": ["run", "fakes"], "out": ["run", "fakes"], "fit": ["fit_features"]}
+"""The uses in which a key has an effect, of those that have one in some uses only."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
@@ -16,6 +20,7 @@ def evaluate(cfg: DictConfig) -> None:
     if len(given) != 1:
         excess = f"; not {' and '.join(given)} at once" if given else ""
         raise ValueError(f"evaluate needs run=..., or fakes=... reals=..., or compare=[...], or fit_features=true{excess}")
+    check_used(HydraConfig.get().overrides.task, given[0], USES)
     cfg = open_evaluation(cfg)
 
     from gan_lab.evaluation import COMMANDS

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, run_command
+from gan_lab.config import CONF_DIR, check_used, run_command
 
 if TYPE_CHECKING:
     from gan_lab.runs.run import Run
 
+
+USES = {
+    **{key: ["count", "style_mixing"] for key in ("count", "seed", "columns", "scale", "batch_size")},
+    "singles": ["count"],
+    "tile": ["input"],
+}
+"""What has an effect only if images are generated (``count``), styles mixed, or images upscaled (``input``)."""
 
 SINGLE = re.compile(r"(.*-)?\d+\.png")
 """Names of single images."""
@@ -25,6 +33,8 @@ def sample(cfg: DictConfig) -> None:
     """Write generated images as a grid and as single files, or images upscaled by a super-resolution run."""
     from gan_lab.runs.run import Run
 
+    use = "input" if cfg.input is not None else "style_mixing" if cfg.style_mixing is not None else "count"
+    check_used(HydraConfig.get().overrides.task, use, USES)
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
     if cfg.input is not None:
         _upscale(run, cfg)

@@ -15,5 +15,5 @@ def build_trackers(cfg: DictConfig, processes: SingleProcess) -> Trackers:
     """The main process gets files, console and the configured trackers; other processes have no trackers."""
     if not processes.is_main_process:
         return Trackers({})
-    chosen = {name: instantiate(node, f"tracker.{name}") for name, node in cfg.tracker.items()}
+    chosen = {name: instantiate(node, f"tracker.{name}") for name, node in cfg.tracker.items() if node is not None}
     return Trackers({"files": Files(), "console": Console(cfg.console), **chosen}, essential=["files"])

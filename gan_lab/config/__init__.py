@@ -3,6 +3,7 @@
 It imports neither torch nor anything that does, so that ``--help``, ``--cfg job`` and a mistyped key are answered at once.
 """
 
+from gan_lab.config.argument_checks import check_used
 from gan_lab.config.command import remove_empty_output_dir, run_command
 from gan_lab.config.evaluation_config import open_evaluation, prepend_run_overrides
 from gan_lab.config.export_experiment import export_experiment
@@ -19,6 +20,7 @@ __all__ = [
     "Job",
     "MultirunSpec",
     "SweepSpec",
+    "check_used",
     "compose_job",
     "export_experiment",
     "flatten_config",

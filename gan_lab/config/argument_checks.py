@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,23 @@ def check_additions(arguments: Sequence[str], config: str) -> None:
             return  # another argument is wrong; composing the whole configuration reports it
     for override in added:
         _check_addition(override, cfg)
+
+
+def check_used(overrides: Sequence[str], use: str, uses: Mapping[str, Sequence[str]]) -> None:
+    """Check that no key is given which has no effect in this use of a command.
+
+    Args:
+        overrides: the command line.
+        use: the key that selects the use, such as ``run``.
+        uses: for some keys and sections, the uses in which they have an effect.
+
+    Raises:
+        ValueError: one of them is given in another use.
+    """
+    for override in overrides:
+        section = override.lstrip("+~").partition("=")[0].partition(".")[0]
+        if use not in uses.get(section, (use,)):
+            raise ValueError(f"{override}: has no effect with {use}=..., only with {' or '.join(uses[section])}; leave it out")
 
 
 def override_arguments(arguments: Sequence[str]) -> Iterator[str]:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from shlex import quote
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gan_lab.config.argument_checks import override_arguments
 from gan_lab.config.compose import compose_options, dotted_keys, has_key, hydra_compose, is_group
 from gan_lab.utils.formatting import first_line
-from gan_lab.utils.suggestions import similar_key
+from gan_lab.utils.suggestions import did_you_mean, similar_key
 
 EXPECTED_TYPES = {
     "to Integer": "a whole number",
@@ -41,8 +41,8 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
     for override in overrides:
         try:
             OverridesParser.create().parse_override(override)
-        except HydraException:
-            return _unquoted_value(override)
+        except HydraException as problem:
+            return _unparsed(override, first_line(problem))
     try:
         with hydra_compose():
             cfg = compose_options(overrides, config)
@@ -50,6 +50,8 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
         return _first_line(error)
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        if str(error).startswith("Ambiguous value") and f"'{override}'" in str(error):
+            return f"{override}: has several values; a list is written {key}=[{value}], and several runs need -m"
         if override.startswith("+") or is_group(key):
             continue
         if not has_key(cfg, key):
@@ -62,8 +64,14 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
     return _first_line(error)
 
 
-def _unquoted_value(override: str) -> str:
+SWEEP_FUNCTIONS = ("choice(", "interval(", "range(", "tag(", "shuffle(", "sort(", "glob(")
+"""Beginnings of values that stand for several values."""
+
+
+def _unparsed(override: str, reason: str) -> str:
     key, _, value = override.partition("=")
+    if value.startswith(SWEEP_FUNCTIONS):
+        return f"{override}: {reason}"
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     typed = quote(key + "='" + escaped + "'")
     return f"{override}: has characters with a special meaning; put the value in quotes: {typed}"
@@ -103,4 +111,8 @@ def _root_cause(error: BaseException) -> BaseException:
 
 def _first_line(error: BaseException) -> str:
     """First line of the root cause; the others are about Hydra's and OmegaConf's internals."""
-    return first_line(_root_cause(error))
+    cause = _root_cause(error)
+    if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
+        group, _, name = cause.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: no such option; {did_you_mean(name, list(cause.options), f'{group} has ')}"
+    return first_line(cause)

@@ -70,7 +70,8 @@ def _check_arguments(node: DictConfig, where: str, given: tuple[str, ...]) -> No
         if key not in parameters and not takes_more:
             raise ValueError(f"{where}.{key}: {name} takes {', '.join(parameters) or 'no arguments'}")
         if not _fits(value, hints.get(key, Any)):
-            raise ValueError(f"{where}.{key}={value}: must be {_format_hint(hints[key])}")
+            shown = "null" if value is None else value
+            raise ValueError(f"{where}.{key}={shown}: must be {_format_hint(hints[key])}")
     needed = [k for k, p in parameters.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     missing = [k for k in needed if k not in own and k not in given]
     if missing and not node.get("_partial_", False):

@@ -18,6 +18,7 @@ from gan_lab.reporting.run_records import read_runs, read_study
 from gan_lab.reporting.significance import describe_difference, same_protocol
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.metric_names import METRICS_NOTE, display_name
+from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.formatting import format_count, format_duration
 
 BEST = Path("experiment") / "best.yaml"
@@ -62,8 +63,11 @@ class StudyReport:
             ValueError: there is no run, or no configuration has that label.
         """
         groups = group_by_configuration(read_runs(folder))
+        if RunDirectory(folder).config.is_file():
+            raise ValueError(f"study={folder}: is a single run; give run={folder}, or the folder of a multirun")
         if not groups:
-            raise ValueError(f"study={folder}: contains no run; give the folder of a multirun, such as multirun/quality")
+            what = "contains no run" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+            raise ValueError(f"study={folder}: {what}; give the folder of a multirun, such as multirun/quality")
         record = read_study(folder)
         if baseline is None and record and not record["has_default"]:
             return cls(folder, groups, record, None)

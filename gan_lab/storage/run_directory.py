@@ -66,9 +66,10 @@ class RunDirectory:
         found = cls(Path(path).expanduser())
         if not found.config.is_file():
             what = "holds no config.yaml" if found.path.is_dir() else "is a file" if found.path.exists() else "does not exist"
-            raise ValueError(
-                f"{found.path} is not a run directory: it {what}. Give a folder such as outputs/2026-01-01/12-00-00"
-            )
+            example = next(
+                iter(sorted(found.path.glob("*/config.yaml"))), Path("outputs/2026-01-01/12-00-00/config.yaml")
+            ).parent
+            raise ValueError(f"{found.path} is not a run directory: it {what}. Give a folder such as {example}")
         return found
 
     @property

@@ -214,10 +214,16 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for part in ("space", "fixed"):
         before, after = then[part], now[part]
         changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
-        found += [
-            f"{k}={_format_value(before.get(k, 'not given'))}, not {_format_value(after.get(k, 'not given'))}" for k in changed
-        ]
+        found += [_difference(key, before, after) for key in changed]
     return found[:6] + ([f"{len(found) - 6} more"] if len(found) > 6 else [])
+
+
+def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    if key not in before:
+        return f"no {key}={_format_value(after[key])}"
+    if key not in after:
+        return f"{key}={_format_value(before[key])}, which is missing now"
+    return f"{key}={_format_value(before[key])}, not {_format_value(after[key])}"
 
 
 def _format_value(value: Any) -> str:

@@ -274,6 +274,7 @@ def test_sampling_writes_a_grid_and_single_images(finished: RunDirectory, tmp_pa
         (["run=run", "checkpoint=worst"], "checkpoint=worst: must be one of last, best, pretrained"),
         (["run=run", "count=0"], "count=0"),
         (["run=run", "out=grid.png"], "out=grid.png: is the folder of the single images"),
+        (["run=run", "tile=3"], "tile=3: has no effect with count=..., only with input; leave it out"),
         (["run=run", "cuont=3"], "cuont: there is no such key; did you mean count"),
         ([], "run"),
     ],

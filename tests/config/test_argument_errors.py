@@ -18,6 +18,11 @@ from helpers import run_module
         (["dataset.path=a(b"], "has characters with a special meaning; put the value in quotes"),
         (["log=5"], "log is a section; give one of its keys: log.every_kimg"),
         (["-m", "optimizer=adam,rmsprp"], "optimizer=rmsprp: no such option; did you mean rmsprop?"),
+        (
+            ["optimizer=adam,rmsprop"],
+            "has several values; a list is written optimizer=[adam,rmsprop], and several runs need -m",
+        ),
+        (["-m", "hydra/launcher=slurm"], "hydra/launcher=slurm: no such option; "),
     ],
 )
 def test_a_command_line_that_does_not_compose_ends_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

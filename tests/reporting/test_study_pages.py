@@ -183,7 +183,7 @@ def test_a_multirun_writes_a_page_that_compares_its_runs(tmp_path: Path) -> None
     assert other.returncode == 0 and "optimizer=adam compared with optimizer=rmsprop: " in other.stdout, other.stderr
     for arguments, message in (
         (["study=latest", "baseline=sgd"], "baseline=sgd: must be one of optimizer=adam; optimizer=rmsprop"),
-        (["study=nowhere"], "study=nowhere: contains no run"),
+        (["study=nowhere"], "study=nowhere: does not exist; give the folder of a multirun"),
         ([], "give run=outputs/..., for the page of a run, or study=multirun/..."),
     ):
         refused = run_module("report", *arguments, cwd=tmp_path)

@@ -30,6 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
         (["study.name=../elsewhere"], "study.name=../elsewhere: must consist of letters"),
         (["objective=fid"], "objective=fid: not measured by this run; choose from"),
         (["evaluation=none"], "objective=score: not measured by this run"),
+        (["objective=3"], "objective=3: must be the name of a metric"),
+        (["objective=[]"], "objective=[]: name what the sweep minimizes"),
+        (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be at least 1"),
         (["objective=[score,epoch_seconds]"], "every objective is minimized, so hydra.sweeper.direction"),
         (
             ["objective=[score,seconds]", "hydra.sweeper.direction=[minimize,minimize]"],
@@ -67,6 +70,18 @@ def test_an_invalid_sweep_is_refused_before_the_first_trial(
 def test_seeds_count_up_from_the_seed(arguments: list[str], expected: list[str]) -> None:
     spec = read_multirun(["-m", *SMALL, *arguments])
     assert spec is not None and [argument for argument in spec.arguments if argument.startswith("seed")] == expected
+
+
+def test_there_is_at_least_one_seed() -> None:
+    with pytest.raises(ValueError, match="seeds=0: must be at least 1"):
+        read_multirun(["-m", *SMALL, "seeds=0"])
+
+
+def test_an_error_that_no_searched_value_causes_does_not_name_them() -> None:
+    with pytest.raises(ValueError, match=r"^study\.heartbeat=0: must be at least 1$"):
+        read_multirun(["-m", *SWEEP, "study.heartbeat=0"])
+    with pytest.raises(ValueError, match=r"^at .*batch_size=0: batch_size=0: must be at least 1$"):
+        read_multirun(["-m", *SWEEP, "batch_size=choice(16,0)"])
 
 
 def test_null_can_be_the_default_of_a_searched_key() -> None:

@@ -1,0 +1,92 @@
+"""The search space of a sweep: the values of overrides that have several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Transformer
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_lab.config.compose import BASE_CONFIG
+from gan_lab.config.resolve import resolve_and_validate
+from gan_lab.config.stored_config import format_choice
+
+
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(overrides)
+
+
+def as_typed(override: Override) -> str:
+    """The override as typed."""
+    return override.input_line or ""
+
+
+def typed_value(override: Override) -> str:
+    return as_typed(override).partition("=")[2]
+
+
+def compose_all_values(overrides: list[str], space: Mapping[str, Override]) -> DictConfig:
+    """Compose the n-th values of all searched keys together, for every n, so that every value is checked.
+
+    Returns:
+        The configuration with the first values.
+
+    Raises:
+        ValueError: a value does not compose.
+    """
+    composed: list[DictConfig] = []
+    for n in range(max(len(values_of(override)) for override in space.values())):
+        values = nth_values(space, n)
+        try:
+            composed.append(resolve_and_validate(compose(BASE_CONFIG, [*overrides, *values]), values))
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+            message = f"{error}{cause}"
+            is_about_values = n > 0 or any(key in message for key in space)
+            raise ValueError(f"at {' '.join(values)}: {message}" if is_about_values else message) from error
+    return composed[0]
+
+
+def default_point(overrides: list[str], space: Mapping[str, Override]) -> tuple[dict[str, Any], list[str]]:
+    """The configuration's own values of the searched keys: those in the search space, and those outside it, as overrides."""
+    cfg = compose(BASE_CONFIG, overrides, return_hydra_config=True)
+    found: dict[str, Any] = {}
+    outside: list[str] = []
+    for key, override in space.items():
+        option = cfg.hydra.runtime.choices.get(key)
+        value = OmegaConf.select(cfg, key) if option is None else option
+        if override.is_interval_sweep():
+            interval: Any = override.value()
+            equal: list[Any] = [value] if isinstance(value, int | float) and interval.start <= value <= interval.end else []
+        else:
+            choices = override.sweep_iterator(transformer=Transformer.encode)
+            equal = [choice for choice in choices if format_choice(choice) == format_choice(value)]
+        if equal:
+            found[key] = equal[0]
+        else:
+            outside.append(f"{key}={format_choice(value)}")
+    return found, outside
+
+
+def nth_values(space: Mapping[str, Override], n: int) -> list[str]:
+    """Overrides with the n-th value of every key; a key with fewer values starts over."""
+    return [f"{key}={values[n % len(values)]}" for key, override in space.items() for values in [values_of(override)]]
+
+
+def values_of(override: Override) -> list[str]:
+    """The values of a swept override; of an interval, its ends."""
+    if override.is_interval_sweep():
+        interval: Any = override.value()
+        return [str(interval.start), str(interval.end)]
+    return [str(value) for value in override.sweep_iterator(transformer=Transformer.encode)]
+
+
+def check_grid(space: Mapping[str, Override]) -> None:
+    for key, override in space.items():
+        if not override.is_choice_sweep():
+            raise ValueError(f"{as_typed(override)}: a grid needs a list of values; use {key}=choice(...)")
