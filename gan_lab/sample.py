@@ -32,20 +32,31 @@ SINGLE = re.compile(r"(.*-)?\d+\.png")
 def sample(cfg: DictConfig) -> None:
     """Write generated images as a grid and as single files, or images upscaled by a super-resolution run."""
     from gan_lab.runs.run import Run
+    from gan_lab.sampling.projecting import write_latent, write_projection
+    from gan_lab.sampling.walking import write_walk
 
     use = "input" if cfg.input is not None else "style_mixing" if cfg.style_mixing is not None else "count"
     check_used(HydraConfig.get().overrides.task, use, USES)
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
+    if cfg.count is None:
+        cfg.count = 64 if cfg.walk is None else 9
     if cfg.input is not None:
         _upscale(run, cfg)
     elif cfg.style_mixing is not None:
         _mix(run, cfg)
+    elif cfg.walk is not None:
+        write_walk(run, cfg, _as_list(cfg.classes))
+    elif cfg.project is not None:
+        write_projection(run, cfg, _as_list(cfg.classes))
+    elif cfg.latent is not None:
+        write_latent(run, cfg)
     else:
         _generate(run, cfg)
 
 
 def _generate(run: Run, cfg: DictConfig) -> None:
     """Write images generated from latents."""
+    from gan_lab.runs.draws import parse_seeds
     from gan_lab.utils.image_ops import image_grid, to_pil
 
     classes = _as_list(cfg.classes)
@@ -54,9 +65,14 @@ def _generate(run: Run, cfg: DictConfig) -> None:
         cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
     ):
         raise ValueError(f"standing_statistics={cfg.standing_statistics}: this generator has no batch normalization")
-    images = run.sample(cfg.count, cfg.seed, cfg.batch_size, classes=classes, truncation=cfg.truncation)
-    columns = cfg.count if classes and cfg.columns is None else cfg.columns
-    names = [str(name) for name in classes] if columns == cfg.count else []
+    if cfg.seeds is None:
+        numbers = list(range(cfg.count))
+        images = run.sample(cfg.count, cfg.seed, cfg.batch_size, classes=classes, truncation=cfg.truncation)
+    else:
+        numbers = parse_seeds(str(cfg.seeds))
+        images = run.sample_seeds(numbers, cfg.batch_size, classes=classes, truncation=cfg.truncation)
+    columns = len(numbers) if classes and cfg.columns is None else cfg.columns
+    names = [str(name) for name in classes] if columns == len(numbers) else []
     grid.parent.mkdir(parents=True, exist_ok=True)
     image_grid(images, columns, cfg.scale, row_names=names).save(grid)
     where = f"grid {grid}"
@@ -66,10 +82,10 @@ def _generate(run: Run, cfg: DictConfig) -> None:
         for old in folder.iterdir():  # overwrite=true; there may be more files than are written now
             if SINGLE.fullmatch(old.name):
                 old.unlink()
-        digits = len(str(cfg.count - 1))
-        for number, image in enumerate(images):
-            prefix = f"{_file_name(classes[number // cfg.count])}-" if classes else ""
-            to_pil(image).save(folder / f"{prefix}{number % cfg.count:0{digits}d}.png")
+        digits = len(str(max(numbers)))
+        for position, image in enumerate(images):
+            prefix = f"{_file_name(classes[position // len(numbers)])}-" if classes else ""
+            to_pil(image).save(folder / f"{prefix}{numbers[position % len(numbers)]:0{digits}d}.png")
     print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {where}")
 
 
@@ -136,7 +152,8 @@ def _upscale(run: Run, cfg: DictConfig) -> None:
 
 def _folder_name(cfg: DictConfig) -> str:
     """A folder name of the values that the images depend on, such as ``last-seed-0``."""
-    parts = [cfg.checkpoint, "seed", cfg.seed, *map(_file_name, _as_list(cfg.classes))]
+    seeds = ["seed", cfg.seed] if cfg.seeds is None else ["seeds", _file_name(cfg.seeds)]
+    parts = [cfg.checkpoint, *seeds, *map(_file_name, _as_list(cfg.classes))]
     if cfg.truncation is not None:
         parts += ["truncation", f"{cfg.truncation:g}"]
     if cfg.standing_statistics is not None:

@@ -62,7 +62,7 @@ class StudySection:
 class PathsSection:
     """Folders outside the run directory."""
 
-    data: str = MISSING
+    data: str | None = MISSING
     weights: str | None = MISSING
 
 
@@ -147,6 +147,17 @@ class EvaluateConfig(Config):
 
 
 @dataclass
+class ProjectionSection:
+    """How ``gan_lab.sample project=`` searches."""
+
+    steps: int = MISSING
+    lr: float = MISSING
+    candidates: int = MISSING
+    starts: int = MISSING
+    pixel_weight: float = MISSING
+
+
+@dataclass
 class SampleCommand:
     """Types of ``conf/sample.yaml``."""
 
@@ -154,11 +165,21 @@ class SampleCommand:
     checkpoint: str = MISSING
     input: str | None = MISSING
     tile: int = MISSING
-    count: int = MISSING
+    count: int | None = MISSING
     classes: Any = MISSING
     seed: int = MISSING
+    seeds: Any = MISSING
     truncation: float | None = MISSING
     style_mixing: Any = MISSING
+    walk: str | None = MISSING
+    keyframes: int = MISSING
+    frames: int = MISSING
+    fps: float = MISSING
+    project: str | None = MISSING
+    latent: str | None = MISSING
+    projection: ProjectionSection = MISSING
+    perception: Any = MISSING
+    paths: PathsSection = MISSING
     standing_statistics: int | None = MISSING
     out: str | None = MISSING
     overwrite: bool = MISSING

@@ -45,6 +45,36 @@ def draw(
     return torch.cat([part[0] for part in parts]), torch.cat(encoded)
 
 
+def draw_seeds(
+    latents: NormalLatents | NoLatents,
+    labels: Labels | NoLabels,
+    seeds: Sequence[int],
+    *,
+    classes: Sequence[str | int] = (),
+    bound: float | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Image 0 of each seed, with ``classes`` of each class and seed; arguments and result as of :func:`draw`."""
+    drawn = [draw(latents, labels, 1, seed, classes=[name], bound=bound) for name in classes for seed in seeds]
+    drawn = drawn or [draw(latents, labels, 1, seed, bound=bound) for seed in seeds]
+    encoded = [part for _, part in drawn if part is not None]
+    return torch.cat([part for part, _ in drawn]), torch.cat(encoded) if encoded else None
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds and ranges of them: ``0-3,100`` is [0, 1, 2, 3, 100].
+
+    Raises:
+        ValueError: the text has another form, a range is empty, or there are no seeds.
+    """
+    seeds: list[int] = []
+    for part in text.replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)) or (dash and int(last) < int(first)):
+            raise ValueError(f"seeds={text}: must be numbers and ranges of them, such as 0-63,100")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    return seeds
+
+
 def _draw(
     latents: NormalLatents | NoLatents,
     labels: Labels | NoLabels,

@@ -22,14 +22,14 @@ LAYERS = [
     {"training"},
     {"building"},
     {"runs"},
-    {"evaluation", "exporting", "studies", "benchmarks"},
+    {"evaluation", "sampling", "exporting", "studies", "benchmarks"},
     {"train", "evaluate", "sample", "export", "report", "prepare", "benchmark", "launch"},
 ]
 """Lowest first. A package imports from lower layers and from itself, never from its own layer's other packages."""
 
 OUTSIDE = {
     "hydra": {"config", "train", "evaluate", "sample", "export", "report", "prepare", "benchmark"},
-    "omegaconf": {"config", "building", "evaluation", "studies", "benchmarks", *LAYERS[-1]},
+    "omegaconf": {"config", "building", "evaluation", "sampling", "studies", "benchmarks", *LAYERS[-1]},
     "wandb": {"tracking.wandb"},
     "optuna": {"sweeps"},
     "matplotlib": {"reporting"},

@@ -7,7 +7,7 @@ import torch
 
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NormalLatents
-from gan_lab.runs.draws import BLOCK, draw
+from gan_lab.runs.draws import BLOCK, draw, draw_seeds, parse_seeds
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
 
@@ -65,3 +65,22 @@ def test_a_class_that_no_image_had_is_refused() -> None:
             draw(NormalLatents(4), labels, 1, seed=0, classes=[wanted])
     with pytest.raises(ValueError, match="one is named twice"):
         draw(NormalLatents(4), labels, 1, seed=0, classes=["plum", 2])
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("7", [7]), ("0-3,100", [0, 1, 2, 3, 100]), ("5, 2-2", [5, 2])])
+def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1-", "1,,2", "1.5"])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be numbers and ranges of them"):
+        parse_seeds(text)
+
+
+def test_of_each_seed_the_first_image_is_drawn() -> None:
+    latents, labels = draw_seeds(NormalLatents(8), CLASSES, [4, 9], classes=["c", "a"])
+    assert labels is not None and labels.argmax(1).tolist() == [2, 2, 0, 0]
+    assert torch.equal(latents[1:2], draw(NormalLatents(8), CLASSES, 1, 9, classes=["c"])[0])
+    alone, _ = draw_seeds(NormalLatents(8), NoLabels(), [9])
+    assert torch.equal(alone, draw(NormalLatents(8), NoLabels(), 1, 9)[0])

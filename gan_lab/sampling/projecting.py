@@ -1,0 +1,82 @@
+"""Searches the latent of a picture, and makes the images of latents found so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+from gan_lab.config import instantiate
+from gan_lab.data.image_decoding import decode
+from gan_lab.metrics.perceptual_networks import PerceptualNetwork
+from gan_lab.runs.projection import ProjectionOptions, load_found, project
+from gan_lab.runs.run import Run
+from gan_lab.utils.image_ops import image_grid, to_pil
+from gan_lab.utils.terminal import progress_bar
+
+LATENT = "latent.safetensors"
+"""Name of the file that ``latent=`` takes."""
+
+
+def write_projection(run: Run, cfg: DictConfig, classes: list[str | int]) -> None:
+    """Write the image nearest to ``cfg.project``, a comparison of both, and its latent.
+
+    Raises:
+        ValueError: the picture can't be read, a number is out of range, or the folder holds files.
+    """
+    source = Path(cfg.project).expanduser()
+    folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / f"project-{source.stem}"
+    if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
+        raise ValueError(f"{folder} already holds files: choose another out=, or overwrite=true")
+    target = _read(source, run)
+    options = ProjectionOptions(**cfg.projection, seed=cfg.seed, classes=classes)
+    network: PerceptualNetwork = instantiate(cfg.perception, "perception")
+    with progress_bar(f"projecting {source.name}", "steps") as progress:
+        found = project(run, target, network, options, progress)
+    image = run.render(found.styles, found.labels)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    to_pil(image).save(folder / "found.png")
+    image_grid(torch.stack([target, image]), 2, cfg.scale, column_names=("picture", "found")).save(folder / "comparison.png")
+    found.save(folder / LATENT)
+    error = float((image.float() - target).abs().mean()) / 255
+    print(
+        f"distance {found.distance:.3g} (of the best of {options.candidates} random latents {found.start:.3g}), mean error of "
+        f"a pixel {error:.1%}: {folder / 'comparison.png'}, {folder / LATENT}"
+    )
+
+
+def write_latent(run: Run, cfg: DictConfig) -> None:
+    """Write the image of a latent that :func:`write_projection` found.
+
+    Raises:
+        ValueError: the latent belongs to another generator, or the file exists.
+    """
+    path = Path(cfg.latent).expanduser()
+    out = Path(cfg.out).expanduser() if cfg.out else path.with_suffix(".png")
+    if out.exists() and not cfg.overwrite:
+        raise ValueError(f"{out} exists already: choose another out=, or overwrite=true")
+    styles, labels = load_found(path, run)
+    if cfg.truncation is not None:
+        run.check_truncation(cfg.truncation)
+        if not run.generator.truncates_styles:
+            raise ValueError(f"truncation={cfg.truncation}: bounds random latents; leave it out with latent=")
+        styles = run.generator.truncate(styles, cfg.truncation)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    to_pil(run.render(styles, labels)[0]).save(out)
+    print(out)
+
+
+def _read(path: Path, run: Run) -> Tensor:
+    """A picture, cropped to the largest square and resized to the run's images, uint8 ``[C, H, W]``."""
+    if run.latents.size == 0:
+        raise ValueError(f"project={path}: the generator of {run.directory.path} enlarges images and has no latents")
+    _, channels, _, size = run.sample(1).shape  # a generator that is still growing makes smaller images than the dataset's
+    try:
+        with Image.open(path) as image:
+            pixels = decode(image, size, channels, "crop")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"project={path}: can't be read ({error})") from error
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

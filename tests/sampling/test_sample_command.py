@@ -1,0 +1,68 @@
+"""``gan_lab.sample``: seeds, walks and projection as commands."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import run_module
+from PIL import Image
+
+from gan_lab import Run
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.utils.image_ops import to_pil
+
+
+@pytest.fixture(scope="module")
+def folder(finished: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run called ``run``."""
+    cwd = tmp_path_factory.mktemp("sampling")
+    shutil.copytree(finished.path, cwd / "run")
+    return cwd
+
+
+def test_seeds_name_the_images(folder: Path) -> None:
+    done = run_module("sample", "run=run", "seeds=0-1,100", "out=seeds", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in (folder / "seeds").iterdir()) == ["000.png", "001.png", "100.png"]
+    expected = np.asarray(to_pil(Run.open(folder / "run").sample(1, seed=100)[0]))
+    assert np.array_equal(np.asarray(Image.open(folder / "seeds" / "100.png")), expected)
+
+
+def test_a_walk_is_a_film(folder: Path) -> None:
+    done = run_module("sample", "run=run", "walk=loop", "frames=8", "fps=10", "count=4", "scale=1", "out=walk.webp", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "8 frames, 0.8 s: walk.webp" in done.stdout
+    with Image.open(folder / "walk.webp") as image:
+        assert image.size == (66, 66)
+    done = run_module("sample", "run=run", "walk=loop", "frames=8", "out=walk.webp", cwd=folder)
+    assert done.returncode == 1 and "walk.webp exists already" in done.stderr
+
+
+def test_a_picture_is_projected_and_its_latent_rendered(folder: Path) -> None:
+    to_pil(Run.open(folder / "run").sample(1, seed=5)[0]).resize((50, 40)).save(folder / "photo.png")
+    quick = ["projection.steps=2", "projection.candidates=4", "projection.starts=2", "perception.width=4"]
+    done = run_module("sample", "run=run", "project=photo.png", "out=found", *quick, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in (folder / "found").iterdir()) == ["comparison.png", "found.png", "latent.safetensors"]
+    done = run_module("sample", "run=run", "latent=found/latent.safetensors", "out=again.png", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.asarray(Image.open(folder / "again.png")), np.asarray(Image.open(folder / "found" / "found.png")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["walk=loop", "out=walk.avi"], "ends in .webp, .mp4, .gif"),
+        (["walk=zigzag"], "walk=zigzag: must be one of line, loop, random, classes"),
+        (["seeds=3-1"], "seeds=3-1: must be numbers and ranges of them"),
+        (["project=none.jpg"], "project=none.jpg: can't be read"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: list[str], message: str, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    done = run_module("sample", "run=run", *arguments, cwd=folder)
+    assert done.returncode == 1 and message in done.stderr
+    assert sorted(folder.rglob("*")) == before
