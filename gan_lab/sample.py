@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,22 @@ if TYPE_CHECKING:
     from gan_lab.runs.run import Run
 
 
+OTHER_USES = ("input", "style_mixing", "walk", "project", "latent")
+"""Keys that select another use than generating single images, which is called ``count`` below."""
+
 USES = {
-    **{key: ["count", "style_mixing"] for key in ("count", "seed", "columns", "scale", "batch_size")},
-    "singles": ["count"],
+    **{key: ["count", "style_mixing", "walk"] for key in ("count", "columns", "batch_size")},
+    "seed": ["count", "style_mixing", "walk", "project"],
+    "scale": ["count", "style_mixing", "walk", "project"],
+    **{key: ["count"] for key in ("seeds", "singles")},
+    "standing_statistics": ["count", "style_mixing", "walk", "project", "latent"],
+    **{key: ["walk"] for key in ("keyframes", "frames", "fps")},
+    **{key: ["project"] for key in ("projection", "perception")},
+    "truncation": ["count", "style_mixing", "walk", "latent"],
+    "classes": ["count", "style_mixing", "walk", "project"],
     "tile": ["input"],
 }
-"""What has an effect only if images are generated (``count``), styles mixed, or images upscaled (``input``)."""
+"""The uses in which a key has an effect, of those that have none in some."""
 
 SINGLE = re.compile(r"(.*-)?\d+\.png")
 """Names of single images."""
@@ -35,9 +46,15 @@ def sample(cfg: DictConfig) -> None:
     from gan_lab.sampling.projecting import write_latent, write_projection
     from gan_lab.sampling.walking import write_walk
 
-    use = "input" if cfg.input is not None else "style_mixing" if cfg.style_mixing is not None else "count"
-    check_used(HydraConfig.get().overrides.task, use, USES)
+    given = [key for key in OTHER_USES if cfg[key] is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)}: give one of them")
+    check_used(HydraConfig.get().overrides.task, given[0] if given else "count", USES)
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
+    if cfg.standing_statistics is not None and not run.use_standing_statistics(
+        cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
+    ):
+        raise ValueError(f"standing_statistics={cfg.standing_statistics}: this generator has no batch normalization")
     if cfg.count is None:
         cfg.count = 64 if cfg.walk is None else 9
     if cfg.input is not None:
@@ -61,10 +78,6 @@ def _generate(run: Run, cfg: DictConfig) -> None:
 
     classes = _as_list(cfg.classes)
     folder, grid = _output(run, cfg)
-    if cfg.standing_statistics is not None and not run.use_standing_statistics(
-        cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation
-    ):
-        raise ValueError(f"standing_statistics={cfg.standing_statistics}: this generator has no batch normalization")
     if cfg.seeds is None:
         numbers = list(range(cfg.count))
         images = run.sample(cfg.count, cfg.seed, cfg.batch_size, classes=classes, truncation=cfg.truncation)
@@ -94,8 +107,6 @@ def _mix(run: Run, cfg: DictConfig) -> None:
     from gan_lab.runs.style_mixing import mix_styles
     from gan_lab.utils.image_ops import image_grid
 
-    if cfg.standing_statistics is not None:
-        raise ValueError("standing_statistics: this can't be combined with style_mixing; leave it out")
     layers, classes = _as_list(cfg.style_mixing), _as_list(cfg.classes)
     if len(classes) > 1 or not all(isinstance(layer, int) for layer in layers):
         raise ValueError("style_mixing: takes numbers of layers, such as [0,1,2,3], and at most one class")
@@ -172,8 +183,13 @@ def _file_name(name: object) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in str(name))
 
 
+def quote_seeds(arguments: Sequence[str]) -> list[str]:
+    """Quote the value of ``seeds=0-63,100``, of which Hydra would make several runs."""
+    return [re.sub(r"^seeds=([\d, -]+)$", r"seeds='\1'", argument) for argument in arguments]
+
+
 def main() -> None:
-    run_command(sample, "sample")
+    run_command(sample, "sample", quote_seeds)
 
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ def test_images_are_upscaled_next_to_their_files_and_nothing_is_overwritten(upsc
     assert modes == {"a.png": "RGBA", "b.png": "L"}
     for arguments, message in (
         ((), "this generator enlarges images: give it some by input=..."),
-        (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: only for images generated from latents"),
+        (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: has no effect with input=..."),
         (("input=photo.jpg", "overwrite=true", "tile=0"), "tile=0: must be at least 1 pixel"),
     ):
         code, output = sample(*arguments)
