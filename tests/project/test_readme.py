@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from helpers import compose_config
 
+from gan_lab.building.networks import build_discriminator
+from gan_lab.building.phases import build_terms
+from gan_lab.building.warnings import warn_of_unstable_choices
 from gan_lab.config import CONF_DIR
 from gan_lab.config.argument_checks import check_arguments
 from gan_lab.config.command import accept_new_key, expand_home
@@ -48,6 +51,16 @@ def test_every_command_composes(page: str, module: str, arguments: str) -> None:
     overrides = [accept_new_key(expand_home(word)) for word in words if "=" in word and not word.startswith("-")]
     for combination in product(*map(choices, overrides)):
         compose_config(*combination, config=CONFIGS.get(module, module))
+
+
+def test_no_command_warns_of_its_own_choices(caplog: pytest.LogCaptureFixture) -> None:
+    penalized = [words for _, name, words in COMMANDS if name == "train" and "penalty=" in words]
+    assert len(penalized) >= 3
+    for arguments in penalized:
+        words = [accept_new_key(word) for word in shlex.split(arguments)]
+        cfg = compose_config(*words)
+        warn_of_unstable_choices(build_discriminator(cfg), build_terms(cfg, "discriminator"))
+        assert not caplog.messages, arguments
 
 
 def choices(override: str) -> list[str]:
