@@ -20,7 +20,7 @@ from gan_lab.storage.weights_file import load_weights, read_weights
 
 log = logging.getLogger(__name__)
 
-NETWORK_KEYS = ("model", "discriminator", "conditioning", "dataset.size", "dataset.channels", "degradation.scale")
+NETWORK_KEYS = ("dataset.size", "dataset.channels", "degradation.scale", "model", "discriminator", "conditioning")
 """Keys and sections that the shapes of the weights depend on."""
 
 PICKLE_HINT = (
@@ -109,13 +109,15 @@ def _read_file(key: str, path: Path) -> Mapping[str, Any]:
 def differences_of_runs(directory: RunDirectory, cfg: DictConfig, choices: Mapping[str, Any]) -> list[str]:
     """The options and values in which the networks of a run differ from those of ``cfg``, in words; at most four."""
     stored = read_config(directory)
-    options = [
-        f"{group}={format_choice(stored.choices[group])} there and {format_choice(choices[group])} here"
-        for group in ("model", "discriminator", "conditioning")
-        if group in choices and group in stored.choices and stored.choices[group] != choices[group]
-    ]
+    other = [g for g in ("model", "discriminator", "conditioning") if g in choices and stored.choices.get(g) != choices[g]]
+    options = [f"{g}={format_choice(stored.choices.get(g))} there and {format_choice(choices[g])} here" for g in other]
     there, here = (
-        {key: value for group in NETWORK_KEYS for key, value in flatten_config(OmegaConf.select(c, group), group).items()}
+        {
+            key: value
+            for group in NETWORK_KEYS
+            if group not in other and not (group == "discriminator" and "model" in other)
+            for key, value in flatten_config(OmegaConf.select(c, group), group).items()
+        }
         for c in (stored, cfg)
     )
     differing: dict[tuple[Any, ...], str] = {}  # of keys that refer to another one, only that one

@@ -302,3 +302,18 @@ def test_all_trackers_are_finished_even_if_an_essential_one_fails_at_the_end() -
     with pytest.raises(OSError, match="No space"):
         Trackers({"files": DiskFull(), "console": recording}, essential=["files"]).finish({})
     assert recording.finished
+
+
+def test_wandbs_steps_only_increase(tmp_path: Path) -> None:
+    """It rejects smaller ones, which a run has after it went back to an earlier checkpoint."""
+    tracker = wandb_tracker.Wandb("project", "offline")
+    logged: list[int] = []
+
+    class Run:
+        def log(self, values: dict[str, Any], step: int) -> None:
+            logged.append(step)
+
+    tracker._run = Run()
+    for images in (0, 64, 64, 128, 64, 128, 192):
+        tracker.metrics(row(images, 1.0))
+    assert logged == [0, 64, 64, 128, 128, 192]
