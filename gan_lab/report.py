@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -29,18 +28,8 @@ def report(cfg: DictConfig) -> None:
     print(write_report(RunDirectory.find(cfg.run)))
 
 
-def quote_baseline(arguments: Sequence[str]) -> list[str]:
-    """Quote the value of ``baseline=``, as the names of configurations contain ``=`` and commas, which Hydra would parse."""
-    return [_quote(a) if a.startswith("baseline=") and a != "baseline=null" else a for a in arguments]
-
-
-def _quote(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    return argument if value[:1] in ("'", '"', "") else f"{key}='{value}'"
-
-
 def main() -> None:
-    run_command(report, "report", quote_baseline)
+    run_command(report, "report")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
         except TrainingDiverged as error:
             if objective is None:
                 raise ValueError(
-                    f"diverged: {error}. Lower optimizer.lr, set max_grad_norm, or choose another precision"
+                    f"diverged: {error}. Lower {' and '.join(job.rate_keys)}, set max_grad_norm, or choose another precision"
                 ) from error
             return None
     processes.destroy()

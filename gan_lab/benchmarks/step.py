@@ -146,8 +146,9 @@ def _disable_time_limits(trainer: Trainer) -> None:
     """Evaluate and write the page at every call; they would otherwise be skipped beyond a fraction of the training time."""
     from gan_lab.reporting.run_page import write_report  # imports matplotlib, which other benchmarks don't need
 
-    def write_page(directory: RunDirectory) -> None:
+    def write_page(directory: RunDirectory) -> bool:
         write_report(directory)
+        return True
 
     trainer.progress.timer.seconds = UNLIMITED_SECONDS
     trainer.records.write_page = write_page

@@ -24,6 +24,7 @@ from gan_lab.models.layers import BatchDependent
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.trainer import Trainer
+from gan_lab.utils.shell import format_command
 from gan_lab.utils.terminal import print_table
 
 MIN_SPEEDUP = 1.03
@@ -113,7 +114,7 @@ class TuneResult:
             rows.append([trial.choice, *speedups, "yes" if trial.kept else "", trial.note])
         notes = [f"no setting is at least {MIN_SPEEDUP - 1:.0%} faster than the configured one"]
         if self.kept:
-            command = " ".join(["python -m gan_lab.train", *map(quote, self.given), f"$(cat {quote(str(self.path))})"])
+            command = f"{format_command('train', *self.given)} $(cat {quote(str(self.path))})"
             notes = [f"{self.path}: {' '.join(self.kept)}", command]
         print_table(["tried", "speedup", "lowest", "highest", "kept", "note"], rows, notes)
 

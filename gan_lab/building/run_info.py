@@ -62,6 +62,7 @@ def describe_run(
         total_images=total_images,
         images_per_epoch=images_per_epoch,
         score=suite.score_name,
+        rate_keys=job.rate_keys,
         choices=chosen_options(job.choices),
         facts={
             "run": str(job.directory.path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -30,8 +31,11 @@ from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.metric_recorder import MetricRecorder
 from gan_lab.training.run_recorder import RunRecorder
+from gan_lab.training.schedule_jump import describe_jumps
 from gan_lab.training.scheduled_evaluation import ScheduledEvaluation
 from gan_lab.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 
 def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS, state: Mapping[str, Any] | None = None) -> Trainer:
@@ -136,3 +140,8 @@ def resume(trainer: Trainer, path: Path, state: Mapping[str, Any]) -> None:
     if trainer.progress.finished:
         done = trainer.progress.epoch
         raise ValueError(f"resume: {path} has already trained {done:g} epochs; set more, such as epochs={done * 2:g}")
+    progress = trainer.progress
+    now = {"total_images": progress.total_images, **trainer.updater.schedule_at(progress)}
+    before = state.get("schedule", now)
+    if jumps := describe_jumps(before, now, progress.images_per_epoch, trainer.records.info.rate_keys):
+        log.warning(jumps)

@@ -5,6 +5,7 @@ It imports neither torch nor anything that does, so that ``--help``, ``--cfg job
 
 from gan_lab.config.argument_checks import check_used
 from gan_lab.config.command import remove_empty_output_dir, run_command
+from gan_lab.config.compose import flatten_config
 from gan_lab.config.evaluation_config import open_evaluation, prepend_run_overrides
 from gan_lab.config.export_experiment import export_experiment
 from gan_lab.config.instantiate import instantiate
@@ -13,7 +14,7 @@ from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
 from gan_lab.config.resume import prepend_resumed_overrides
 from gan_lab.config.scheduled_values import scheduled_entries
 from gan_lab.config.schema import CONF_DIR
-from gan_lab.config.stored_config import flatten_config, format_choice, read_config
+from gan_lab.config.stored_config import format_choice, read_config
 
 __all__ = [
     "CONF_DIR",

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 from gan_lab.config.argument_checks import SCHEDULED, check_additions, check_arguments
 from gan_lab.config.argument_errors import explain
 from gan_lab.config.help import format_help
+from gan_lab.config.path_arguments import quote_paths
+from gan_lab.config.schema import claiming_folders
+from gan_lab.runtime.signals import exit_on_termination
 from gan_lab.runtime.torchrun import rank_prefix, report_error
+from gan_lab.utils.streams import encode_anything
 from gan_lab.version import __version__
 
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
@@ -57,15 +61,6 @@ def accept_new_key(argument: str) -> str:
     return f"++{key}" if key.startswith(SCHEDULED) else argument
 
 
-def expand_home(argument: str) -> str:
-    """Expand ``~`` in ``key=~/images``, which shells don't, and quote the path for Hydra's grammar."""
-    key, equals, value = argument.partition("=")
-    if value != "~" and not value.startswith("~/"):
-        return argument
-    path = str(Path(value).expanduser()).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}{equals}'{path}'"
-
-
 def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a ``hydra.main`` function as a program.
 
@@ -80,6 +75,7 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
     with_traceback = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # otherwise Hydra formats errors itself, and unknown ones as tracebacks
     arguments = sys.argv[1:]
+    encode_anything()
     try:
         if {"--help", "-h"} & set(arguments):
             print(format_help(config, arguments))
@@ -87,12 +83,14 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
             print(f"gan_lab {__version__}")
         else:
             check_arguments(arguments)
-            arguments = rewrite([accept_new_key(expand_home(argument)) for argument in arguments])
+            arguments = rewrite(quote_paths([accept_new_key(argument) for argument in arguments]))
             check_additions(arguments, config)
             sys.argv[1:] = arguments
-            with _without_echo():
+            only_shows = {flag.partition("=")[0] for flag in arguments} & {"--cfg", "-c", "--info", "-i"}
+            with _without_echo(), exit_on_termination(), nullcontext() if only_shows else claiming_folders():
                 command()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -123,6 +121,9 @@ class _Filter:
 @contextmanager
 def _without_echo() -> Iterator[None]:
     stderr = sys.stderr
+    if stderr is None:  # closed
+        yield
+        return
     sys.stderr = _Filter(stderr)
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,3 +63,11 @@ def dotted_keys(cfg: Any, prefix: str = "") -> list[str]:
         if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, key) and OmegaConf.is_dict(cfg[key]):
             names += dotted_keys(cfg[key], f"{name}.")
     return [name for name in names if not name.rpartition(".")[2].startswith("_")]
+
+
+def flatten_config(cfg: Any, prefix: str = "") -> dict[str, Any]:
+    """Resolved values by dotted key; lists count as values."""
+    plain = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+    if not isinstance(plain, Mapping) or not plain:
+        return {prefix: plain}
+    return {k: v for key, value in plain.items() for k, v in flatten_config(value, f"{prefix}.{key!s}".lstrip(".")).items()}

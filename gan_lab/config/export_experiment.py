@@ -7,10 +7,10 @@ import copy
 from hydra import compose
 from omegaconf import OmegaConf
 
-from gan_lab.config.compose import BASE_CONFIG, hydra_compose
+from gan_lab.config.compose import BASE_CONFIG, flatten_config, hydra_compose
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.schema import CONF_DIR
-from gan_lab.config.stored_config import flatten_config, format_choice, read_config
+from gan_lab.config.stored_config import format_choice, read_config
 from gan_lab.storage.run_directory import RunDirectory
 
 NOT_TRAINED = (

@@ -15,9 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.compose import BASE_CONFIG, hydra_compose
+from gan_lab.config.effects import check_effects, learning_rate_keys
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.resume import RESUME_KEYS, with_changes
-from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.config.stored_config import read_config
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
@@ -39,6 +39,7 @@ class Job:
         name: its overrides, separated by commas.
         folder: the folder of the multirun that it belongs to, or None.
         resumed: whether the directory already holds the run.
+        rate_keys: the keys that set the learning rates.
     """
 
     cfg: DictConfig
@@ -48,6 +49,7 @@ class Job:
     name: str
     folder: Path | None
     resumed: bool
+    rate_keys: tuple[str, ...] = ("optimizer.lr",)
 
     @property
     def group(self) -> str | None:
@@ -70,18 +72,19 @@ def open_job(cfg: DictConfig) -> Job:
     task = [o for o in hydra.overrides.task if o.partition("=")[0] not in RESUME_KEYS]
     given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)
     folder = Path(hydra.sweep.dir) if multirun else None
+    rate_keys = learning_rate_keys(cfg)
     if cfg.resume is None:
+        check_effects(cfg, given, task)
         cfg = resolve_and_validate(cfg, given)
         directory = RunDirectory(_shorten(hydra.runtime.output_dir))
-        return Job(cfg, choices, given, directory, _name(task), folder, resumed=False)
+        return Job(cfg, choices, given, directory, _name(task), folder, resumed=False, rate_keys=rate_keys)
     directory = RunDirectory.find(cfg.resume)
     stored = read_config(directory)
     new = given[len(stored.overrides) :]
-    if any(override.lstrip("+~").startswith("schedule.of") for override in new):
-        find_scheduled_arguments(cfg)  # while it still has references
+    check_effects(cfg, new, task)
     merged = resolve_and_validate(with_changes(stored, cfg, new, directory), new)
     name = directory.read_summary().get("name") or directory.path.name
-    return Job(merged, dict(stored.choices), given, directory, name, folder, resumed=True)
+    return Job(merged, dict(stored.choices), given, directory, name, folder, resumed=True, rate_keys=rate_keys)
 
 
 def jobs_per_seed(job: Job) -> list[Job]:
@@ -136,7 +139,7 @@ def write_config(job: Job) -> None:
             handle.write(text)
     except FileExistsError:
         raise ValueError(
-            f"{job.directory.path} already holds a run: resume={quote(str(job.directory.path))} continues it"
+            f"{job.directory.path} already holds a run: {quote(f'resume={job.directory.path}')} continues it"
         ) from None
 
 

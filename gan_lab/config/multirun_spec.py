@@ -13,7 +13,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.compose import BASE_CONFIG, hydra_compose
+from gan_lab.config.compose import BASE_CONFIG, flatten_config, hydra_compose
+from gan_lab.config.path_arguments import quote
+from gan_lab.config.schema import claiming_folders
 from gan_lab.config.search_space import (
     as_typed,
     check_grid,
@@ -24,7 +26,7 @@ from gan_lab.config.search_space import (
     typed_value,
     values_of,
 )
-from gan_lab.config.stored_config import flatten_config, format_choice
+from gan_lab.config.stored_config import format_choice
 
 NOT_COMPARED = (
     "study",
@@ -108,21 +110,23 @@ def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
         overrides = parse_overrides(parsed.overrides)
         fixed = [as_typed(override) for override in overrides if not override.is_sweep_override()]
         if parsed.config_dir:
-            fixed.append(f"hydra.searchpath=['file://{Path(parsed.config_dir).absolute()}']")
+            fixed.append(f"hydra.searchpath=[{quote(f'file://{Path(parsed.config_dir).absolute()}')}]")
         swept = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
         first = compose(BASE_CONFIG, [*fixed, *nth_values(swept, 0)], return_hydra_config=True)
-        folder = Path(str(first.hydra.sweep.dir))
         if "optuna" not in str(first.hydra.sweeper._target_):
             seeds = _seed_overrides(first, swept)
             replaced = ("seeds", "seed") if seeds else ()
             kept = [as_typed(override) for override in overrides if override.get_key_element() not in replaced]
             runs = math.prod(len(values_of(override)) for override in swept.values()) * first.seeds
-            return MultirunSpec(folder, [*flags, *kept, *seeds, f"hydra.sweep.dir='{folder}'"], None, runs)
+            with claiming_folders():
+                folder = Path(str(first.hydra.sweep.dir))
+            return MultirunSpec(folder, [*flags, *kept, *seeds, f"hydra.sweep.dir={quote(str(folder))}"], None, runs)
         if _is_grid(first):
             fixed_in_grid = [_as_single_choice(override, first.hydra.sweeper.params) for override in overrides]
             if fixed_in_grid != parsed.overrides:
                 return read_multirun([*flags, *fixed_in_grid])
-        return MultirunSpec(folder, list(arguments), _read_search(first, fixed, swept))
+        search = _read_search(first, fixed, swept)
+        return MultirunSpec(Path(str(first.hydra.sweep.dir)), list(arguments), search)
 
 
 def _is_grid(cfg: DictConfig) -> bool:

@@ -77,6 +77,7 @@ def new_override(key: str, value: str) -> tuple[str, str]:
         return MOVED_OPTIONS[key, value]
     key = new_key(key)
     if value.startswith("[") and value.endswith("]"):
-        items = [VALUES.get((key, item.strip()), item.strip()) for item in value[1:-1].split(",")]
-        return key, f"[{','.join(items)}]"
+        items = [item.strip() for item in value[1:-1].split(",")]
+        current = [VALUES.get((key, item), item) for item in items]
+        return key, value if current == items else f"[{','.join(current)}]"
     return key, VALUES.get((key, value), value)

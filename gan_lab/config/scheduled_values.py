@@ -13,8 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.compose import has_key
-from gan_lab.config.stored_config import flatten_config
+from gan_lab.config.compose import flatten_config, has_key
 
 ENTRY = ("from", "to", "kimg", "curve", "optional")
 """Keys of an entry; only ``to`` is required. An optional one is ignored if there is no such key, or nothing depends on it."""

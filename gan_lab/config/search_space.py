@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.compose import BASE_CONFIG
+from gan_lab.config.effects import check_effects
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.stored_config import format_choice
 
@@ -43,7 +44,9 @@ def compose_all_values(overrides: list[str], space: Mapping[str, Override]) -> D
     for n in range(max(len(values_of(override)) for override in space.values())):
         values = nth_values(space, n)
         try:
-            composed.append(resolve_and_validate(compose(BASE_CONFIG, [*overrides, *values]), values))
+            cfg = compose(BASE_CONFIG, [*overrides, *values])
+            check_effects(cfg, [*overrides, *values], [*overrides, *values])
+            composed.append(resolve_and_validate(cfg, values))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
             message = f"{error}{cause}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose
@@ -10,6 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gan_lab.config.compose import flatten_config
+from gan_lab.config.path_arguments import typed_text
+from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.version import __version__
 
@@ -45,7 +48,7 @@ def read_config(directory: RunDirectory) -> DictConfig:
 def named_config(arguments: Sequence[str], key: str) -> DictConfig | None:
     """The configuration of the run that ``key=PATH`` on a command line names, or None."""
     paths = [a.partition("=")[2] for a in arguments if a.startswith(f"{key}=")]
-    return read_config(RunDirectory.find(paths[-1])) if paths and paths[-1] not in ("", "null") else None
+    return read_config(RunDirectory.find(typed_text(paths[-1]))) if paths and paths[-1] not in ("", "null") else None
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -68,25 +71,19 @@ def format_choice(choice: Any) -> str:
     return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
-def flatten_config(cfg: Any, prefix: str = "") -> dict[str, Any]:
-    """Resolved values by dotted key; lists count as values."""
-    plain = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
-    if not isinstance(plain, Mapping) or not plain:
-        return {prefix: plain}
-    return {k: v for key, value in plain.items() for k, v in flatten_config(value, f"{prefix}.{key!s}".lstrip(".")).items()}
-
-
 def differences(stored: DictConfig, composed: DictConfig, new: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The values of a stored configuration that the overrides ``new`` change.
 
     The configuration is composed with and without them. Thus values that refer to a changed value change as well, while those
-    whose defaults have changed since the run was started do not.
+    whose defaults have changed since the run was started do not. Neither do the arguments that ``schedule.of`` sets.
 
     Returns:
         The changed values by dotted key, and the keys that are removed.
     """
-    before = flatten_config(compose(HydraConfig.get().job.config_name, overrides=stored_overrides(stored)))
-    after = flatten_config(composed)
+    without = compose(HydraConfig.get().job.config_name, overrides=stored_overrides(stored))
+    for cfg in (without, composed):
+        find_scheduled_arguments(cfg)  # while it still has references
+    before, after = flatten_config(without), flatten_config(composed)
     named = {override.lstrip("+~").partition("=")[0] for override in new}
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value or key in named}
     return changed, sorted(before.keys() - after.keys())

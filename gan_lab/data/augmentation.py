@@ -25,6 +25,10 @@ class Augmentation(nn.Module, ABC):
     def set_progress(self, progress: float) -> None:
         """Set the fraction of training that is complete, in [0, 1]."""
 
+    def strength_at(self, progress: float) -> float:
+        """The strength of an augmentation that fades out, at a fraction of the training; 0 for others."""
+        return 0.0
+
     def schedulable(self) -> dict[str, Callable[[float], object]]:
         """What sets each argument that ``schedule.of`` can change during training, by name; it writes into a tensor."""
         return {}
@@ -63,6 +67,11 @@ class Augmentations(Augmentation):
     def set_progress(self, progress: float) -> None:
         for augmentation in self:
             augmentation.set_progress(progress)
+
+    def strengths_at(self, progress: float) -> dict[str, float]:
+        """:meth:`strength_at` of each augmentation by name."""
+        chain = cast("dict[str, Augmentation]", dict(self.chain.items()))
+        return {name: part.strength_at(progress) for name, part in chain.items()}
 
     def schedulable(self) -> dict[str, Callable[[float], object]]:
         chain = cast("dict[str, Augmentation]", dict(self.chain.items()))
@@ -171,7 +180,10 @@ class InstanceNoise(Augmentation):
         self.register_buffer("sigma", torch.tensor(sigma), persistent=False)
 
     def set_progress(self, progress: float) -> None:
-        self.sigma.fill_(self.start * max(0.0, 1.0 - progress / self.until))
+        self.sigma.fill_(self.strength_at(progress))
+
+    def strength_at(self, progress: float) -> float:
+        return self.start * max(0.0, 1.0 - progress / self.until)
 
     def forward(self, images: Tensor) -> Tensor:
         with full_precision(images) as images:
@@ -205,7 +217,10 @@ class Blur(Augmentation):
         self.register_buffer("sigma", torch.tensor(sigma), persistent=False)
 
     def set_progress(self, progress: float) -> None:
-        self.sigma.fill_(self.start * max(0.0, 1.0 - progress / self.until))
+        self.sigma.fill_(self.strength_at(progress))
+
+    def strength_at(self, progress: float) -> float:
+        return self.start * max(0.0, 1.0 - progress / self.until)
 
     def weights(self) -> Tensor:
         """Weights of the pixels at distances ``-radius`` to ``radius``; their sum is 1."""

@@ -20,7 +20,7 @@ import numpy as np
 from gan_lab.data.packed_file import PackedDataset, write_tail
 from gan_lab.data.parallel_decoding import DecodedChunk, ImageFormat, decode_in_parallel
 from gan_lab.data.raw_images import RawImages
-from gan_lab.runtime.signals import exit_on_sigterm
+from gan_lab.runtime.signals import exit_on_termination
 from gan_lab.storage.files import file_lock, write_atomically
 from gan_lab.utils.progress import Progress
 from gan_lab.version import __version__
@@ -126,7 +126,7 @@ def pack_dataset(
     with _explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
-    with file_lock(lock, "another process is preparing the same dataset; waiting for it"), exit_on_sigterm():
+    with file_lock(lock, "another process is preparing the same dataset; waiting for it"), exit_on_termination():
         if (packed := _open_if_current(path, is_current)) is not None:
             return packed  # created by the process that held the lock
         raw_images = list_images()

@@ -21,6 +21,7 @@ import torch
 
 from gan_lab.data.image_decoding import ENLARGING, RESIZE_MODES, WHOLE, decode
 from gan_lab.data.raw_images import RawImages
+from gan_lab.runtime.signals import termination_signals
 
 CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
 """Largest number of images, and of bytes of decoded pixels, in a task of the worker pool."""
@@ -180,7 +181,8 @@ def _make_pool(raw_images: RawImages, count: int, num_workers: int) -> Executor:
 
 def _initialize_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in termination_signals():
+        signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     assert _job is not None, "set before the fork"

@@ -90,6 +90,11 @@ class Phase:
         if precision.device.type == "cuda":
             make_capturable(optimizer, precision.device)
 
+    @property
+    def base_rate(self) -> float:
+        """The configured learning rate with the correction for lazy updates, before the factor of :meth:`set_lr_factor`."""
+        return self._base_rates[0]
+
     def due(self, iteration: int) -> bool:
         """Whether the network is updated in this iteration, counted from 0: with ``update_interval=5`` in the 5th, 10th, ..."""
         return (iteration + 1) % self.update_interval == 0

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gan_lab.data.augmentation import Augmentations
 from gan_lab.data.loader import Batch
 from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
 from gan_lab.iteration.gan import GAN, SharedFakes
@@ -103,6 +104,20 @@ class GANUpdater:
         for phase in due:
             phase.set_lr_factor(self.schedule(fraction) * self.growth_state.lr_factor)
         self.ema.set_progress(progress.images + count, count)
+
+    def schedule_at(self, progress: TrainingProgress) -> dict[str, float]:
+        """What is a function of the completed fraction of the training, for the iteration after ``progress.images`` images.
+
+        The learning rate of each phase of the present stage as ``d/learning_rate``, and the strength of each augmentation that
+        fades out as ``augment.NAME``. Values of ``schedule.of`` keep their own length and are not among them.
+        """
+        fraction = self.pretraining.progress(progress.images, progress.total_images)
+        factor = self.schedule(fraction) * self.growth.state_at(progress.images).lr_factor
+        for value in self.scheduled:  # the learning rates that the factor multiplies
+            value.set_progress(self.pretraining.images_after(progress.images))
+        rates = {f"{phase.name}/learning_rate": phase.base_rate * factor for phase in self.phases_at(progress.images)}
+        strengths = self.gan.augment.strengths_at(fraction) if isinstance(self.gan.augment, Augmentations) else {}
+        return rates | {f"augment.{name}": strength for name, strength in strengths.items()}
 
     def _iterate(self, batch: Batch, due: Sequence[Phase]) -> None:
         """The operations of an iteration on the device."""

@@ -43,14 +43,21 @@ class LivePage(Generic[Location]):
         self._write = write
         self._not_before = 0.0
 
-    def __call__(self, location: Location, final: bool = False) -> None:
-        """Write the page, unless the last one was written too recently; with ``final`` in any case."""
+    def __call__(self, location: Location, final: bool = False) -> bool:
+        """Write the page, unless the last one was written too recently; with ``final`` in any case.
+
+        Returns:
+            Whether the page was written.
+        """
         started = time.monotonic()
         if started < self._not_before and not final:
-            return
+            return False
+        written = True
         try:
             self._write(location)
         except Exception as error:
+            written = False
             log.warning("the page can't be written: %s", error)
         finished = time.monotonic()
         self._not_before = finished + (finished - started) / MAX_TIME_FRACTION
+        return written

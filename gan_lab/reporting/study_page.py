@@ -20,6 +20,7 @@ from gan_lab.storage.files import write_atomically
 from gan_lab.storage.metric_names import METRICS_NOTE, display_name
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.formatting import format_count, format_duration
+from gan_lab.utils.shell import format_command
 
 BEST = Path("experiment") / "best.yaml"
 """The best configuration, relative to the study's folder, which ``--config-dir`` takes."""
@@ -138,7 +139,7 @@ def write_study(study: StudyReport) -> Path:
         grids=[{"image": data_uri(_final_grid(g)), "caption": _caption(g)} for g in shown[:MAX_GRIDS]],
         omitted=_note_on_grids(len(shown) - MAX_GRIDS),
         experiment=experiment.read_text(encoding="utf-8") if experiment.exists() else "",
-        command=f"python -m gan_lab.train --config-dir {folder} experiment={BEST.stem}",
+        command=format_command("train", "--config-dir", str(folder), f"experiment={BEST.stem}"),
     )
     write_atomically(folder / "study.html", page)
     return folder / "study.html"

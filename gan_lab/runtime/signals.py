@@ -28,9 +28,16 @@ def handle_signals(handler: Handler, *signals: signal.Signals) -> Iterator[None]
                 signal.signal(number, old)  # type: ignore[arg-type]
 
 
-def exit_on_sigterm() -> AbstractContextManager[None]:
-    """Raise SystemExit on SIGTERM within the block, so that cleanup code runs before a scheduler kills the process."""
-    return handle_signals(_exit, signal.SIGTERM)
+def termination_signals() -> list[signal.Signals]:
+    """SIGTERM of a scheduler and SIGHUP of a closed terminal; without SIGHUP where it is ignored, as under ``nohup``."""
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
+    return [signal.SIGTERM] if hangup is None or ignored else [signal.SIGTERM, hangup]
+
+
+def exit_on_termination() -> AbstractContextManager[None]:
+    """Raise SystemExit on the termination signals within the block, so that cleanup code runs before the process ends."""
+    return handle_signals(_exit, *termination_signals())
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

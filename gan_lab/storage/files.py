@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +46,22 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace ``path`` by ``content`` (text as UTF-8) in one step; see :func:`atomic_file`."""
     with atomic_file(path) as handle:
         handle.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def claim_folder(path: Path) -> Path:
+    """Create the folder ``path``, or if there is one ``path-2``, ``path-3`` and so on; no other process gets the same one."""
+    for number in count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        while True:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir()
+            except FileNotFoundError:  # another process has just removed the empty parent
+                continue
+            except FileExistsError:
+                break
+            return folder
+    raise AssertionError("unreachable")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import PRUNED, RunDirectory
 from gan_lab.studies.run_clock import CLOCK
 from gan_lab.sweeps.objective import Objective
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from gan_lab.sweeps.optuna_study import OptunaStudy
@@ -85,8 +88,11 @@ class Multirun:
         if self._study is not None:
             with self._study.explain_errors():
                 self._study.write(folder)
-        with suppress(ValueError):  # no run has started
-            write_study_outputs(folder)
+        try:
+            with suppress(ValueError):  # no run has started
+                write_study_outputs(folder)
+        except Exception as error:  # the runs are complete without it
+            log.warning("the study's page can't be written: %s", error)
 
 
 def write_study_outputs(folder: Path, baseline: str | None = None) -> None:

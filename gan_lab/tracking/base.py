@@ -32,6 +32,7 @@ class RunInfo:
         first_image: real images seen before this process started; 0 unless the run is resumed.
         score: name of the primary score, or None if there is none.
         facts: the lines that the console prints at the start, by heading.
+        rate_keys: the keys that set the learning rates.
     """
 
     directory: Path
@@ -44,6 +45,7 @@ class RunInfo:
     score: str | None = None
     choices: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    rate_keys: tuple[str, ...] = ("optimizer.lr",)
 
 
 class Tracker:

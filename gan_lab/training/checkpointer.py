@@ -20,6 +20,7 @@ averager            sums of metrics since the last logged row
 tracker             state of the trackers, such as the ID of a W&B run
 num_images          images in the dataset
 data                fingerprints of its images and labels, and its class names
+schedule            length of the training in images, and what depends on the completed fraction of it
 rng_states          for each process the state of torch, CUDA, Python and the latents' generator
 ==================  ====================================================================================
 """
@@ -113,6 +114,7 @@ class Checkpointer:
             **self._updater.state_dict(),
             **{name: part.state_dict() for name, part in self._parts.items()},
             **self._data,
+            "schedule": {"total_images": self._progress.total_images, **self._updater.schedule_at(self._progress)},
             "rng_states": self._gan.processes.all_gather_object(checkpoint.random_state(self._device, self._gan.rng)),
         }
 

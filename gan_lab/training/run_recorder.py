@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from shlex import quote
 from typing import Any
 
 from gan_lab.data.loader import BatchLoader
@@ -20,11 +19,9 @@ from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.monitor import Alarm, TrainingMonitor
 from gan_lab.training.sample_grid import SampleGrid
 from gan_lab.utils.formatting import format_duration
+from gan_lab.utils.shell import format_command
 
 log = logging.getLogger(__name__)
-
-RESUME_WITH = {"diverged": " optimizer.lr=...", "early_stopped": " 'health.stop_at=[]'"}
-"""Overrides for resuming a run with this status; without them it would end in the same way."""
 
 
 class RunRecorder:
@@ -34,7 +31,7 @@ class RunRecorder:
         directory: the run directory.
         info: the description of the run for trackers.
         tracker: all trackers of the run.
-        write_page: writes the run's page; called with the directory, and with ``final=True`` at the end.
+        write_page: writes the run's page and returns whether it did; called with the directory, at the end with ``final=True``.
         sampler: generates the images of sample grids.
         grid: draws sample grids.
         progress, evaluator, monitor: provide the content of the summary.
@@ -46,7 +43,7 @@ class RunRecorder:
         directory: RunDirectory,
         info: RunInfo,
         tracker: Tracker,
-        write_page: Callable[..., None],
+        write_page: Callable[..., bool],
         sampler: ImageSampler,
         grid: SampleGrid,
         progress: TrainingProgress,
@@ -122,20 +119,32 @@ class RunRecorder:
         if not self._is_main_process:
             return
         self.tracker.finish(self.summary(status))
-        self.write_page(self.directory, final=True)
+        has_page = self.write_page(self.directory, final=True)
         images, seconds = self._progress.images, self._progress.timer.seconds
         log.info("%s at %s images after %s of training", status, f"{images:,}", format_duration(seconds))
         if score := self._evaluator.format_summary():
             log.info("score: %s", score)
-        log_resume_hint(self.directory, status, self._monitor.ended_by)
+        log_resume_hint(self.directory, status, self._monitor.ended_by, has_page, self.info.rate_keys)
 
 
-def log_resume_hint(directory: RunDirectory, status: str, ended_by: Alarm | None) -> None:
-    """Log the alarm that ended the run, where its results are, and the command that resumes it."""
+def log_resume_hint(
+    directory: RunDirectory, status: str, ended_by: Alarm | None, has_page: bool, rate_keys: Sequence[str]
+) -> None:
+    """Log the alarm that ended the run, where its results are, and the command that resumes it.
+
+    Args:
+        directory: of the run.
+        status: of the summary.
+        ended_by: the alarm, or None.
+        has_page: whether the page was written.
+        rate_keys: the keys of the learning rates, which a run that diverged needs to be lower.
+    """
     if ended_by is not None and status in COMPLETED:
         log.info("the alarm was %s at %s images: %s", ended_by.alarm, f"{ended_by.images:,}", ended_by.text)
     if status in COMPLETED:
-        log.info("results: %s and %s", directory.final, directory.report)
+        log.info("results: %s", " and ".join(map(str, [directory.final, *([directory.report] if has_page else [])])))
     if status != "finished" and directory.checkpoint("last").exists():
-        more = "" if ended_by is not None and ended_by.alarm == PRUNED else RESUME_WITH.get(status, "")
-        log.info("resume from the last checkpoint: python -m gan_lab.train resume=%s%s", quote(str(directory.path)), more)
+        # without these it would end in the same way
+        resume_with = {"diverged": [f"{key}=..." for key in rate_keys], "early_stopped": ["health.stop_at=[]"]}
+        more = [] if ended_by is not None and ended_by.alarm == PRUNED else resume_with.get(status, [])
+        log.info("resume from the last checkpoint: %s", format_command("train", f"resume={directory.path}", *more))

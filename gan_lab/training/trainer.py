@@ -82,7 +82,7 @@ class Trainer:
         Raises:
             TrainingDiverged: a loss or weight is not finite; the last checkpoint with finite weights is kept.
             KeyboardInterrupt: after a SIGINT, when everything is saved; it also ends a multirun.
-            SystemExit: after a SIGTERM, likewise.
+            SystemExit: after a SIGTERM or SIGHUP, likewise.
         """
         status = "failed"
         self.records.start()

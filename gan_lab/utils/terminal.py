@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.cells import cell_len
 from rich.console import Console as RichConsole
@@ -27,19 +27,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.utils.formatting import printable
+from gan_lab.utils.streams import Output
 
 log = logging.getLogger(__name__)
 
 
-class _Stdout(RichConsole):
-    """Discards output after its pipe was closed, so that ``| head`` does not end a run."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-STDOUT = _Stdout(highlight=False, soft_wrap=True, markup=False, emoji=False)
+STDOUT = RichConsole(file=cast(IO[str], Output()), highlight=False, soft_wrap=True, markup=False, emoji=False)
 """The only console of the process: log lines and the live table must share it, or they would overwrite each other.
 
 Brackets in its text are no markup, as they may belong to the name of a class or a file.

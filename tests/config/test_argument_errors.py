@@ -15,7 +15,7 @@ from helpers import run_module
         (["model.widht=8"], "model.widht: there is no such key; did you mean model.width?"),
         (["epochs=many"], "epochs=many: must be a number"),
         (["dataset=folder"], "dataset.path has no default and must be given: dataset.path=..."),
-        (["dataset.path=a(b"], "has characters with a special meaning; put the value in quotes"),
+        (["console=a(b"], "has characters with a special meaning; put the value in quotes"),
         (["log=5"], "log is a section; give one of its keys: log.every_kimg"),
         (["-m", "optimizer=adam,rmsprp"], "optimizer=rmsprp: no such option; did you mean rmsprop?"),
         (

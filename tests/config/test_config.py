@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR
-from gan_lab.config.command import expand_home
+from gan_lab.config.path_arguments import quote_paths
 from gan_lab.config.schema import Config, check
 from gan_lab.runtime.device import choose_device
 from gan_lab.runtime.distributed import SingleProcess
@@ -235,7 +235,7 @@ def test_one_players_optimizer_can_differ(tmp_path: Path) -> None:
 def test_a_tilde_is_the_home_folder_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for home in ("/home/ann", "/home/ann b's (old), new"):
         monkeypatch.setenv("HOME", home)
-        cfg = compose_config("dataset=folder", expand_home("dataset.path=~/pictures/cats"), expand_home("dataset.size=64"))
+        cfg = compose_config(*quote_paths(["dataset=folder", "dataset.path=~/pictures/cats", "dataset.size=64"]))
         assert cfg.dataset.path == f"{home}/pictures/cats" and cfg.dataset.size == 64
 
 

@@ -16,7 +16,8 @@ from gan_lab.building.phases import build_terms
 from gan_lab.building.warnings import warn_of_unstable_choices
 from gan_lab.config import CONF_DIR
 from gan_lab.config.argument_checks import check_arguments
-from gan_lab.config.command import accept_new_key, expand_home
+from gan_lab.config.command import accept_new_key
+from gan_lab.config.path_arguments import quote_paths
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -48,7 +49,7 @@ def test_every_command_composes(page: str, module: str, arguments: str) -> None:
     if "--shell-completion" in words:
         return
     check_arguments(words)
-    overrides = [accept_new_key(expand_home(word)) for word in words if "=" in word and not word.startswith("-")]
+    overrides = quote_paths([accept_new_key(word) for word in words if "=" in word and not word.startswith("-")])
     for combination in product(*map(choices, overrides)):
         compose_config(*combination, config=CONFIGS.get(module, module))
 

@@ -17,6 +17,7 @@ from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.reporting.run_page import write_report
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.run_recorder import log_resume_hint
 
 
 @pytest.mark.parametrize("count", [2, 7, MAX_FRAMES + 30])
@@ -114,13 +115,19 @@ def test_a_live_page_is_written_at_intervals_and_its_errors_do_not_stop_the_trai
     for _ in range(5):
         page(RunDirectory(tmp_path))
     assert len(written) == 1, "after 0.05 s of writing there is a pause of one second"
-    page(RunDirectory(tmp_path), final=True)
-    assert len(written) == 2
+    assert page(RunDirectory(tmp_path), final=True) and len(written) == 2
 
     def fail(directory: RunDirectory) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr("gan_lab.reporting.run_page.write_report", fail)
-    page(RunDirectory(tmp_path), final=True)
+    assert not page(RunDirectory(tmp_path), final=True)
     assert "the page can't be written: disk full" in caplog.text
+
+
+@pytest.mark.parametrize("has_page", [True, False])
+def test_a_page_that_was_not_written_is_not_pointed_to(has_page: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        log_resume_hint(RunDirectory("run"), "finished", None, has_page, ["optimizer.lr"])
+    assert "results: run/samples/final.png" in caplog.text and ("report.html" in caplog.text) == has_page
     assert live_pages.MAX_TIME_FRACTION <= 0.05

@@ -266,6 +266,14 @@ def test_images_are_upscaled_next_to_their_files_and_nothing_is_overwritten(upsc
         with Image.open(path) as large:
             modes[path.name] = large.mode
     assert modes == {"a.png": "RGBA", "b.png": "L"}
+    (tmp_path / "album" / "0.png").write_bytes(b"not an image")
+    COLOR.save(tmp_path / "album" / "c.png")
+    before = (tmp_path / "album_x4" / "a.png").stat().st_mtime_ns
+    code, output = sample("input=album")  # an image that can't be read does not stop the others, and what is done is kept
+    assert code == 1 and (tmp_path / "album_x4" / "c.png").is_file(), output
+    assert "2 of 4 images exist already and are left as they are" in output and "1 of 4 images could not be upscaled:" in output
+    assert f"{Path('album', '0.png')} can't be read" in output and "Traceback" not in output
+    assert (tmp_path / "album_x4" / "a.png").stat().st_mtime_ns == before
     for arguments, message in (
         ((), "this generator enlarges images: give it some by input=..."),
         (("input=photo.jpg", "overwrite=true", "truncation=0.5"), "truncation=0.5: has no effect with input=..."),

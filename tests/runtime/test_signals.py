@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from gan_lab.runtime.signals import exit_on_sigterm, handle_signals
+from gan_lab.runtime.signals import exit_on_termination, handle_signals
+from gan_lab.training.graceful_shutdown import GracefulShutdown
 
 
 def test_a_handler_is_installed_within_the_block_and_the_previous_one_restored() -> None:
@@ -18,17 +19,38 @@ def test_a_handler_is_installed_within_the_block_and_the_previous_one_restored()
     assert received == [signal.SIGUSR1] and signal.getsignal(signal.SIGUSR1) is before
 
 
-def test_sigterm_ends_the_block_with_its_exit_status() -> None:
-    with pytest.raises(SystemExit) as ended, exit_on_sigterm():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert ended.value.code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_termination_ends_the_block_with_its_exit_status(number: signal.Signals) -> None:
+    with pytest.raises(SystemExit) as ended, exit_on_termination():
+        os.kill(os.getpid(), number)
+    assert ended.value.code == 128 + number and signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_closed_terminal_is_ignored_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with exit_on_termination(), GracefulShutdown() as shutdown:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert shutdown.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_terminal_ends_a_run_after_the_step_however_often_it_is_reported() -> None:
+    with GracefulShutdown() as shutdown:
+        os.kill(os.getpid(), signal.SIGHUP)
+        shutdown._since -= 10
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert shutdown.signal == signal.SIGHUP
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_another_thread_does_not_change_the_handlers() -> None:
     found: list[object] = []
 
     def work() -> None:
-        with exit_on_sigterm():
+        with exit_on_termination():
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
