@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gan_lab.config.argument_checks import check_additions, check_arguments
+from gan_lab.config.argument_checks import check_additions, check_arguments, check_used
 from gan_lab.config.renamed import KEYS
 
 MISTYPED = [
@@ -71,3 +71,14 @@ def test_an_added_key_that_nothing_reads_is_rejected(added: str, message: str) -
 
 def test_a_loss_term_can_be_added() -> None:
     check_additions(["+loss.generator.extra._target_=gan_lab.losses.adversarial.HingeGeneratorLoss"], "config")
+
+
+def test_a_key_without_effect_is_refused() -> None:
+    uses = {"checkpoints": ["run"], "fit": ["fit_features"]}
+    check_used(["run=a", "checkpoints=[last]", "device=cpu"], "run", uses)
+    with pytest.raises(
+        ValueError, match=r"^checkpoints=\[last\]: has no effect with fakes=\.\.\., only with run; leave it out$"
+    ):
+        check_used(["fakes=a", "checkpoints=[last]"], "fakes", uses)
+    with pytest.raises(ValueError, match=r"^fit\.epochs=3: has no effect"):
+        check_used(["run=a", "fit.epochs=3"], "run", uses)

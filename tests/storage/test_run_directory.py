@@ -116,6 +116,11 @@ def test_a_run_is_found_or_the_reason_is_given(tmp_path: Path, monkeypatch: pyte
         RunDirectory.find("latest")
     with pytest.raises(ValueError, match="nowhere is not a run directory: it does not exist"):
         RunDirectory.find("nowhere")
+    for name in ("b", "a"):
+        (tmp_path / "several" / name).mkdir(parents=True)
+        (tmp_path / "several" / name / "config.yaml").touch()
+    with pytest.raises(ValueError, match=r"several is not a run directory: .* Give a folder such as several/a$"):
+        RunDirectory.find("several")
     for n, name in enumerate(("outputs/2026-01-01/12-00-00", "multirun/2026-01-01/13-00-00/1", "outputs/2026-01-01/11-00-00")):
         run = RunDirectory(name)
         write_atomically(run.config, "model: {}\n")
