@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config import instantiate
 from gan_lab.models.base import Discriminator, Generator
 from gan_lab.models.conditioning import GeneratorCondition
+
+log = logging.getLogger(__name__)
 
 
 def build_generator(cfg: DictConfig) -> Generator:
@@ -23,6 +27,27 @@ def build_discriminator(cfg: DictConfig) -> Discriminator:
     """``discriminator``, by default ``model.discriminator``, with the condition ``conditioning.discriminator``."""
     where = "model.discriminator" if _is_the_models(cfg) else "discriminator"
     return instantiate(discriminator_section(cfg), where, condition=_condition(cfg, "discriminator"))
+
+
+def check_networks(cfg: DictConfig) -> None:
+    """Check, before any data is read, that the networks can be built: their sizes and other values.
+
+    They are built without memory. The number of classes is not known yet; it has no influence on this.
+
+    Raises:
+        ValueError: a network has no such size, or another value is wrong.
+    """
+    cfg = cfg.copy()
+    if cfg.conditioning.labels and not cfg.conditioning.num_classes:
+        cfg.conditioning.num_classes = 10
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            build_generator(cfg)
+            build_discriminator(cfg)
+    except ValueError:
+        raise
+    except Exception as error:  # an operation that needs values; the network is checked when it is built with memory
+        log.debug("networks can't be checked in advance (%s)", error)
 
 
 def discriminator_section(cfg: DictConfig) -> DictConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,8 @@ class PatchLoader(BatchLoader):
         **shared: Any,
     ) -> None:
         scale = degradation.scale
-        if size % scale or size < scale:
-            raise ValueError(f"degradation.patch={size}: must be a multiple of degradation.scale={scale}")
-        if patches_per_image < 1:
-            raise ValueError(f"degradation.patches={patches_per_image}: must be at least 1 per image")
-        if (smallest := data.sizes.min()) < scale:
-            raise ValueError(f"degradation.scale={scale}: an image has a side of only {smallest} pixels; remove it")
+        check_patches(size, scale, patches_per_image)
+        check_sides(data.sizes, scale, "image {}".format)
         self._sizes = data.sizes.tolist()
         height, width = data.sizes[data.sizes.prod(1, dtype=np.int64).argmax()]
         if max(height, width) < size:
@@ -100,6 +97,31 @@ class PatchLoader(BatchLoader):
         if not self._random_flip_rot:
             orientation = orientation % 2 if self._mirror else 0
         return dihedral_transform(high, orientation), dihedral_transform(low, orientation)
+
+
+def check_patches(size: int, scale: int, patches_per_image: int) -> None:
+    """Raise ValueError unless patches of ``size`` pixels can be degraded by ``scale``, and there are any."""
+    if size % scale or size < scale:
+        raise ValueError(f"degradation.patch={size}: must be a multiple of degradation.scale={scale}")
+    if patches_per_image < 1:
+        raise ValueError(f"degradation.patches={patches_per_image}: must be at least 1 per image")
+
+
+def check_sides(sizes: np.ndarray, scale: int, name: Callable[[int], str]) -> None:
+    """Raise ValueError if an image has a side of fewer than ``scale`` pixels.
+
+    Args:
+        sizes: height and width of each image, ``[N, 2]``.
+        scale: of the super-resolution.
+        name: the name of an image by its index.
+    """
+    if len(thin := (sizes.min(1) < scale).nonzero()[0]):
+        height, width = sizes[thin[0]]
+        more = f" (and {len(thin) - 1:,} more)" if len(thin) > 1 else ""
+        raise ValueError(
+            f"degradation.scale={scale}: {name(int(thin[0]))}{more} has only {width} x {height} pixels; a side needs at least "
+            f"{scale}: remove it"
+        )
 
 
 def dihedral_transform(image: Tensor, orientation: int) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gan_lab.building.tasks.super_resolution import build_full_reference_metrics
+from gan_lab.building.full_reference import build_full_reference_metrics
 from gan_lab.data.image_decoding import GRAY_MODES, decode_whole
 from gan_lab.data.raw_images import RawImages
 from gan_lab.evaluation import records
 from gan_lab.evaluation.folders import headers, list_images
-from gan_lab.metrics.full_reference_suite import PROTOCOL_NAME, describe_metrics
+from gan_lab.metrics.full_reference_suite import PROTOCOL_NAME, describe_metrics, mean_scores, scores_of_pair
 from gan_lab.utils.formatting import format_count
 from gan_lab.utils.terminal import STDOUT, progress_bar
 
@@ -35,18 +35,18 @@ def evaluate_full_reference(cfg: DictConfig) -> None:
         )
     matches = match_names(_stems(fakes), _stems(reals))
     border = cfg.evaluation.border or 0
-    smallest = min(min(size) for size, _ in headers(reals))
-    metrics = build_full_reference_metrics(cfg, border, smallest)
-    values: dict[str, list[float]] = {}
+    sides = [min(size) for size, _ in headers(reals)]
+    metrics = build_full_reference_metrics(cfg, border, sides, reals.name)
+    if not metrics:
+        raise ValueError("evaluation=pairs: no metric can be measured on these images; the lines above say why")
+    rows: list[dict[str, float]] = []
     with progress_bar("evaluating", "images") as progress:
         for number, (fake, real) in enumerate(_load_matches(fakes, reals, matches)):
-            for metric in metrics.values():
-                for name, value in metric(fake, real).items():
-                    values.setdefault(name, []).append(value)
+            rows.append(scores_of_pair(metrics, fake, real))
             progress(number + 1, len(fakes))
-    scores = {name: float(np.mean(column)) for name, column in values.items()}
+    scores = mean_scores(rows)
     titles = [f"{fakes.name(a)} | {reals.name(b)}" for a, b in matches]
-    details = {title: {name: column[n] for name, column in values.items()} for n, title in enumerate(titles)}
+    details = dict(zip(titles, rows, strict=True))
     protocol = {
         "protocol": PROTOCOL_NAME,
         "pairs": len(fakes),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.metrics.base import ConfiguredMetric
-from gan_lab.metrics.ssim import LEVELS, ssim
+from gan_lab.metrics.ssim import LEVELS, WINDOW, ssim
 
 LUMA = (65.481, 128.553, 24.966)
 """Weights of R, G and B in [0, 1] for the luma of ITU-R BT.601 in [16, 235]: ``16 + sum``."""
@@ -75,6 +75,7 @@ class PSNR(FullReferenceMetric):
 
     def __init__(self, border: int) -> None:
         self._border = _check_border(border)
+        self.min_size = 1 + 2 * border
 
     def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         scores = _on_color_and_luma("psnr", psnr, fakes, reals, self._border)
@@ -90,6 +91,7 @@ class SSIM(FullReferenceMetric):
 
     def __init__(self, border: int) -> None:
         self._border = _check_border(border)
+        self.min_size = WINDOW + 2 * border
 
     def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         return _on_color_and_luma("ssim", ssim, fakes, reals, self._border)

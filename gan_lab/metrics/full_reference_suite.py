@@ -49,7 +49,7 @@ class SuperResolutionExamples(Protocol):
 
 
 class FullReferenceSuite:
-    """Upscales each example once and computes all metrics; scores are means over the examples.
+    """Upscales each example once and computes all metrics; scores are means over the examples that are large enough.
 
     Args:
         examples: the images, the same on every access.
@@ -122,7 +122,7 @@ class FullReferenceSuite:
             return []
         rows = [measured[number] | _with_prefix(scores) for number, scores in enumerate(self._bicubic)]
         tables = dict(zip(self._names, rows, strict=True)) if details else {}
-        return [Result(PROTOCOL_NAME, _means(rows), self.record(), tables, None)]
+        return [Result(PROTOCOL_NAME, mean_scores(rows), self.record(), tables, None)]
 
     def evaluate(self, sampler: Any, progress: Progress = silent, processes: SingleProcess = SINGLE_PROCESS) -> list[Result]:
         """Measure an object whose method ``upscale`` is an :data:`Upscale`, such as an image sampler or a run."""
@@ -139,7 +139,13 @@ class FullReferenceSuite:
         return f"{self.score_name}: {record['reals']}, degraded by {record['degradation']}"
 
     def _scores(self, fake: Tensor, real: Tensor) -> dict[str, float]:
-        return {name: value for metric in self.metrics.values() for name, value in metric(fake[None], real[None]).items()}
+        return scores_of_pair(self.metrics, fake[None], real[None])
+
+
+def scores_of_pair(metrics: Mapping[str, FullReferenceMetric], fake: Tensor, real: Tensor) -> dict[str, float]:
+    """The scores of an image and its original, ``[1, C, H, W]``, in all metrics for which they are large enough."""
+    fitting = [metric for metric in metrics.values() if min(real.shape[2:]) >= metric.min_size]
+    return {name: value for metric in fitting for name, value in metric(fake, real).items()}
 
 
 def describe_metrics(metrics: Mapping[str, FullReferenceMetric]) -> dict[str, str]:
@@ -151,5 +157,7 @@ def _with_prefix(scores: Mapping[str, float]) -> dict[str, float]:
     return {f"{BICUBIC}{name}": value for name, value in scores.items()}
 
 
-def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else {})}
+def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each score over the images that have it."""
+    columns = {name: [row[name] for row in rows if name in row] for name in dict.fromkeys(n for row in rows for n in row)}
+    return {name: sum(values) / len(values) for name, values in columns.items()}

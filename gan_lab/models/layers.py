@@ -131,11 +131,19 @@ def add_spectral_norm(network: nn.Module) -> None:
     """Give every convolution and dense layer of ``network`` a :class:`SpectralNorm`, in place."""
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+            norm = SpectralNorm(module.weight)
+            # registering applies it once, which changes u; the meta device has no values to apply it to
+            parametrize.register_parametrization(module, "weight", norm, unsafe=module.weight.is_meta)
 
 
-def split_size(size: int, max_size: int = 256, min_doublings: int = 2) -> tuple[int, int]:
+def split_size(size: int, max_size: int = 256, min_doublings: int = 2, key: str = "dataset.size") -> tuple[int, int]:
     """Write ``size`` as ``base * 2**doublings``, where base is one of :data:`BASE_SIZES`.
+
+    Args:
+        size: side of an image in pixels.
+        max_size: the largest side.
+        min_doublings: the fewest doublings.
+        key: configuration key that ``size`` comes from, for the message.
 
     Returns:
         ``(base, doublings)``; 64 gives (4, 4), 28 gives (7, 2).
@@ -148,7 +156,7 @@ def split_size(size: int, max_size: int = 256, min_doublings: int = 2) -> tuple[
         if base << max(doublings, 0) == size and doublings >= min_doublings and size <= max_size:
             return base, doublings
     possible = sorted(base << n for n in range(min_doublings, 10) for base in BASE_SIZES if base << n <= max_size)
-    raise ValueError(f"size={size}: this family builds {', '.join(map(str, possible))} pixels; set dataset.size to one of them")
+    raise ValueError(f"{key}={size}: this family builds {', '.join(map(str, possible))} pixels; choose one of them")
 
 
 def check_positive(**numbers: int) -> None:

@@ -145,7 +145,7 @@ class VGGStyleDiscriminator(base.Discriminator):
         condition: DiscriminatorCondition = UNCONDITIONAL_DISCRIMINATOR,
     ) -> None:
         check_positive(channels=channels, width=width)
-        smallest, halvings = split_size(size)
+        smallest, halvings = split_size(size, key="degradation.patch")
         widths = [width, *(min(width << n, 8 * width) for n in range(halvings))]
         super().__init__(condition, size, 100)
         self.unit_range = unit_range
@@ -196,7 +196,7 @@ class UNetDiscriminatorSN(base.Discriminator):
     ) -> None:
         check_positive(channels=channels, width=width)
         if size % 8:
-            raise ValueError(f"size={size}: a U-Net halves images three times; degradation.patch must be a multiple of 8")
+            raise ValueError(f"degradation.patch={size}: a U-Net halves images three times; it must be a multiple of 8")
         super().__init__(condition, size, width)
         self.unit_range = unit_range
         self.first = nn.Conv2d(channels + condition.num_planes, width, 3, 1, 1)

@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from gan_lab.building.networks import check_networks
 from gan_lab.building.tasks.base import Task
 from gan_lab.building.tasks.super_resolution import SuperResolution
 from gan_lab.building.tasks.synthesis import Synthesis
@@ -10,8 +11,14 @@ __all__ = ["Task", "build_task", "primary_score_name"]
 
 
 def build_task(cfg: DictConfig) -> Task:
-    """The task of a configuration: super-resolution if it has a ``degradation``, else synthesis."""
-    return SuperResolution(cfg) if cfg.degradation.steps else Synthesis(cfg)
+    """The task of a configuration: super-resolution if it has a ``degradation``, else synthesis. No data is read yet.
+
+    Raises:
+        ValueError: its networks can't be built, or values don't fit the task.
+    """
+    task: Task = SuperResolution(cfg) if cfg.degradation.steps else Synthesis(cfg)
+    check_networks(cfg)
+    return task
 
 
 def primary_score_name(cfg: DictConfig) -> str | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,26 +12,22 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.building.datasets import build_dataset, load_dataset
+from gan_lab.building.full_reference import build_full_reference_metrics
 from gan_lab.building.tasks.base import Task
 from gan_lab.config import Job, instantiate
+from gan_lab.data.datasets import DatasetBuilder
 from gan_lab.data.datasets.folder import load_whole_images
 from gan_lab.data.degradation import Degradation, upscale_bicubic
 from gan_lab.data.image_dataset import ImageDataset
-from gan_lab.data.patch_loader import PatchLoader
+from gan_lab.data.patch_loader import PatchLoader, check_patches, check_sides
 from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.precision import Precision
-from gan_lab.metrics.full_reference import FullReferenceMetric
 from gan_lab.metrics.full_reference_suite import FullReferenceSuite, SuperResolutionExample
 from gan_lab.models.latents import NoLatents
 from gan_lab.runtime.distributed import SingleProcess
 from gan_lab.training.overfitting import NoOverfittingEstimate
 from gan_lab.training.sample_grid import ComparisonGrid
 from gan_lab.utils.image_ops import normalize
-
-log = logging.getLogger(__name__)
-
-OPTIONAL = ("lpips", "perceptual")
-"""Metrics that are left out if their network is not available."""
 
 MAX_HELD_OUT_FRACTION = 0.2
 """Largest fraction of the images that may be held out from training."""
@@ -45,14 +40,16 @@ class DegradedImages:
     Attributes:
         data: the originals.
         degradation: computes the low-resolution images.
-        names: one for each image.
+        names: one for each image, stored with scores.
         title: number and origin of the images, stored with scores.
+        file_name: the file of an image by its number, for messages.
     """
 
     data: ImageDataset
     degradation: Degradation
     names: Sequence[str]
     title: str
+    file_name: Callable[[int], str]
 
     def __len__(self) -> int:
         return len(self.data)
@@ -89,18 +86,23 @@ class SuperResolution(Task):
         section = cfg.degradation
         steps = {str(name): instantiate(node, f"degradation.steps.{name}") for name, node in section.steps.items()}
         self.degradation = Degradation(steps, section.scale)
+        check_patches(self.image_size, section.scale, section.patches)
+        if section.preview < section.scale:
+            raise ValueError(f"degradation.preview={section.preview}: must be at least degradation.scale={section.scale}")
 
     @cached_property
     def _parts(self) -> tuple[ImageDataset, DegradedImages]:
         """Images for training, and other images for evaluation and sample grids."""
-        data, cfg = load_dataset(self._builder), self._cfg
+        data, cfg, stored = load_dataset(self._builder), self._cfg, self._builder
+        self._check_sides(data, stored)
         if cfg.evaluation.get("reals") is not None:
             return data, self._load_images(cfg.evaluation.reals)
         count = (cfg.evaluation.num_reals or len(data)) if cfg.evaluation.pairs else cfg.sample.count
         if len(data.excluded_index):
             held_out, title = data.excluded(), "left out by dataset.limit"
         elif self._builder.split == "train" and "test" in self._builder.splits:
-            held_out, title = load_dataset(build_dataset(cfg, split="test", limit=None)), "of the test split"
+            stored = build_dataset(cfg, split="test", limit=None)
+            held_out, title = load_dataset(stored), "of the test split"
         else:
             kept = min(count, int(MAX_HELD_OUT_FRACTION * len(data)))
             if kept < 1:
@@ -110,14 +112,24 @@ class SuperResolution(Task):
                 )
             data = data.random_subset(len(data) - kept, cfg.seed)
             held_out, title = data.excluded(), "kept back from training"  # stored with scores: do not change
+        self._check_sides(held_out, stored)
         held_out = held_out.random_subset(count, cfg.seed)
         names = [f"picture {number}" for number in held_out.index]
         title = f"{len(held_out)} pictures of {self._builder.name} {title}"  # likewise
-        return data, DegradedImages(held_out, self.degradation, names, title)
+        index = held_out.index
+        return data, DegradedImages(
+            held_out, self.degradation, names, title, lambda number: stored.stored_name(int(index[number]))
+        )
 
     def _load_images(self, path: str) -> DegradedImages:
         data, names = load_whole_images("reals", path, self._cfg.dataset.channels)
-        return DegradedImages(data, self.degradation, names, f"{len(data)} pictures of {Path(path).name}")
+        check_sides(data.sizes, self.degradation.scale, lambda number: f"{names[number]} in reals={path}")
+        return DegradedImages(
+            data, self.degradation, names, f"{len(data)} pictures of {Path(path).name}", lambda number: names[number]
+        )
+
+    def _check_sides(self, data: ImageDataset, stored: DatasetBuilder) -> None:
+        check_sides(data.sizes, self.degradation.scale, lambda number: stored.stored_name(int(data.index[number])))
 
     @property
     def data(self) -> ImageDataset:
@@ -150,7 +162,7 @@ class SuperResolution(Task):
 
     def _suite_of(self, images: DegradedImages) -> FullReferenceSuite:
         cfg, scale = self._cfg.evaluation, self.degradation.scale
-        smallest = int(images.data.sizes.min()) // scale * scale
+        sides = images.data.sizes.min(1) // scale * scale
         record = {
             "reals": images.title,
             "reals_hash": images.data.fingerprint(),
@@ -158,7 +170,7 @@ class SuperResolution(Task):
             "degradation": _format_steps(self._cfg.degradation.steps),
             "colours": images.data.channels,  # a stored key: do not change
         }
-        metrics = build_full_reference_metrics(self._cfg, scale, smallest)
+        metrics = build_full_reference_metrics(self._cfg, scale, sides.tolist(), images.file_name)
         return FullReferenceSuite(images, images.names, metrics, cfg.score if metrics else None, record)
 
     def overfitting_estimate(self, gan: GAN, device: torch.device) -> NoOverfittingEstimate:
@@ -166,14 +178,12 @@ class SuperResolution(Task):
         return NoOverfittingEstimate()
 
     def sample_grid(self, job: Job, gan: GAN, device: torch.device) -> ComparisonGrid:
-        """A grid of the centers of some images, all as large as the smallest image allows."""
-        images, section = self._parts[1], self._cfg.degradation
-        count = min(job.cfg.sample.count, len(images))
-        scale = self.degradation.scale
-        side = min(section.preview, int(images.data.sizes[:count].min())) // scale * scale
-        if side < scale:
-            raise ValueError(f"degradation.preview={section.preview}: must be at least degradation.scale={scale}")
-        examples = [images.center_patch(number, side) for number in range(count)]
+        """A grid of the centers of some images, all as large as the smallest one allows; images below the preview come last."""
+        images, preview, scale = self._parts[1], self._cfg.degradation.preview, self.degradation.scale
+        sides = images.data.sizes.min(1)
+        chosen = sorted(range(len(images)), key=lambda number: bool(sides[number] < preview))[: job.cfg.sample.count]
+        side = min(preview, int(sides[chosen].min())) // scale * scale
+        examples = [images.center_patch(number, side) for number in chosen]
         high, low, bicubic = (
             torch.stack(part)
             for part in zip(*((e.high_resolution, e.low_resolution, e.bicubic) for e in examples), strict=True)
@@ -187,36 +197,6 @@ class SuperResolution(Task):
         small, large = section.patch // scale, section.patch
         patches = f"patches of {large}x{large}, {section.patches} per image and epoch"
         return {"degradation": f"{patches}, degraded to {small}x{small} by {_format_steps(section.steps)}"}
-
-
-def build_full_reference_metrics(cfg: DictConfig, border: int, smallest: int) -> dict[str, FullReferenceMetric]:
-    """The metrics of ``cfg.evaluation.pairs``, by name.
-
-    Args:
-        cfg: configuration with a section ``evaluation``.
-        border: pixels left out along each edge by metrics whose own ``border`` is null.
-        smallest: shorter side of the smallest image in pixels; metrics that need larger images are left out.
-    """
-    metrics: dict[str, FullReferenceMetric] = {}
-    for name, node in (cfg.evaluation.pairs or {}).items():
-        if node is None:
-            continue
-        if "border" in node and node.border is None:
-            node.border = border
-        try:
-            metric: FullReferenceMetric = instantiate(node, f"evaluation.pairs.{name}")
-        except ValueError as error:
-            if name not in OPTIONAL:
-                raise
-            log.warning("%s is left out: %s", name, error)
-            continue
-        if smallest < metric.min_size:
-            log.warning(
-                "%s is left out: it needs at least %d pixels a side, and an image has %d", name, metric.min_size, smallest
-            )
-            continue
-        metrics[str(name)] = metric
-    return metrics
 
 
 def _format_steps(steps: DictConfig) -> str:

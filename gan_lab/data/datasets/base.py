@@ -160,6 +160,16 @@ class DatasetBuilder(ABC):
         data = ImageDataset.from_arrays(pixels, packed.labels, packed.manifest["classes"], origin)
         return self.select(replace(data, enlarged=packed.manifest.get("enlarged", 0)))
 
+    def stored_name(self, row: int) -> str:
+        """Name of the stored image in a row of the packed file, for messages: its path if the source is still there."""
+        try:
+            raw_images = self.raw_images()
+            unreadable = self.packed().manifest["bad"]
+            names = [name for name in map(raw_images.name, range(len(raw_images))) if name not in unreadable]
+            return names[row]
+        except (ValueError, OSError, IndexError):
+            return f"image {row}"
+
     def select(self, data: ImageDataset) -> ImageDataset:
         """Apply ``classes``, ``attributes`` and ``limit`` to a whole split, in this order."""
         if self._classes is not None:

@@ -13,8 +13,12 @@ from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, Feature
 from gan_lab.utils.image_ops import normalize
 
 
+MIN_SIZE = 8
+"""Smallest height and width of images in pixels: they are halved three times."""
+
+
 class RandomConvolutions(FeatureNetwork):
-    """Three untrained stride-2 convolutions; for gray or color images of any size, without a download.
+    """Three untrained stride-2 convolutions; for gray or color images from 8 pixels on, without a download.
 
     Distances in random features order generators far better than chance, but ignore semantics and reward blur. Naeem et al.
     (2020, section 4) use an untrained VGG in the same way.
@@ -52,13 +56,18 @@ class RandomConvolutions(FeatureNetwork):
 
 
 class RandomFeatures(FeatureSource):
-    """Source of :class:`RandomConvolutions`, available for all images; the arguments are those of the network."""
+    """Source of :class:`RandomConvolutions`, for all images that are large enough; the arguments are those of the network."""
 
     def __init__(self, width: int, seed: int) -> None:
         self._width, self._seed = width, seed
 
     def is_available(self, domain: FeatureDomain) -> bool:
-        return True
+        return domain.size >= MIN_SIZE
 
     def load(self, domain: FeatureDomain) -> RandomConvolutions:
+        if not self.is_available(domain):
+            raise ValueError(
+                f"evaluation.features=random needs images of at least {MIN_SIZE}x{MIN_SIZE} pixels, not {domain.size}x{domain.size}; "
+                "evaluation.features=imagenet and inception enlarge them"
+            )
         return RandomConvolutions(domain.channels, self._width, self._seed)
