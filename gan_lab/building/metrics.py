@@ -78,7 +78,7 @@ def choose_features(cfg: DictConfig, domain: FeatureDomain) -> str:
     found = next((name for name, s in sources if s.backbone not in learned and s.is_available(domain)), None)
     if found is None:
         raise ValueError(
-            f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is available for these images of {domain.size} pixels; "
+            f"evaluation.features={AUTO}: none of {', '.join(cfg.features)} is available for images of {domain.size} pixels; "
             "features=[...,random] works for all from 8 pixels on, and evaluation.features=NAME downloads a network if needed"
         )
     return found

@@ -54,15 +54,8 @@ class FullReferenceMetric(ConfiguredMetric, ABC):
         """Move the metric's network, if it has one, to ``device``."""
 
 
-class PSNR(FullReferenceMetric):
-    """Peak signal-to-noise ratio: ``psnr``, ``psnr_y`` and ``rmse_y``.
-
-    - ``psnr``: ``10 log10(255^2 / MSE)`` in dB over all values of the image
-    - ``psnr_y``: the same of the luma (MATLAB's ``rgb2ycbcr`` without rounding, as in BasicSR), or of gray images as they are
-    - ``rmse_y``: root mean squared error of the luma in gray levels; lower is better, so it can represent a run
-
-    The mean over images is taken in dB, as in BasicSR. To keep identical images finite, the MSE is at least that of an error of
-    one level in one value: 78.2 dB for 32x32 gray images, 107.1 dB for 512x512 color images.
+class BorderedMetric(FullReferenceMetric):
+    """A metric of the pixels inside of a border.
 
     Args:
         border: pixels left out along each edge; usually the scale of the super-resolution.
@@ -71,27 +64,40 @@ class PSNR(FullReferenceMetric):
         ValueError: ``border`` is negative.
     """
 
-    primary_score = "rmse_y"
+    window = 1
+    """Pixels a side that are needed inside of the border."""
 
     def __init__(self, border: int) -> None:
-        self._border = _check_border(border)
-        self.min_size = 1 + 2 * border
+        if border < 0:
+            raise ValueError(f"evaluation.{border=}: must not be negative")
+        self._border, self.min_size = border, self.window + 2 * border
+
+    def settings(self) -> str:
+        return f"border={self._border}"
+
+
+class PSNR(BorderedMetric):
+    """Peak signal-to-noise ratio: ``psnr``, ``psnr_y`` and ``rmse_y``.
+
+    - ``psnr``: ``10 log10(255^2 / MSE)`` in dB over all values of the image
+    - ``psnr_y``: the same of the luma (MATLAB's ``rgb2ycbcr`` without rounding, as in BasicSR), or of gray images as they are
+    - ``rmse_y``: root mean squared error of the luma in gray levels; lower is better, so it can represent a run
+
+    The mean over images is taken in dB, as in BasicSR. To keep identical images finite, the MSE is at least that of an error of
+    one level in one value: 78.2 dB for 32x32 gray images, 107.1 dB for 512x512 color images.
+    """
+
+    primary_score = "rmse_y"
 
     def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         scores = _on_color_and_luma("psnr", psnr, fakes, reals, self._border)
         return {**scores, "rmse_y": LEVELS / 10 ** (scores["psnr_y"] / 20)}
 
 
-class SSIM(FullReferenceMetric):
-    """``ssim``, the mean of :func:`gan_lab.metrics.ssim.ssim` over channels, and ``ssim_y``, that of the luma.
+class SSIM(BorderedMetric):
+    """``ssim``, the mean of :func:`gan_lab.metrics.ssim.ssim` over channels, and ``ssim_y``, that of the luma."""
 
-    Args:
-        border: see :class:`PSNR`.
-    """
-
-    def __init__(self, border: int) -> None:
-        self._border = _check_border(border)
-        self.min_size = WINDOW + 2 * border
+    window = WINDOW
 
     def scores_per_image(self, fakes: Tensor, reals: Tensor) -> dict[str, Tensor]:
         return _on_color_and_luma("ssim", ssim, fakes, reals, self._border)
@@ -121,9 +127,3 @@ def _on_color_and_luma(
         raise ValueError(f"{name}: {border=} leaves nothing of images of {height}x{width} pixels")
     a, b = (side[:, :, border : height - border, border : width - border] for side in (fakes, reals))
     return {name: score(a.double(), b.double()), f"{name}_y": score(luma(a), luma(b))}
-
-
-def _check_border(border: int) -> int:
-    if border < 0:
-        raise ValueError(f"evaluation.{border=}: must not be negative")
-    return border

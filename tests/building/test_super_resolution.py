@@ -12,15 +12,18 @@ import pytest
 import torch
 import torchvision
 from helpers import UPSCALER, compose_config, make_job, photograph, run_module
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
 from gan_lab import Run
+from gan_lab.building.full_reference import build_full_reference_metrics
 from gan_lab.building.tasks.super_resolution import DegradedImages
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.data.degradation import Bicubic, Degradation, upscale_bicubic
 from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.packed_file import VariableSizePixels
 from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.losses.content import CharbonnierLoss, PerceptualLoss, PixelL1Loss, PixelL2Loss
 from gan_lab.metrics import perceptual_networks
@@ -172,7 +175,8 @@ def test_missing_weights_are_an_error_with_alternatives(tmp_path: Path, monkeypa
 
 
 def example_images(*sizes: tuple[int, int]) -> DegradedImages:
-    data = ImageDataset.from_arrays(np.stack([photograph(*size, n).permute(1, 2, 0).numpy() for n, size in enumerate(sizes)]))
+    flat = np.concatenate([photograph(*size, n).permute(1, 2, 0).numpy().reshape(-1) for n, size in enumerate(sizes)])
+    data = ImageDataset.from_arrays(VariableSizePixels(flat, np.array(sizes), 3))
     names = [f"picture {n}" for n in range(len(sizes))]
     return DegradedImages(data, Degradation({"bicubic": Bicubic(4, "mirrored")}, 4), names, "made pictures")
 
@@ -196,6 +200,26 @@ def test_scores_are_means_over_images_next_to_those_of_bicubic() -> None:
     assert perfect.scores["ssim"] == pytest.approx(1) and perfect.scores["bicubic/ssim"] == scores["ssim"]
     with pytest.raises(ValueError, match=r"evaluation\.score=psnr: must be one of rmse_y, of which lower values are better"):
         FullReferenceSuite(made, made.names, {"psnr": PSNR(4)}, "psnr", {})
+
+
+def test_a_metric_is_measured_on_the_images_that_are_large_enough(caplog: pytest.LogCaptureFixture) -> None:
+    made = example_images((50, 62), (50, 62))
+    wide = example_images((50, 62), (50, 62), (16, 80))
+    sections = {
+        name: {"_target_": f"gan_lab.metrics.full_reference.{name.upper()}", "border": None} for name in ("psnr", "ssim")
+    }
+    cfg = OmegaConf.create({"evaluation": {"pairs": sections}})
+    metrics = build_full_reference_metrics(cfg, 4, [48, 48, 16], lambda number: f"photos/{number}.png")
+    assert "ssim is measured on 2 of 3 images: it needs at least 19 pixels a side, and photos/2.png has 16" in caplog.text
+    results = []
+    for examples in (made, wide):
+        suite = FullReferenceSuite(examples, examples.names, metrics, None, {"reals": "", "degradation": ""})
+        suite.prepare(CPU)
+        results += suite(lambda low: upscale_bicubic(low, 4), details=True)
+    two, three = results
+    assert three.scores["ssim"] == two.scores["ssim"] and three.scores["psnr"] != two.scores["psnr"]
+    assert "ssim" not in three.details["picture 2"] and "psnr" in three.details["picture 2"]
+    assert list(build_full_reference_metrics(cfg, 4, [10, 16], str)) == ["psnr"] and "ssim is left out" in caplog.text
 
 
 class OneOfTwo(SingleProcess):
@@ -347,6 +371,15 @@ def test_evaluation_images_are_not_trained_on(tmp_path: Path) -> None:
         build(tmp_path / "d", f"dataset.path={few(tmp_path)}")
 
 
+def test_one_thin_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a" / "pictures").mkdir(parents=True)
+    Image.new("RGB", (40, 3)).save(tmp_path / "a" / "pictures" / "thin.png")
+    with pytest.raises(ValueError, match=r"degradation\.scale=4: .*pictures/thin\.png has only 40 x 3 pixels; .* remove it"):
+        build(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"degradation\.scale=4: thin in reals=.*pictures has only 40 x 3 pixels"):
+        build(tmp_path / "b", f"evaluation.reals={tmp_path / 'a' / 'pictures'}")
+
+
 def few(path: Path) -> Path:
     folder = path / "few"
     folder.mkdir()
@@ -422,7 +455,7 @@ def test_reals_are_an_error_for_a_run_with_latents(finished: RunDirectory, photo
             ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.fraction=2"],
             "fraction=2: must be a fraction of the training",
         ),
-        (["model=srgan_unet", "degradation.patch=20"], "degradation.patch must be a multiple of 8"),
+        (["model=srgan_unet", "degradation.patch=20"], "degradation.patch=20: a U-Net .* must be a multiple of 8"),
     ],
 )
 def test_incompatible_options_are_an_error(overrides: list[str], message: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from gan_lab.data.degradation import Bicubic, Degradation, Noise, reflect_pad
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.packed_file import VariableSizePixels
-from gan_lab.data.patch_loader import PatchLoader, dihedral_transform
+from gan_lab.data.patch_loader import PatchLoader, check_sides, dihedral_transform
 
 CPU = torch.device("cpu")
 
@@ -69,7 +69,7 @@ def test_an_image_smaller_than_a_patch_is_extended_by_reflection(images_folder: 
     image = reflect_pad(data.image(0)[:, :8, :48], 0, 8, 0, 0)
     assert all(find_patch(image, high) is not None for high in to_levels(batch.real))
     tiny = ImageDataset.from_arrays(VariableSizePixels(np.zeros(3 * 9 * 3, np.uint8), np.array([[3, 9]]), 3), origin="test")
-    with pytest.raises(ValueError, match="an image has a side of only 3 pixels"):
+    with pytest.raises(ValueError, match="image 0 has only 9 x 3 pixels; a side needs at least 4: remove it"):
         make_loader(tiny, patches_per_image=8)
 
 
@@ -89,6 +89,13 @@ def test_patches_depend_only_on_the_seed_and_the_images_seen(images_folder: Path
     parts = [next(half.batches(images=20)) for half in halves]
     assert torch.equal(torch.cat([part.low_resolution for part in parts]), whole[5].low_resolution)
     assert not any(torch.equal(whole[0].real, batch.real) for batch in whole[1:])
+
+
+def test_thin_images_are_named() -> None:
+    sizes = np.array([[40, 40], [3, 50], [2, 9]])
+    with pytest.raises(ValueError, match=r"degradation\.scale=4: b\.png \(and 1 more\) has only 50 x 3 pixels; .* remove it"):
+        check_sides(sizes, 4, lambda number: f"{'abc'[number]}.png")
+    check_sides(sizes, 2, str)
 
 
 def test_dihedral_transform_has_eight_orientations() -> None:

@@ -49,7 +49,7 @@ class DegradedImages:
     degradation: Degradation
     names: Sequence[str]
     title: str
-    file_name: Callable[[int], str]
+    file_name: Callable[[int], str] = "image {}".format
 
     def __len__(self) -> int:
         return len(self.data)

@@ -12,7 +12,6 @@ from torch.nn.utils import skip_init
 from gan_lab.metrics.networks.base import FeatureDomain, FeatureNetwork, FeatureSource, NetworkOutput, fingerprint
 from gan_lab.utils.image_ops import normalize
 
-
 MIN_SIZE = 8
 """Smallest height and width of images in pixels: they are halved three times."""
 
@@ -67,7 +66,7 @@ class RandomFeatures(FeatureSource):
     def load(self, domain: FeatureDomain) -> RandomConvolutions:
         if not self.is_available(domain):
             raise ValueError(
-                f"evaluation.features=random needs images of at least {MIN_SIZE}x{MIN_SIZE} pixels, not {domain.size}x{domain.size}; "
+                f"evaluation.features=random needs images of at least {MIN_SIZE} pixels a side, not {domain.size}; "
                 "evaluation.features=imagenet and inception enlarge them"
             )
         return RandomConvolutions(domain.channels, self._width, self._seed)
