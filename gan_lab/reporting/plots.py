@@ -125,6 +125,11 @@ def _smooth(values: list[float]) -> list[float]:
     return [sum(part) / len(part) for n in range(len(values)) for part in [values[max(0, n - half) : n + half + 1]]]
 
 
+def literal(text: str) -> str:
+    """Text of the user's, such as a path or a class, in which Matplotlib would take what is between two ``$`` for a formula."""
+    return text.replace("$", r"\$")
+
+
 def style_axes(axes: Axes, label: str) -> None:
     """The common style of all plots, with ``label`` at the vertical axis."""
     axes.set_ylabel(label)

@@ -10,10 +10,11 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from gan_lab.reporting.configurations import Configuration
-from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, set_log_scale, style_axes
+from gan_lab.reporting.plots import DISCRIMINATOR, GENERATOR, literal, set_log_scale, style_axes
 from gan_lab.storage.metric_names import display_name
 
 GRAY = "#9ca3af"
+ANNOTATION: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5, "color": "#374151"}
 TEXT_BACKGROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 """Box behind text that is drawn over lines."""
 
@@ -41,7 +42,7 @@ def pareto_plot(groups: Sequence[Configuration], front: Sequence[Configuration],
             axes.plot(xs, ys, color=color, linewidth=1, alpha=0.6, drawstyle="steps-post")
         if label == "Pareto front" or len(groups) <= MAX_LABELED:
             for x, y, g in known:
-                axes.annotate(g.label, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6.5, color="#374151")
+                axes.annotate(literal(g.label), (x, y), xytext=(5, 4), **ANNOTATION)
     set_log_scale(axes, [g.mean(y_name) for g in groups])
     style_axes(axes, _score_name(groups) if y_name == "score" else display_name(y_name))
     axes.set_xlabel(display_name(x_name))
@@ -56,7 +57,7 @@ def score_curves(groups: Sequence[Configuration], best: Configuration | None) ->
     palette = colormaps["tab10"]
     all_values: list[float] = []
     for n, g in enumerate(groups):
-        label: str | None = g.label if few else ("best: " + g.label if g is best else None)
+        label: str | None = literal(g.label) if few else ("best: " + literal(g.label) if g is best else None)
         for record in g.records:
             if record.directory is None:
                 continue
@@ -127,7 +128,7 @@ def parallel_coordinates(trials: Sequence[Mapping[str, Any]], objective: Sequenc
     for x, (_, ticks) in enumerate(columns):
         axes.axvline(x, color="#d1d5db", linewidth=0.8, zorder=0)
         for y, text in ticks:
-            label = axes.annotate(text, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=6.5, color="#374151")
+            label = axes.annotate(literal(text), (x, y), (3, 0), va="center", **ANNOTATION)
             label.set_bbox(TEXT_BACKGROUND)
     axes.set_xticks(
         range(len(columns)), [*(name.replace(".", ".\n") for name in names), display_name(objective[0])], fontsize=7

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NoLatents, NormalLatents
+from gan_lab.utils.suggestions import Typed
 
 BLOCK = 64
 """Images whose random numbers are drawn together. More are drawn in further blocks, of which the last is cut off: PyTorch's
@@ -22,7 +23,7 @@ def draw(
     count: int,
     seed: int,
     *,
-    classes: Sequence[str | int] = (),
+    classes: Sequence[Typed] = (),
     bound: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Latents ``[N, latent_size]`` and encoded labels ``[N, K]``, or None, on the CPU.
@@ -78,7 +79,7 @@ def parse_seeds(text: str) -> list[int]:
 def _draw(
     latents: NormalLatents | NoLatents,
     labels: Labels | NoLabels,
-    name: Sequence[str | int],
+    name: Sequence[Typed],
     count: int,
     seed: int,
     bound: float | None,

@@ -24,6 +24,7 @@ from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
 from gan_lab.storage.weights_file import load_weights
 from gan_lab.utils.image_ops import to_uint8, upsample_nearest
+from gan_lab.utils.suggestions import Typed
 
 
 class Run:
@@ -79,7 +80,7 @@ class Run:
         seed: int = 0,
         batch_size: int = 64,
         *,
-        classes: Sequence[str | int] = (),
+        classes: Sequence[Typed] = (),
         truncation: float | None = None,
     ) -> Tensor:
         """Generate images, uint8 ``[N, C, H, W]`` on the CPU.

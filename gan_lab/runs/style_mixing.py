@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gan_lab.runs.draws import draw
 from gan_lab.runs.run import Run
+from gan_lab.utils.suggestions import Typed
 
 
 def mix_styles(
@@ -19,7 +20,7 @@ def mix_styles(
     seed: int = 0,
     batch_size: int = 64,
     *,
-    name: str | int | None = None,
+    name: Typed = None,
     truncation: float | None = None,
 ) -> Tensor:
     """Images for a grid of ``rows + 1`` times ``columns + 1``, uint8 ``[N, C, H, W]`` on the CPU.
@@ -58,7 +59,7 @@ def mix_styles(
     return torch.cat([torch.zeros_like(top[:1]), top, lines.flatten(0, 1)])
 
 
-def _sources(run: Run, count: int, seed: int, name: str | int | None, truncation: float | None) -> Tensor:
+def _sources(run: Run, count: int, seed: int, name: Typed, truncation: float | None) -> Tensor:
     """Styles ``[count, L, F]`` of random latents."""
     if not run.generator.truncates_styles:
         raise ValueError(f"style_mixing: the generator of {run.directory.path} has no styles to mix; model=stylegan2 has")

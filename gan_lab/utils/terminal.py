@@ -50,6 +50,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Ite
         rows: the cells of each row.
         notes: lines below the table.
     """
+    titles = [printable(title) for title in titles]
     cells = [[printable(cell) for cell in row] for row in rows]
     for columns in split_columns(column_widths(titles, cells), line_limit()):
         STDOUT.print()

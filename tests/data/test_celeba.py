@@ -37,10 +37,12 @@ def test_a_failed_celeba_download_is_reported_with_paths_and_checksums(
         raise RuntimeError("too many users have viewed or downloaded this file recently")
 
     monkeypatch.setattr("gan_lab.data.datasets.celeba.download_file_from_google_drive", fail)
+    monkeypatch.setattr("gan_lab.data.datasets.celeba.find_spec", lambda name: None)
     with pytest.raises(ValueError) as caught:
         CelebA(**shared).load()
     for expected in (
         "too many users",
+        "pip install 'gan_lab[celeba]'",
         "celeba/img_align_celeba.zip   MD5 00d2c5bc",
         "list_attr_celeba.txt",
         "list_eval_partition.txt",

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from dataset_files import Malicious, folder_dataset, make_zip
-from helpers import picture
+from helpers import compose_config, picture
 
+from gan_lab.config import instantiate
 from gan_lab.data.datasets.folder import Folder
 from gan_lab.data.labels import number_classes
 
@@ -197,3 +198,13 @@ def test_circular_links_hidden_folders_and_other_files_are_skipped(folder: Path,
     assert len(folder_dataset(folder, shared).load()) == 6
     (folder / "cats" / "circle").unlink()
     assert len(folder_dataset(make_zip(folder), shared).load()) == 6
+
+
+def test_classes_are_chosen_as_the_command_line_reads_them(tmp_path: Path) -> None:
+    names = ["true", "null", "7", "1.5", "[red]", "a b", "-x", "Été", "two\nlines"]
+    for name in names:
+        picture(tmp_path / "images" / name / "1.png")
+    given = ["TRUE", "null", "7", "1.5", "'[red]'", "a b", "-x", "'été'", '"two\nlines"']
+    arguments = ["dataset=folder", f"dataset.path={tmp_path / 'images'}", "dataset.size=16", f"paths.data={tmp_path / 'data'}"]
+    source = instantiate(compose_config(*arguments, f"dataset.classes=[{','.join(given)}]").dataset, "dataset")
+    assert source.load().classes == tuple(names)

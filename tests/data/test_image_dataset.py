@@ -19,6 +19,12 @@ def numbers(data: ImageDataset) -> list[int]:
     return data.images(slice(None))[:, 0, 0, 0].tolist()
 
 
+def test_classes_are_selected_in_any_case_and_only_once() -> None:
+    assert labeled().only_classes(["ROSE"]).classes == ("rose",)
+    with pytest.raises(ValueError, match="a class is given twice"):
+        labeled().only_classes(["rose", "Rose"])
+
+
 def test_classes_are_selected_by_name_or_index_and_renumbered() -> None:
     chosen = labeled().only_classes(["rose", 0])
     assert numbers(chosen) == [0, 2, 3, 5, 6, 8, 9, 11]

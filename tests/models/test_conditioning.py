@@ -17,6 +17,7 @@ from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.step_context import StepContext
 from gan_lab.models.labels import Labels, NoLabels, labels_from_state
 from gan_lab.runs.run import Run
+from gan_lab.sample import _file_prefixes
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.image_ops import image_grid
 
@@ -283,3 +284,16 @@ def test_a_resumed_run_keeps_its_lists_of_choices(arguments: list[str], replacem
     resumed = run_module("train", "resume=parts", "epochs=3", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert_same(RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "parts"))
+
+
+def test_classes_of_a_generator_are_named_in_any_case_and_once() -> None:
+    labels = Labels(["Rose", "true", "x"], torch.tensor([0, 1, 2]))
+    assert labels.numbers(["ROSE", True, "X"]) == [0, 1, 2]
+    with pytest.raises(ValueError, match="one is named twice"):
+        labels.numbers(["rose", "Rose"])
+    attributes = Labels(["Smiling", "Bald"], torch.tensor([[0, 1], [1, 0]], dtype=torch.uint8))
+    assert attributes.numbers(["-smiling", "smiling"]) == [2, 0]
+
+
+def test_files_of_classes_never_have_the_same_name() -> None:
+    assert _file_prefixes(["[red]", "(red)", "blue"]) == ["_red__0-", "_red__1-", "blue-"]

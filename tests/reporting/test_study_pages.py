@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gan_lab.reporting.configurations import group_by_configuration, pareto_fron
 from gan_lab.reporting.run_records import RunRecord, run_metrics, split_overrides
 from gan_lab.reporting.significance import between, describe_difference, paired_t_interval, same_protocol
 from gan_lab.reporting.study_page import StudyReport, conclusions
+from gan_lab.reporting.study_plots import parallel_coordinates, pareto_plot
 from gan_lab.storage.run_directory import RunDirectory
 
 
@@ -190,3 +192,10 @@ def test_a_multirun_writes_a_page_that_compares_its_runs(tmp_path: Path) -> None
     ):
         refused = run_module("report", *arguments, cwd=tmp_path)
         assert refused.returncode == 1 and message in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_dollar_signs_of_a_name_are_no_formula() -> None:
+    trials = [{"params": {"dataset.path": f"$HOME/{n}_$x$\\\\"}, "values": [float(n)]} for n in range(2)]
+    parallel_coordinates(trials, ["score"]).savefig(io.BytesIO())
+    groups = group_by_configuration([record(f"dataset.classes=[$a{n}$\\\\frac]", score=1.0 + n) for n in range(2)])
+    pareto_plot(groups, groups, "epoch_seconds", "score").savefig(io.BytesIO())

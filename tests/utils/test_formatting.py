@@ -6,7 +6,14 @@ import math
 
 import pytest
 
-from gan_lab.utils.formatting import format_count, format_duration, format_number, format_with_ci, format_with_error
+from gan_lab.utils.formatting import (
+    format_count,
+    format_duration,
+    format_number,
+    format_with_ci,
+    format_with_error,
+    printable,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +57,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_counts_have_plurals_and_separators() -> None:
     assert [format_count(n, "run") for n in (0, 1, 1.0, 0.5, 1200)] == ["0 runs", "1 run", "1 run", "0.5 runs", "1,200 runs"]
+
+
+def test_control_characters_of_a_name_are_escaped() -> None:
+    assert printable("a\nb\x1b[0m\u2028\udce9") == r"a\nb\x1b[0m\u2028\udce9"
+    assert printable("[é] 猫 👩\u200d🎨") == "[é] 猫 👩\u200d🎨"

@@ -24,3 +24,10 @@ def test_a_grid_places_images_row_by_row() -> None:
     assert [image[6, x] for x in (0, 6, 12)] == [40, 50, 0]
     assert image[0, 4] == 0
     assert image_grid(images.expand(-1, 3, -1, -1)).size == (10, 6)
+
+
+def test_names_of_any_kind_can_be_drawn() -> None:
+    images = torch.zeros(4, 1, 16, 16, dtype=torch.uint8)
+    names = ["two\nlines", "\x1b[31m", "[red]", ""]
+    grid = image_grid(images, 1, 2, row_names=names, column_names=["a\tb"])
+    assert grid.height > 4 * 2 * 16 and grid.width > 2 * 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gan_lab.utils.suggestions import did_you_mean, index_of_name, similar_key
+from gan_lab.utils.suggestions import Typed, did_you_mean, index_of_name, similar_key
 
 DIGITS = tuple("9876543210")
 
@@ -24,6 +24,27 @@ def test_a_number_that_is_a_name_counts_as_a_name() -> None:
 def test_an_unknown_name_is_refused_with_suggestions(name: str | int, suggestions: str) -> None:
     with pytest.raises(ValueError, match=rf"^key: there is no {name}; did you mean {suggestions}\? \(3 names in all\)$"):
         index_of_name(name, ["ant", "bird", "cat"], "key")
+
+
+@pytest.mark.parametrize(
+    ("typed", "index"), [("CAT", 0), (True, 1), (None, 2), (1.5, 3), ("TRUE", 1), ("Cafe\u0301", 4), ("Dog", 5), ("dog", 6)]
+)
+def test_case_and_the_type_that_the_command_line_reads_are_no_matter(typed: Typed, index: int) -> None:
+    assert index_of_name(typed, ["cat", "true", "null", "1.5", "café", "Dog", "dog"], "key") == index
+
+
+def test_a_name_that_may_be_several_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^key: DOG may be Dog or dog; write it in the same case$"):
+        index_of_name("DOG", ["Dog", "dog"], "key")
+
+
+def test_an_unknown_number_is_suggested_in_quotes_and_a_similar_name_in_any_case() -> None:
+    with pytest.raises(ValueError, match=r"there is no 1000\.0; did you mean 1e3\? \(1 names in all; in quotes .*\)"):
+        index_of_name(1e3, ["1e3"], "key")
+    with pytest.raises(ValueError, match=r"there is no BRID; did you mean Bird\?"):
+        index_of_name("BRID", ["ant", "Bird"], "key")
+    with pytest.raises(ValueError, match=r"there is no x; did you mean two\\nlines\?"):
+        index_of_name("x", ["two\nlines"], "key")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ TITLES = ["run", "fd_fashion", "s/epoch", "images/s", "peak memory (MiB)"]
 ROWS = [["trial 0", "171.15 ± 0.06", "0.126", "507.1", "1,144"], ["trial 1", "170.76 ± 0.04", "0.101", "631.6", "1,184"]]
 
 
+NAMES = ["[red]", "[/red]", "two\nlines", ":smile:", "[bold]", "\\[x]"]
+
+
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     output = io.StringIO()
@@ -50,3 +53,29 @@ def test_a_text_is_broken_at_its_separator() -> None:
     assert fold("data      one two three", " ", 16, 10) == "data      one\n          two\n          three"
     assert fold("a/path/that/can/not/be/broken", " ", 10, 4) == "a/path/that/can/not/be/broken"
     assert fold("one two three", " ", None, 4) == "one two three"
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is printed to the terminal."""
+    output = io.StringIO()
+    monkeypatch.setattr(terminal.STDOUT, "file", output)
+    monkeypatch.setattr(terminal.STDOUT, "_force_terminal", True)
+    return output
+
+
+def test_tables_and_lines_show_brackets_and_escape_line_breaks(shown: io.StringIO) -> None:
+    terminal.print_table(["class", "images"], [[name, "1"] for name in NAMES], NAMES[:2])
+    terminal.STDOUT.print("runs/[a] :smile:")
+    lines = [line.strip() for line in shown.getvalue().splitlines()]
+    for name in ("[red]", "[/red]", r"two\nlines", ":smile:", "[bold]", "\\[x]"):
+        assert any(line.split() == [name, "1"] for line in lines), (name, lines)
+    assert "[red]" in lines and "[/red]" in lines and "runs/[a] :smile:" in lines
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_progress_bar_shows_the_name_of_a_file(shown: io.StringIO, name: str) -> None:
+    with terminal.progress_bar(name, "rows") as progress:
+        progress(1, 2)
+        progress(2, 2)
+    assert name.replace("\n", r"\n") in shown.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,13 @@ class CelebA(DatasetBuilder):
             self._folder.mkdir(parents=True, exist_ok=True)
             download_file_from_google_drive(google_drive_id, str(self._folder), f"{name}.download", checksum)
             return Checksum("md5", checksum).verify(path.with_name(f"{name}.download"), f"dataset={self.name}").rename(path)
-        except Exception as error:  # quota page, gdown not installed or no network: the user has to download the file
+        except Exception as error:  # quota page, no network, gdown not installed: the user has to download the file
             path.with_name(f"{name}.download").unlink(missing_ok=True)
             wanted = "\n".join(f"  {self._folder / file}   MD5 {md5}" for file, (_, md5) in FILES.items())
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            install = "" if find_spec("gdown") else "For the download from Google Drive: pip install 'gan_lab[celeba]'\n"
             raise ValueError(
-                f"dataset=celeba needs {path}, which is not there and could not be downloaded ({error}).\n"
-                "Google Drive limits downloads per day. Download the files manually from the CelebA page "
+                f"dataset=celeba needs {path}, which is not there and could not be downloaded ({reason}).\n"
+                f"{install}Google Drive limits downloads per day. By hand: download the files from the CelebA page "
                 f"(mmlab.ie.cuhk.edu.hk/projects/CelebA.html, Align&Cropped Images) and put them at\n{wanted}"
             ) from error
