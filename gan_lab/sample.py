@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config import CONF_DIR, check_used, run_command
+from gan_lab.utils.suggestions import Typed, as_names, as_typed
 
 if TYPE_CHECKING:
     from gan_lab.runs.run import Run
@@ -62,9 +63,9 @@ def sample(cfg: DictConfig) -> None:
     elif cfg.style_mixing is not None:
         _mix(run, cfg)
     elif cfg.walk is not None:
-        write_walk(run, cfg, _as_list(cfg.classes))
+        write_walk(run, cfg, _classes(cfg))
     elif cfg.project is not None:
-        write_projection(run, cfg, _as_list(cfg.classes))
+        write_projection(run, cfg, _classes(cfg))
     elif cfg.latent is not None:
         write_latent(run, cfg)
     else:
@@ -76,7 +77,7 @@ def _generate(run: Run, cfg: DictConfig) -> None:
     from gan_lab.runs.draws import parse_seeds
     from gan_lab.utils.image_ops import image_grid, to_pil
 
-    classes = _as_list(cfg.classes)
+    classes = _classes(cfg)
     folder, grid = _output(run, cfg)
     if cfg.seeds is None:
         numbers = list(range(cfg.count))
@@ -85,7 +86,7 @@ def _generate(run: Run, cfg: DictConfig) -> None:
         numbers = parse_seeds(str(cfg.seeds))
         images = run.sample_seeds(numbers, cfg.batch_size, classes=classes, truncation=cfg.truncation)
     columns = len(numbers) if classes and cfg.columns is None else cfg.columns
-    names = [str(name) for name in classes] if columns == len(numbers) else []
+    names = [as_typed(name) for name in classes] if columns == len(numbers) else []
     grid.parent.mkdir(parents=True, exist_ok=True)
     image_grid(images, columns, cfg.scale, row_names=names).save(grid)
     where = f"grid {grid}"
@@ -96,8 +97,9 @@ def _generate(run: Run, cfg: DictConfig) -> None:
             if SINGLE.fullmatch(old.name):
                 old.unlink()
         digits = len(str(max(numbers)))
+        prefixes = _file_prefixes(classes)
         for position, image in enumerate(images):
-            prefix = f"{_file_name(classes[position // len(numbers)])}-" if classes else ""
+            prefix = prefixes[position // len(numbers)] if classes else ""
             to_pil(image).save(folder / f"{prefix}{numbers[position % len(numbers)]:0{digits}d}.png")
     print(f"{len(images)} images of {run.directory.path} at {run.images_seen:,} images seen: {where}")
 
@@ -107,13 +109,13 @@ def _mix(run: Run, cfg: DictConfig) -> None:
     from gan_lab.runs.style_mixing import mix_styles
     from gan_lab.utils.image_ops import image_grid
 
-    layers, classes = _as_list(cfg.style_mixing), _as_list(cfg.classes)
+    layers, classes = as_names(cfg.style_mixing, "style_mixing") or [], _classes(cfg)
     if len(classes) > 1 or not all(isinstance(layer, int) for layer in layers):
         raise ValueError("style_mixing: takes numbers of layers, such as [0,1,2,3], and at most one class")
     _, grid = _output(run, cfg)
     columns = cfg.columns or max(1, math.isqrt(cfg.count))
     rows, name = max(1, cfg.count // columns), classes[0] if classes else None
-    numbers = [int(layer) for layer in layers]
+    numbers = [layer for layer in layers if isinstance(layer, int)]
     images = mix_styles(run, numbers, rows, columns, cfg.seed, cfg.batch_size, name=name, truncation=cfg.truncation)
     grid.parent.mkdir(parents=True, exist_ok=True)
     image_grid(images, columns + 1, cfg.scale).save(grid)
@@ -181,19 +183,25 @@ def _upscale(run: Run, cfg: DictConfig) -> None:
 def _folder_name(cfg: DictConfig) -> str:
     """A folder name of the values that the images depend on, such as ``last-seed-0``."""
     seeds = ["seed", cfg.seed] if cfg.seeds is None else ["seeds", _file_name(cfg.seeds)]
-    parts = [cfg.checkpoint, *seeds, *map(_file_name, _as_list(cfg.classes))]
+    parts = [cfg.checkpoint, *seeds, *(_file_name(as_typed(name)) for name in _classes(cfg))]
     if cfg.truncation is not None:
         parts += ["truncation", f"{cfg.truncation:g}"]
     if cfg.standing_statistics is not None:
         parts += ["standing", cfg.standing_statistics]
     if cfg.style_mixing is not None:
-        parts += ["styles", *_as_list(cfg.style_mixing)]
+        parts += ["styles", *(as_names(cfg.style_mixing, "style_mixing") or [])]
     return "-".join(map(str, parts))[:120]
 
 
-def _as_list(classes: Any) -> list[str | int]:
+def _classes(cfg: DictConfig) -> list[Typed]:
     """``classes`` as a list; it may be None, a single class, or a list."""
-    return [] if classes is None else [classes] if isinstance(classes, str | int) else list(classes)
+    return as_names(cfg.classes, "classes") or []
+
+
+def _file_prefixes(classes: Sequence[Typed]) -> list[str]:
+    """The beginning of each class's file names, with a number if names differ only in characters that files can't have."""
+    names = [_file_name(as_typed(name)) for name in classes]
+    return [f"{name}-" if names.count(name) == 1 else f"{name}_{n}-" for n, name in enumerate(names)]
 
 
 def _file_name(name: object) -> str:

@@ -15,6 +15,7 @@ MAX_PIXELS = 100_000_000
 """Larger images are rejected before they are decoded, as protection against decompression bombs."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is checked instead
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # about metadata, such as damaged EXIF data
 
 GRAY_16_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
 GRAY_MODES = GRAY_16_BIT_MODES | {"1", "L", "F"}

@@ -236,10 +236,8 @@ def _write_images(
         state = state.after(chunk)
         if len(state.unreadable) > max_corrupt_fraction * len(raw_images):
             fraction = len(state.unreadable) / len(raw_images) + 0.005
-            raise UnreadableImage(
-                f"{_describe_unreadable(state, raw_images)}. Repair or remove them, or allow more with "
-                f"dataset.max_corrupt_fraction={fraction:.2f}"
-            )
+            more = f", or allow more with dataset.max_corrupt_fraction={fraction:.2f}" if fraction < 1 else ""
+            raise UnreadableImage(f"{_describe_unreadable(state, raw_images)}. Repair or remove them{more}")
         yield state
 
 

@@ -51,7 +51,7 @@ def draw_seeds(
     labels: Labels | NoLabels,
     seeds: Sequence[int],
     *,
-    classes: Sequence[str | int] = (),
+    classes: Sequence[Typed] = (),
     bound: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Image 0 of each seed, with ``classes`` of each class and seed; arguments and result as of :func:`draw`."""

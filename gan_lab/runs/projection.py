@@ -22,6 +22,7 @@ from gan_lab.runs.run import Run
 from gan_lab.storage.files import write_atomically
 from gan_lab.utils.image_ops import normalize
 from gan_lab.utils.progress import Progress, silent
+from gan_lab.utils.suggestions import Typed
 
 BATCH = 64
 """Random latents that are compared at once."""
@@ -50,7 +51,7 @@ class ProjectionOptions:
     starts: int
     pixel_weight: float
     seed: int = 0
-    classes: Sequence[str | int] = ()
+    classes: Sequence[Typed] = ()
 
     def __post_init__(self) -> None:
         if min(self.candidates, self.starts) < 1 or self.steps < 0 or not self.lr > 0 or self.pixel_weight < 0:
@@ -156,7 +157,7 @@ def project(
     return Found(kept[chosen], None if labels is None else labels[chosen], float(lowest[winner]), float(scores.min()))
 
 
-def _candidates(run: Run, count: int, seed: int, classes: Sequence[str | int]) -> tuple[Tensor, Tensor | None]:
+def _candidates(run: Run, count: int, seed: int, classes: Sequence[Typed]) -> tuple[Tensor, Tensor | None]:
     latents, labels = draw(run.latents, run.labels, count, seed, classes=classes)
     labels = None if labels is None else labels.to(run.device)
     return run.styles(latents.to(run.device), labels), labels

@@ -113,7 +113,7 @@ class Run:
         seeds: Sequence[int],
         batch_size: int = 64,
         *,
-        classes: Sequence[str | int] = (),
+        classes: Sequence[Typed] = (),
         truncation: float | None = None,
     ) -> Tensor:
         """Image 0 of each seed, with ``classes`` of each class and seed; as :meth:`sample`."""

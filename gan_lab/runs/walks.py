@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gan_lab.runs.draws import draw
 from gan_lab.runs.run import Run
+from gan_lab.utils.suggestions import Typed
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class WalkOptions:
     count: int = 1
     keyframes: int = 6
     seed: int = 0
-    classes: Sequence[str | int] = ()
+    classes: Sequence[Typed] = ()
     truncation: float | None = None
 
 

@@ -15,13 +15,14 @@ from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.runs.projection import ProjectionOptions, load_found, project
 from gan_lab.runs.run import Run
 from gan_lab.utils.image_ops import image_grid, to_pil
+from gan_lab.utils.suggestions import Typed
 from gan_lab.utils.terminal import progress_bar
 
 LATENT = "latent.safetensors"
 """Name of the file that ``latent=`` takes."""
 
 
-def write_projection(run: Run, cfg: DictConfig, classes: list[str | int]) -> None:
+def write_projection(run: Run, cfg: DictConfig, classes: list[Typed]) -> None:
     """Write the image nearest to ``cfg.project``, a comparison of both, and its latent.
 
     Raises:

@@ -14,12 +14,13 @@ from gan_lab.runs.video import check_video, write_video
 from gan_lab.runs.walks import WalkOptions, walk
 from gan_lab.utils.image_ops import image_grid
 from gan_lab.utils.progress import Progress
+from gan_lab.utils.suggestions import Typed
 from gan_lab.utils.terminal import progress_bar
 
 log = logging.getLogger(__name__)
 
 
-def write_walk(run: Run, cfg: DictConfig, classes: list[str | int]) -> None:
+def write_walk(run: Run, cfg: DictConfig, classes: list[Typed]) -> None:
     """Write the film that ``cfg.walk`` describes.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from gan_lab.utils.formatting import printable
 
@@ -19,6 +20,20 @@ Typed = str | int | float | bool | None
 def as_typed(name: Typed) -> str:
     """A name as the user typed it: ``true`` for True, ``null`` for None."""
     return {True: "true", False: "false", None: "null"}[name] if name is None or isinstance(name, bool) else str(name)
+
+
+def as_names(given: Any, key: str) -> list[Typed] | None:
+    """A name or a list of names as a list; None if none is given.
+
+    Raises:
+        ValueError: an entry is itself a list or a section, as names in brackets or braces are without quotes.
+    """
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str | int | float) else list(given)
+    if wrong := [name for name in names if not (name is None or isinstance(name, str | int | float))]:
+        raise ValueError(f"{key}={given}: {wrong[0]} is no name; a name with brackets is written in quotes: \"'[red]'\"")
+    return names
 
 
 def index_of_name(name: Typed, names: Sequence[str], key: str) -> int:

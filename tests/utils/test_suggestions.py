@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gan_lab.utils.suggestions import Typed, did_you_mean, index_of_name, similar_key
+from gan_lab.utils.suggestions import Typed, as_names, did_you_mean, index_of_name, similar_key
 
 DIGITS = tuple("9876543210")
 
@@ -31,6 +31,12 @@ def test_an_unknown_name_is_refused_with_suggestions(name: str | int, suggestion
 )
 def test_case_and_the_type_that_the_command_line_reads_are_no_matter(typed: Typed, index: int) -> None:
     assert index_of_name(typed, ["cat", "true", "null", "1.5", "café", "Dog", "dog"], "key") == index
+
+
+def test_one_name_or_several_are_given() -> None:
+    assert [as_names(given, "key") for given in (None, "a", 7, True, ["a", None])] == [None, ["a"], [7], [True], ["a", None]]
+    with pytest.raises(ValueError, match=r"^key=\[\['red'\]\]: \['red'\] is no name; a name with brackets .* in quotes"):
+        as_names([["red"]], "key")
 
 
 def test_a_name_that_may_be_several_is_refused() -> None:

@@ -22,7 +22,7 @@ from gan_lab.data.raw_images import RawImages
 from gan_lab.runtime.device import available_cores
 from gan_lab.storage.downloads import Checksum, obtain_file
 from gan_lab.utils.progress import Progress, silent
-from gan_lab.utils.suggestions import Typed
+from gan_lab.utils.suggestions import as_names
 
 IN_MEMORY = 256 * 2**20
 """Largest size of the pixels, in bytes, that :meth:`DatasetBuilder.load` reads into memory; larger files are memory-mapped."""
@@ -38,8 +38,8 @@ class DatasetBuilder(ABC):
         channels: 1 for grayscale, 3 for color.
         resize_mode: how an image is brought to ``size``: ``pad``, ``resize`` or ``crop``; ``whole`` keeps its original size.
         split: one of :attr:`splits`.
-        classes: names or indices of the classes to keep; None keeps all.
-        attributes: keep images that have the attribute (``name``) or do not have it (``-name``); None keeps all.
+        classes: name or index of the class to keep, or a list of several; None keeps all.
+        attributes: keep images that have the attribute (``name``) or do not have it (``-name``), or a list; None keeps all.
         limit: size of a random subset of the images; None uses all.
         seed: seed of that subset.
         max_corrupt_fraction: largest fraction of unreadable images that are skipped with a warning; above it, loading fails.
@@ -63,8 +63,8 @@ class DatasetBuilder(ABC):
         channels: int,
         resize_mode: str,
         split: str = "all",
-        classes: list[str | int | float | bool | None] | None = None,
-        attributes: list[str | int | float | bool | None] | None = None,
+        classes: Any = None,
+        attributes: Any = None,
         limit: int | None = None,
         seed: int = 0,
         max_corrupt_fraction: float = 0.001,
@@ -91,8 +91,8 @@ class DatasetBuilder(ABC):
         self.mirror, self.drop_last = mirror, drop_last
         self.root = Path(root).expanduser()
         self.image_format = ImageFormat(0 if resize_mode == WHOLE else size, channels, resize_mode, self.precrop())
-        self._classes: Sequence[Typed] | None = classes
-        self._attributes, self._limit, self._seed = attributes, limit, seed
+        self._classes, self._attributes = as_names(classes, "dataset.classes"), as_names(attributes, "dataset.attributes")
+        self._limit, self._seed = limit, seed
         self._max_corrupt_fraction, self._num_workers = max_corrupt_fraction, num_workers or available_cores()
 
     @abstractmethod

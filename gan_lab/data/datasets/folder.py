@@ -115,11 +115,11 @@ class Folder(DatasetBuilder):
         self._check_not_empty(images, {})
         if labels is None:
             return ArrayImages(images, [self._path])
-        if labels.shape != (len(images),):
+        if labels.shape not in ((len(images),), (len(images), 1)):
             raise ValueError(
                 f"dataset.path={self._path}: labels must be {len(images):,}, one for each image, not {list(labels.shape)}"
             )
-        return ArrayImages(images, [self._path], *number_classes(labels, f"dataset.path={self._path}: labels"))
+        return ArrayImages(images, [self._path], *number_classes(labels.reshape(-1), f"dataset.path={self._path}: labels"))
 
     def _check_not_empty(self, images: Sized, passed_over: Mapping[str, int]) -> None:
         if not len(images):
