@@ -149,7 +149,7 @@ def _upscale(run: Run, cfg: DictConfig) -> None:
     Raises:
         ValueError: an argument is wrong, all images exist already, or some could not be upscaled.
     """
-    from gan_lab.runs.upscaling import output_paths
+    from gan_lab.runs.upscaling import output_paths, passed_over
     from gan_lab.utils.terminal import progress_bar
 
     upscaler = run.tiled_upscaler(cfg.tile)
@@ -158,6 +158,8 @@ def _upscale(run: Run, cfg: DictConfig) -> None:
             raise ValueError(f"{key}={cfg[key]}: only for images generated from latents; leave it out with input=...")
     out = None if cfg.out is None else Path(cfg.out).expanduser()
     targets = output_paths(Path(cfg.input).expanduser(), out, run.upscaler.scale)
+    if others := passed_over(Path(cfg.input).expanduser()):
+        print(others)
     existing = [target for target in targets.values() if target.exists() and not cfg.overwrite]
     if len(existing) == len(targets):
         which = f"{existing[0]} and {len(existing) - 1} more exist" if len(existing) > 1 else f"{existing[0]} exists"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gan_lab.data.degradation import upscale_bicubic
 from gan_lab.data.image_decoding import open_image, split_alpha, upright
-from gan_lab.data.image_files import SUFFIXES
+from gan_lab.data.image_files import SUFFIXES, describe_passed_over, find_image_files
 from gan_lab.data.png_writer import PngWriter
 from gan_lab.models.tiling import upscale_strips
 from gan_lab.models.upscaler import Upscaler
@@ -151,12 +151,19 @@ def output_paths(source: Path, out: Path | None, scale: int) -> dict[Path, Path]
         if path.suffix.lower() in SUFFIXES and path.is_file() and not (is_hidden or is_output):
             targets[path] = (out or source.with_name(f"{source.resolve().name}{suffix}")) / relative.with_suffix(OUTPUT_SUFFIX)
     if not targets:
-        raise ValueError(f"input={source}: there is no image in this folder or below it")
+        others = passed_over(source)
+        raise ValueError(f"input={source}: there is no image in this folder or below it{f'; {others}' if others else ''}")
     names = list(targets.values())
     if repeated := next((target for target in names if names.count(target) > 1), None):
         images = " and ".join(str(image) for image, target in targets.items() if target == repeated)
         raise ValueError(f"input={source}: {images} would both become {repeated}; rename one, or upscale them one by one")
     return targets
+
+
+def passed_over(source: Path) -> str:
+    """One line about the files of a folder that are no images, by ending; empty if there are none, or for a single image."""
+    others = find_image_files(source).passed_over if source.is_dir() else {}
+    return describe_passed_over(others) if others else ""
 
 
 def _open_layers(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:

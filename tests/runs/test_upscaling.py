@@ -19,7 +19,7 @@ from gan_lab.data.png_writer import PngWriter
 from gan_lab.models import esrgan, srgan
 from gan_lab.models.tiling import upscale_strips, upscale_tiled
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.runs.upscaling import TiledUpscaler, output_paths
+from gan_lab.runs.upscaling import TiledUpscaler, output_paths, passed_over
 from gan_lab.storage.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
@@ -231,8 +231,9 @@ def test_output_paths_of_files_and_folders(tmp_path: Path) -> None:
     assert list(output_paths(folder, out, 4)) == list(next_to_folder), "outputs are not upscaled again"
     with pytest.raises(ValueError, match="no such file or folder"):
         output_paths(tmp_path / "nowhere", None, 4)
-    with pytest.raises(ValueError, match="there is no image in this folder"):
+    with pytest.raises(ValueError, match=r"there is no image in this folder or below it; 1 file is passed over, .*\(1 \.txt\)"):
         output_paths(folder, folder, 4)
+    assert "(1 .txt)" in passed_over(folder) and passed_over(folder / "a.jpg") == passed_over(out) == ""
     (folder / "a.webp").touch()
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.webp would both become"):
         output_paths(folder, None, 4)
