@@ -19,7 +19,7 @@ from gan_lab.config.argument_checks import SCHEDULED, check_additions, check_arg
 from gan_lab.config.argument_errors import explain
 from gan_lab.config.help import format_help
 from gan_lab.config.path_arguments import quote_paths
-from gan_lab.config.schema import claiming_folders
+from gan_lab.config.resolvers import claiming_folders
 from gan_lab.runtime.signals import exit_on_termination
 from gan_lab.runtime.torchrun import rank_prefix, report_error
 from gan_lab.utils.streams import encode_anything

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.compose import BASE_CONFIG, flatten_config, hydra_compose
 from gan_lab.config.path_arguments import quote
-from gan_lab.config.schema import claiming_folders
+from gan_lab.config.resolvers import claiming_folders
 from gan_lab.config.search_space import (
     as_typed,
     check_grid,

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-
-from gan_lab.storage.files import claim_folder
-from gan_lab.storage.run_directory import RunDirectory
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "config.yaml").is_file())
@@ -230,37 +224,6 @@ ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="report_schema", node=ReportCommand)
 ConfigStore.instance().store(name="prepare_schema", node=PrepareCommand)
 ConfigStore.instance().store(name="benchmark_schema", node=BenchmarkConfig)
-
-
-def _run_dir(resume: str | None) -> str:
-    """The job's directory: that of the run to resume, or a new one."""
-    if resume is not None:
-        return str(RunDirectory.find(resume).path)
-    return _new_dir(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}")
-
-
-_claims = ContextVar("claims", default=False)
-
-
-@contextmanager
-def claiming_folders() -> Iterator[None]:
-    """Within the block, a default folder is created when the configuration is asked for it; else it is only named."""
-    token = _claims.set(True)
-    try:
-        yield
-    finally:
-        _claims.reset(token)
-
-
-def _new_dir(folder: str) -> str:
-    """The folder, or another name if it exists: several commands may start in the same second."""
-    return str(claim_folder(Path(folder))) if _claims.get() else folder
-
-
-OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)
-OmegaConf.register_new_resolver("gan_lab.new_dir", _new_dir, replace=True, use_cache=True)
-OmegaConf.register_new_resolver("gan_lab.times", lambda factor, number: factor * number, replace=True)
-OmegaConf.register_new_resolver("gan_lab.r1_gamma", lambda size, batch: 2e-4 * size**2 / batch, replace=True)
 
 
 def check(cfg: DictConfig) -> None:

@@ -1,0 +1,45 @@
+"""Functions that configurations call, such as ``${gan_lab.times:4,${optimizer.lr}}``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from gan_lab.storage.files import claim_folder
+from gan_lab.storage.run_directory import RunDirectory
+
+
+def _run_dir(resume: str | None) -> str:
+    """The job's directory: that of the run to resume, or a new one."""
+    if resume is not None:
+        return str(RunDirectory.find(resume).path)
+    return _new_dir(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}")
+
+
+_claims = ContextVar("claims", default=False)
+
+
+@contextmanager
+def claiming_folders() -> Iterator[None]:
+    """Within the block, a default folder is created when the configuration is asked for it; else it is only named."""
+    token = _claims.set(True)
+    try:
+        yield
+    finally:
+        _claims.reset(token)
+
+
+def _new_dir(folder: str) -> str:
+    """The folder, or another name if it exists: several commands may start in the same second."""
+    return str(claim_folder(Path(folder))) if _claims.get() else folder
+
+
+OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("gan_lab.new_dir", _new_dir, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("gan_lab.times", lambda factor, number: factor * number, replace=True)
+OmegaConf.register_new_resolver("gan_lab.r1_gamma", lambda size, batch: 2e-4 * size**2 / batch, replace=True)
