@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gan_lab.config.argument_checks import override_arguments
 from gan_lab.config.compose import compose_options, dotted_keys, has_key, hydra_compose, is_group
+from gan_lab.config.path_arguments import quote as hydra_quote
 from gan_lab.utils.formatting import first_line
 from gan_lab.utils.suggestions import did_you_mean, similar_key
 
@@ -64,6 +65,8 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
     return _first_line(error)
 
 
+QUOTES = ("'", '"')
+
 SWEEP_FUNCTIONS = ("choice(", "interval(", "range(", "tag(", "shuffle(", "sort(", "glob(")
 """Beginnings of values that stand for several values."""
 
@@ -72,8 +75,11 @@ def _unparsed(override: str, reason: str) -> str:
     key, _, value = override.partition("=")
     if value.startswith(SWEEP_FUNCTIONS):
         return f"{override}: {reason}"
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    typed = quote(key + "='" + escaped + "'")
+    if value.startswith("[") and value.endswith("]"):  # a text in quotes would be no list
+        items = [item.strip() for item in value[1:-1].split(",")]
+        quoted = f"[{','.join(item if item[:1] in QUOTES else hydra_quote(item) for item in items)}]"
+        return f"{override}: has characters with a special meaning; put each entry in quotes: {quote(f'{key}={quoted}')}"
+    typed = quote(f"{key}={hydra_quote(value)}")
     return f"{override}: has characters with a special meaning; put the value in quotes: {typed}"
 
 

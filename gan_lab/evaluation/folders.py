@@ -23,6 +23,7 @@ from gan_lab.evaluation import records
 from gan_lab.metrics.networks import FeatureDomain
 from gan_lab.runtime.device import choose_device
 from gan_lab.utils.formatting import format_count
+from gan_lab.utils.suggestions import index_of_name
 from gan_lab.utils.terminal import STDOUT, progress_bar
 
 log = logging.getLogger(__name__)
@@ -62,13 +63,14 @@ def evaluate_folders(cfg: DictConfig) -> None:
 
 
 def _match_classes(fakes: ImageDataset, reals: ImageDataset) -> ImageDataset:
-    """``fakes`` with the class indices of ``reals``, matched by name; without labels if a class is not among the reals."""
+    """``fakes`` with the class indices of ``reals``, matched by name in any case; without labels if a class is not there."""
     if fakes.labels is None or fakes.multi_label or reals.labels is None or reals.multi_label:
         return replace(fakes, labels=None, classes=())
-    if unknown := [name for name in fakes.classes if name not in reals.classes]:
-        log.warning("labels are not used: the reals have no class %s", ", ".join(unknown[:5]))
+    try:
+        numbers = np.array([*(index_of_name(name, reals.classes, "classes of the reals") for name in fakes.classes), -1])
+    except ValueError as error:
+        log.warning("labels are not used: %s", error)
         return replace(fakes, labels=None, classes=())
-    numbers = np.array([*(reals.classes.index(name) for name in fakes.classes), -1])
     return replace(fakes, labels=numbers[fakes.labels], classes=reals.classes)
 
 

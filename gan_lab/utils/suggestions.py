@@ -58,7 +58,8 @@ def index_of_name(name: Typed, names: Sequence[str], key: str) -> int:
         return names.index(matches[0])
     if matches:
         raise ValueError(f"{key}: {text} may be {' or '.join(matches)}; write it in the same case")
-    similar = [names[folded.index(other)] for other in get_close_matches(_fold(text), folded, n=3)] or list(names[:10])
+    close = get_close_matches(_fold(text), list(dict.fromkeys(folded)), n=3)
+    similar = [name for near in close for name, same in zip(names, folded, strict=True) if same == near] or list(names[:10])
     suggested = ", ".join(map(printable, similar))
     quotes = f"; in quotes it is text: \"'{text}'\"" if isinstance(name, float) else ""
     raise ValueError(f"{key}: there is no {printable(text)}; did you mean {suggested}? ({len(names)} names in all{quotes})")

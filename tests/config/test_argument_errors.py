@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 from helpers import run_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gan_lab.config.argument_errors import _unparsed
 
 
 @pytest.mark.parametrize(
@@ -29,3 +33,11 @@ def test_a_command_line_that_does_not_compose_ends_with_one_line(arguments: list
     done = run_module("train", *arguments, cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("error: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1 and not done.stdout and not list(tmp_path.iterdir())
+
+
+def test_each_entry_of_a_list_is_put_in_quotes() -> None:
+    (typed,) = shlex.split(_unparsed("dataset.classes=[café,'a b',(p)]", "").rpartition("quotes: ")[2])
+    parsed = OverridesParser.create().parse_override(typed)
+    assert parsed.key_or_group == "dataset.classes" and parsed.value() == ["café", "a b", "(p)"]
+    (typed,) = shlex.split(_unparsed("wandb.name=it's (one)", "").rpartition("quotes: ")[2])
+    assert OverridesParser.create().parse_override(typed).value() == "it's (one)"

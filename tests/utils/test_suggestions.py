@@ -49,6 +49,8 @@ def test_an_unknown_number_is_suggested_in_quotes_and_a_similar_name_in_any_case
         index_of_name(1e3, ["1e3"], "key")
     with pytest.raises(ValueError, match=r"there is no BRID; did you mean Bird\?"):
         index_of_name("BRID", ["ant", "Bird"], "key")
+    with pytest.raises(ValueError, match=r"there is no dog2; did you mean DOG, Dog\?"):
+        index_of_name("dog2", ["cat", "DOG", "Dog"], "key")
     with pytest.raises(ValueError, match=r"there is no x; did you mean two\\nlines\?"):
         index_of_name("x", ["two\nlines"], "key")
 
