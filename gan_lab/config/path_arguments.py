@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 
 KEYS = frozenset(
     {
-        *("run", "fakes", "reals", "out", "input", "sheet", "study", "baseline", "resume", "fit.file"),
+        *("run", "fakes", "reals", "out", "input", "project", "latent", "sheet", "study", "baseline", "resume", "fit.file"),
         *("dataset.path", "dataset.root", "paths.data", "paths.weights", "evaluation.reals"),
         *("initial_weights.path", "initial_weights.discriminator"),
         *("hydra.run.dir", "hydra.sweep.dir", "study.storage"),

@@ -49,14 +49,17 @@ def draw(
 def draw_seeds(
     latents: NormalLatents | NoLatents,
     labels: Labels | NoLabels,
+    count: int,
     seeds: Sequence[int],
     *,
     classes: Sequence[Typed] = (),
     bound: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Image 0 of each seed, with ``classes`` of each class and seed; arguments and result as of :func:`draw`."""
-    drawn = [draw(latents, labels, 1, seed, classes=[name], bound=bound) for name in classes for seed in seeds]
-    drawn = drawn or [draw(latents, labels, 1, seed, bound=bound) for seed in seeds]
+    """``count`` images of each seed, with ``classes`` of each class and seed; arguments and result as of :func:`draw`."""
+    if classes:
+        labels.numbers(classes)  # or an error: a class is unknown or named twice
+    drawn = [draw(latents, labels, count, seed, classes=[name], bound=bound) for name in classes for seed in seeds]
+    drawn = drawn or [draw(latents, labels, count, seed, bound=bound) for seed in seeds]
     encoded = [part for _, part in drawn if part is not None]
     return torch.cat([part for part, _ in drawn]), torch.cat(encoded) if encoded else None
 

@@ -17,7 +17,7 @@ from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.standing_statistics import accumulate_standing_statistics
 from gan_lab.models.tiling import TILE, upscale_tiled
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.runs.draws import draw, draw_seeds
+from gan_lab.runs.draws import draw_seeds
 from gan_lab.runs.upscaling import TiledUpscaler
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
@@ -101,26 +101,26 @@ class Run:
         Raises:
             ValueError: a number is out of range, there is no such class, or the generator is unconditional.
         """
-        if count < 1 or batch_size < 1:
-            raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
-        self.check_truncation(truncation)
-        bound = None if self.generator.truncates_styles else truncation
-        latents, labels = draw(self.latents, self.labels, count, seed, classes=classes, bound=bound)
-        return self._images(latents, labels, batch_size, truncation)
+        return torch.cat(list(self.sample_batches(count, seed, batch_size, classes=classes, truncation=truncation)))
 
-    def sample_seeds(
+    def sample_batches(
         self,
-        seeds: Sequence[int],
+        count: int,
+        seed: int | Sequence[int] = 0,
         batch_size: int = 64,
         *,
         classes: Sequence[Typed] = (),
         truncation: float | None = None,
-    ) -> Tensor:
-        """Image 0 of each seed, with ``classes`` of each class and seed; as :meth:`sample`."""
+    ) -> Iterator[Tensor]:
+        """As :meth:`sample`, batch by batch. Of several seeds: ``count`` images of each, in the order of the seeds."""
+        if count < 1 or batch_size < 1:
+            raise ValueError(f"count={count} and batch_size={batch_size} must be at least 1")
         self.check_truncation(truncation)
         bound = None if self.generator.truncates_styles else truncation
-        latents, labels = draw_seeds(self.latents, self.labels, seeds, classes=classes, bound=bound)
-        return self._images(latents, labels, batch_size, truncation)
+        seeds = [seed] if isinstance(seed, int) else seed
+        latents, labels = draw_seeds(self.latents, self.labels, count, seeds, classes=classes, bound=bound)
+        parts = self._parts(latents, labels, batch_size)
+        return (self.render(self.styles(*part, truncation), part[1]) for part in parts)
 
     @torch.no_grad()
     def styles(self, latents: Tensor, labels: Tensor | None, truncation: float | None = None) -> Tensor:
@@ -210,10 +210,6 @@ class Run:
             raise ValueError(
                 f"truncation={truncation}: this generator normalizes its latents, so truncation has little effect; leave it out"
             )
-
-    def _images(self, latents: Tensor, labels: Tensor | None, batch_size: int, truncation: float | None) -> Tensor:
-        parts = self._parts(latents, labels, batch_size)
-        return torch.cat([self.render(self.styles(*part, truncation), part[1]) for part in parts])
 
     def _parts(self, latents: Tensor, labels: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         for start in range(0, len(latents), batch_size):

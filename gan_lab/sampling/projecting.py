@@ -14,15 +14,15 @@ from gan_lab.data.image_decoding import decode
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.runs.projection import ProjectionOptions, load_found, project
 from gan_lab.runs.run import Run
+from gan_lab.sampling.output import classes_of, output_file
 from gan_lab.utils.image_ops import image_grid, to_pil
-from gan_lab.utils.suggestions import Typed
 from gan_lab.utils.terminal import progress_bar
 
 LATENT = "latent.safetensors"
 """Name of the file that ``latent=`` takes."""
 
 
-def write_projection(run: Run, cfg: DictConfig, classes: list[Typed]) -> None:
+def write_projection(run: Run, cfg: DictConfig) -> None:
     """Write the image nearest to ``cfg.project``, a comparison of both, and its latent.
 
     Raises:
@@ -33,7 +33,7 @@ def write_projection(run: Run, cfg: DictConfig, classes: list[Typed]) -> None:
     if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
         raise ValueError(f"{folder} already holds files: choose another out=, or overwrite=true")
     target = _read(source, run)
-    options = ProjectionOptions(**cfg.projection, seed=cfg.seed, classes=classes)
+    options = ProjectionOptions(**cfg.projection, seed=cfg.seed, classes=classes_of(cfg))
     network: PerceptualNetwork = instantiate(cfg.perception, "perception")
     with progress_bar(f"projecting {source.name}", "steps") as progress:
         found = project(run, target, network, options, progress)
@@ -56,9 +56,7 @@ def write_latent(run: Run, cfg: DictConfig) -> None:
         ValueError: the latent belongs to another generator, or the file exists.
     """
     path = Path(cfg.latent).expanduser()
-    out = Path(cfg.out).expanduser() if cfg.out else path.with_suffix(".png")
-    if out.exists() and not cfg.overwrite:
-        raise ValueError(f"{out} exists already: choose another out=, or overwrite=true")
+    out = output_file(cfg, path.with_suffix(".png"))
     styles, labels = load_found(path, run)
     if cfg.truncation is not None:
         run.check_truncation(cfg.truncation)

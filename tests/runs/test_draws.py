@@ -79,8 +79,8 @@ def test_other_seeds_are_refused(text: str) -> None:
 
 
 def test_of_each_seed_the_first_image_is_drawn() -> None:
-    latents, labels = draw_seeds(NormalLatents(8), CLASSES, [4, 9], classes=["c", "a"])
+    latents, labels = draw_seeds(NormalLatents(8), CLASSES, 1, [4, 9], classes=["c", "a"])
     assert labels is not None and labels.argmax(1).tolist() == [2, 2, 0, 0]
     assert torch.equal(latents[1:2], draw(NormalLatents(8), CLASSES, 1, 9, classes=["c"])[0])
-    alone, _ = draw_seeds(NormalLatents(8), NoLabels(), [9])
+    alone, _ = draw_seeds(NormalLatents(8), NoLabels(), 1, [9])
     assert torch.equal(alone, draw(NormalLatents(8), NoLabels(), 1, 9)[0])

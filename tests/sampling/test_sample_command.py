@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_module
+from helpers import compose_config, run_module
 from PIL import Image
 
 from gan_lab import Run
+from gan_lab.sampling import images
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.image_ops import to_pil
 
@@ -29,6 +31,29 @@ def test_seeds_name_the_images(folder: Path) -> None:
     assert sorted(file.name for file in (folder / "seeds").iterdir()) == ["000.png", "001.png", "100.png"]
     expected = np.asarray(to_pil(Run.open(folder / "run").sample(1, seed=100)[0]))
     assert np.array_equal(np.asarray(Image.open(folder / "seeds" / "100.png")), expected)
+
+
+def test_many_images_go_into_a_zip_file(folder: Path) -> None:
+    done = run_module("sample", "run=run", "count=70", "seed=3", "out=fakes.zip", "batch_size=16", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    expected = Run.open(folder / "run").sample(70, seed=3, batch_size=16)
+    with zipfile.ZipFile(folder / "fakes.zip") as archive:
+        assert archive.namelist() == [f"{number:02d}.png" for number in range(70)]
+        for number in (0, 69):
+            with archive.open(f"{number:02d}.png") as file:
+                assert np.array_equal(np.asarray(Image.open(file)), np.asarray(to_pil(expected[number])))
+    assert (folder / "fakes.png").is_file(), "the grid"
+    done = run_module("sample", "run=run", "out=fakes.zip", cwd=folder)
+    assert done.returncode == 1 and "fakes.zip exists already" in done.stderr
+
+
+def test_a_grid_shows_the_first_of_very_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_IN_GRID", 4)
+    out = f"out={folder / 'few'}"
+    cfg = compose_config(f"run={folder / 'run'}", "count=9", out, "singles=false", "scale=1", config="sample")
+    images.write_images(Run.open(folder / "run"), cfg)
+    with Image.open(folder / "few.png") as grid:
+        assert grid.size == (66, 66)
 
 
 def test_a_walk_is_a_film(folder: Path) -> None:
