@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import copy
+import functools
 import json
 import os
 import shutil
@@ -53,6 +55,12 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def compose_config(*overrides: str, config: str = "config") -> DictConfig:
     """The configuration of a command line, resolved."""
+    return copy.deepcopy(_compose(overrides, config, os.environ["GAN_LAB_DATA"]))
+
+
+@functools.cache
+def _compose(overrides: tuple[str, ...], config: str, data: str) -> DictConfig:
+    """The configuration, composed once for all tests of a process; ``data`` is a variable that it refers to."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose(config, overrides=list(overrides))
     if config == "config":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -117,41 +118,46 @@ class Precision:
             log.warning("precision: emulated, which is slower than fp32; it shows the effect of the format, not its speed")
         elif self.param_dtype is torch.float64:
             log.warning("precision: fp64 is several times slower than fp32; it is meant as a reference for other precisions")
-        elif self.dtype is not None and (slower := self._time_relative_to_float32(captured)) > SLOWER_FACTOR:
+        elif self.dtype is not None and (slower := self._slower_than_float32(captured)) > SLOWER_FACTOR:
             name = str(self.dtype).removeprefix("torch.")
             log.warning("precision: %s takes %.1f times as long as fp32 here, according to a trial", name, slower)
 
-    def _time_relative_to_float32(self, captured: bool) -> float:
-        """Time of a convolution and its gradients divided by that in float32; each is the minimum of several trials."""
-        device = self.device
-        count, channels = (64, 128) if device.type == "cuda" else (16, 32)
-        images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
-        weight = torch.ones(64, channels, 4, 4, device=device, requires_grad=True)
+    def _slower_than_float32(self, captured: bool) -> float:
+        assert self.dtype is not None
+        return _time_relative_to_float32(self.device, self.dtype, captured)
 
-        def convolve(enabled: bool) -> None:
-            images.grad = weight.grad = None
-            with torch.autocast(device.type, self.dtype, enabled=enabled):
-                conv2d(images, weight, stride=2, padding=1).float().sum().backward()
 
-        def work(enabled: bool) -> Callable[[], None]:
-            if not captured:
-                return lambda: convolve(enabled)
-            graphs = CUDAGraphs(device, [])
-            for _ in range(WARMUP):
-                graphs.warm_up(lambda: convolve(enabled))
-            return graphs.record(lambda: convolve(enabled))
+@functools.cache
+def _time_relative_to_float32(device: torch.device, dtype: torch.dtype, captured: bool) -> float:
+    """Time of a convolution and its gradients divided by that in float32; each is the minimum of several trials, made once."""
+    count, channels = (64, 128) if device.type == "cuda" else (16, 32)
+    images = torch.ones(count, channels, 16, 16, device=device, requires_grad=True)
+    weight = torch.ones(64, channels, 4, 4, device=device, requires_grad=True)
 
-        def seconds(run: Callable[[], None]) -> float:
-            begun = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            return time.perf_counter() - begun
+    def convolve(enabled: bool) -> None:
+        images.grad = weight.grad = None
+        with torch.autocast(device.type, dtype, enabled=enabled):
+            conv2d(images, weight, stride=2, padding=1).float().sum().backward()
 
-        reduced, full = work(True), work(False)
-        first = seconds(reduced) + seconds(full)  # includes choosing algorithms
-        trials = [(seconds(reduced), seconds(full)) for _ in range(1 if first > SLOW_TRIAL_SECONDS else 5)]
-        return min(each for each, _ in trials) / min(each for _, each in trials)
+    def work(enabled: bool) -> Callable[[], None]:
+        if not captured:
+            return lambda: convolve(enabled)
+        graphs = CUDAGraphs(device, [])
+        for _ in range(WARMUP):
+            graphs.warm_up(lambda: convolve(enabled))
+        return graphs.record(lambda: convolve(enabled))
+
+    def seconds(run: Callable[[], None]) -> float:
+        begun = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begun
+
+    reduced, full = work(True), work(False)
+    first = seconds(reduced) + seconds(full)  # includes choosing algorithms
+    trials = [(seconds(reduced), seconds(full)) for _ in range(1 if first > SLOW_TRIAL_SECONDS else 5)]
+    return min(each for each, _ in trials) / min(each for _, each in trials)
 
 
 def _require_tf32(device: torch.device) -> None:

@@ -187,7 +187,7 @@ def test_emulation_changes_neither_other_random_numbers_nor_the_weights(tmp_path
 
 def test_a_slower_precision_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def warning_of(precision: Precision, times: float) -> str:
-        monkeypatch.setattr(Precision, "_time_relative_to_float32", lambda self, captured: times)
+        monkeypatch.setattr(Precision, "_slower_than_float32", lambda self, captured: times)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             precision.warn_if_slow()
@@ -201,7 +201,7 @@ def test_a_slower_precision_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog
 
 
 def test_the_trial_times_both_formats() -> None:
-    assert 0.01 < Precision(CPU, autocast="bfloat16")._time_relative_to_float32(captured=False) < 1000
+    assert 0.01 < Precision(CPU, autocast="bfloat16")._slower_than_float32(captured=False) < 1000
 
 
 # -- the benchmark -----------------------------------------------------------------------------------------------------
