@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ.pop("COLUMNS", None)  # of the terminal that the tests are run in; set in workers by readline
 os.environ["WANDB_MODE"] = "offline"  # no test may wait for a network
 os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # Optuna 2's tables are SQLAlchemy 1.4's
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread a worker: two workers share two cores

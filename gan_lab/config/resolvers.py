@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +16,16 @@ from gan_lab.storage.run_directory import RunDirectory
 
 def _run_dir(resume: str | None) -> str:
     """The job's directory: that of the run to resume, or a new one."""
+    global _claimed
     if resume is not None:
         return str(RunDirectory.find(resume).path)
-    return _new_dir(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}")
+    folder = _new_dir(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S}")
+    _claimed = Path(folder) if _claims.get() else None
+    return folder
 
+
+_claimed: Path | None = None
+"""The run directory that this process has claimed. Hydra composes several times, and may replace the value by another."""
 
 _claims = ContextVar("claims", default=False)
 
@@ -36,7 +42,20 @@ def claiming_folders() -> Iterator[None]:
 
 def _new_dir(folder: str) -> str:
     """The folder, or another name if it exists: several commands may start in the same second."""
-    return str(claim_folder(Path(folder))) if _claims.get() else folder
+    if not _claims.get():
+        return folder
+    _release()
+    return str(claim_folder(Path(folder)))
+
+
+def _release() -> None:
+    """Remove the claimed run directory if it is still empty."""
+    global _claimed
+    if _claimed is not None:
+        with suppress(OSError):
+            _claimed.rmdir()
+            _claimed.parent.rmdir()
+    _claimed = None
 
 
 OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)

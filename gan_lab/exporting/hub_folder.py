@@ -11,9 +11,6 @@ from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.storage.weights_file import save_weights
 
-SAMPLES = "samples.png"
-"""Name of the sample grid in the folder."""
-
 
 def export_folder(run: Run, path: Path) -> str:
     """Write a folder that :meth:`gan_lab.Run.open` opens, like the run itself.
@@ -21,14 +18,21 @@ def export_folder(run: Run, path: Path) -> str:
     Returns:
         Its files.
     """
-    target = RunDirectory(path)
+    own, target = run.directory, RunDirectory(path)
     save_weights(target.weights, run.state())
-    shutil.copyfile(run.directory.config, target.config)
-    for source, name in ((run.directory.final, SAMPLES), (run.directory.scores, run.directory.scores.name)):
+    copies = [
+        (own.config, target.config),
+        (own.summary, target.summary),
+        (own.scores, target.scores),
+        (own.final, target.final),
+    ]
+    for source, copy in copies:
         if source.is_file():
-            shutil.copyfile(source, path / name)
-    write_atomically(path / "README.md", model_card(run, (path / SAMPLES).is_file()))
-    return ", ".join(sorted(file.name for file in path.iterdir() if file.is_file()))
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, copy)
+    picture = target.final.relative_to(path).as_posix() if target.final.is_file() else None
+    write_atomically(path / "README.md", model_card(run, picture))
+    return ", ".join(sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()))
 
 
 def push(folder: Path, repository: str) -> str:

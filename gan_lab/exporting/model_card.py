@@ -17,12 +17,12 @@ run = gan_lab.Run.open("path/to/this/folder")
 ```"""
 
 
-def model_card(run: Run, has_samples: bool) -> str:
+def model_card(run: Run, picture: str | None) -> str:
     """The text of ``README.md``, with the metadata that the Hub reads.
 
     Args:
         run: the run.
-        has_samples: whether ``samples.png`` is beside it.
+        picture: path of the sample grid beside it, or None.
     """
     cfg, upscales = run.config, isinstance(run.generator, Upscaler)
     kind = "image-to-image" if upscales else "unconditional-image-generation"
@@ -35,7 +35,7 @@ def model_card(run: Run, has_samples: bool) -> str:
     front = ["---", f"pipeline_tag: {kind}", "tags: [gan, gan_lab]", "---"]
     facts = [f"- {name}: {value}" for name, value in _facts(run).items()]
     parts = ["\n".join(front), f"# {title}"]
-    parts += ["![samples](samples.png)"] if has_samples else []
+    parts += [] if picture is None else [f"![samples]({picture})"]
     parts += ["\n".join(facts), _scores(run), "## Use", USE.format(call=call)]
     parts += ["License: not stated. Before you publish this model, state one here, and check that of the training data."]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from gan_lab.building.networks import build_generator
+from gan_lab.building.networks import build_discriminator, build_generator
 from gan_lab.config import instantiate, read_config
-from gan_lab.models.base import Generator
+from gan_lab.models.base import Discriminator, Generator
 from gan_lab.models.labels import labels_from_state
 from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.standing_statistics import accumulate_standing_statistics
@@ -26,12 +27,16 @@ from gan_lab.storage.weights_file import load_weights
 from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 from gan_lab.utils.suggestions import Typed
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 class Run:
     """The generator of a run, loaded from a checkpoint; needs neither the dataset nor a Hydra command.
 
     Attributes:
         directory: the files of the run.
+        checkpoint: the name of the open checkpoint.
         config: the resolved configuration.
         device: the generator's device.
         generator: the generator (its EMA weights) in evaluation mode, without gradients.
@@ -41,7 +46,7 @@ class Run:
     """
 
     def __init__(self, directory: RunDirectory, which: str, device: torch.device) -> None:
-        self.directory = directory
+        self.directory, self.checkpoint = directory, which
         self.config = read_config(directory)
         self.device = device
         state = _read_generator(directory, which)
@@ -135,6 +140,21 @@ class Run:
         """Images of styles, uint8 on the CPU."""
         return to_uint8(self.generator.render(styles, labels)).cpu()
 
+    @cached_property
+    def discriminator(self) -> Discriminator:
+        """The discriminator in evaluation mode, without gradients; read from the checkpoint on first use.
+
+        Raises:
+            ValueError: the run is an exported folder, or the checkpoint has none.
+        """
+        path = self.directory.checkpoint(self.checkpoint)
+        state = checkpoint.load(path)
+        if "discriminator" not in state:
+            raise ValueError(f"{path} contains no discriminator")
+        discriminator = build_discriminator(self.config)
+        discriminator.load_state_dict(state["discriminator"])
+        return discriminator.to(self.device).eval().requires_grad_(False)
+
     def state(self) -> dict[str, Any]:
         """The entries of a checkpoint that sampling needs: ``generator_ema``, ``labels`` and ``images``."""
         return {
@@ -215,6 +235,18 @@ class Run:
         for start in range(0, len(latents), batch_size):
             part = slice(start, start + batch_size)
             yield latents[part].to(self.device), None if labels is None else labels[part].to(self.device)
+
+    def losses(self) -> Figure:
+        """Losses and accuracies of both networks against epochs, as a Matplotlib figure."""
+        from gan_lab.reporting.plots import losses_and_accuracies  # sampling needs no Matplotlib
+
+        return losses_and_accuracies(self.history)
+
+    def _repr_html_(self) -> str:
+        """The run in a notebook: its newest sample grid and its scores."""
+        from gan_lab.runs.notebook import run_html
+
+        return run_html(self.directory, self.images_seen)
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def test_a_folder_is_opened_like_the_run(name: str, runs: Callable[[str], Run], 
     export_folder(run, tmp_path / "gan")
     opened = Run.open(tmp_path / "gan")
     assert torch.equal(opened.sample(3, seed=2), run.sample(3, seed=2)) and opened.labels.names == run.labels.names
-    assert opened.images_seen == run.images_seen
+    assert opened.images_seen == run.images_seen and opened.summary == run.summary
     with pytest.raises(ValueError, match="no checkpoint at"):
         Run.open(tmp_path / "gan", checkpoint="best")
 
@@ -120,7 +120,7 @@ def test_the_command_writes_each_format_once(finished: RunDirectory, tmp_path: P
     done = run_module("export", "run=run", "out=gan", cwd=tmp_path)
     card = (tmp_path / "gan" / "README.md").read_text()
     score = Run.open(tmp_path / "run").summary["score"]
-    assert f"| {score} |" in card and "- protocol default:" in card and (tmp_path / "gan" / "samples.png").is_file()
+    assert f"| {score} |" in card and "- protocol default:" in card and "![samples](samples/final.png)" in card
 
 
 @pytest.mark.parametrize(

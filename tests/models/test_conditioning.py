@@ -17,7 +17,7 @@ from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.step_context import StepContext
 from gan_lab.models.labels import Labels, NoLabels, labels_from_state
 from gan_lab.runs.run import Run
-from gan_lab.sample import _file_prefixes
+from gan_lab.sampling.output import file_prefixes
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.image_ops import image_grid
 
@@ -296,4 +296,4 @@ def test_classes_of_a_generator_are_named_in_any_case_and_once() -> None:
 
 
 def test_files_of_classes_never_have_the_same_name() -> None:
-    assert _file_prefixes(["[red]", "(red)", "blue"]) == ["_red__0-", "_red__1-", "blue-"]
+    assert file_prefixes(["[red]", "(red)", "blue"]) == ["_red__0-", "_red__1-", "blue-"]
