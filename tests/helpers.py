@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ os.environ["GAN_LAB_DATA"] = tempfile.mkdtemp(prefix="gan_lab-tests-")  # what i
 os.environ["GAN_LAB_WEIGHTS"] = os.environ["GAN_LAB_DATA"]
 
 import numpy as np
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -52,6 +53,14 @@ SMALL = [
 """An experiment of 4 steps."""
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def every_nth(cases: Iterable[Any], n: int) -> list[Any]:
+    """Parameters of which only every n-th, from the first, is tested by default; the others are slow."""
+    return [
+        case if number % n == 0 else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+        for number, case in enumerate(cases)
+    ]
 
 
 def compose_config(*overrides: str, config: str = "config") -> DictConfig:

@@ -133,6 +133,7 @@ def test_the_bare_step_computes_the_same_weights_as_the_loop(tmp_path: Path, cho
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_progressive_and_conditional_network_can_be_measured(tmp_path: Path) -> None:
     result = measure(tmp_path, *ONCE, "model=progan_small", "conditioning=projection")
     assert {"bare step", "whole loop"} <= set(result.seconds) and "tutorial loop" not in result.seconds
@@ -232,6 +233,7 @@ def test_the_tutorials_step_matches_a_reimplementation(tmp_path: Path) -> None:
             assert torch.allclose(a, b, atol=5e-5)  # the first step of Adam has the size of the learning rate
 
 
+@pytest.mark.slow
 def test_errors_of_the_precisions_have_the_expected_order(tmp_path: Path) -> None:
     result = measure(tmp_path, *ONCE, "benchmark=precision")
     assert {"fp32", "bf16", "int16"} <= set(next(iter(result.errors.values())))
@@ -287,6 +289,7 @@ def run_tuning(path: Path, recipe: bool, *overrides: str) -> TuneResult:
     return tuning.tune(make_job(path, *overrides), ["epochs=1"], recipe=recipe, rounds=1, steps=1)
 
 
+@pytest.mark.slow
 def test_tuning_tries_settings_that_do_not_change_the_result_unless_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +356,7 @@ def test_tuning_writes_overrides_that_compose(
     assert json.loads(json.dumps(result.to_dict()))["kept"] == lines
 
 
+@pytest.mark.slow
 def test_wrong_arguments_are_rejected(tmp_path: Path) -> None:
     done = run_module("benchmark", *SMALL, "tune=perhaps", "hydra.run.dir=bench", cwd=tmp_path)
     assert done.returncode == 1 and "tune=perhaps: must be false, true, or recipe" in done.stderr

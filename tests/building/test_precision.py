@@ -37,6 +37,7 @@ def test_on_a_cpu_the_choice_is_fp32_and_stored(tmp_path: Path) -> None:
     assert stored["precision"] == yaml.safe_load(Path(building.CONF_DIR, "precision", "fp32.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_the_trial_times_the_configured_networks_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU, with another seed's choice reused: the training that follows is the same as without a trial."""
     job = make_job(tmp_path, "model=progan_small", "model.width=4", "dataset.limit=64", "evaluation=none")

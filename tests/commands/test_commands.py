@@ -186,6 +186,7 @@ def test_an_invalid_resume_is_rejected_and_changes_no_files(finished: RunDirecto
     assert left <= {"outputs"} and not list(finished.path.parent.glob("outputs/*/*"))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_reported_with_an_alternative(tmp_path: Path) -> None:
     assert train("hydra.run.dir=run", cwd=tmp_path).returncode == 0
     last = RunDirectory(tmp_path / "run").checkpoint("last")
@@ -434,6 +435,7 @@ def test_an_error_of_the_file_system_is_reported_in_one_message(tmp_path: Path) 
         assert done.returncode == 1 and "Traceback" not in done.stderr and "file" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_not_logged_is_rejected_before_training(tmp_path: Path) -> None:
     done = train("objective=fidd", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 1 and "objective=fidd: not measured by this run; choose from epoch_seconds" in done.stderr

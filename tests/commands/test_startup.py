@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from helpers import SMALL
+from helpers import SMALL, every_nth
 
 COMMANDS = ["train", "sample", "evaluate", "report", "prepare", "benchmark"]
 
@@ -78,7 +78,7 @@ def test_imports_are_detected(tmp_path: Path, environment: dict[str, str]) -> No
     assert ask("-c", "import numpy", cwd=tmp_path, env=environment).imported == {"numpy"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", every_nth(COMMANDS, 3))
 def test_help_and_configuration_import_no_heavy_module(command: str, tmp_path: Path, environment: dict[str, str]) -> None:
     key = {"sample": "run: ???", "report": "run: null"}.get(command, "paths:")
     for flags, expected in ((["--help"], f"python -m gan_lab.{command} "), (["--cfg", "job"], key)):
@@ -106,6 +106,7 @@ def test_a_wrong_argument_is_reported_without_heavy_imports(
     assert expected in answer.error and "Traceback" not in answer.error
 
 
+@pytest.mark.slow
 def test_a_first_step_imports_only_what_it_needs(tmp_path: Path, environment: dict[str, str]) -> None:
     answer = ask("-c", FIRST_STEP, *SMALL, "hydra.run.dir=run", cwd=tmp_path, env=environment)
     assert answer.code == 0, answer.error

@@ -124,7 +124,7 @@ def test_parameters_are_drawn_for_each_image(name: str) -> None:
 
 
 @every_augmentation
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_augmentations_are_twice_differentiable(name: str, channels: int) -> None:
     images, augment = random_images(2, channels, 4, 3, torch.float64).requires_grad_(), repeatable(EACH[name]())
     assert augment(images).dtype == torch.float64

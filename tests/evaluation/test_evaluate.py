@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import compose_config, make_job, run_module
+from helpers import compose_config, every_nth, make_job, run_module
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -121,6 +121,7 @@ def test_standing_statistics_do_not_affect_protocols_with_running_ones(run: Path
     assert results["stacked_mnist"]["protocol"]["batch_norm"] == "standing"
 
 
+@pytest.mark.slow
 def test_only_scores_of_equal_protocols_are_compared(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(run, tmp_path / "other")
     cfg = OmegaConf.create({"compare": [str(run), str(tmp_path / "other")]})
@@ -162,26 +163,29 @@ def test_scores_of_bicubic_interpolation_are_compared(run: Path, tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        ([], "evaluate needs run=..."),
-        (["run=run", "fakes=x"], "not run and fakes at once"),
-        (["run=nowhere"], "nowhere is not a run directory"),
-        (["run=run", "evaluation=none"], "evaluation=none measures nothing"),
-        (["run=run", "model.width=8"], "model.width: an evaluation can't change a trained run"),
-        (["run=run", "protocol=[fid10k_test]"], "the splits of fashion_mnist_10k are all"),
-        (
-            ["run=run", "evaluation.features=random", "protocol.default.split=test"],
-            "dataset.split=test: the splits of fashion_mnist_10k are all",
-        ),
-        (["run=run", "checkpoints=final"], "checkpoint=final: must be one of last, best, pretrained"),
-        (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be a whole number, at least 1"),
-        (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
-        (["run=run", "checkpoints=[]"], "give one or several of last, best, pretrained"),
-        (["run=run", "evaluation=pairs"], "evaluation=pairs compares images with their originals"),
-        (["run=run", "protocol=[stacked_mnist]"], "the evaluation has none of its metrics (modes)"),
-        (["run=run", "out=run"], "out=run is a folder"),
-        (["compare=run"], "give two or more run directories"),
-    ],
+    every_nth(
+        [
+            ([], "evaluate needs run=..."),
+            (["run=run", "fakes=x"], "not run and fakes at once"),
+            (["run=nowhere"], "nowhere is not a run directory"),
+            (["run=run", "evaluation=none"], "evaluation=none measures nothing"),
+            (["run=run", "model.width=8"], "model.width: an evaluation can't change a trained run"),
+            (["run=run", "protocol=[fid10k_test]"], "the splits of fashion_mnist_10k are all"),
+            (
+                ["run=run", "evaluation.features=random", "protocol.default.split=test"],
+                "dataset.split=test: the splits of fashion_mnist_10k are all",
+            ),
+            (["run=run", "checkpoints=final"], "checkpoint=final: must be one of last, best, pretrained"),
+            (["run=run", "evaluation.batch_size=0"], "evaluation.batch_size=0: must be a whole number, at least 1"),
+            (["run=run", "evaluation.seed=5.5"], "evaluation.seed=5.5: must be a whole number"),
+            (["run=run", "checkpoints=[]"], "give one or several of last, best, pretrained"),
+            (["run=run", "evaluation=pairs"], "evaluation=pairs compares images with their originals"),
+            (["run=run", "protocol=[stacked_mnist]"], "the evaluation has none of its metrics (modes)"),
+            (["run=run", "out=run"], "out=run is a folder"),
+            (["compare=run"], "give two or more run directories"),
+        ],
+        3,
+    ),
 )
 def test_invalid_evaluations_are_an_error_with_a_reason(
     arguments: list[str], message: str, run: Path, refusal: Refusal
@@ -320,6 +324,7 @@ def test_evaluations_do_not_change_the_training(model: str, tmp_path: Path) -> N
     assert with_scores.updater.gan.generator.training and with_scores.updater.gan.discriminator.training
 
 
+@pytest.mark.slow
 def test_evaluations_are_skipped_when_the_time_budget_is_used_up(tmp_path: Path) -> None:
     own = ["epochs=3", "evaluation.every_kimg=0.016", "evaluation.max_time_fraction=1e-9"]
     trained(tmp_path / "run", *own)

@@ -173,6 +173,7 @@ def test_unknown_or_unavailable_features_are_an_error() -> None:
     assert load_features(cfg, "dataset_classifier", FeatureDomain("", 1, 32), {}).name == "mnist"
 
 
+@pytest.mark.slow
 def test_a_run_uses_the_classifier_trained_by_the_command(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures.npz"
     data = stripes(300, 0)

@@ -300,6 +300,7 @@ def test_splitting_a_batch_does_not_change_the_output(
         assert near(found.features, whole.features) and near(found.logits, whole.logits)
 
 
+@pytest.mark.slow
 def test_inception_is_frozen_and_leaves_the_global_generator_unchanged(inception_file: Path) -> None:
     before = torch.get_rng_state()
     network = load_inception(inception_file)

@@ -200,6 +200,7 @@ def test_spectral_norm_has_the_same_gradient_as_pytorchs() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_layer_of_an_sngan_discriminator_is_spectrally_normalized() -> None:
     discriminator = sngan.Discriminator(32, 1, width=4, max_width=4, condition=Projection(3))
     layers = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]

@@ -52,6 +52,7 @@ def test_the_page_adds_four_options_of_two_files_each() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_what_the_page_adds_trains(checkout: Path) -> None:
     command = re.findall(r"python -m gan_lab\.train (.*)", PAGE)[-1].split()
     done = subprocess.run(

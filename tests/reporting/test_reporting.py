@@ -72,6 +72,7 @@ def test_the_page_of_a_diverged_run_has_its_metrics(finished: RunDirectory, tmp_
     assert "D loss" in write_report(directory).read_text()
 
 
+@pytest.mark.slow
 def test_a_page_shows_the_resolution_of_a_growing_network(finished: RunDirectory, tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
     shutil.copytree(finished.path, directory.path)

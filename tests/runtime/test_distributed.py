@@ -157,6 +157,7 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "seconds" and not k.startswith(("time/", "memory/"))} for row in rows]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_same_losses_and_scores_as_one(tmp_path: Path) -> None:
     done = launch(*PLAIN, "penalty=r1", "sync_batch_norm=true", "hydra.run.dir=two", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -173,6 +174,7 @@ def test_two_processes_have_the_same_losses_and_scores_as_one(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_the_error_message_is_last_under_torchrun_and_alone_under_launch(tmp_path: Path) -> None:
     message = "process 0 of 2: error: dataset=unknown: no such option"
     done = launch("dataset=unknown", cwd=tmp_path)

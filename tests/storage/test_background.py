@@ -49,7 +49,7 @@ def test_one_is_written_at_a_time_and_an_error_is_raised_once() -> None:
     assert order == ["first", "second", "fourth"]
 
 
-@pytest.mark.parametrize("failing", [2, 3])
+@pytest.mark.parametrize("failing", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_checkpoint_that_can_not_be_written_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:

@@ -370,6 +370,7 @@ def test_an_alarm_is_reported_everywhere_and_training_continues(tmp_path: Path) 
     assert alarm["text"].encode() in board.read_bytes() and b"alarm/divergence" in board.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_alarm_can_end_a_run_which_can_be_resumed(tmp_path: Path) -> None:
     arguments = [*RISING, "epochs=4", "sample.every_kimg=1", "checkpoint.every_kimg=1"]
     done = train(*arguments, "health.stop_at=[divergence]", "objective=epoch_seconds", "hydra.run.dir=run", cwd=tmp_path)
