@@ -13,7 +13,7 @@ from gan_lab.config import CONF_DIR, run_command
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="export")
 def export(cfg: DictConfig) -> None:
     """Write the generator of a run to a file or a folder, by the ending of ``out``."""
-    from gan_lab.exporting.formats import FORMATS, find_format
+    from gan_lab.exporting.formats import FORMATS, find_format, written_files
     from gan_lab.exporting.hub_folder import push
     from gan_lab.runs.run import Run
 
@@ -21,8 +21,9 @@ def export(cfg: DictConfig) -> None:
     write = find_format(out)
     if cfg.push is not None and write is not FORMATS[""]:
         raise ValueError(f"push={cfg.push}: uploads a folder; choose out= without an ending")
-    if (out.is_file() or (out.is_dir() and any(out.iterdir()))) and not cfg.overwrite:
-        raise ValueError(f"out={out} exists already: choose another, or overwrite=true")
+    for path in written_files(out):
+        if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not cfg.overwrite:
+            raise ValueError(f"{path} exists already: choose another out=, or overwrite=true")
     run = Run.open(cfg.run, cfg.checkpoint)
     print(f"{out}: {write(run, out)}")
     if cfg.push is not None:

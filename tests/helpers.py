@@ -33,10 +33,13 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from gan_lab.config import CONF_DIR, Job
+from gan_lab.building.trainer import build_trainer
+from gan_lab.config import CONF_DIR, Job, write_config
 from gan_lab.config.scheduled_values import find_scheduled_arguments
+from gan_lab.runs.run import Run
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.training.trainer import Trainer
 
 torch.set_num_threads(1)
 atexit.register(shutil.rmtree, os.environ["GAN_LAB_DATA"], ignore_errors=True)
@@ -84,6 +87,18 @@ def make_job(path: Path, *overrides: str) -> Job:
     path.mkdir(parents=True, exist_ok=True)
     cfg = compose_config(*SMALL, "console=plain", *overrides)
     return Job(cfg, {}, overrides, RunDirectory(path), "test", None, resumed=False)
+
+
+def untrained_run(path: Path, *overrides: str, change: Callable[[Trainer], None] = lambda trainer: None) -> Run:
+    """A run whose networks have their initial weights, changed by ``change``, opened from its checkpoint."""
+    torch.manual_seed(0)
+    job = make_job(path, "evaluation=none", *overrides)
+    trainer = build_trainer(job)
+    change(trainer)
+    trainer.checkpointer.save("last")
+    trainer.checkpointer.wait()
+    write_config(job)
+    return Run.open(job.directory.path)
 
 
 def run_module(module: str, *arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:

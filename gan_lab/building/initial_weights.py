@@ -75,9 +75,10 @@ def _of_run(section: DictConfig) -> Mapping[str, Mapping[str, Any]]:
         raise ValueError(f"initial_weights.checkpoint={section.checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
     directory = RunDirectory.find(section.path)
     section.path = str(directory.path.absolute())  # a resume must not resolve ``latest`` again
-    if directory.weights.is_file():
+    path = directory.checkpoint(section.checkpoint)
+    if not path.is_file() and directory.weights.is_file():
         return {"generator": load_weights(directory.weights)["generator_ema"]}
-    state = checkpoint.load(directory.checkpoint(section.checkpoint))
+    state = checkpoint.load(path)
     return {"generator": state["generator_ema"], "discriminator": state["discriminator"]}
 
 

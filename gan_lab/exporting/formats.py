@@ -13,14 +13,15 @@ from gan_lab.storage.weights_file import save_weights
 
 
 def export_weights(run: Run, path: Path) -> str:
-    """Write the weights, and beside them the run's configuration, as ``<name>.yaml``.
+    """Write the weights, and beside them the run's configuration, see :func:`written_files`.
 
     Returns:
         What was written.
     """
+    _, configuration = written_files(path)
     save_weights(path, run.state())
-    shutil.copyfile(run.directory.config, path.with_suffix(".yaml"))
-    return f"{sum(value.numel() for value in run.generator.parameters()):,} weights; configuration: {path.with_suffix('.yaml')}"
+    shutil.copyfile(run.directory.config, configuration)
+    return f"{sum(value.numel() for value in run.generator.parameters()):,} weights; configuration: {configuration}"
 
 
 FORMATS: dict[str, Callable[[Run, Path], str]] = {
@@ -30,6 +31,11 @@ FORMATS: dict[str, Callable[[Run, Path], str]] = {
     "": export_folder,
 }
 """Functions ``(run, path) -> what was written``; without an ending, ``path`` is a folder."""
+
+
+def written_files(path: Path) -> list[Path]:
+    """What an export writes: ``path``, and beside a safetensors file the configuration, ``<name>.yaml``."""
+    return [path, path.with_suffix(".yaml")] if path.suffix.lower() == ".safetensors" else [path]
 
 
 def find_format(path: Path) -> Callable[[Run, Path], str]:

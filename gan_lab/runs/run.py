@@ -265,6 +265,7 @@ def _read_generator(directory: RunDirectory, which: str) -> dict[str, Any]:
     Raises:
         ValueError: there is no such file, or it is damaged.
     """
-    if directory.weights.is_file() and which == "last":
+    path = directory.checkpoint(which)
+    if which == "last" and not path.is_file() and directory.weights.is_file():
         return load_weights(directory.weights)
-    return checkpoint.load(directory.checkpoint(which))
+    return checkpoint.load(path)

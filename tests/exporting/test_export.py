@@ -116,7 +116,10 @@ def test_the_command_writes_each_format_once(finished: RunDirectory, tmp_path: P
     assert tensors.keys() == state.keys() and all(torch.equal(value, state[name]) for name, value in tensors.items())
     assert (tmp_path / "g.yaml").read_text() == finished.config.read_text()
     done = run_module("export", "run=run", "out=g.safetensors", cwd=tmp_path)
-    assert done.returncode == 1 and "exists already: choose another, or overwrite=true" in done.stderr
+    assert done.returncode == 1 and "g.safetensors exists already: choose another out=" in done.stderr
+    (tmp_path / "g.safetensors").unlink()
+    done = run_module("export", "run=run", "out=g.safetensors", cwd=tmp_path)
+    assert done.returncode == 1 and "g.yaml exists already" in done.stderr
     done = run_module("export", "run=run", "out=gan", cwd=tmp_path)
     card = (tmp_path / "gan" / "README.md").read_text()
     score = Run.open(tmp_path / "run").summary["score"]
@@ -143,6 +146,15 @@ def test_initial_weights_are_read_from_safetensors(runs: Callable[[str], Run], t
         trainer = build_trainer(make_job(tmp_path / "run", *GENERATORS["conditional"], *weights))
         state = trainer.updater.gan.generator.state_dict()
         assert all(torch.equal(value, state[name]) for name, value in run.generator.state_dict().items())
+
+
+def test_a_checkpoint_comes_before_an_exported_generator(runs: Callable[[str], Run]) -> None:
+    run = runs("conditional")
+    run.directory.weights.write_bytes(b"older")
+    try:
+        assert Run.open(run.directory.path).images_seen == run.images_seen
+    finally:
+        run.directory.weights.unlink()
 
 
 def test_other_safetensors_files_are_no_run(tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import make_job
+from helpers import untrained_run
 from torch import nn
 
 from gan_lab import Run
-from gan_lab.building.trainer import build_trainer
-from gan_lab.config import write_config
 from gan_lab.metrics.perceptual_networks import RandomPerceptual
 from gan_lab.runs.projection import ProjectionOptions, load_found, project
+from gan_lab.training.trainer import Trainer
 
 FAMILIES = {
     "latents": ["model=dcgan", "conditioning=concatenation"],
@@ -24,16 +23,14 @@ FAMILIES = {
 @pytest.fixture(scope="module", params=FAMILIES)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """An untrained conditional generator, whose images have a high contrast."""
-    torch.manual_seed(0)
-    job = make_job(tmp_path_factory.mktemp("run"), "dataset.size=16", "evaluation=none", *FAMILIES[request.param])
-    trainer = build_trainer(job)
-    for layer in trainer.updater.ema.network.modules():
-        if isinstance(layer, nn.ConvTranspose2d):
-            layer.weight.data.mul_(2)
-    trainer.checkpointer.save("last")
-    trainer.checkpointer.wait()
-    write_config(job)
-    return Run.open(job.directory.path)
+
+    def raise_contrast(trainer: Trainer) -> None:
+        for layer in trainer.updater.ema.network.modules():
+            if isinstance(layer, nn.ConvTranspose2d):
+                layer.weight.data.mul_(2)
+
+    folder = tmp_path_factory.mktemp("run")
+    return untrained_run(folder, "dataset.size=16", *FAMILIES[request.param], change=raise_contrast)
 
 
 def test_an_image_of_the_generator_is_found_again(run: Run, tmp_path: Path) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import make_job
+from helpers import untrained_run
 from PIL import Image
 from torch import Tensor
 
 from gan_lab import Run
-from gan_lab.building.trainer import build_trainer
-from gan_lab.config import write_config
 from gan_lab.runs.video import write_video
 from gan_lab.runs.walks import WALKS, WalkOptions, slerp, walk
 
@@ -28,13 +26,7 @@ FAMILIES = {
 @pytest.fixture(scope="module", params=FAMILIES)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """An untrained conditional generator."""
-    torch.manual_seed(0)
-    job = make_job(tmp_path_factory.mktemp("run"), "dataset.size=16", "evaluation=none", *FAMILIES[request.param])
-    trainer = build_trainer(job)
-    trainer.checkpointer.save("last")
-    trainer.checkpointer.wait()
-    write_config(job)
-    return Run.open(job.directory.path)
+    return untrained_run(tmp_path_factory.mktemp("run"), "dataset.size=16", *FAMILIES[request.param])
 
 
 def close(one: Tensor, other: Tensor) -> bool:
