@@ -32,7 +32,7 @@ OUTSIDE = {
     "omegaconf": {"config", "building", "evaluation", "sampling", "studies", "benchmarks", *LAYERS[-1]},
     "wandb": {"tracking.wandb"},
     "optuna": {"sweeps"},
-    "matplotlib": {"reporting"},
+    "matplotlib": {"reporting", "runs.run"},  # the type of Run.losses()
     "jinja2": {"reporting"},
 }
 """Libraries that only some packages or modules may import."""
