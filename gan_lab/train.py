@@ -1,11 +1,16 @@
-"""Train: ``python -m gan_lab.train [group=option ...] [key=value ...]``."""
+"""Train: ``python -m gan_lab.train [group=option ...] [key=value ...]``, or ``gan_lab.train([...])`` from Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +19,7 @@ from omegaconf import DictConfig
 from gan_lab.config import (
     CONF_DIR,
     Job,
+    call_in_process,
     jobs_per_seed,
     open_job,
     prepend_resumed_overrides,
@@ -22,10 +28,13 @@ from gan_lab.config import (
     write_config,
 )
 from gan_lab.reporting.live_pages import LivePage, write_study_pages
-from gan_lab.runtime.torchrun import add_rank_overrides
+from gan_lab.runtime.torchrun import add_rank_overrides, is_distributed
 from gan_lab.studies.multirun import Multirun, trial_of
 from gan_lab.studies.run_clock import CLOCK
 from gan_lab.sweeps.objective import Objective
+
+if TYPE_CHECKING:
+    from gan_lab.runs.run import Run
 
 STUDY_PAGE = LivePage(write_study_pages)
 """The page of a multirun, rewritten after its runs."""
@@ -34,8 +43,12 @@ STUDY_PAGE = LivePage(write_study_pages)
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
 @remove_empty_output_dir
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
+    """Run the job that Hydra has started; returns the values that a sweep minimizes."""
+    return train_job(open_job(cfg))
+
+
+def train_job(job: Job) -> float | tuple[float, ...] | None:
     """Run one job; returns the values that a sweep minimizes."""
-    job = open_job(cfg)
     objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
     with trial_of(job) as trial:
         if job.folder is not None:
@@ -103,6 +116,65 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
             return None
     processes.destroy()
     return summary
+
+
+def train_in_process(arguments: Sequence[str] = (), out: str | os.PathLike[str] | None = None) -> Run:
+    """Train in this process, as the command would: ``gan_lab.train(["model=dcgan", "epochs=2"])``.
+
+    The log goes to the console, or the cell of a notebook, and to the run directory. Ctrl-C, or interrupting the kernel, saves
+    a checkpoint and raises KeyboardInterrupt; ``gan_lab.train(["resume=latest"])`` continues. PyTorch's global seed and number
+    of threads change.
+
+    Args:
+        arguments: what follows ``python -m gan_lab.train``, each argument a text of its own; ``resume=...`` too.
+        out: the run directory; None: a new one, ``outputs/<date>/<time>``.
+
+    Returns:
+        The run, opened at its last checkpoint on the device that it was trained on.
+
+    Raises:
+        ValueError: an argument is wrong, with the message of the command, or the run diverged.
+    """
+    from gan_lab.runs.run import Run
+
+    _check_call(arguments, out)
+    jobs: list[Job] = []
+
+    @remove_empty_output_dir
+    def train_one(cfg: DictConfig) -> None:
+        jobs.append(open_job(cfg))
+        train_job(jobs[0])
+
+    given = [*arguments, *([] if out is None else [f"hydra.run.dir={Path(out).expanduser().absolute()}"])]
+    call_in_process(train_one, given, "config", prepend_resumed_overrides)
+    return Run.open(jobs[0].directory.path, device=jobs[0].cfg.device)
+
+
+def _check_call(arguments: Sequence[str], out: str | os.PathLike[str] | None) -> None:
+    """Raise ValueError for what only the command can do, and for arguments that are no list of texts."""
+    if isinstance(arguments, str) or not all(isinstance(argument, str) for argument in arguments):
+        raise ValueError(
+            f"gan_lab.train({arguments!r}): takes a list of texts, such as gan_lab.train(['model=dcgan', 'epochs=2'])"
+        )
+    if flags := [argument for argument in arguments if argument.startswith("-")]:
+        purpose = "starts several runs" if {"-m", "--multirun"} & set(flags) else "is a flag of the command"
+        raise ValueError(
+            f"gan_lab.train: trains one run; {flags[0]} {purpose}: type python -m gan_lab.train {shlex.join(arguments)}"
+        )
+    if is_distributed():
+        raise ValueError("gan_lab.train: trains in one process; for several, start the command: torchrun -m gan_lab.train ...")
+    keys = {argument.partition("=")[0] for argument in arguments}
+    if out is not None and (clash := sorted(keys & {"resume", "hydra.run.dir"})):
+        raise ValueError(f"out={os.fspath(out)}: the run directory is already given by {clash[0]}=...; leave one of them out")
+
+
+class _CallableModule(ModuleType):
+    """Makes ``gan_lab.train([...])`` train: the module of the command has the name that the function should have."""
+
+    __call__ = staticmethod(train_in_process)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 def main() -> None:

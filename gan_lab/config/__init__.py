@@ -8,6 +8,7 @@ from gan_lab.config.command import remove_empty_output_dir, run_command
 from gan_lab.config.compose import flatten_config
 from gan_lab.config.evaluation_config import open_evaluation, prepend_run_overrides
 from gan_lab.config.export_experiment import export_experiment
+from gan_lab.config.in_process import call_in_process
 from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import Job, compose_job, jobs_per_seed, open_job, option, write_config
 from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
@@ -21,6 +22,7 @@ __all__ = [
     "Job",
     "MultirunSpec",
     "SweepSpec",
+    "call_in_process",
     "check_used",
     "compose_job",
     "export_experiment",

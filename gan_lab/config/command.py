@@ -61,6 +61,29 @@ def accept_new_key(argument: str) -> str:
     return f"++{key}" if key.startswith(SCHEDULED) else argument
 
 
+def hydra_arguments(arguments: Sequence[str], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> list[str]:
+    """Check a command line, and write it as Hydra reads it.
+
+    Args:
+        arguments: the command line without the command.
+        config: name of the command's configuration.
+        rewrite: a last change.
+
+    Raises:
+        ValueError: an argument is wrong.
+    """
+    check_arguments(arguments)
+    rewritten = rewrite(quote_paths([accept_new_key(argument) for argument in arguments]))
+    check_additions(rewritten, config)
+    return rewritten
+
+
+def error_message(error: Exception, arguments: Sequence[str], config: str) -> str:
+    """What one of :data:`USER_ERRORS` says to the user of a command."""
+    from_hydra = isinstance(error, HydraException | OmegaConfBaseException)
+    return explain(error, arguments, config) if from_hydra else str(error)
+
+
 def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Call a ``hydra.main`` function as a program.
 
@@ -82,12 +105,10 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
         elif "--version" in arguments:
             print(f"gan_lab {__version__}")
         else:
-            check_arguments(arguments)
-            arguments = rewrite(quote_paths([accept_new_key(argument) for argument in arguments]))
-            check_additions(arguments, config)
+            arguments = hydra_arguments(arguments, config, rewrite)
             sys.argv[1:] = arguments
             only_shows = {flag.partition("=")[0] for flag in arguments} & {"--cfg", "-c", "--info", "-i"}
-            with _without_echo(), exit_on_termination(), nullcontext() if only_shows else claiming_folders():
+            with without_echo(), exit_on_termination(), nullcontext() if only_shows else claiming_folders():
                 command()
         if sys.stdout is not None:  # it may be closed
             sys.stdout.flush()
@@ -99,8 +120,7 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
     except USER_ERRORS as error:
         if with_traceback:
             raise
-        from_hydra = isinstance(error, HydraException | OmegaConfBaseException)
-        message = f"{rank_prefix(error)}error: {explain(error, arguments, config) if from_hydra else error}"
+        message = f"{rank_prefix(error)}error: {error_message(error, arguments, config)}"
         report_error(message)
         sys.exit(message)
 
@@ -119,7 +139,8 @@ class _Filter:
 
 
 @contextmanager
-def _without_echo() -> Iterator[None]:
+def without_echo() -> Iterator[None]:
+    """Within the block, standard error leaves out :data:`HYDRA_ECHO`."""
     stderr = sys.stderr
     if stderr is None:  # closed
         yield

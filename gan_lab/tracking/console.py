@@ -1,4 +1,4 @@
-"""The console: a live table in a terminal; otherwise one plain line per row of metrics."""
+"""The console: a live table in a terminal or a notebook; otherwise one plain line per row of metrics."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from rich.text import Text
 
 from gan_lab.storage.metric_names import display_name, distinct_keys
 from gan_lab.tracking.base import Row, RunInfo, Tracker
+from gan_lab.tracking.notebook_display import NotebookDisplay
 from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci, format_with_error
-from gan_lab.utils.terminal import STDOUT, _progress, fold, line_limit, text_column
+from gan_lab.utils.terminal import STDOUT, _progress, fold, in_notebook, line_limit, text_column
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ class Console(Tracker):
     """Shows progress with the remaining time, and the latest metrics of discriminator and generator.
 
     Args:
-        mode: ``live`` (a table that is updated in place), ``plain`` (a line per row), or ``auto``: ``live`` in a terminal.
+        mode: ``live`` (a table that is updated in place), ``plain`` (a line per row), or ``auto``: ``live`` in a terminal and
+            in a notebook.
 
     Raises:
         ValueError: ``mode`` is none of these.
@@ -84,8 +86,13 @@ class Console(Tracker):
     def __init__(self, mode: str = "auto") -> None:
         if mode not in MODES:
             raise ValueError(f"console={mode}: must be one of {', '.join(MODES)}")
-        is_live = mode == "live" or (mode == "auto" and STDOUT.is_terminal)
-        self._live = Live(console=STDOUT, refresh_per_second=4) if is_live else None
+        self._screen = STDOUT
+        self._live: Live | NotebookDisplay | None = None
+        if mode != "plain" and in_notebook():
+            self._live = NotebookDisplay()
+            self._screen = self._live.console
+        elif mode == "live" or (mode == "auto" and STDOUT.is_terminal):
+            self._live = Live(console=STDOUT, refresh_per_second=4)
 
     def start(self, info: RunInfo) -> None:
         self._info = info
@@ -117,14 +124,21 @@ class Console(Tracker):
         total = self._info.total_images / self._info.images_per_epoch
         self._bars.update(self._epoch, completed=within + 1, note=f"{epoch + 1}/{total:g}")
         self._bars.update(self._run, completed=images, note=f"{images:,} images")
+        self._refresh()
 
     def activity(self, what: str, done: int, total: int) -> None:
         """Show a progress bar until ``done`` reaches ``total``; without a live table, log a line every ten seconds."""
         note = f"{done:,} of {total:,} images"
         self._bars.update(self._activity, description=what, completed=done, total=total, note=note, visible=done < total)
+        self._refresh()
         if self._live is None and done < total and time.monotonic() > self._last_line + SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             log.info("%s: %s", what, note)
+
+    def _refresh(self) -> None:
+        """Show the bars' new state in a notebook; a terminal's live table has a thread that does it."""
+        if isinstance(self._live, NotebookDisplay):
+            self._live.refresh()
 
     def metrics(self, row: Row) -> None:
         self._last_line = time.monotonic()
@@ -152,10 +166,10 @@ class Console(Tracker):
                 groups[{"d": 0, "g": 1}.get(key.partition("/")[0], 2)].append(self._cells(key))
         d, g, others = groups
         layouts = ([d, g, others], [d + g, others], [d + g + others])
-        tables = [_table(columns, STDOUT.height - LINES_AROUND_TABLE) for columns in layouts]
-        room = STDOUT.width - 4  # of the panel
-        options = STDOUT.options.update(max_width=10_000)
-        table = next((t for t in tables if Measurement.get(STDOUT, options, t).maximum <= room), tables[-1])
+        tables = [_table(columns, self._screen.height - LINES_AROUND_TABLE) for columns in layouts]
+        room = self._screen.width - 4  # of the panel
+        options = self._screen.options.update(max_width=10_000)
+        table = next((t for t in tables if Measurement.get(self._screen, options, t).maximum <= room), tables[-1])
         return Group(Panel(table, title=Text(self._info.name), title_align="left", border_style="dim"), self._bars)
 
     def _cells(self, key: str) -> list[Text]:

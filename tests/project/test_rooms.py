@@ -34,6 +34,7 @@ OUTSIDE = {
     "optuna": {"sweeps"},
     "matplotlib": {"reporting", "runs.run"},  # the type of Run.losses()
     "jinja2": {"reporting"},
+    "IPython": {"tracking.notebook_display"},
 }
 """Libraries that only some packages or modules may import."""
 

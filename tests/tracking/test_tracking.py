@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -155,6 +156,34 @@ def test_the_live_table_fits_into_the_terminal(width: int, tmp_path: Path, monke
         assert sum(name in line for line in lines) == 1, "\n".join(["not cut, and once", *lines])
     assert "G bce" not in shown, "the only term of a network is its loss"
     assert shown.removesuffix("\x1b[?25h").endswith("\n\n"), "^C is echoed on an empty line"
+
+
+def test_a_notebook_has_one_live_table_that_is_replaced_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[str] = []
+
+    class Handle:
+        def update(self, page: Any) -> None:
+            pages[-1] = page.data
+
+    def display(page: Any, display_id: bool) -> Handle:
+        pages.append(page.data)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr(console, "in_notebook", lambda: True)
+    shown = Console("auto")
+    shown.start(info(tmp_path))
+    assert pages == []
+    shown.metrics(row(25, 1.0))
+    first = pages[0]
+    shown.progress(26)
+    assert pages == [first], "not after every step"
+    shown.metrics(row(50, 0.5))
+    shown.progress(75)
+    shown.finish({})
+    assert len(pages) == 1 and first != pages[0] and "75 images" in pages[0] and "75 images" not in first
+    assert re.search(r"D loss.*0\.5.*↓", pages[0]) and "\x1b" not in pages[0]
+    assert Console("plain")._live is None
 
 
 def test_long_lines_are_broken_for_a_terminal_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
