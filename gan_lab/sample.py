@@ -11,17 +11,20 @@ from omegaconf import DictConfig
 
 from gan_lab.config import CONF_DIR, check_used, run_command
 
-OTHER_USES = ("input", "style_mixing", "walk", "project", "latent")
+OTHER_USES = ("input", "style_mixing", "walk", "plane", "project", "latent")
 """Keys that select another use than generating images, which is called ``count`` below."""
 
 USES = {
-    **{key: ["count", "style_mixing", "walk"] for key in ("count", "columns", "batch_size")},
-    **{key: ["count", "style_mixing", "walk", "project"] for key in ("seed", "scale", "classes")},
+    **{key: ["count", "style_mixing", "walk", "plane"] for key in ("columns", "batch_size")},
+    **{key: ["count", "style_mixing", "walk", "plane", "project"] for key in ("scale", "classes")},
+    "count": ["count", "style_mixing", "walk"],
+    "seed": ["count", "style_mixing", "walk", "project"],
     **{key: ["count"] for key in ("seeds", "singles")},
     **{key: ["walk"] for key in ("keyframes", "frames", "fps")},
     **{key: ["project"] for key in ("projection", "perception")},
-    "truncation": ["count", "style_mixing", "walk", "latent"],
-    "standing_statistics": ["count", "style_mixing", "walk", "project", "latent"],
+    "at": ["plane"],
+    "truncation": ["count", "style_mixing", "walk", "plane", "latent"],
+    "standing_statistics": ["count", "style_mixing", "walk", "plane", "project", "latent"],
     "tile": ["input"],
 }
 """The uses in which a key has an effect, of those that have none in some."""
@@ -29,7 +32,7 @@ USES = {
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="sample")
 def sample(cfg: DictConfig) -> None:
-    """Write generated images, a walk through them or a projection, or images upscaled by a super-resolution run."""
+    """Write generated images, a walk through them, a plane or a projection, or images upscaled by a super-resolution run."""
     from gan_lab.runs.run import Run
     from gan_lab.sampling import COMMANDS
 
@@ -47,13 +50,13 @@ def sample(cfg: DictConfig) -> None:
     COMMANDS[given[0]](run, cfg)
 
 
-def quote_seeds(arguments: Sequence[str]) -> list[str]:
-    """Quote the value of ``seeds=0-63,100``, of which Hydra would make several runs."""
-    return [re.sub(r"^seeds=([\d, -]+)$", r"seeds='\1'", argument) for argument in arguments]
+def quote_numbers(arguments: Sequence[str]) -> list[str]:
+    """Quote the values of ``seeds=0-63,100`` and ``at=0.25,0.5``, of which Hydra would make several runs."""
+    return [re.sub(r"^(seeds|plane|at)=([\d., -]+)$", r"\1='\2'", argument) for argument in arguments]
 
 
 def main() -> None:
-    run_command(sample, "sample", quote_seeds)
+    run_command(sample, "sample", quote_numbers)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from gan_lab.building.schedule import build_progress, build_time_limits, build_t
 from gan_lab.building.tasks import Task, build_task
 from gan_lab.building.trackers import build_trackers
 from gan_lab.building.updater import build_updater
-from gan_lab.config import Job
+from gan_lab.config import Job, changes_from_default
 from gan_lab.iteration.precision import Precision
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
@@ -86,7 +86,8 @@ def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess)
     show_progress = partial(tracker.activity, "score")
     evaluation = ScheduledEvaluation(evaluator, overfitting, sampler, updater, progress, metrics, checkpointer, show_progress)
     info = describe_run(job, task, gan, loader, evaluator.suite, precision, progress.total_images)
-    page, is_main = LivePage(write_run_page), processes.is_main_process
+    page = LivePage(partial(write_run_page, find_changes=changes_from_default))
+    is_main = processes.is_main_process
     records = RunRecorder(job.directory, info, tracker, page, sampler, grid, progress, evaluator, monitor, is_main)
     reset_peak_memory(device)
     return Trainer(

@@ -4,6 +4,7 @@ It imports neither torch nor anything that does, so that ``--help``, ``--cfg job
 """
 
 from gan_lab.config.argument_checks import check_used
+from gan_lab.config.changes import Change, changes_from_default
 from gan_lab.config.command import remove_empty_output_dir, run_command
 from gan_lab.config.compose import flatten_config
 from gan_lab.config.evaluation_config import open_evaluation, prepend_run_overrides
@@ -19,10 +20,12 @@ from gan_lab.config.stored_config import format_choice, read_config
 
 __all__ = [
     "CONF_DIR",
+    "Change",
     "Job",
     "MultirunSpec",
     "SweepSpec",
     "call_in_process",
+    "changes_from_default",
     "check_used",
     "compose_job",
     "export_experiment",

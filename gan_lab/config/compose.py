@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.schema import CONF_DIR
@@ -33,6 +34,23 @@ def hydra_compose() -> Iterator[None]:
 def is_group(key: str) -> bool:
     """Whether the key of an override names a group of options, such as ``model``."""
     return (CONF_DIR / key.partition("@")[0]).is_dir()
+
+
+def group_choices(hydra: Any) -> dict[str, Any]:
+    """The option of each group, or the list of options, which Hydra's ``runtime.choices`` leaves out.
+
+    Args:
+        hydra: the section ``hydra`` of a configuration that was composed just now.
+    """
+    choices = {str(name): choice for name, choice in hydra.runtime.choices.items() if "/" not in str(name)}
+    loader = GlobalHydra.instance().config_loader()
+    defaults = loader.compute_defaults_list(hydra.job.config_name, list(hydra.overrides.task), RunMode.RUN).defaults
+    lists: dict[str, list[str]] = {}
+    for default in defaults:
+        group, _, chosen = (default.config_path or "").rpartition("/")
+        if default.parent == BASE_CONFIG and group and "/" not in group and group not in choices:
+            lists.setdefault(group, []).append(chosen)
+    return choices | lists
 
 
 def compose_options(overrides: Sequence[str], config: str) -> DictConfig:

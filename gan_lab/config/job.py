@@ -9,12 +9,11 @@ from shlex import quote
 from typing import Any
 
 from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.compose import BASE_CONFIG, hydra_compose
+from gan_lab.config.compose import BASE_CONFIG, group_choices, hydra_compose
 from gan_lab.config.effects import check_effects, learning_rate_keys
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.resume import RESUME_KEYS, with_changes
@@ -64,7 +63,7 @@ def open_job(cfg: DictConfig) -> Job:
         ValueError: the configuration is wrong, or the run to resume can't be read.
     """
     hydra = HydraConfig.get()
-    choices = _choices(hydra)
+    choices = group_choices(hydra)
     multirun = hydra.mode == RunMode.MULTIRUN
     for key, several in (("sweep", choices.get("sweep") is not None), ("seeds", cfg.seeds != 1)):
         if several and not multirun and cfg.resume is None:
@@ -141,19 +140,6 @@ def write_config(job: Job) -> None:
         raise ValueError(
             f"{job.directory.path} already holds a run: {quote(f'resume={job.directory.path}')} continues it"
         ) from None
-
-
-def _choices(hydra: Any) -> dict[str, Any]:
-    """The option of each group, or the list of options, which Hydra's ``runtime.choices`` leaves out."""
-    choices = {str(name): choice for name, choice in hydra.runtime.choices.items() if "/" not in str(name)}
-    loader = GlobalHydra.instance().config_loader()
-    defaults = loader.compute_defaults_list(hydra.job.config_name, list(hydra.overrides.task), RunMode.RUN).defaults
-    lists: dict[str, list[str]] = {}
-    for default in defaults:
-        group, _, chosen = (default.config_path or "").rpartition("/")
-        if default.parent == BASE_CONFIG and group and "/" not in group and group not in choices:
-            lists.setdefault(group, []).append(chosen)
-    return choices | lists
 
 
 def _shorten(path: str) -> Path:

@@ -27,7 +27,7 @@ KEYS = frozenset(
 OTHER_KEYS = re.compile(r"(features|evaluation\.pairs|perception)(\.\w+)*\.(folder|weights|file)")
 """Further ones: the files of networks."""
 
-LISTS = frozenset({"compare"})
+LISTS = frozenset({"compare", "runs"})
 """Keys whose value is a list of paths."""
 
 WORDS = frozenset({"", "null", "true", "false", "???"})

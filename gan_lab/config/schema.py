@@ -171,6 +171,8 @@ class SampleCommand:
     keyframes: int = MISSING
     frames: int = MISSING
     fps: float = MISSING
+    plane: Any = MISSING
+    at: Any = MISSING
     project: str | None = MISSING
     latent: str | None = MISSING
     projection: ProjectionSection = MISSING
@@ -204,6 +206,11 @@ class ReportCommand:
     run: str | None = MISSING
     study: Any = MISSING
     baseline: str | None = MISSING
+    runs: Any = MISSING
+    out: str = MISSING
+    overwrite: bool = MISSING
+    serve: bool = MISSING
+    port: int = MISSING
 
 
 @dataclass

@@ -41,7 +41,14 @@ class TrainingProgress:
         self.iteration += 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images, "iteration": self.iteration, "seconds": self.timer.seconds}
+        timer = self.timer
+        return {
+            "images": self.images,
+            "iteration": self.iteration,
+            "seconds": timer.seconds,
+            "other_seconds": dict(timer.other_seconds),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.images, self.iteration, self.timer.seconds = state["images"], state["iteration"], state["seconds"]
+        self.timer.other_seconds = dict(state.get("other_seconds", {}))  # checkpoints had no such entry at first

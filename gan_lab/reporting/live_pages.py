@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from gan_lab.storage.run_directory import RunDirectory
 
@@ -18,11 +18,16 @@ MAX_TIME_FRACTION = 0.02
 """Upper bound of the fraction of the time that is spent on writing pages."""
 
 
-def write_run_page(directory: RunDirectory) -> None:
-    """Write ``report.html`` of a run."""
+def write_run_page(directory: RunDirectory, find_changes: Callable[[RunDirectory], Sequence[Any]]) -> None:
+    """Write ``report.html`` of a run.
+
+    Args:
+        directory: of the run.
+        find_changes: finds the values of its configuration that are not the default ones.
+    """
     from gan_lab.reporting.run_page import write_report  # imports matplotlib
 
-    write_report(directory)
+    write_report(directory, find_changes(directory))
 
 
 def write_study_pages(folder: Path) -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gan_lab.reporting.charts import Rows
 from gan_lab.storage.metric_names import display_name
-from gan_lab.utils.formatting import CI_SUFFIX, format_with_error
-
-Rows = Sequence[Mapping[str, Any]]
-"""Rows of ``metrics.jsonl``: metrics by key."""
 
 DISCRIMINATOR, GENERATOR = "#2563eb", "#ea580c"
 LIGHT = {DISCRIMINATOR: "#93c5fd", GENERATOR: "#fdba74"}
@@ -32,39 +28,6 @@ def losses_and_accuracies(rows: Rows) -> Figure:
     accuracies.set_ylim(-0.03, 1.03)
     style_axes(accuracies, "accuracy")
     accuracies.set_xlabel("epoch")
-    return figure
-
-
-def score(rows: Rows, name: str) -> Figure:
-    """A score against epochs with its 95 % confidence interval and its lowest value marked."""
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    axes = figure.subplots()
-    epochs, values = series(rows, name)
-    axes.plot(epochs, values, color=DISCRIMINATOR, marker="o", markersize=3, linewidth=1.5, label=name)
-    errors = {row["epoch"]: row[f"{name}{CI_SUFFIX}"] for row in rows if row.get(f"{name}{CI_SUFFIX}") is not None}
-    if errors:
-        bars = [errors.get(epoch, 0.0) for epoch in epochs]
-        lower = [max(value - bar, value / 10) for value, bar in zip(values, bars, strict=True)]  # a logarithmic axis has no 0
-        upper = [value + bar for value, bar in zip(values, bars, strict=True)]
-        axes.fill_between(epochs, lower, upper, color=DISCRIMINATOR, alpha=0.2, linewidth=0, label="95 % confidence interval")
-    if values:
-        best = min(range(len(values)), key=values.__getitem__)
-        best_text = format_with_error(values[best], errors.get(epochs[best]))
-        axes.plot(epochs[best], values[best], "o", color=GENERATOR, label=f"best: {best_text} at epoch {epochs[best]:.4g}")
-        set_log_scale(axes, values)
-    style_axes(axes, name)
-    axes.set_xlabel("epoch")
-    return figure
-
-
-def curves(rows: Rows, names: Sequence[str], label: str) -> Figure:
-    """Several metrics against epochs, with ``label`` at the vertical axis."""
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
-    axes = figure.subplots()
-    for name, color in zip(names, (DISCRIMINATOR, GENERATOR, "#16a34a", "#9333ea"), strict=False):
-        _plot_metric(axes, rows, name, color)
-    style_axes(axes, label)
-    axes.set_xlabel("epoch")
     return figure
 
 

@@ -2,67 +2,49 @@
 
 from __future__ import annotations
 
-import base64
-import re
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from typing import Any, Protocol
 
 from gan_lab.reporting import plots
 from gan_lab.reporting.animation import write_animation
+from gan_lab.reporting.charts import CLOCKS
+from gan_lab.reporting.films import Film, read_frames
+from gan_lab.reporting.metric_charts import metric_charts
+from gan_lab.reporting.pages import data_uri, render_page
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.metric_names import METRICS_NOTE, display_name, distinct_keys
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.formatting import CI_SUFFIX, format_count, format_duration, format_number, format_with_ci
-
-MIDDLE_GRIDS = 4
-"""Upper bound of the number of sample grids shown between the first and the last one."""
-
-PLOTS = (
-    (
-        "PSNR of held-out images, compared with bicubic interpolation",
-        ["psnr_y", "bicubic/psnr_y", "psnr", "bicubic/psnr"],
-        "dB",
-    ),
-    ("SSIM of held-out images", ["ssim_y", "bicubic/ssim_y", "ssim", "bicubic/ssim"], "similarity"),
-    ("Perceptual distance", ["lpips", "bicubic/lpips", "perceptual_lite1", "bicubic/perceptual_lite1"], "distance"),
-    ("Pretraining without a discriminator", ["pretraining/loss"], "loss"),
-    ("Progressive growing: resolution", ["growth/resolution"], "pixels"),
-    ("Progressive growing: fade-in of the newest layers", ["growth/alpha"], "alpha"),
-    ("Penalties", ["d/gradient_penalty", "d/dragan", "d/r1", "d/r2"], "value"),
-    ("Accuracy of the auxiliary classifier", ["d/class_accuracy_real", "g/class_accuracy_fake"], "accuracy"),
-    (
-        "Overfitting of the discriminator: held-out images score like training images (0) or like fakes (1)",
-        ["d/overfitting"],
-        "r_v",
-    ),
-    ("Adaptive augmentation", ["d/ada_p", "d/ada_rt"], "p, r_t"),
-    ("Gradient norms", ["d/gradient_norm", "g/gradient_norm", "pretraining/gradient_norm"], "L2 norm"),
-    ("Learning rates", ["d/learning_rate", "g/learning_rate", "pretraining/learning_rate"], "learning rate"),
-    ("Speed", ["time/images_per_second"], "images/s"),
-)
-"""Plots of logged metrics, each shown if the run has one of them: title, keys, label of the vertical axis."""
+from gan_lab.utils.shell import format_command
 
 BICUBIC = "bicubic/"
 """Prefix of the scores of bicubic interpolation, which super-resolution is compared with."""
-
-SCORE_PLOTS = (("Fidelity and variety", ("precision", "recall", "density", "coverage"), "score"),)
-"""Plots of scores: title, prefixes of their names, label of the vertical axis."""
 
 
 SPEED_AND_MEMORY = ("epoch_seconds", "images_per_second", "peak_memory_mib")
 """Entries of ``summary.json`` at the top of the page."""
 
-
-def is_distance(name: str) -> bool:
-    """Whether a score is a Frechet distance."""
-    return (name == "fid" or name.startswith("fd_")) and not name.endswith((CI_SUFFIX, "_infinity"))
+MAX_ANIMATION = 2_500_000
+"""Size in bytes up to which the film is part of the page; a larger one is linked."""
 
 
-def write_report(directory: RunDirectory) -> Path:
+class Change(Protocol):
+    """A value of the configuration that is not the default one; see :mod:`gan_lab.config.changes`."""
+
+    key: str
+    default: str
+    value: str
+    argument: str
+
+
+def write_report(directory: RunDirectory, changes: Sequence[Change]) -> Path:
     """Write ``losses.png``, ``samples.webp`` and ``report.html`` from the records in the run directory.
+
+    Args:
+        directory: of the run.
+        changes: in which the configuration differs from the default one.
 
     Returns:
         The path of ``report.html``.
@@ -70,9 +52,11 @@ def write_report(directory: RunDirectory) -> Path:
     rows, summary = directory.history(), directory.read_summary()
     write_atomically(directory.losses, plots.png(plots.losses_and_accuracies(rows)))
     write_animation(directory.sample_grids(), directory.animation)
+    animation = directory.animation
     page = render_page(
         "report.html.j2",
         title=summary.get("name", directory.path.name),
+        running=summary.get("status") == "running",
         directory=str(directory.path),
         summary=summary,
         facts=_facts(summary),
@@ -82,22 +66,67 @@ def write_report(directory: RunDirectory) -> Path:
         evaluations=_evaluations(directory),
         latest=_latest(rows),
         is_super_resolution=any(name.startswith(BICUBIC) for row in rows for name in row),
-        grids=_grids(directory, rows),
+        film=Film("", "", read_frames(directory, rows, directory.path)),
         reals=data_uri(directory.reals),
-        animation=data_uri(directory.animation),
-        plots=_plots(rows),
+        nearest={path.stem.removeprefix("nearest-"): data_uri(path) for path in directory.nearest_grids()},
+        animation=data_uri(animation) if animation.exists() and animation.stat().st_size <= MAX_ANIMATION else "",
+        animation_link=animation.name if animation.exists() else "",
+        explorer=_explorer(directory),
+        clocks=CLOCKS,
+        charts=metric_charts(rows),
         metrics_note=METRICS_NOTE,
+        shares=_shares(summary),
+        changes=changes,
+        commands=_commands(directory, summary, changes),
         config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
     )
     write_atomically(directory.report, page)
     return directory.report
 
 
-def render_page(template: str, **values: Any) -> str:
-    """An HTML page from a file of ``templates/`` and the values of its variables, which are escaped unless they are Markup."""
-    loader = PackageLoader("gan_lab.reporting")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(template).render(**values)
+def _explorer(directory: RunDirectory) -> dict[str, Any] | None:
+    """What the page needs of the explorer: its sheet, and the commands that make an image; None if there is none."""
+    if not (directory.explorer.is_file() and directory.explorer_plan.is_file()):
+        return None
+    plan = json.loads(directory.explorer_plan.read_text(encoding="utf-8"))
+    seeds = f"{min(plan['seeds'])}-{max(plan['seeds'])}"
+    classes = [[f"classes=[{json.dumps(name)}]"] for name in plan["planes"]] or [[]]
+    run = f"run={directory.path}"
+    return {
+        "sheet": data_uri(directory.explorer),
+        "images": plan["images"],
+        "plan": {
+            **{key: plan[key] for key in ("side", "nodes", "seeds", "planes")},
+            "seed_commands": [format_command("sample", run, "seeds=SEED", *of) for of in classes],
+            "point_commands": [format_command("sample", run, f"plane={seeds}", "at=AT", *of) for of in classes],
+        },
+    }
+
+
+def _shares(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where the time went: name, duration and percentage of training steps and of everything else, longest first."""
+    seconds = {"training steps": summary.get("seconds", 0.0), **summary.get("other_seconds", {})}
+    total = sum(seconds.values())
+    longest = sorted(((name, value) for name, value in seconds.items() if value > 0), key=lambda share: -share[1])
+    return [
+        {"name": name, "duration": format_duration(value), "percent": round(100 * value / total, 2)} for name, value in longest
+    ]
+
+
+def _commands(directory: RunDirectory, summary: dict[str, Any], changes: Sequence[Change]) -> dict[str, str]:
+    """Commands that go on with the run, by what they do."""
+    run = f"run={directory.path}"
+    has_latents = directory.explorer.is_file()
+    epochs = summary.get("epochs", 0)
+    finished = summary.get("status") == "finished" and epochs
+    return {
+        "go on": format_command("train", f"resume={directory.path}", *([f"epochs={2 * epochs:g}"] if finished else [])),
+        **({"sample": format_command("sample", run, "count=64", "seed=1")} if has_latents else {}),
+        **({"walk": format_command("sample", run, "walk=loop", "out=walk.mp4")} if has_latents else {}),
+        "evaluate": format_command("evaluate", run),
+        "export": format_command("export", run, "out=generator.onnx"),
+        "reproduce": format_command("train", *[change.argument for change in changes if change.argument]),
+    }
 
 
 def _facts(summary: dict[str, Any]) -> dict[str, str]:
@@ -159,44 +188,3 @@ def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
             group = {"d": "discriminator", "g": "generator"}.get(key.partition("/")[0], "run")
             groups[group].append((display_name(key), format_with_ci(latest, key)))
     return groups
-
-
-def _grids(directory: RunDirectory, rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The first and the last sample grid, and a few evenly spaced ones between them."""
-    grids = directory.sample_grids()
-    count = min(len(grids), MIDDLE_GRIDS + 2)
-    chosen = [grids[round(n * (len(grids) - 1) / max(1, count - 1))] for n in range(count)]
-    return [{"image": data_uri(path), "caption": _caption(path, rows)} for path in chosen]
-
-
-def _caption(path: Path, rows: list[dict[str, Any]]) -> str:
-    """Images seen, and for a growing network its resolution and the weight of its newest layers."""
-    images = int(re.findall(r"\d+", path.stem)[-1])
-    stage = next((row for row in rows if row["images"] >= images and "growth/resolution" in row), None)
-    resolution = "" if stage is None else f", {stage['growth/resolution']:g}x{stage['growth/resolution']:g}"
-    fade_in = (
-        "" if stage is None or stage["growth/alpha"] == 1 else f", {display_name('growth/alpha')} {stage['growth/alpha']:.2f}"
-    )
-    return ("untrained" if images == 0 else format_count(images, "image")) + resolution + fade_in
-
-
-def _plots(rows: list[dict[str, Any]]) -> list[tuple[str, Markup]]:
-    """Title and SVG of each plot."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    figures = [("Losses and accuracies", plots.losses_and_accuracies(rows))]
-    figures += [(f"Score: {name}", plots.score(rows, name)) for name in names if is_distance(name)]
-    for title, prefixes, label in SCORE_PLOTS:
-        if present := [n for n in names if n.partition("_")[0] in prefixes and not n.endswith(CI_SUFFIX)]:
-            figures.append((title, plots.curves(rows, present, label)))
-    for title, keys, label in PLOTS:
-        if present := [name for name in keys if name in names]:
-            figures.append((title, plots.curves(rows, present, label)))
-    return [(title, Markup(plots.svg(figure))) for title, figure in figures]
-
-
-def data_uri(path: Path) -> str:
-    """An image file as a data URI; an empty string if there is no file."""
-    if not path.exists():
-        return ""
-    kind = path.suffix.removeprefix(".")
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from gan_lab.reporting import plots, study_plots, study_table
 from gan_lab.reporting.configurations import Configuration, group_by_configuration, pareto_front
-from gan_lab.reporting.run_page import data_uri, render_page
+from gan_lab.reporting.films import Film, read_frames, relative_link
+from gan_lab.reporting.pages import render_page
 from gan_lab.reporting.run_records import read_runs, read_study
 from gan_lab.reporting.significance import describe_difference, same_protocol
 from gan_lab.storage.files import write_atomically
@@ -121,7 +122,7 @@ def write_study(study: StudyReport) -> Path:
     write_atomically(
         folder / "study.md", study_table.markdown(study.groups) + "\n" + "".join(f"- {line}\n" for line in conclusions(study))
     )
-    shown = [g for g in sorted(study.groups, key=lambda g: _sort_key(g, "score")) if _final_grid(g).exists()]
+    shown = [g for g in sorted(study.groups, key=lambda g: _sort_key(g, "score")) if _shown_run(g) is not None]
     experiment = folder / BEST
     page = render_page(
         "study.html.j2",
@@ -136,7 +137,8 @@ def write_study(study: StudyReport) -> Path:
         pareto_front={g.label for g in study.pareto_front()},
         note=_note(study.groups),
         plots=[(title, Markup(plots.svg(figure))) for title, figure in _plots(study)],
-        grids=[{"image": data_uri(_final_grid(g)), "caption": _caption(g)} for g in shown[:MAX_GRIDS]],
+        films=[_film(g, folder, 1 / min(len(shown), MAX_GRIDS)) for g in shown[:MAX_GRIDS]],
+        links={g.label: link for g in study.groups if (link := _link(g, folder))},
         omitted=_note_on_grids(len(shown) - MAX_GRIDS),
         experiment=experiment.read_text(encoding="utf-8") if experiment.exists() else "",
         command=format_command("train", "--config-dir", str(folder), f"experiment={BEST.stem}"),
@@ -218,10 +220,22 @@ def _sort_key(group: Configuration, name: str) -> float:
     return math.inf if value is None else value
 
 
-def _final_grid(group: Configuration) -> Path:
-    """The final sample grid of its first run that has one, else a path that doesn't exist."""
-    grids = (record.directory.final for record in group.records if record.directory is not None)
-    return next((grid for grid in grids if grid.exists()), Path("none"))
+def _shown_run(group: Configuration) -> RunDirectory | None:
+    """Its first run that has sample grids, which stands for it on the page."""
+    directories = (record.directory for record in group.records if record.directory is not None)
+    return next((directory for directory in directories if directory.sample_grids()), None)
+
+
+def _film(group: Configuration, folder: Path, share: float) -> Film:
+    directory = _shown_run(group)
+    assert directory is not None
+    return Film(_caption(group), _link(group, folder), read_frames(directory, directory.history(), folder, share))
+
+
+def _link(group: Configuration, folder: Path) -> str:
+    """The link to the page of the run that stands for it; empty if there is none."""
+    directory = _shown_run(group)
+    return relative_link(directory.report, folder) if directory is not None and directory.report.is_file() else ""
 
 
 def _caption(group: Configuration) -> str:

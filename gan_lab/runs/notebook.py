@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from gan_lab.reporting.run_page import data_uri, final_scores
+from gan_lab.reporting.pages import data_uri
+from gan_lab.reporting.run_page import final_scores
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.formatting import format_count
 

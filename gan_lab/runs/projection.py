@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
-from gan_lab.runs.draws import draw
+from gan_lab.models.draws import draw
 from gan_lab.runs.run import Run
 from gan_lab.storage.files import write_atomically
 from gan_lab.utils.image_ops import normalize

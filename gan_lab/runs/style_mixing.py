@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gan_lab.runs.draws import draw
+from gan_lab.models.draws import draw
 from gan_lab.runs.run import Run
 from gan_lab.utils.suggestions import Typed
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gan_lab.runs.draws import draw
+from gan_lab.models.draws import draw
+from gan_lab.models.latent_plane import slerp
 from gan_lab.runs.run import Run
 from gan_lab.utils.suggestions import Typed
 
@@ -82,17 +83,6 @@ class RandomPath:
         weights = torch.cat([angles.cos(), angles.sin()]).to(self.amplitudes) / math.sqrt(periods)
         latents = torch.einsum("k,nkd->nd", weights, self.amplitudes)
         return self.styles(latents, self.labels), self.labels
-
-
-def slerp(first: Tensor, second: Tensor, fraction: float) -> Tensor:
-    """Spherical interpolation of vectors ``[N, D]``: the angle and the length change linearly."""
-    lengths = first.norm(dim=1, keepdim=True), second.norm(dim=1, keepdim=True)
-    one, other = first / lengths[0], second / lengths[1]
-    angle = (one * other).sum(1, keepdim=True).clamp(-1, 1).acos()
-    sine = angle.sin()
-    weights = ((1 - fraction) * angle).sin() / sine, (fraction * angle).sin() / sine
-    direction = torch.where(sine.abs() < 1e-4, torch.lerp(one, other, fraction), weights[0] * one + weights[1] * other)
-    return direction * torch.lerp(*lengths, fraction)
 
 
 def _line(run: Run, options: WalkOptions) -> KeyframePath:

@@ -1,4 +1,4 @@
-"""Training time without interruptions, and peak memory."""
+"""Training time without interruptions, what else took time, and peak memory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ class TrainingTimer:
 
     Args:
         device: synchronized before the time is read.
+
+    Attributes:
+        other_seconds: time that was spent on something else than training steps, by name; see :meth:`spent_on`.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.other_seconds: dict[str, float] = {}
         self._earlier = 0.0
         self._since: float | None = None
 
@@ -54,6 +58,16 @@ class TrainingTimer:
             yield
         finally:
             self._since = time.perf_counter()
+
+    @contextmanager
+    def spent_on(self, name: str) -> Iterator[None]:
+        """Add the time of this block to what was spent on ``name``; the timer is paused or stopped."""
+        assert self._since is None, "the timer is running"
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.other_seconds[name] = self.other_seconds.get(name, 0.0) + time.perf_counter() - started
 
     def _stop(self) -> None:
         if self._device.type == "cuda":

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from gan_lab.runs.run import Run
 from gan_lab.sampling.images import write_images
 from gan_lab.sampling.mixing import write_mixed
+from gan_lab.sampling.plane import write_plane
 from gan_lab.sampling.projecting import write_latent, write_projection
 from gan_lab.sampling.upscaling import upscale_files
 from gan_lab.sampling.walking import write_walk
@@ -16,6 +17,7 @@ COMMANDS: Mapping[str, Callable[[Run, DictConfig], None]] = {
     "input": upscale_files,
     "style_mixing": write_mixed,
     "walk": write_walk,
+    "plane": write_plane,
     "project": write_projection,
     "latent": write_latent,
 }

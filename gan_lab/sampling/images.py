@@ -8,10 +8,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from gan_lab.runs.draws import parse_seeds
+from gan_lab.models.draws import parse_seeds
 from gan_lab.runs.run import Run
 from gan_lab.sampling.output import classes_of, file_prefixes, singles_and_grid
 from gan_lab.sampling.singles import write_singles
+from gan_lab.utils.formatting import format_count
 from gan_lab.utils.image_ops import image_grid
 from gan_lab.utils.suggestions import as_typed
 from gan_lab.utils.terminal import progress_bar
@@ -58,4 +59,4 @@ def write_images(run: Run, cfg: DictConfig) -> None:
     image_grid(torch.stack(shown), columns, cfg.scale, row_names=names).save(grid)
     what = "grid" if len(shown) == total else f"grid of the first {len(shown):,}"
     where = f"{what} {grid}" + (f", single images in {singles}" if cfg.singles else "")
-    print(f"{total:,} images of {run.directory.path} at {run.images_seen:,} images seen: {where}")
+    print(f"{format_count(total, 'image')} of {run.directory.path} at {run.images_seen:,} images seen: {where}")

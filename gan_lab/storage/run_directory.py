@@ -10,6 +10,7 @@
     checkpoints/     last.pt, best.pt, pretrained.pt; their entries: gan_lab/training/checkpointer.py
     losses.png       losses and accuracies of both networks
     samples.webp     the sample grids as an animation
+    explorer.webp    images of a plane of the latent space; explorer.json: where they lie on it
     report.html      one self-contained page
     train.log        the log of the command
 """
@@ -110,6 +111,14 @@ class RunDirectory:
         return self.path / "samples.webp"
 
     @property
+    def explorer(self) -> Path:
+        return self.path / "explorer.webp"
+
+    @property
+    def explorer_plan(self) -> Path:
+        return self.path / "explorer.json"
+
+    @property
     def losses(self) -> Path:
         return self.path / "losses.png"
 
@@ -132,6 +141,10 @@ class RunDirectory:
     def sample_grids(self) -> list[Path]:
         """The existing sample grids, oldest first."""
         return sorted(self.samples.glob("images-*.png"))
+
+    def nearest_grids(self) -> list[Path]:
+        """Grids of generated images next to their nearest training images, which ``gan_lab.evaluate`` draws."""
+        return sorted(self.samples.glob("nearest-*.png"))
 
     def history(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.jsonl`` in order of ``images``, without a last line that a crash left incomplete."""

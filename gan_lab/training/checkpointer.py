@@ -6,6 +6,7 @@ Entries of ``checkpoints/last.pt`` and ``best.pt``:
 format              version of this layout, see :data:`gan_lab.storage.checkpoint.FORMAT`
 images, iteration   training progress, which determines schedules, triggers and the order of the data
 seconds             training time so far
+other_seconds       time spent on evaluation, sampling, checkpoints and pages
 growth              resolution, fade-in, batch size and learning-rate factor
 generator           weights and buffers of the networks
 discriminator

@@ -15,13 +15,18 @@ from gan_lab.storage.run_directory import COMPLETED, PRUNED, RunDirectory
 from gan_lab.tracking.base import RunInfo, Tracker
 from gan_lab.tracking.files import write_summary
 from gan_lab.training.evaluator import TrainingEvaluator
+from gan_lab.training.explorer import write_explorer
 from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.monitor import Alarm, TrainingMonitor
 from gan_lab.training.sample_grid import SampleGrid
-from gan_lab.utils.formatting import format_duration
+from gan_lab.utils.formatting import first_line, format_duration
 from gan_lab.utils.shell import format_command
 
 log = logging.getLogger(__name__)
+
+SECONDS_OF_EXPLORER, MAX_TIME_FRACTION = 2.0, 0.02
+"""Upper bound of the time for the explorer's images, apart from its smallest size: seconds, or if it is more, a fraction of the
+training time."""
 
 
 class RunRecorder:
@@ -66,6 +71,7 @@ class RunRecorder:
             "status": status,
             "name": self.info.name,
             **training_progress(progress.images, progress.images_per_epoch, progress.timer.seconds),
+            "other_seconds": dict(progress.timer.other_seconds),
             "score": self._evaluator.name,
             "final": self._evaluator.latest,
             "best": self._evaluator.best,
@@ -115,16 +121,30 @@ class RunRecorder:
         log.info("went back to the best checkpoint, at %s images", f"{self._progress.images:,}")
 
     def finish(self, status: str) -> None:
-        """Write the summary and the page, and log where the results are or how to resume."""
+        """Write the summary, the explorer and the page, and log where the results are or how to resume."""
         if not self._is_main_process:
             return
         self.tracker.finish(self.summary(status))
+        if status in COMPLETED:
+            self._write_explorer()
         has_page = self.write_page(self.directory, final=True)
         images, seconds = self._progress.images, self._progress.timer.seconds
         log.info("%s at %s images after %s of training", status, f"{images:,}", format_duration(seconds))
         if score := self._evaluator.format_summary():
             log.info("score: %s", score)
         log_resume_hint(self.directory, status, self._monitor.ended_by, has_page, self.info.rate_keys)
+
+
+    def _write_explorer(self) -> None:
+        sampler, gan, seconds = self.sampler, self.sampler.gan, self._progress.timer.seconds
+        longest = max(SECONDS_OF_EXPLORER, MAX_TIME_FRACTION * seconds)
+        try:
+            with sampler.ema.eval_mode() as generator:
+                write_explorer(
+                    self.directory, generator, gan.latents, gan.labels, sampler.device, self._progress.images, longest
+                )
+        except Exception as error:  # what a page shows can't be a reason to lose the end of a training
+            log.warning("the explorer can't be written: %s", first_line(error))
 
 
 def log_resume_hint(

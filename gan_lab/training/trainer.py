@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -63,15 +64,26 @@ class Trainer:
         self.callbacks = Callbacks(
             {
                 "logging": Event(triggers.log, self.log_metrics),
-                "evaluation": Event(triggers.evaluate, self.evaluation, limits.evaluate, "evaluation"),
-                "sampling": Event(triggers.sample, self.records.write_samples, limits.sample, "sample"),
-                "checkpoint": Event(triggers.checkpoint, self.save_checkpoint, limits.checkpoint, "checkpoint"),
-                "page": Event(triggers.sample, self.records.update_page),
+                "evaluation": Event(triggers.evaluate, self._timed("evaluation", self.evaluation), limits.evaluate, "evaluation"),
+                "sampling": Event(triggers.sample, self._timed("sampling", self.records.write_samples), limits.sample, "sample"),
+                "checkpoint": Event(
+                    triggers.checkpoint, self._timed("checkpoints", self.save_checkpoint), limits.checkpoint, "checkpoint"
+                ),
+                "page": Event(triggers.sample, self._timed("page", self.records.update_page)),
             },
             self.progress.total_images,
             self.processes,
         )
         self._earlier_seconds = 0.0
+
+    def _timed(self, name: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """The callback, whose time the summary and the page list under ``name``."""
+
+        def call() -> None:
+            with self.progress.timer.spent_on(name):
+                callback()
+
+        return call
 
     def train(self) -> dict[str, Any]:
         """Train until ``progress.total_images``.
@@ -88,7 +100,8 @@ class Trainer:
         self.records.start()
         with GracefulShutdown() as shutdown:
             try:
-                self._prepare()
+                with self.progress.timer.spent_on("preparation"):
+                    self._prepare()
                 with self.progress.timer.running():
                     ended = self._loop(shutdown)
                 if ended == "interrupted":
@@ -111,7 +124,7 @@ class Trainer:
     def _loop(self, shutdown: GracefulShutdown) -> str:
         if self.progress.total_images == 0:
             with self.progress.timer.paused():
-                self.evaluation()  # of the initial weights
+                self._timed("evaluation", self.evaluation)()  # of the initial weights
         batch_size = self.updater.growth.state_at
         for batch in self.loader.batches(self.progress.images, lambda images: batch_size(images).batch_size):
             if self.progress.finished:
@@ -134,7 +147,7 @@ class Trainer:
                 self.checkpointer.save("pretrained")
         if due := self.callbacks.due(before, self.progress.images):
             with self.progress.timer.paused():
-                self._evaluate_untrained()
+                self._timed("evaluation", self._evaluate_untrained)()
                 self.callbacks.run(due, self.progress.timer.seconds - self._earlier_seconds, self.progress.images)
 
     def _evaluate_untrained(self) -> None:

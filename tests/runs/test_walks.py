@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gan_lab import Run
 from gan_lab.runs.video import write_video
-from gan_lab.runs.walks import WALKS, WalkOptions, slerp, walk
+from gan_lab.models.latent_plane import slerp
+from gan_lab.runs.walks import WALKS, WalkOptions, walk
 
 FAMILIES = {
     "latents": ["model=dcgan", "conditioning=concatenation"],

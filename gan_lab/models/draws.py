@@ -64,8 +64,8 @@ def draw_seeds(
     return torch.cat([part for part, _ in drawn]), torch.cat(encoded) if encoded else None
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Seeds and ranges of them: ``0-3,100`` is [0, 1, 2, 3, 100].
+def parse_seeds(text: str, key: str = "seeds") -> list[int]:
+    """Seeds and ranges of them: ``0-3,100`` is [0, 1, 2, 3, 100]; ``key`` is named in messages.
 
     Raises:
         ValueError: the text has another form, a range is empty, or there are no seeds.
@@ -74,7 +74,7 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.replace(" ", "").split(","):
         first, dash, last = part.partition("-")
         if not (first.isdecimal() and (last.isdecimal() or not dash)) or (dash and int(last) < int(first)):
-            raise ValueError(f"seeds={text}: must be numbers and ranges of them, such as 0-63,100")
+            raise ValueError(f"{key}={text}: must be numbers and ranges of them, such as 0-63,100")
         seeds += range(int(first), int(last if dash else first) + 1)
     return seeds
 
