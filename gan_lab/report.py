@@ -8,7 +8,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, changes_from_default, check_used, flatten_config, format_choice, read_config, run_command
+from gan_lab.config import CONF_DIR, changes_from_default, check_used, configuration_values, run_command
 from gan_lab.storage.run_directory import RunDirectory, latest_study
 from gan_lab.utils.suggestions import as_names
 
@@ -55,16 +55,8 @@ def _write_comparison(cfg: DictConfig) -> None:
     if out.exists() and not cfg.overwrite:
         raise ValueError(f"{out} exists already: choose another out=, or overwrite=true")
     directories = [RunDirectory.find(str(path)) for path in as_names(cfg.runs, "runs") or []]
-    write_comparison([ComparedRun(directory, _values(directory)) for directory in directories], out)
+    write_comparison([ComparedRun(directory, configuration_values(directory)) for directory in directories], out)
     print(out)
-
-
-def _values(directory: RunDirectory) -> dict[str, str]:
-    """The configuration by dotted key, without what is not a value of the run: the options first."""
-    config = read_config(directory)
-    choices = {f"{group}": format_choice(choice) for group, choice in config.choices.items()}
-    values = flatten_config({key: value for key, value in config.items() if key not in ("choices", "overrides")})
-    return choices | {key: format_choice(value) for key, value in values.items()}
 
 
 def _serve(cfg: DictConfig) -> None:

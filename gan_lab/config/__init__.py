@@ -4,7 +4,7 @@ It imports neither torch nor anything that does, so that ``--help``, ``--cfg job
 """
 
 from gan_lab.config.argument_checks import check_used
-from gan_lab.config.changes import Change, changes_from_default
+from gan_lab.config.changes import Change, changes_from_default, configuration_values
 from gan_lab.config.command import remove_empty_output_dir, run_command
 from gan_lab.config.compose import flatten_config
 from gan_lab.config.evaluation_config import open_evaluation, prepend_run_overrides
@@ -28,6 +28,7 @@ __all__ = [
     "changes_from_default",
     "check_used",
     "compose_job",
+    "configuration_values",
     "export_experiment",
     "flatten_config",
     "format_choice",

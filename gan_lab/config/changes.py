@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.compose import BASE_CONFIG
+from gan_lab.config.compose import BASE_CONFIG, flatten_config
 from gan_lab.config.path_arguments import typed_text
 from gan_lab.config.schema import CONF_DIR
 from gan_lab.config.stored_config import format_choice, read_config
@@ -48,6 +48,18 @@ def changes_from_default(directory: RunDirectory) -> list[Change]:
         if before.get(group, now) != now
     ]
     return groups + [_single_value(override, base, chosen) for override in stored.overrides]
+
+
+def configuration_values(directory: RunDirectory) -> dict[str, str]:
+    """The chosen options and all single values of a run, as text by group or dotted key.
+
+    Raises:
+        ValueError: the run's configuration can't be read.
+    """
+    stored = read_config(directory)
+    choices = {str(group): format_choice(choice) for group, choice in stored.choices.items()}
+    values = flatten_config({key: value for key, value in stored.items() if key not in ("choices", "overrides")})
+    return choices | {key: format_choice(value) for key, value in values.items()}
 
 
 def _default_choices(base: DictConfig) -> dict[str, str]:

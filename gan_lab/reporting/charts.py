@@ -21,6 +21,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 Array = NDArray[np.float64]
 
+Integers = NDArray[np.intp]
+
 CLOCKS = {"images": "images", "epoch": "epochs", "seconds": "time"}
 """What a chart can have on its horizontal axis: columns of ``metrics.jsonl`` and their names."""
 
@@ -110,27 +112,22 @@ class Curve:
     @classmethod
     def of(cls, rows: Rows, key: str, name: str, color: int) -> Curve | None:
         """The curve of a metric; None if no row has it."""
-        found = [row for row in rows if _is_finite(row.get(key))]
-        if not found:
+        values = _column(rows, key)
+        known = np.isfinite(values)
+        if not known.any():
             return None
-        error = f"{key}{CI_SUFFIX}"
-        errors = [row[error] if _is_finite(row.get(error)) else 0.0 for row in found] if any(error in r for r in found) else None
-        return cls(
-            name,
-            color,
-            np.array([[row.get(clock) or 0.0 for clock in CLOCKS] for row in found], dtype=np.float64),
-            np.array([row[key] for row in found], dtype=np.float64),
-            None if errors is None else np.array(errors, dtype=np.float64),
-        )
+        errors = _column(rows, f"{key}{CI_SUFFIX}")[known]
+        clocks = np.stack([np.nan_to_num(_column(rows, clock)[known]) for clock in CLOCKS], axis=1)
+        return cls(name, color, clocks, values[known], np.nan_to_num(errors) if np.isfinite(errors).any() else None)
 
     @cached_property
-    def _parts(self) -> Array:
+    def _parts(self) -> Integers:
         """Where each of at most :data:`MAX_POINTS` equal parts of the values begins."""
         count = min(len(self.values), MAX_POINTS)
         return np.arange(count) * len(self.values) // count
 
     @cached_property
-    def lengths(self) -> Array:
+    def lengths(self) -> Integers:
         """The number of values that each point stands for."""
         return np.diff(np.append(self._parts, len(self.values)))
 
@@ -166,8 +163,9 @@ class Curve:
         return (sums[last] - sums[first]) / (last - first)
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _column(rows: Rows, key: str) -> Array:
+    """The values of a metric, NaN where a row has none."""
+    return np.array([row.get(key) for row in rows], dtype=np.float64)
 
 
 @dataclass(frozen=True)

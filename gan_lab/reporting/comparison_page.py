@@ -24,7 +24,7 @@ from gan_lab.utils.shell import format_command
 MAX_RUNS = len(RUN_COLORS)
 """Upper bound of the number of runs on a page, which has as many colors."""
 
-MISSING = "–"
+MISSING = "-"
 """Stands in a table for a key that a run doesn't have."""
 
 
@@ -42,23 +42,32 @@ class ComparedRun:
 
 
 def write_comparison(runs: Sequence[ComparedRun], path: Path) -> None:
-    """Write the page.
+    """Write the page to a file; arguments and errors as of :func:`render_comparison`."""
+    directories = ",".join(str(run.directory.path) for run in runs)
+    command = format_command("report", f"runs=[{directories}]", f"out={path}", "overwrite=true")
+    page = render_comparison(runs, path.parent, command)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page)
+
+
+def render_comparison(runs: Sequence[ComparedRun], folder: Path, command: str) -> str:
+    """The page.
 
     Args:
         runs: two to :data:`MAX_RUNS`, in the order in which they are shown.
-        path: of the HTML file.
+        folder: from which the page links to the runs.
+        command: with which it is made again.
 
     Raises:
         ValueError: there are fewer or more runs, or the records of one can't be read.
     """
     if not 2 <= len(runs) <= MAX_RUNS:
         raise ValueError(f"runs: a comparison takes 2 to {MAX_RUNS} runs, not {len(runs)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names, folder = run_names([run.directory.path for run in runs]), path.parent
+    names = run_names([run.directory.path for run in runs])
     histories = [run.directory.history() for run in runs]
     summaries = [run.directory.read_summary() for run in runs]
     comparable = have_same_protocol([run.directory for run in runs])
-    page = render_page(
+    return render_page(
         "comparison.html.j2",
         title=f"{len(runs)} runs compared",
         running=any(summary.get("status") == "running" for summary in summaries),
@@ -76,9 +85,8 @@ def write_comparison(runs: Sequence[ComparedRun], path: Path) -> None:
         clocks=CLOCKS,
         charts=compared_charts(names, histories, comparable),
         metrics_note=METRICS_NOTE,
-        command=format_command("report", f"runs=[{','.join(str(run.directory.path) for run in runs)}]", f"out={path}", "overwrite=true"),
+        command=command,
     )
-    write_atomically(path, page)
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

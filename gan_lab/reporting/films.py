@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,7 +72,9 @@ def read_frames(directory: RunDirectory, rows: Rows, page: Path, share: float = 
         if most <= 2 or sum(map(len, encoded.values())) <= MAX_BYTES * share:
             break
         most = max(2, len(chosen) // 2)
-    return [Frame(_images(path), caption(path, rows), data, relative_link(path, page)) for path, data in encoded.items()]
+    growth = [row for row in rows if "growth/resolution" in row]
+    frames = ((_images(path), data, path) for path, data in encoded.items())
+    return [Frame(images, caption(images, growth), data, relative_link(path, page)) for images, data, path in frames]
 
 
 def _spread(grids: Sequence[Path], most: int) -> list[Path]:
@@ -95,14 +98,19 @@ def _images(path: Path) -> int:
     return int(re.findall(r"\d+", path.stem)[-1])
 
 
-def caption(path: Path, rows: Rows) -> str:
-    """Images seen, and for a growing network its resolution and the weight of its newest layers."""
-    images = _images(path)
-    stage = next((row for row in rows if row["images"] >= images and "growth/resolution" in row), None)
-    resolution = "" if stage is None else f", {stage['growth/resolution']:g}x{stage['growth/resolution']:g}"
-    fade_in = (
-        "" if stage is None or stage["growth/alpha"] == 1 else f", {display_name('growth/alpha')} {stage['growth/alpha']:.2f}"
-    )
+def caption(images: int, growth: Rows) -> str:
+    """Images seen, and for a growing network its resolution and the weight of its newest layers.
+
+    Args:
+        images: that the generator had been trained on.
+        growth: the rows of its metrics that have a resolution.
+    """
+    at = bisect_left(growth, images, key=lambda row: int(row["images"]))
+    resolution = fade_in = ""
+    if at < len(growth):
+        size, alpha = growth[at]["growth/resolution"], growth[at]["growth/alpha"]
+        resolution = f", {size:g}x{size:g}"
+        fade_in = "" if alpha == 1 else f", {display_name('growth/alpha')} {alpha:.2f}"
     return ("untrained" if images == 0 else format_count(images, "image")) + resolution + fade_in
 
 

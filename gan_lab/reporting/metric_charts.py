@@ -60,9 +60,13 @@ OTHERS = (
     Metrics("Progressive growing: resolution", ("growth/resolution",), "pixels"),
     Metrics("Progressive growing: fade-in of the newest layers", ("growth/alpha",), "alpha"),
     Metrics("Penalties", ("d/gradient_penalty", "d/dragan", "d/r1", "d/r2"), "value"),
-    Metrics("Accuracy of the auxiliary classifier", ("d/class_accuracy_real", "g/class_accuracy_fake"), "accuracy", (D, G), True),
     Metrics(
-        "Overfitting of the discriminator", ("d/overfitting",), "held-out images score like training images (0) or like fakes (1)"
+        "Accuracy of the auxiliary classifier", ("d/class_accuracy_real", "g/class_accuracy_fake"), "accuracy", (D, G), True
+    ),
+    Metrics(
+        "Overfitting of the discriminator",
+        ("d/overfitting",),
+        "held-out images score like training images (0) or like fakes (1)",
     ),
     Metrics("Adaptive augmentation", ("d/ada_p", "d/ada_rt"), "p, r_t", (D, G)),
     Metrics("Gradient norms", ("d/gradient_norm", "g/gradient_norm", "pretraining/gradient_norm"), "L2 norm"),
@@ -97,7 +101,7 @@ def compared_charts(names: Sequence[str], histories: Sequence[Rows], with_scores
     keys = list(dict.fromkeys(key for rows in histories for row in rows for key in row))
 
     def curves(key: str) -> list[Curve]:
-        found = (Curve.of(rows, key, *run) for *run, rows in zip(names, RUN_COLORS, histories, strict=False))
+        found = (Curve.of(rows, key, name, n) for name, n, rows in zip(names, RUN_COLORS, histories, strict=False))
         return [curve for curve in found if curve is not None]
 
     charts: list[Chart | None] = []

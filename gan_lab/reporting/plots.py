@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gan_lab.reporting.charts import Rows
+from gan_lab.reporting.charts import CLOCKS, Curve, Rows
 from gan_lab.storage.metric_names import display_name
 
 DISCRIMINATOR, GENERATOR = "#2563eb", "#ea580c"
@@ -48,12 +48,6 @@ def score_vs_time_plot(curves: Mapping[str, Sequence[tuple[float, float]]], scor
     return figure
 
 
-def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
-    """Epochs and values of the rows that have a finite value of ``name``."""
-    pairs = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
-    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
-
-
 def svg(figure: Figure) -> str:
     """The plot as an ``<svg>`` element, for a page."""
     buffer = io.StringIO()
@@ -69,23 +63,17 @@ def png(figure: Figure, dpi: int = 120) -> bytes:
     return buffer.getvalue()
 
 
-def _plot_metric(axes: Axes, rows: Rows, name: str, color: str) -> None:
+def _plot_metric(axes: Axes, rows: Rows, key: str, color: str) -> None:
     """A smoothed curve, above the raw one if they differ; nothing if no row has the metric."""
-    epochs, values = series(rows, name)
-    if not values:
+    curve = Curve.of(rows, key, display_name(key), 0)
+    if curve is None:
         return
-    smooth = _smooth(values)
-    if smooth != values:
-        axes.plot(epochs, values, color=color, alpha=0.25, linewidth=0.8)
-    axes.plot(epochs, smooth, color=color, label=display_name(name), linewidth=1.5)
-
-
-def _smooth(values: list[float]) -> list[float]:
-    """A centered moving average over 2 % of the points; fewer than 100 points stay as they are."""
-    half = len(values) // 100
-    if half == 0:
-        return values
-    return [sum(part) / len(part) for n in range(len(values)) for part in [values[max(0, n - half) : n + half + 1]]]
+    epochs = curve.point_clocks[:, list(CLOCKS).index("epoch")]
+    if curve.band is not None:
+        axes.fill_between(epochs, *curve.band, color=color, alpha=0.2, linewidth=0)
+    elif curve.smoothed is not curve.points:
+        axes.plot(epochs, curve.points, color=color, alpha=0.25, linewidth=0.8)
+    axes.plot(epochs, curve.smoothed, color=color, label=curve.name, linewidth=1.5)
 
 
 def literal(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gan_lab.reporting import plots
 from gan_lab.reporting.animation import write_animation
-from gan_lab.reporting.charts import CLOCKS
+from gan_lab.reporting.charts import CLOCKS, Rows
 from gan_lab.reporting.films import Film, read_frames
 from gan_lab.reporting.metric_charts import metric_charts
 from gan_lab.reporting.pages import data_uri, render_page
@@ -33,10 +33,17 @@ MAX_ANIMATION = 2_500_000
 class Change(Protocol):
     """A value of the configuration that is not the default one; see :mod:`gan_lab.config.changes`."""
 
-    key: str
-    default: str
-    value: str
-    argument: str
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def default(self) -> str: ...
+
+    @property
+    def value(self) -> str: ...
+
+    @property
+    def argument(self) -> str: ...
 
 
 def write_report(directory: RunDirectory, changes: Sequence[Change]) -> Path:
@@ -49,11 +56,18 @@ def write_report(directory: RunDirectory, changes: Sequence[Change]) -> Path:
     Returns:
         The path of ``report.html``.
     """
-    rows, summary = directory.history(), directory.read_summary()
+    rows = directory.history()
     write_atomically(directory.losses, plots.png(plots.losses_and_accuracies(rows)))
     write_animation(directory.sample_grids(), directory.animation)
-    animation = directory.animation
-    page = render_page(
+    write_atomically(directory.report, render_report(directory, changes, rows))
+    return directory.report
+
+
+def render_report(directory: RunDirectory, changes: Sequence[Change], rows: Rows | None = None) -> str:
+    """The page alone; ``rows`` are its metrics if they have been read, other arguments as of :func:`write_report`."""
+    rows = directory.history() if rows is None else rows
+    summary, animation = directory.read_summary(), directory.animation
+    return render_page(
         "report.html.j2",
         title=summary.get("name", directory.path.name),
         running=summary.get("status") == "running",
@@ -80,8 +94,6 @@ def write_report(directory: RunDirectory, changes: Sequence[Change]) -> Path:
         commands=_commands(directory, summary, changes),
         config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
     )
-    write_atomically(directory.report, page)
-    return directory.report
 
 
 def _explorer(directory: RunDirectory) -> dict[str, Any] | None:
@@ -176,7 +188,7 @@ def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
     ]
 
 
-def _latest(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+def _latest(rows: Rows) -> dict[str, list[tuple[str, str]]]:
     """Name and latest value of every metric, by network."""
     latest: dict[str, float] = {}
     for row in rows:

@@ -13,12 +13,12 @@ from torch import Tensor
 from gan_lab.building.networks import build_discriminator, build_generator
 from gan_lab.config import instantiate, read_config
 from gan_lab.models.base import Discriminator, Generator
+from gan_lab.models.draws import draw_seeds
 from gan_lab.models.labels import labels_from_state
 from gan_lab.models.latents import NoLatents, NormalLatents
 from gan_lab.models.standing_statistics import accumulate_standing_statistics
 from gan_lab.models.tiling import TILE, upscale_tiled
 from gan_lab.models.upscaler import Upscaler
-from gan_lab.models.draws import draw_seeds
 from gan_lab.runs.upscaling import TiledUpscaler
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint

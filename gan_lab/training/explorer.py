@@ -7,9 +7,8 @@ import math
 import time
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gan_lab.models.base import Generator
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latent_plane import LatentPlane, square_points
 from gan_lab.models.latents import NoLatents, NormalLatents
@@ -37,7 +36,7 @@ BATCH = 32
 
 def write_explorer(
     directory: RunDirectory,
-    generator: Generator,
+    generator: nn.Module,
     latents: NormalLatents | NoLatents,
     labels: Labels | NoLabels,
     device: torch.device,
@@ -75,7 +74,7 @@ def _fits(side: int, size: int, planes: int) -> bool:
 
 
 @torch.no_grad()
-def _draw(generator: Generator, plane: LatentPlane, side: int, device: torch.device) -> list[Tensor]:
+def _draw(generator: nn.Module, plane: LatentPlane, side: int, device: torch.device) -> list[Tensor]:
     """The images of a plane, row by row, uint8 ``[C, H, W]`` on the CPU."""
     images: list[Tensor] = []
     for points in square_points(side).split(BATCH):

@@ -134,7 +134,6 @@ class RunRecorder:
             log.info("score: %s", score)
         log_resume_hint(self.directory, status, self._monitor.ended_by, has_page, self.info.rate_keys)
 
-
     def _write_explorer(self) -> None:
         sampler, gan, seconds = self.sampler, self.sampler.gan, self._progress.timer.seconds
         longest = max(SECONDS_OF_EXPLORER, MAX_TIME_FRACTION * seconds)

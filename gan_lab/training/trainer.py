@@ -64,8 +64,12 @@ class Trainer:
         self.callbacks = Callbacks(
             {
                 "logging": Event(triggers.log, self.log_metrics),
-                "evaluation": Event(triggers.evaluate, self._timed("evaluation", self.evaluation), limits.evaluate, "evaluation"),
-                "sampling": Event(triggers.sample, self._timed("sampling", self.records.write_samples), limits.sample, "sample"),
+                "evaluation": Event(
+                    triggers.evaluate, self._timed("evaluation", self.evaluation), limits.evaluate, "evaluation"
+                ),
+                "sampling": Event(
+                    triggers.sample, self._timed("sampling", self.records.write_samples), limits.sample, "sample"
+                ),
                 "checkpoint": Event(
                     triggers.checkpoint, self._timed("checkpoints", self.save_checkpoint), limits.checkpoint, "checkpoint"
                 ),

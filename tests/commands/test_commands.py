@@ -35,6 +35,8 @@ def test_a_run_writes_all_documented_files(finished: RunDirectory) -> None:
         "train.log",
         "losses.png",
         "samples.webp",
+        "explorer.webp",
+        "explorer.json",
         "report.html",
         "checkpoints/last.pt",
         "checkpoints/best.pt",
@@ -68,6 +70,8 @@ def test_the_summary_contains_progress_scores_and_versions(finished: RunDirector
     protocol = summary["final"]["protocols"]["default"]
     assert protocol["fakes"] == 32 and protocol["reals"] == "all 64 training images" and summary["score"] == "fd_fashion"
     assert summary["epoch_seconds"] == pytest.approx(summary["seconds"] / 2)
+    assert set(summary["other_seconds"]) == {"preparation", "evaluation", "sampling", "checkpoints", "page"}
+    assert all(seconds > 0 for seconds in summary["other_seconds"].values())
     assert summary["parameters"]["generator"] > 0 and summary["versions"]["torch"] == torch.__version__
 
 
@@ -93,8 +97,11 @@ def test_sample_grids_are_readable_images(finished: RunDirectory) -> None:
 
 def test_the_report_is_self_contained_and_can_be_rewritten(finished: RunDirectory) -> None:
     page = finished.report.read_text()
-    assert "finished" in page and "fd_fashion" in page and page.count("<svg") == 7
-    assert not re.search(r'(src|href)="(?!data:|#)', page), "the page refers to other files or to the network"
+    assert "finished" in page and "fd_fashion" in page and page.count("<svg") == 3 * 8, "eight charts on three clocks"
+    assert set(re.findall(r'src="(?!data:)([^"]+)"', page)) == set(), "the page needs other files or the network"
+    links = re.findall(r'href="(?!data:)([^"]+)"', page)
+    assert links and all((finished.path / link).is_file() for link in links)
+    assert "evaluation.num_fakes" in page and "python -m gan_lab.train resume=run epochs=4" in page
     before = finished.report.stat().st_mtime_ns
     done = run_module("report", "run=run", cwd=finished.path.parent)
     assert done.returncode == 0 and done.stdout.strip().endswith("report.html")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gan_lab.models.draws import BLOCK, draw, draw_seeds, parse_seeds
 from gan_lab.models.labels import Labels, NoLabels
 from gan_lab.models.latents import NormalLatents
-from gan_lab.models.draws import BLOCK, draw, draw_seeds, parse_seeds
 from gan_lab.runs.run import Run
 from gan_lab.storage.run_directory import RunDirectory
 

@@ -22,7 +22,7 @@ LAYERS = [
     {"training"},
     {"building"},
     {"runs"},
-    {"evaluation", "sampling", "exporting", "studies", "benchmarks"},
+    {"evaluation", "sampling", "exporting", "studies", "benchmarks", "gallery"},
     {"train", "evaluate", "sample", "export", "report", "prepare", "benchmark", "launch"},
 ]
 """Lowest first. A package imports from lower layers and from itself, never from its own layer's other packages."""

@@ -185,10 +185,10 @@ def test_a_multirun_writes_a_page_that_compares_its_runs(tmp_path: Path) -> None
     assert other.returncode == 0 and "optimizer=adam compared with optimizer=rmsprop: " in other.stdout, other.stderr
     for arguments, message in (
         (["study=latest", "baseline=sgd"], "baseline=sgd: must be one of optimizer=adam; optimizer=rmsprop"),
-        (["run=latest", "baseline=sgd"], "baseline=sgd: a run is compared with nothing"),
+        (["run=latest", "baseline=sgd"], "baseline=sgd: has no effect with run="),
         ([f"study={folder / '0'}"], "is a single run; give run="),
         (["study=nowhere"], "study=nowhere: does not exist; give the folder of a multirun"),
-        ([], "give run=outputs/..., for the page of a run, or study=multirun/..."),
+        ([], "give one of run=outputs/..., for the page of a run, study=multirun/..."),
     ):
         refused = run_module("report", *arguments, cwd=tmp_path)
         assert refused.returncode == 1 and message in refused.stderr and "Traceback" not in refused.stderr

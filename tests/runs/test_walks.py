@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from gan_lab import Run
 from gan_lab.runs.video import write_video
-from gan_lab.models.latent_plane import slerp
 from gan_lab.runs.walks import WALKS, WalkOptions, walk
 
 FAMILIES = {
@@ -33,15 +31,6 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def close(one: Tensor, other: Tensor) -> bool:
     """Equal but for rounding in batches of other sizes."""
     return bool((one.int() - other.int()).abs().max() <= 1)
-
-
-def test_slerp_goes_along_the_great_circle() -> None:
-    one, other = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    for fraction in (0.0, 0.25, 0.5, 1.0):
-        angle, length = fraction * math.pi / 2, 3 - 2 * fraction
-        expected = torch.tensor([[length * math.cos(angle), length * math.sin(angle)]])
-        torch.testing.assert_close(slerp(one, other, fraction), expected)
-    torch.testing.assert_close(slerp(one, 2 * one, 0.5), 1.5 * one)
 
 
 def test_a_line_passes_the_images_of_its_seed(run: Run) -> None:

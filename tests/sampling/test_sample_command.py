@@ -91,3 +91,29 @@ def test_wrong_arguments_are_refused(arguments: list[str], message: str, folder:
     done = run_module("sample", "run=run", *arguments, cwd=folder)
     assert done.returncode == 1 and message in done.stderr
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_plane_and_a_point_of_it(folder: Path) -> None:
+    done = run_module("sample", "run=run", "plane=0-8", "columns=3", "scale=1", "out=plane.png", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    expected = Run.open(folder / "run")
+    seeds = np.concatenate([expected.sample(1, seed=seed)[0, 0].numpy() for seed in (3, 4, 5)], axis=1).astype(int)
+    with Image.open(folder / "plane.png") as grid:
+        size = expected.sample(1).shape[-1]
+        shown = np.asarray(grid.convert("L")).astype(int)
+    middle = np.concatenate([shown[size + 2 : 2 * size + 2, n * (size + 2) :][:, :size] for n in range(3)], axis=1)
+    assert np.abs(middle - seeds).max() <= 1, "the middle row"
+    done = run_module("sample", "run=run", "plane=0-8", "at=1,0.5", "scale=1", "out=point.png", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    with Image.open(folder / "point.png") as image:
+        point = np.asarray(image.convert("L")).astype(int)
+    assert np.abs(point - expected.sample(1, seed=5)[0, 0].numpy()).max() <= 1
+    for arguments, message in (
+        (["plane=0-7"], "plane: takes 4, 9 or 16 seeds"),
+        (["plane=0-3", "at=2,0"], "at=2,0: both numbers must lie in [0, 1]"),
+        (["plane=0-3", "at=1"], "at=1: must be two numbers"),
+        (["plane=0-3", "count=4"], "count=4: has no effect with plane="),
+        (["at=0,0"], "has no effect with count="),
+    ):
+        refused = run_module("sample", "run=run", *arguments, cwd=folder)
+        assert refused.returncode == 1 and message in refused.stderr, refused.stderr

@@ -231,6 +231,19 @@ function startCopying() {
   }
 }
 
+function startFilter() {
+  const field = document.querySelector("[data-filter]"), cards = all("[data-card]");
+  if (!field) return;
+  const filter = () => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    for (const card of cards) card.hidden = !words.every((word) => card.textContent.toLowerCase().includes(word));
+    store("filter", field.value);
+  };
+  field.value = stored("filter") || "";
+  field.addEventListener("input", filter);
+  filter();
+}
+
 function startReloading() {
   if (!("running" in document.body.dataset)) return;
   let used = 0;
@@ -244,4 +257,5 @@ all("[data-slider]").forEach(startSlider);
 all("[data-explorer]").forEach(startExplorer);
 startLargePictures();
 startCopying();
+startFilter();
 startReloading();
