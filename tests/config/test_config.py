@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -27,10 +28,10 @@ OPTIONS = sorted(
     for file in folder.glob("*.yaml")
 )
 WITHOUT_FILES = {"dataset=fashion_mnist_10k", "dataset=folder"}
-ELSEWHERE = ("experiment", "debug", "sweep", "benchmark", "dataset", "features", "protocol")
+ELSEWHERE = ("experiment", "debug", "sweep", "benchmark", "dataset", "features", "protocol", "tracker=wandb")
 BUILT_ELSEWHERE = {o for o in OPTIONS if o.startswith(ELSEWHERE)} - WITHOUT_FILES
 """Datasets are read from made files in test_sources, feature networks and protocols built in test_feature_networks and
-test_protocols, benchmarks and sweeps run in test_commands."""
+test_protocols, benchmarks and sweeps run in test_commands, Weights & Biases in test_tracking."""
 UPSCALER = "perception=random model.blocks=1 degradation.patch=16 evaluation.pairs.perceptual=null epochs=0.0625"
 OF_SUPER_RESOLUTION = ("degradation=b", "evaluation=pairs", "loss=srgan", "loss=esrgan", "loss=real", "pretraining=pixels")
 SUPER_RESOLUTION = {
@@ -70,16 +71,55 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes(option: str) -> None:
-    extra = ["dataset.path=somewhere"] if option in ("dataset=folder", "dataset=huggingface") else []
-    if option.startswith("benchmark="):
-        compose_config(option, config="benchmark")
-        return
-    check(compose_config(option, *extra))
+def of_group(name: str) -> list[str]:
+    return [option for option in OPTIONS if option.startswith(f"{name}=")]
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o not in BUILT_ELSEWHERE])
+def compose_option(*options: str) -> None:
+    benchmark = options[0].startswith("benchmark=")
+    extra = ["dataset.path=somewhere"] if {"dataset=folder", "dataset=huggingface"} & set(options) else []
+    cfg = compose_config(*options, *extra, config="benchmark" if benchmark else "config")
+    if not benchmark:
+        check(cfg)
+
+
+WHOLE = ("experiment", "benchmark")
+"""Groups whose options set those of other groups."""
+GROUPS = list(dict.fromkeys(option.partition("=")[0] for option in OPTIONS))
+TOGETHER = [
+    *(tuple(filter(None, row)) for row in itertools.zip_longest(*(of_group(name) for name in GROUPS if name not in WHOLE))),
+    *((option,) for name in WHOLE for option in of_group(name)),
+]
+"""Every option, with one of each other group: a composition takes as long for one as for twenty."""
+
+
+@pytest.mark.parametrize("options", TOGETHER, ids=" ".join)
+def test_every_option_composes(options: tuple[str, ...]) -> None:
+    try:
+        compose_option(*options)
+    except Exception:
+        for option in options:
+            try:
+                compose_option(option)
+            except Exception as error:
+                error.add_note(f"It is {option} that does not compose.")
+                raise
+        raise
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [option for options in TOGETHER if len(options) > 1 for option in options])
+def test_every_option_composes_alone(option: str) -> None:
+    compose_option(option)
+
+
+TRAINED = [
+    option for name in GROUPS for option in every_nth(reversed([o for o in of_group(name) if o not in BUILT_ELSEWHERE]), 3)
+]
+"""By default a third of each group."""
+
+
+@pytest.mark.parametrize("option", TRAINED)
 def test_every_option_becomes_an_object_that_trains(
     option: str, pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -108,12 +148,7 @@ LOSSES, MODELS, PRECISIONS = (
 
 @pytest.mark.parametrize(
     ("loss", "model", "precision"),
-    [  # every pair of values; the other half of the combinations is slow
-        pytest.param(loss, model, precision, marks=[] if (n + m + k) % 2 == 0 else pytest.mark.slow)
-        for n, loss in enumerate(LOSSES)
-        for m, model in enumerate(MODELS)
-        for k, precision in enumerate(PRECISIONS)
-    ],
+    every_nth(itertools.product(LOSSES, MODELS, PRECISIONS), 7),  # every value; test_combinations has every pair
 )
 def test_models_losses_and_precisions_combine(loss: str, model: str, precision: str, tmp_path: Path) -> None:
     trainer = build(tmp_path, f"loss={loss}", f"model={model}", f"precision={precision}", "dataset.channels=3")

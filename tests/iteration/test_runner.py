@@ -81,16 +81,27 @@ RECIPES = [
     pytest.param(["model=dcgan", "augment=instance_noise", "loss=relativistic", "max_grad_norm=1.0"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "loss=minimax", "penalty=dragan", "gradient_accumulation_steps=2"], marks=pytest.mark.slow),
     ["model=dcgan", "loss=relativistic", "reuse_fakes=false", "reuse_reals=false"],
-    ["model=dcgan_cifar", "loss=hinge", "schedule=steps"],
+    pytest.param(["model=dcgan_cifar", "loss=hinge", "schedule=steps"], marks=pytest.mark.slow),
     ["model=sngan", "penalty=r1", "penalty.discriminator.r1.interval=3", "schedule=linear"],
-    ["model=sngan", "conditioning=projection", "loss=lsgan", "optimizer=adamw"],
-    ["model=sagan", "model.attention=8", "penalty=r1_r2", "loss=relativistic_average", "conditioning=conditional_batch_norm"],
-    ["model=r3gan_small", "conditioning=embedding", "penalty=none"],
+    pytest.param(["model=sngan", "conditioning=projection", "loss=lsgan", "optimizer=adamw"], marks=pytest.mark.slow),
+    pytest.param(
+        [
+            "model=sagan",
+            "model.attention=8",
+            "penalty=r1_r2",
+            "loss=relativistic_average",
+            "conditioning=conditional_batch_norm",
+        ],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(["model=r3gan_small", "conditioning=embedding", "penalty=none"], marks=pytest.mark.slow),
     ["model=dcgan", "precision=bf16", "penalty=r1"],
     pytest.param(["model=dcgan", "precision=fp16", "penalty=gradient_penalty"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "precision=int16"], marks=pytest.mark.slow),
     ["model=stylegan2_small", "augment=ada", "conditioning=projection"],
-    [*PROJECTED, "augment=[blur,diffaugment]", "augment.blur.until=0.5", "conditioning=projection"],
+    pytest.param(
+        [*PROJECTED, "augment=[blur,diffaugment]", "augment.blur.until=0.5", "conditioning=projection"], marks=pytest.mark.slow
+    ),
     ["model=progan_small", "epochs=2", "schedule=linear", "model.growth.max_batch_size=8"],
     [
         *("model=dcgan", "penalty=r1_r2", "augment=ada", "augment.ada.target=null", "gradient_accumulation_steps=2"),
