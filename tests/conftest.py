@@ -14,11 +14,17 @@ def pytest_sessionfinish() -> None:
     ZYGOTE.close()
 
 
+@pytest.fixture(autouse=True)
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings in the tests' own process write no ``report.html``, which would take longer than their few steps."""
+    monkeypatch.setattr("gan_lab.building.trainer.write_run_page", lambda directory: None)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A finished run of two epochs, made once by the real command; tests only read it."""
     cwd = tmp_path_factory.mktemp("finished")
-    done = run_module("train", *SMALL, "epochs=2", "hydra.run.dir=run", cwd=cwd)
+    done = run_module("train", *SMALL, "epochs=2", "hydra.run.dir=run", cwd=cwd, pages=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (cwd / "stdout.txt").write_text(done.stdout)
     return RunDirectory(cwd / "run")
@@ -37,6 +43,6 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def upscaling(photographs: Path) -> RunDirectory:
     """A finished run of super-resolution in two stages; tests only read it."""
-    done = run_module("train", *UPSCALER, "hydra.run.dir=run", cwd=photographs)
+    done = run_module("train", *UPSCALER, "hydra.run.dir=run", cwd=photographs, pages=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return RunDirectory(photographs / "run")

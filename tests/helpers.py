@@ -101,12 +101,17 @@ def untrained_run(path: Path, *overrides: str, change: Callable[[Trainer], None]
     return Run.open(job.directory.path)
 
 
-def run_module(module: str, *arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    """``python -m gan_lab.<module> <arguments>`` in ``cwd``, warnings being errors of the package's own code only."""
+def run_module(
+    module: str, *arguments: str, cwd: Path, timeout: float = 240, pages: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """``python -m gan_lab.<module> <arguments>`` in ``cwd``, warnings being errors of the package's own code only.
+
+    A training writes ``report.html`` only with ``pages``: the page takes longer than the few steps.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name == "WANDB_MODE"}
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "stdout", Path(folder) / "stderr"
-        asked = {"module": f"gan_lab.{module}", "arguments": arguments, "cwd": str(cwd), "env": own}
+        asked = {"module": f"gan_lab.{module}", "arguments": arguments, "cwd": str(cwd), "env": own, "pages": pages}
         code = ZYGOTE.ask({**asked, "stdout": str(out), "stderr": str(err)}, timeout)
         return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), err.read_text())
 

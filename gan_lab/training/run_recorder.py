@@ -98,7 +98,8 @@ class RunRecorder:
             self.tracker.image_grid("reals", self.grid.save_reals(loader), 0)
 
     def update_page(self) -> None:
-        if self._is_main_process:
+        """Write the page, unless the training is over: then :meth:`finish` does."""
+        if self._is_main_process and not self._progress.finished:
             self.write_page(self.directory)
 
     def discard_later_samples(self) -> None:

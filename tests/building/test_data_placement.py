@@ -18,7 +18,6 @@ from gan_lab.data.placement import choose_placement
 
 def train(path: Path, *overrides: str) -> tuple[str, dict[str, torch.Tensor]]:
     trainer = build_trainer(make_job(path, *overrides))
-    trainer.records.write_page = lambda *_, **__: False
     trainer.train()
     return trainer.records.info.facts["data"], trainer.updater.gan.generator.state_dict()
 

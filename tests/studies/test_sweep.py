@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import compose_config, run_module
+from helpers import compose_config, every_nth, run_module
 from omegaconf import OmegaConf
 from sweep_helpers import SWEEP, record, sweep
 
@@ -22,20 +22,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working directory of a sweep of three trials that was continued with a fourth."""
+    """The working directory of a sweep of two trials that was continued with a third."""
     cwd = tmp_path_factory.mktemp("swept")
+    sweep("study.trials=2", cwd=cwd)
+    again = sweep("study.trials=2", cwd=cwd)
+    assert "study quality already has its 2 trials; continue it with study.trials=4" in again.stdout
     sweep("study.trials=3", cwd=cwd)
-    again = sweep("study.trials=3", cwd=cwd)
-    assert "study quality already has its 3 trials; continue it with study.trials=6" in again.stdout
-    sweep("study.trials=4", cwd=cwd)
     return cwd
 
 
 def test_a_continued_study_has_the_requested_number_of_distinct_trials(swept: Path) -> None:
     trials = record(swept)["trials"]
-    assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
-    assert [trial["state"] for trial in trials] == ["complete"] * 4
-    assert len({json.dumps(trial["params"]) for trial in trials}) == 4, "a continued sampler repeats no parameters"
+    assert [trial["number"] for trial in trials] == [0, 1, 2]
+    assert [trial["state"] for trial in trials] == ["complete"] * 3
+    assert len({json.dumps(trial["params"]) for trial in trials}) == 3, "a continued sampler repeats no parameters"
     for trial in trials:
         run = RunDirectory(swept / "multirun" / "quality" / str(trial["number"]))
         summary = run.read_summary()
@@ -60,9 +60,9 @@ def test_the_page_and_the_tables_have_all_trials(swept: Path) -> None:
     page = (folder / "study.html").read_text()
     best = min(record(swept)["trials"], key=lambda trial: trial["values"][0])
     assert f"trial {best['number']} (" in page and "best score: trial" in page
-    assert page.count('<div class="film">') == 4 and page.count("<svg") == 4 and 'src="http' not in page
+    assert page.count('<div class="film">') == 3 and page.count("<svg") == 3 and 'src="http' not in page
     lines = (folder / "study.csv").read_text().splitlines()
-    assert len(lines) == 5 and {"score", "epoch_seconds", "d_loss", "generator.lr"} <= set(lines[0].split(","))
+    assert len(lines) == 4 and {"score", "epoch_seconds", "d_loss", "generator.lr"} <= set(lines[0].split(","))
     assert (folder / "study.md").read_text().startswith("| run | fd_fashion |")
 
 
@@ -128,16 +128,19 @@ def test_a_study_whose_trials_all_fail_reports_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [
-        ("loss=choice(bce,hinge)", "loss=choice(bce, hinge, lsgan), not choice(bce,hinge)"),
-        ("epochs=3", "epochs=1.0, not 3.0"),
-        ("model=dcgan_cifar", "model.discriminator._target_"),
-    ],
+    every_nth(
+        [
+            ("loss=choice(bce,hinge)", "loss=choice(bce, hinge, lsgan), not choice(bce,hinge)"),
+            ("epochs=3", "epochs=1.0, not 3.0"),
+            ("model=dcgan_cifar", "model.discriminator._target_"),
+        ],
+        2,
+    ),
 )
 def test_incomparable_trials_are_not_added_to_a_study(changed: str, message: str, swept: Path) -> None:
     done = run_module("train", "-m", *SWEEP, "study.trials=9", changed, cwd=swept)
     assert done.returncode == 1 and "the study was started with" in done.stderr and message in done.stderr
-    assert len(record(swept)["trials"]) == 4
+    assert len(record(swept)["trials"]) == 3
 
 
 @pytest.mark.slow

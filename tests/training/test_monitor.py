@@ -202,7 +202,6 @@ def test_invalid_health_options_are_an_error(tmp_path: Path, overrides: list[str
 def trained(path: Path, *overrides: str) -> Trainer:
     """A run in this process, without its page."""
     trainer = build_trainer(make_job(path, *overrides))
-    trainer.records.write_page = lambda *_, **__: None
     trainer.train()
     return trainer
 
