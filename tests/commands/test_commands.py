@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import SMALL, assert_same, make_job, run_module, train
+from helpers import SMALL, assert_same, every_nth, make_job, run_module, train
 from PIL import Image
 
 import gan_lab
@@ -120,10 +120,10 @@ def test_the_report_is_self_contained_and_can_be_rewritten(finished: RunDirector
     ids=["default", "dropout-scaler-schedule-and-a-log-interval-across-the-interruption"],
 )
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(tmp_path: Path, extra: list[str]) -> None:
-    whole = build_trainer(make_job(tmp_path / "whole", "epochs=4", *extra))
+    whole = build_trainer(make_job(tmp_path / "whole", "epochs=3", *extra))
     whole.train()
-    interrupted = build_trainer(make_job(tmp_path / "interrupted", "epochs=4", *extra))
-    take_step, steps = interrupted.step, iter(range(8))
+    interrupted = build_trainer(make_job(tmp_path / "interrupted", "epochs=3", *extra))
+    take_step, steps = interrupted.step, iter(range(5))
 
     def step(batch: object) -> None:
         if next(steps, None) is None:
@@ -134,9 +134,9 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(tmp_path: Path, 
     with pytest.raises(SystemExit) as ended:
         interrupted.train()
     assert ended.value.code == 143 and interrupted.records.directory.read_summary()["status"] == "interrupted"
-    resumed = build_trainer(make_job(tmp_path / "interrupted", "epochs=4", *extra))
+    resumed = build_trainer(make_job(tmp_path / "interrupted", "epochs=3", *extra))
     resumed.checkpointer.restore(checkpoint.load(interrupted.records.directory.checkpoint("last")))
-    assert resumed.progress.images == interrupted.progress.images == 9 * 16
+    assert resumed.progress.images == interrupted.progress.images == 6 * 16
     resumed.train()
     assert_same(whole.records.directory, resumed.records.directory)
 
@@ -169,18 +169,21 @@ def test_a_resumed_run_may_be_longer_and_have_other_values(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["resume=nowhere"], "nowhere is not a run directory: it does not exist"),
-        (["resume=."], "is not a run directory: it holds no config.yaml"),
-        (["resume=run"], "has already trained 2 epochs; set more, such as epochs=4"),
-        (
-            ["resume=run", "epochs=9", "model.width=8"],
-            "model.(discriminator.)?width is part of the trained run",
-        ),
-        (["resume=run", "epochs=9", "optimizer=sgd"], "optimizer=sgd would exchange a whole group"),
-        (["resume=run", "epochs=9", "batch_size=4"], "batch_size is part of the trained run and can't become 4"),
-        (["resume=run", "epochs=9", "kimg=1"], "epochs and kimg both say how long to train"),
-    ],
+    every_nth(
+        [
+            (["resume=nowhere"], "nowhere is not a run directory: it does not exist"),
+            (["resume=."], "is not a run directory: it holds no config.yaml"),
+            (["resume=run"], "has already trained 2 epochs; set more, such as epochs=4"),
+            (
+                ["resume=run", "epochs=9", "model.width=8"],
+                "model.(discriminator.)?width is part of the trained run",
+            ),
+            (["resume=run", "epochs=9", "optimizer=sgd"], "optimizer=sgd would exchange a whole group"),
+            (["resume=run", "epochs=9", "batch_size=4"], "batch_size is part of the trained run and can't become 4"),
+            (["resume=run", "epochs=9", "kimg=1"], "epochs and kimg both say how long to train"),
+        ],
+        2,
+    ),
 )
 def test_an_invalid_resume_is_rejected_and_changes_no_files(finished: RunDirectory, arguments: list[str], message: str) -> None:
     before = {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file() and path.name != "train.log"}

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from helpers import compose_config
+from helpers import compose_config, every_nth
 
 from gan_lab.building.networks import build_discriminator
 from gan_lab.building.phases import build_terms
@@ -42,15 +42,27 @@ def test_every_page_has_commands_that_are_checked() -> None:
     assert without <= {"gan_lab/docs/architecture.md"}
 
 
-@pytest.mark.parametrize(("page", "module", "arguments"), COMMANDS)
-def test_every_command_composes(page: str, module: str, arguments: str) -> None:
-    assert (ROOT / "gan_lab" / f"{module}.py").is_file()
+def overrides_of(arguments: str) -> list[str]:
     words = shlex.split(arguments.rstrip(')"'))
     if "--shell-completion" in words:
-        return
+        return []
     check_arguments(words)
-    overrides = quote_paths([accept_new_key(word) for word in words if "=" in word and not word.startswith("-")])
-    for combination in product(*map(choices, overrides)):
+    return quote_paths([accept_new_key(word) for word in words if "=" in word and not word.startswith("-")])
+
+
+@pytest.mark.parametrize("page", dict.fromkeys(page for page, _, _ in COMMANDS))
+def test_every_command_names_existing_options(page: str) -> None:
+    for _, module, arguments in (command for command in COMMANDS if command[0] == page):
+        assert (ROOT / "gan_lab" / f"{module}.py").is_file()
+        for choice in (choice for override in overrides_of(arguments) for choice in choices(override)):
+            group, _, value = choice.partition("=")
+            for option in value.strip("[]").split(",") if group in GROUPS else ():
+                assert (CONF_DIR / group / f"{option}.yaml").is_file(), f"{module} {arguments}"
+
+
+@pytest.mark.parametrize(("module", "arguments"), every_nth(dict.fromkeys(command[1:] for command in COMMANDS), 3))
+def test_every_command_composes(module: str, arguments: str) -> None:
+    for combination in product(*map(choices, overrides_of(arguments))):
         compose_config(*combination, config=CONFIGS.get(module, module))
 
 
