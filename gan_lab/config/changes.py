@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +64,17 @@ def configuration_values(directory: RunDirectory) -> dict[str, str]:
 
 
 def _default_choices(base: DictConfig) -> dict[str, str]:
-    """The option of each group in a defaults list."""
-    choices = {}
-    for entry in base.defaults:
-        if OmegaConf.is_dict(entry):
-            for group, choice in entry.items():
-                choices[str(group).split()[-1]] = format_choice(choice)
-    return choices
+    """The option of each group in the defaults list, and the options of other groups that the default model brings."""
+    choices = _listed_options(base.defaults)
+    model = OmegaConf.load(CONF_DIR / "model" / f"{choices['model']}.yaml")
+    assert isinstance(model, DictConfig)
+    return choices | _listed_options(model.get("defaults", []))
+
+
+def _listed_options(defaults: Sequence[Any]) -> dict[str, str]:
+    """The options in a defaults list: of ``{"override /loss": "hinge"}`` it is ``hinge`` of ``loss``."""
+    entries = [entry for entry in defaults if OmegaConf.is_dict(entry)]
+    return {str(group).split()[-1].lstrip("/"): format_choice(choice) for entry in entries for group, choice in entry.items()}
 
 
 def _single_value(override: str, base: DictConfig, chosen: dict[str, str]) -> Change:

@@ -56,3 +56,9 @@ def test_a_run_is_reproduced_by_the_command_of_its_page(finished: RunDirectory, 
     done = run_module("train", *arguments, "hydra.run.dir=again", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert RunDirectory(tmp_path / "again").final.read_bytes() == finished.final.read_bytes()
+
+
+def test_the_options_of_the_default_model_are_the_default_ones(finished: RunDirectory) -> None:
+    keys = [change.key for change in changes_from_default(finished)]
+    assert keys[:2] == ["debug", "precision"], "debug=tiny was given, and precision=auto became fp32"
+    assert "optimizer" not in keys and keys.count("epochs") >= 1
