@@ -67,6 +67,7 @@ def render_report(directory: RunDirectory, changes: Sequence[Change], rows: Rows
     """The page alone; ``rows`` are its metrics if they have been read, other arguments as of :func:`write_report`."""
     rows = directory.history() if rows is None else rows
     summary, animation = directory.read_summary(), directory.animation
+    upscales = any(name.startswith(BICUBIC) for row in rows for name in row)
     return render_page(
         "report.html.j2",
         title=summary.get("name", directory.path.name),
@@ -79,7 +80,7 @@ def render_report(directory: RunDirectory, changes: Sequence[Change], rows: Rows
         alarms=summary.get("alarms", []),
         evaluations=_evaluations(directory),
         latest=_latest(rows),
-        is_super_resolution=any(name.startswith(BICUBIC) for row in rows for name in row),
+        is_super_resolution=upscales,
         film=Film("", "", read_frames(directory, rows, directory.path)),
         reals=data_uri(directory.reals),
         nearest={path.stem.removeprefix("nearest-"): data_uri(path) for path in directory.nearest_grids()},
@@ -91,7 +92,7 @@ def render_report(directory: RunDirectory, changes: Sequence[Change], rows: Rows
         metrics_note=METRICS_NOTE,
         shares=_shares(summary),
         changes=changes,
-        commands=_commands(directory, summary, changes),
+        commands=_commands(directory, summary, changes, upscales),
         config=directory.config.read_text(encoding="utf-8") if directory.config.exists() else "",
     )
 
@@ -125,16 +126,14 @@ def _shares(summary: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _commands(directory: RunDirectory, summary: dict[str, Any], changes: Sequence[Change]) -> dict[str, str]:
+def _commands(directory: RunDirectory, summary: dict[str, Any], changes: Sequence[Change], upscales: bool) -> dict[str, str]:
     """Commands that go on with the run, by what they do."""
-    run = f"run={directory.path}"
-    has_latents = directory.explorer.is_file()
-    epochs = summary.get("epochs", 0)
-    finished = summary.get("status") == "finished" and epochs
+    run, epochs = f"run={directory.path}", summary.get("epochs", 0)
+    more = [f"epochs={2 * epochs:g}"] if summary.get("status") == "finished" and epochs else []
+    images = {"upscale": ["input=photo.jpg"]} if upscales else {"sample": ["count=64", "seed=1"], "walk": ["walk=loop"]}
     return {
-        "go on": format_command("train", f"resume={directory.path}", *([f"epochs={2 * epochs:g}"] if finished else [])),
-        **({"sample": format_command("sample", run, "count=64", "seed=1")} if has_latents else {}),
-        **({"walk": format_command("sample", run, "walk=loop", "out=walk.mp4")} if has_latents else {}),
+        "go on": format_command("train", f"resume={directory.path}", *more),
+        **{name: format_command("sample", run, *arguments) for name, arguments in images.items()},
         "evaluate": format_command("evaluate", run),
         "export": format_command("export", run, "out=generator.onnx"),
         "reproduce": format_command("train", *[change.argument for change in changes if change.argument]),
