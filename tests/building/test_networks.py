@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import compose_config
+from helpers import compose_config, every_nth
 
 from gan_lab.building.networks import build_discriminator, build_generator
 from gan_lab.building.tasks import build_task
@@ -13,7 +13,7 @@ from gan_lab.config import CONF_DIR
 MODELS = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", every_nth(MODELS, 3))
 def test_a_size_that_no_network_has_is_refused_before_data_is_read(model: str) -> None:
     key = "degradation.patch" if "sr" in model else "dataset.size"
     cfg = compose_config(f"model={model}", "dataset=folder", "dataset.path=/nowhere", f"{key}=100", "perception=random")

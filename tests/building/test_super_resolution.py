@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from helpers import UPSCALER, compose_config, make_job, photograph, run_module
+from helpers import UPSCALER, compose_config, every_nth, make_job, photograph, run_module
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
@@ -434,28 +434,34 @@ def test_reals_are_an_error_for_a_run_with_latents(finished: RunDirectory, photo
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
-    [
-        (["model=dcgan", "degradation=bicubic", "evaluation=pairs"], "this generator samples from latents and takes no images"),
-        (
-            ["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"],
-            "this generator upscales low-resolution images",
-        ),
-        (["loss=[hinge,pixel]"], "loss: pixel compares each generated image with its target image"),
-        (["evaluation=pairs"], "it needs super-resolution, such as degradation=bicubic"),
-        (["dataset.resize_mode=whole"], "images of any size work only with super-resolution"),
-        (["pretraining=pixels"], "one that samples from latents has no target image"),
-        (["initial_weights=run"], r"needs a run directory, initial_weights\.path=outputs"),
-        (["model=srgan", "evaluation=fast"], "not by Fréchet distances; use evaluation=pairs"),
-        (["model=srgan", "degradation.patch=16", "conditioning=projection"], "takes an image and no labels"),
-        (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
-        (["model=srgan", "degradation=jpeg"], "exactly one of bicubic and blur_downsample"),
-        (["model=srgan"], "patch=128: the largest image has only 28x28 pixels"),
-        (
-            ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.fraction=2"],
-            "fraction=2: must be a fraction of the training",
-        ),
-        (["model=srgan_unet", "degradation.patch=20"], "degradation.patch=20: a U-Net .* must be a multiple of 8"),
-    ],
+    every_nth(
+        [
+            (
+                ["model=dcgan", "degradation=bicubic", "evaluation=pairs"],
+                "this generator samples from latents and takes no images",
+            ),
+            (
+                ["model=srgan", "degradation=none", "evaluation=fast", "dataset.resize_mode=pad"],
+                "this generator upscales low-resolution images",
+            ),
+            (["loss=[hinge,pixel]"], "loss: pixel compares each generated image with its target image"),
+            (["evaluation=pairs"], "it needs super-resolution, such as degradation=bicubic"),
+            (["dataset.resize_mode=whole"], "images of any size work only with super-resolution"),
+            (["pretraining=pixels"], "one that samples from latents has no target image"),
+            (["initial_weights=run"], r"needs a run directory, initial_weights\.path=outputs"),
+            (["model=srgan", "evaluation=fast"], "not by Fréchet distances; use evaluation=pairs"),
+            (["model=srgan", "degradation.patch=16", "conditioning=projection"], "takes an image and no labels"),
+            (["model=srgan", "degradation.scale=5"], "scale=5: must be one of 2, 3, 4, 8"),
+            (["model=srgan", "degradation=jpeg"], "exactly one of bicubic and blur_downsample"),
+            (["model=srgan"], "patch=128: the largest image has only 28x28 pixels"),
+            (
+                ["model=srgan", "degradation.patch=16", "pretraining=pixels", "pretraining.fraction=2"],
+                "fraction=2: must be a fraction of the training",
+            ),
+            (["model=srgan_unet", "degradation.patch=20"], "degradation.patch=20: a U-Net .* must be a multiple of 8"),
+        ],
+        2,
+    ),
 )
 def test_incompatible_options_are_an_error(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
@@ -463,7 +469,7 @@ def test_incompatible_options_are_an_error(overrides: list[str], message: str, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("experiment", ["srgan_x4", "srgan_small_x4", "esrgan_x4"])
+@pytest.mark.parametrize("experiment", every_nth(["srgan_x4", "srgan_small_x4", "esrgan_x4"], 3))
 def test_a_shortened_experiment_has_both_stages(experiment: str) -> None:
     cfg = compose_config(f"experiment={experiment}", "debug=tiny", "dataset=folder", "dataset.path=somewhere")
     assert cfg.pretraining.kimg is None and 0 < cfg.pretraining.fraction < 1
@@ -479,7 +485,7 @@ def test_a_fraction_of_the_command_line_has_priority_over_kimg_of_a_file() -> No
         resolve_and_validate(cfg, ["pretraining.fraction=0.25", "pretraining.kimg=40"])
 
 
-@pytest.mark.parametrize("experiment", ["srgan_x4", "esrgan_x4"])
+@pytest.mark.parametrize("experiment", every_nth(["srgan_x4", "esrgan_x4"], 2))
 def test_experiments_have_the_published_settings(experiment: str) -> None:
     cfg = compose_config(f"experiment={experiment}", "dataset=folder", "dataset.path=somewhere")
     terms = cfg.loss.generator

@@ -128,9 +128,9 @@ def test_parameters_are_drawn_for_each_image(name: str) -> None:
 def test_augmentations_are_twice_differentiable(name: str, channels: int) -> None:
     images, augment = random_images(2, channels, 4, 3, torch.float64).requires_grad_(), repeatable(EACH[name]())
     assert augment(images).dtype == torch.float64
-    assert torch.autograd.gradcheck(augment, images)
-    assert torch.autograd.gradgradcheck(augment, images)
-    assert torch.autograd.gradgradcheck(lambda x: augment(x) ** 3, images)
+    assert torch.autograd.gradcheck(augment, images, fast_mode=True)  # along random directions, not every axis
+    assert torch.autograd.gradgradcheck(augment, images, fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x: augment(x) ** 3, images, fast_mode=True)
 
 
 @every_augmentation

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import safetensors.torch
 import torch
-from helpers import make_job, run_module
+from helpers import every_nth, make_job, run_module
 
 from gan_lab import Run
 from gan_lab.building.trainer import build_trainer
@@ -52,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
     return get
 
 
-@pytest.mark.parametrize("name", ["styles", *(pytest.param(n, marks=pytest.mark.slow) for n in GENERATORS if n != "styles")])
+@pytest.mark.parametrize("name", every_nth(GENERATORS, 3))
 def test_onnx_gives_the_images_of_the_run(name: str, runs: Callable[[str], Run], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     run = runs(name)

@@ -252,7 +252,7 @@ def torch_fidelity_inception(inception_file: Path) -> nn.Module:
     return extractor
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (64, 64), (299, 299), (400, 400), (48, 80)])
+@pytest.mark.parametrize("shape", [(28, 28), (48, 80), *(pytest.param((n, n), marks=pytest.mark.slow) for n in (64, 299, 400))])
 def test_inception_matches_torch_fidelity(
     network: InceptionV3, torch_fidelity_inception: nn.Module, garments: Callable[..., Tensor], shape: tuple[int, int]
 ) -> None:

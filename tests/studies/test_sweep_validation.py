@@ -45,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
             (["study.trials=0"], "study.trials=0: must be at least 1"),
             (["loss=bce", "optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=1e-4"], "there is nothing to search"),
         ],
-        4,
+        7,
     ),
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
