@@ -100,7 +100,8 @@ def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | No
         if objective is not None:
             objective.check(trainer.evaluator.name)
         if state is not None:
-            resume(trainer, job.directory.path, state)
+            is_last = cfg.resume_from == "last" and job.directory.checkpoint("last").is_file()
+            resume(trainer, job.directory.path, state, is_last)
             del state  # as large as the networks with their optimizers
         if watch is not None:
             watch(trainer)

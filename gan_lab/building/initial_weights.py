@@ -14,7 +14,7 @@ from gan_lab.config import flatten_config, format_choice, read_config
 from gan_lab.iteration.gan import GAN
 from gan_lab.models.published import OBJECTS, find_networks
 from gan_lab.storage import checkpoint
-from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
+from gan_lab.storage.run_directory import RunDirectory, check_checkpoint_name
 from gan_lab.storage.safe_load import load_tensors
 from gan_lab.storage.weights_file import load_weights, read_weights
 
@@ -71,14 +71,13 @@ def load_initial_weights(cfg: DictConfig, gan: GAN, choices: Mapping[str, Any]) 
 
 
 def _of_run(section: DictConfig) -> Mapping[str, Mapping[str, Any]]:
-    if section.checkpoint not in CHECKPOINTS:
-        raise ValueError(f"initial_weights.checkpoint={section.checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
+    check_checkpoint_name("initial_weights.checkpoint", section.checkpoint)
     directory = RunDirectory.find(section.path)
     section.path = str(directory.path.absolute())  # a resume must not resolve ``latest`` again
     path = directory.checkpoint(section.checkpoint)
     if not path.is_file() and directory.weights.is_file():
         return {"generator": load_weights(directory.weights)["generator_ema"]}
-    state = checkpoint.load(path)
+    state = checkpoint.load_of_run(directory, section.checkpoint)
     return {"generator": state["generator_ema"], "discriminator": state["discriminator"]}
 
 

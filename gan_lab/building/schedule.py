@@ -62,12 +62,13 @@ def build_triggers(cfg: DictConfig, images_per_epoch: int) -> Triggers:
     def every(kimg: float | None) -> Trigger:
         return IntervalTrigger(images_per_epoch if kimg is None else kimg * 1000)
 
-    at = cfg.sample.at_epochs
+    at, kept = cfg.sample.at_epochs, cfg.checkpoint.keep_every_kimg
     return Triggers(
         log=every(cfg.log.every_kimg),
         evaluate=every(cfg.evaluation.every_kimg),
         sample=every(cfg.sample.every_kimg) if at is None else MilestoneTrigger(epoch * images_per_epoch for epoch in at),
         checkpoint=every(cfg.checkpoint.every_kimg),
+        kept_checkpoint=MilestoneTrigger([]) if kept is None else every(kept),
     )
 
 

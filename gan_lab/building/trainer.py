@@ -82,7 +82,7 @@ def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess)
     metrics = MetricRecorder(updater, progress, monitor, tracker, device)
     parts: dict[str, Stateful] = {"sample_grid": grid, "evaluator": evaluator, "monitor": monitor}
     parts |= {"averager": updater.averager, "tracker": tracker}
-    checkpointer = Checkpointer(job.directory, progress, updater, parts, loader.data, device)
+    checkpointer = Checkpointer(job.directory, progress, updater, parts, loader.data, device, cfg.checkpoint.keep)
     show_progress = partial(tracker.activity, "score")
     evaluation = ScheduledEvaluation(evaluator, overfitting, sampler, updater, progress, metrics, checkpointer, show_progress)
     info = describe_run(job, task, gan, loader, evaluator.suite, precision, progress.total_images)
@@ -108,32 +108,47 @@ def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess)
 
 
 def read_checkpoint(directory: RunDirectory, name: str) -> dict[str, Any]:
-    """The checkpoint called ``name`` (``last`` or ``best``), for a resume.
+    """The checkpoint called ``name``, for a resume; in place of a damaged or missing ``last`` the newest one before it.
+
+    A damaged ``last.pt`` is renamed to ``damaged.pt``, so that it does not take the place of a good one.
 
     Raises:
-        ValueError: the checkpoint is missing or damaged; the message names the other one.
+        ValueError: the checkpoint is missing or damaged, and so are those before it.
     """
     try:
-        return checkpoint.load(directory.checkpoint(name))
+        return checkpoint.load_of_run(directory, name)
     except ValueError as error:
-        other = directory.checkpoint("best" if name == "last" else "last")
-        hint = f"; resume_from={other.stem} resumes from {other}" if other.is_file() else ""
-        raise ValueError(f"resume: {error}{hint}") from error
+        names = directory.existing_checkpoints()
+        earlier = [other for other in names if other.startswith("last-")] + [other for other in names if other == "best"]
+        if name != "last" or directory.weights.is_file():
+            raise ValueError(f"resume: {error}; resume_from=... chooses another one") from error
+        for other in earlier:
+            try:
+                state = checkpoint.load(directory.checkpoint(other))
+            except ValueError:
+                continue
+            path = directory.checkpoint("last")
+            if path.is_file():
+                path.replace(directory.checkpoint("damaged"))
+            log.warning("resume: %s; the run goes on from %s.pt, at %s images", error, other, f"{state['images']:,}")
+            return state
+        raise ValueError(f"resume: {error}") from error
 
 
-def resume(trainer: Trainer, path: Path, state: Mapping[str, Any]) -> None:
+def resume(trainer: Trainer, path: Path, state: Mapping[str, Any], is_last: bool = True) -> None:
     """Load a checkpoint into a newly built trainer.
 
     Args:
         trainer: built with the same ``state``.
         path: of the run, for messages.
         state: what :func:`read_checkpoint` returned.
+        is_last: whether it is the one in ``last.pt``.
 
     Raises:
         ValueError: the checkpoint does not fit the configuration, or the run is already finished.
     """
     try:
-        trainer.checkpointer.restore(state)
+        trainer.checkpointer.restore(state, is_last)
     except (RuntimeError, KeyError, IndexError) as error:
         raise ValueError(
             f"resume: the checkpoint of {path} does not fit this configuration ({str(error).splitlines()[0]})"

@@ -11,6 +11,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from gan_lab.storage.run_directory import check_checkpoint_name
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "config.yaml").is_file())
 """The configuration tree: inside the package in a wheel, next to it in a checkout."""
@@ -41,6 +43,8 @@ class CheckpointSection:
 
     every_kimg: float | None = MISSING
     max_time_fraction: float | None = MISSING
+    keep: int = MISSING
+    keep_every_kimg: float | None = MISSING
 
 
 @dataclass
@@ -284,8 +288,17 @@ def check(cfg: DictConfig) -> None:
         raise ValueError(
             f"data_memory_fraction={cfg.data_memory_fraction}: must lie in [0, 1]; 0 never keeps the dataset on the GPU"
         )
-    check_choice("resume_from", cfg.resume_from, ("last", "best"))
+    check_checkpoint_name("resume_from", cfg.resume_from)
+    check_kept_checkpoints(cfg.checkpoint)
     check_choice("resume_data", cfg.resume_data, ("same", "changed"))
+
+
+def check_kept_checkpoints(section: DictConfig) -> None:
+    """Raise ValueError if the numbers of checkpoints that are kept are out of range."""
+    if section.keep < 1:
+        raise ValueError(f"checkpoint.keep={section.keep}: must be at least 1")
+    if section.keep_every_kimg is not None and section.keep_every_kimg <= 0:
+        raise ValueError(f"checkpoint.keep_every_kimg={section.keep_every_kimg}: must be positive, or null for none")
 
 
 def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from gan_lab.models.upscaler import Upscaler
 from gan_lab.runs.upscaling import TiledUpscaler
 from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
-from gan_lab.storage.run_directory import CHECKPOINTS, RunDirectory
+from gan_lab.storage.run_directory import RunDirectory, check_checkpoint_name
 from gan_lab.storage.weights_file import load_weights
 from gan_lab.utils.image_ops import to_uint8, upsample_nearest
 from gan_lab.utils.suggestions import Typed
@@ -69,14 +69,14 @@ class Run:
 
         Args:
             path: the folder, or ``latest``.
-            checkpoint: ``last``, ``best``, or ``pretrained`` (before adversarial training).
+            checkpoint: ``last``, ``last-1`` (the one before it), ``best``, ``pretrained`` (before adversarial training), or one
+                of those kept by ``checkpoint.keep_every_kimg``, such as ``images-000064000``.
             device: the generator's device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
             ValueError: there is no run at ``path``, the checkpoint is missing or damaged, or there is no such device.
         """
-        if checkpoint not in CHECKPOINTS:
-            raise ValueError(f"checkpoint={checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
+        check_checkpoint_name("checkpoint", checkpoint)
         return cls(RunDirectory.find(path), checkpoint, choose_device(device))
 
     def sample(
@@ -268,4 +268,4 @@ def _read_generator(directory: RunDirectory, which: str) -> dict[str, Any]:
     path = directory.checkpoint(which)
     if which == "last" and not path.is_file() and directory.weights.is_file():
         return load_weights(directory.weights)
-    return checkpoint.load(path)
+    return checkpoint.load_of_run(directory, which)

@@ -29,10 +29,13 @@ def handle_signals(handler: Handler, *signals: signal.Signals) -> Iterator[None]
 
 
 def termination_signals() -> list[signal.Signals]:
-    """SIGTERM of a scheduler and SIGHUP of a closed terminal; without SIGHUP where it is ignored, as under ``nohup``."""
-    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
-    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
-    return [signal.SIGTERM] if hangup is None or ignored else [signal.SIGTERM, hangup]
+    """SIGTERM of a scheduler, SIGUSR1 before a time limit of SLURM (``--signal=USR1@120``), and SIGHUP of a closed terminal.
+
+    Those that are ignored are left out, as SIGHUP is under ``nohup``; Windows has SIGTERM only.
+    """
+    names = ("SIGTERM", "SIGUSR1", "SIGHUP")
+    found = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def exit_on_termination() -> AbstractContextManager[None]:

@@ -5,13 +5,16 @@ What they contain is documented in :mod:`gan_lab.training.checkpointer`.
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gan_lab.storage.files import atomic_file
+from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.storage.safe_load import load_tensors
 
 FORMAT = 7
@@ -22,6 +25,36 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write ``state``, with the format's version, to ``path`` in one step."""
     with atomic_file(path) as handle:
         torch.save({"format": FORMAT, **state}, handle)
+
+
+def shift_newest(directory: RunDirectory, keep: int) -> None:
+    """Keep ``last.pt`` as ``last-1.pt``, that one as ``last-2.pt`` and so on, before a new ``last.pt`` is written.
+
+    ``last.pt`` stays where it is: there is a complete one at any time, whenever the process should be killed.
+
+    Args:
+        directory: of the run.
+        keep: how many there will be with the new one; older ones are removed.
+    """
+    names = ["last", *(f"last-{n}" for n in range(1, keep))]
+    for newer, older in zip(names[-2:0:-1], names[:1:-1], strict=True):
+        if directory.checkpoint(newer).is_file():
+            directory.checkpoint(newer).replace(directory.checkpoint(older))
+    if keep > 1 and directory.checkpoint("last").is_file():
+        _link(directory.checkpoint("last"), directory.checkpoint("last-1"))
+    for name in directory.existing_checkpoints():
+        if name.startswith("last") and name not in names:
+            directory.checkpoint(name).unlink()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make ``target`` the same file, or on a file system without hard links a copy of it."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        with source.open("rb") as original, atomic_file(target) as copy:
+            shutil.copyfileobj(original, copy)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -43,6 +76,20 @@ def load(path: Path) -> dict[str, Any]:
             "wrote it (gan_lab 0.1 wrote format 5), or train again"
         )
     return state
+
+
+def load_of_run(directory: RunDirectory, name: str) -> dict[str, Any]:
+    """Read a checkpoint of a run.
+
+    Raises:
+        ValueError: as of :func:`load`; the message lists the run's other checkpoints.
+        OSError: there is no permission to read it.
+    """
+    try:
+        return load(directory.checkpoint(name))
+    except ValueError as error:
+        others = [other for other in directory.existing_checkpoints() if other != name]
+        raise ValueError(f"{error}; the run has {', '.join(others)}" if others else str(error)) from error
 
 
 def random_state(device: torch.device, latents: torch.Generator) -> dict[str, Any]:

@@ -7,7 +7,7 @@
     scores.json      results of gan_lab.evaluate
     summary.json     status, scores, alarms, speed, versions
     samples/         images-000000000.png ... final.png, reals.png
-    checkpoints/     last.pt, best.pt, pretrained.pt; their entries: gan_lab/training/checkpointer.py
+    checkpoints/     last.pt, last-1.pt, best.pt, pretrained.pt; their entries: gan_lab/training/checkpointer.py
     losses.png       losses and accuracies of both networks
     samples.webp     the sample grids as an animation
     explorer.webp    images of a plane of the latent space; explorer.json: where they lie on it
@@ -19,18 +19,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: a second process training the same run goes unnoticed
-    fcntl = None  # type: ignore[assignment]
+from gan_lab.storage.run_lock import hold_run
 
-CHECKPOINTS = ("last", "best", "pretrained")
-"""The checkpoints a run may have; ``pretrained`` is the generator before adversarial training."""
+CHECKPOINT_NAME = re.compile(r"last(-[1-9]\d*)?|best|pretrained|images-\d+")
+"""Names of checkpoints: the newest and those before it, the one with the best score, the one before adversarial training, and
+those that are kept at regular intervals, with the number of images."""
 
 COMPLETED = ("finished", "early_stopped")
 """Statuses in ``summary.json`` of a run that trained to its end, or until an alarm ended it."""
@@ -126,13 +124,22 @@ class RunDirectory:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def checkpoint(self, which: str) -> Path:
-        """The file of a checkpoint, which need not exist.
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
 
-        Args:
-            which: one of :data:`CHECKPOINTS`.
-        """
-        return self.path / "checkpoints" / f"{which}.pt"
+    def checkpoint(self, which: str) -> Path:
+        """The file of a checkpoint, which need not exist; ``which`` is a name as of :func:`check_checkpoint_name`."""
+        return self.checkpoints / f"{which}.pt"
+
+    def kept_checkpoint(self, images: int) -> str:
+        """The name of the checkpoint that is kept after training on ``images`` images."""
+        return f"images-{images:09d}"
+
+    def existing_checkpoints(self) -> list[str]:
+        """The names of the checkpoints that the run has, ``last`` first."""
+        names = (path.stem for path in self.checkpoints.glob("*.pt"))
+        return sorted(filter(CHECKPOINT_NAME.fullmatch, names), key=lambda name: (not name.startswith("last"), name))
 
     def sample_grid(self, images: int) -> Path:
         """The sample grid of the generator after training on ``images`` images."""
@@ -180,26 +187,22 @@ class RunDirectory:
         """The evaluations in ``scores.json``, oldest first; see :func:`read_evaluations`."""
         return read_evaluations(self.scores)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Lock the run for this process; the operating system releases the lock even if the process is killed.
+    def lock(self) -> AbstractContextManager[None]:
+        """Lock the run for this process; see :func:`gan_lab.storage.run_lock.hold_run`.
 
         Raises:
             ValueError: another process is training this run.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
-            yield
-            return
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{self.path} is being trained by another process; wait for it or stop it first") from None
-            yield
-        finally:
-            os.close(handle)
+        return hold_run(self.path)
+
+
+def check_checkpoint_name(key: str, name: str) -> None:
+    """Raise ValueError unless ``name``, the value of ``key``, can be the name of a checkpoint."""
+    if not CHECKPOINT_NAME.fullmatch(name):
+        raise ValueError(
+            f"{key}={name}: must be last, last-1 (the one before it, and so on), best, pretrained, or the name of one kept by "
+            "checkpoint.keep_every_kimg, such as images-000064000"
+        )
 
 
 def latest_study() -> Path:

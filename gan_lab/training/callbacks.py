@@ -54,6 +54,7 @@ class Triggers:
     evaluate: Trigger
     sample: Trigger
     checkpoint: Trigger
+    kept_checkpoint: Trigger
 
 
 @dataclass(frozen=True)

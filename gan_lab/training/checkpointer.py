@@ -1,6 +1,6 @@
 """Saves and restores checkpoints, which contain everything that a bit-identical resume needs.
 
-Entries of ``checkpoints/last.pt`` and ``best.pt``:
+Entries of ``checkpoints/last.pt``, ``best.pt`` and the others:
 
 ==================  ====================================================================================
 format              version of this layout, see :data:`gan_lab.storage.checkpoint.FORMAT`
@@ -28,6 +28,7 @@ rng_states          for each process the state of torch, CUDA, Python and the la
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -40,6 +41,9 @@ from gan_lab.storage import checkpoint
 from gan_lab.storage.background import BackgroundWriter, copy_to_host
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.metric_recorder import TrainingDiverged
+from gan_lab.utils.formatting import format_count
+
+log = logging.getLogger(__name__)
 
 
 class Stateful(Protocol):
@@ -60,6 +64,7 @@ class Checkpointer:
         parts: other objects with a state, by the name of their entry in the checkpoint.
         data: the training images, which a resume recognizes; see :mod:`gan_lab.building.resumed_data`.
         device: of the networks.
+        keep: how many of the newest checkpoints there are at most.
     """
 
     def __init__(
@@ -70,15 +75,21 @@ class Checkpointer:
         parts: Mapping[str, Stateful],
         data: ImageDataset,
         device: torch.device,
+        keep: int,
     ) -> None:
         self._directory, self._progress, self._updater = directory, progress, updater
-        self._parts, self._device = dict(parts), device
+        self._parts, self._device, self._keep = dict(parts), device, keep
+        self._newest: int | None = None
+        """Images of ``last.pt``; None if there is none, or if it is no predecessor of the current state."""
+        self._told_size = False
         self._data = {"num_images": len(data), "data": data.identity()}
         self._gan = updater.gan
         self._writer = BackgroundWriter()
 
     def save(self, name: str) -> None:
         """Write ``checkpoints/<name>.pt``; all processes take part, the main process writes.
+
+        The checkpoint that was ``last`` before becomes ``last-1``, unless it is of the same step or of an abandoned training.
 
         The current state is copied, and a thread writes the copy; :meth:`wait` waits for it.
 
@@ -91,14 +102,26 @@ class Checkpointer:
         self._updater.all_reduce_buffers()
         state = self.state()
         if self._gan.processes.is_main_process:
-            path = self._directory.checkpoint(name)
             held, wait_for_copy = copy_to_host(state)
+            keeps_previous = name == "last" and self._newest not in (None, self._progress.images)
 
             def write() -> None:
                 wait_for_copy()
-                checkpoint.save(path, held)
+                if keeps_previous:
+                    checkpoint.shift_newest(self._directory, self._keep)
+                checkpoint.save(self._directory.checkpoint(name), held)
+                self._tell_size(name)
 
             self._writer.start(write)
+        if name == "last":
+            self._newest = self._progress.images
+
+    def _tell_size(self, name: str) -> None:
+        """Log how much the checkpoints of this run take, when the first one has been written."""
+        if not self._told_size:
+            self._told_size = True
+            size = self._directory.checkpoint(name).stat().st_size / 2**20
+            log.info("a checkpoint takes %.3g MiB; %s and the best one are kept", size, format_count(self._keep, "newest one"))
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written.
@@ -119,8 +142,9 @@ class Checkpointer:
             "rng_states": self._gan.processes.all_gather_object(checkpoint.random_state(self._device, self._gan.rng)),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Load a checkpoint into a newly built trainer."""
+    def restore(self, state: Mapping[str, Any], is_last: bool = False) -> None:
+        """Load a checkpoint into a newly built trainer; ``is_last`` says whether it is ``last.pt``."""
+        self._newest = state["images"] if is_last else None
         self._progress.load_state_dict(state)
         self._updater.load_state_dict(state)
         for name, part in self._parts.items():

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -146,13 +147,19 @@ class Trainer:
         before = self.progress.images
         self.updater.update(batch, self.progress)
         self.records.tracker.progress(self.progress.images)
-        if self.updater.pretraining.ends_between(before, self.progress.images):
+        for name in self._kept_checkpoints(before, self.progress.images):
             with self.progress.timer.paused():
-                self.checkpointer.save("pretrained")
+                self._timed("checkpoints", partial(self.checkpointer.save, name))()
         if due := self.callbacks.due(before, self.progress.images):
             with self.progress.timer.paused():
                 self._timed("evaluation", self._evaluate_untrained)()
                 self.callbacks.run(due, self.progress.timer.seconds - self._earlier_seconds, self.progress.images)
+
+    def _kept_checkpoints(self, before: int, after: int) -> list[str]:
+        """Names of the checkpoints that are written after the step from ``before`` to ``after`` images and never replaced."""
+        pretrained = ["pretrained"] if self.updater.pretraining.ends_between(before, after) else []
+        is_due = self.triggers.kept_checkpoint.is_due(before, after)
+        return [*pretrained, *([self.records.directory.kept_checkpoint(after)] if is_due else [])]
 
     def _evaluate_untrained(self) -> None:
         """Evaluate the untrained generator before the first callbacks, and measure how long an evaluation takes."""

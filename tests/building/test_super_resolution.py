@@ -339,7 +339,7 @@ def test_training_can_start_from_the_generator_of_another_run(upscaling: RunDire
     torch.testing.assert_close(dict(both.updater.gan.discriminator.state_dict()), dict(last["discriminator"]), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"do not fit the network of model=\.\.\.: model\.blocks=1 there and 2 here$"):
         build(tmp_path / "c", "initial_weights=run", f"initial_weights.path={upscaling.path}", "model.blocks=2")
-    with pytest.raises(ValueError, match=r"initial_weights\.checkpoint=first: must be one of last, best, pretrained"):
+    with pytest.raises(ValueError, match=r"initial_weights\.checkpoint=first: must be last, last-1"):
         build(
             tmp_path / "d", "initial_weights=run", f"initial_weights.path={upscaling.path}", "initial_weights.checkpoint=first"
         )

@@ -39,6 +39,7 @@ def test_a_run_writes_all_documented_files(finished: RunDirectory) -> None:
         "explorer.json",
         "report.html",
         "checkpoints/last.pt",
+        "checkpoints/last-1.pt",
         "checkpoints/best.pt",
         "samples/images-000000000.png",
         "samples/images-000000064.png",
@@ -196,17 +197,24 @@ def test_an_invalid_resume_is_rejected_and_changes_no_files(finished: RunDirecto
     assert left <= {"outputs"} and not list(finished.path.parent.glob("outputs/*/*"))
 
 
-@pytest.mark.slow
-def test_a_damaged_checkpoint_is_reported_with_an_alternative(tmp_path: Path) -> None:
-    assert train("hydra.run.dir=run", cwd=tmp_path).returncode == 0
-    last = RunDirectory(tmp_path / "run").checkpoint("last")
-    last.write_bytes(last.read_bytes()[:-1000])
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(finished: RunDirectory, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(finished.path, run.path)
+    whole = run.checkpoint("last").read_bytes()
+    run.checkpoint("last").write_bytes(whole[:-1000])
+    refused = run_module("sample", "run=run", cwd=tmp_path)
+    assert refused.returncode == 1 and "last.pt is damaged" in refused.stderr and "the run has last-1, best" in refused.stderr
     done = run_module("train", "resume=run", "epochs=2", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "last.pt is damaged" in done.stderr and "resume_from=best resumes from" in done.stderr
-    done = run_module("train", "resume=run", "epochs=2", "resume_from=best", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert RunDirectory(tmp_path / "run").read_summary()["images"] == 128
+    assert "last.pt is damaged" in done.stdout and "the run goes on from last-1.pt, at 64 images" in done.stdout
+    before, after = (checkpoint.load(path)["generator"] for path in (finished.checkpoint("last"), run.checkpoint("last")))
+    assert all(torch.equal(before[name], after[name]) for name in before), "the lost epoch is trained again, bit for bit"
+    assert run.checkpoint("damaged").read_bytes() == whole[:-1000] and [row["images"] for row in run.history()].count(128) == 2
+    run.checkpoint("last").write_bytes(b"")
+    for name in ("last-1", "best"):
+        run.checkpoint(name).write_bytes(b"x")
+    done = run_module("train", "resume=run", "epochs=3", cwd=tmp_path)
+    assert done.returncode == 1 and "last.pt is damaged" in done.stderr and run.checkpoint("last").is_file(), "nothing is moved"
 
 
 def test_ctrl_c_saves_a_checkpoint_from_which_the_run_can_be_resumed(tmp_path: Path) -> None:
@@ -282,7 +290,10 @@ def test_sampling_writes_a_grid_and_single_images(finished: RunDirectory, tmp_pa
     ("arguments", "message"),
     [
         (["run=nowhere"], "nowhere is not a run directory"),
-        (["run=run", "checkpoint=worst"], "checkpoint=worst: must be one of last, best, pretrained"),
+        (
+            ["run=run", "checkpoint=worst"],
+            "checkpoint=worst: must be last, last-1 (the one before it",
+        ),
         (["run=run", "count=0"], "count=0"),
         (["run=run", "out=grid.png"], "out=grid.png: is the folder of the single images"),
         (["run=run", "tile=3"], "tile=3: has no effect with count=..., only with input; leave it out"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -128,19 +126,3 @@ def test_a_run_is_found_or_the_reason_is_given(tmp_path: Path, monkeypatch: pyte
     assert RunDirectory.find("latest").path == Path("outputs/2026-01-01/11-00-00")
     with pytest.raises(ValueError, match=r"holds no config\.yaml"):
         RunDirectory.find("outputs")
-
-
-def test_a_run_is_locked_until_its_process_ends(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from gan_lab.storage.run_directory import RunDirectory\n"
-        "with RunDirectory(sys.argv[1]).lock(): print('held', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-    with pytest.raises(ValueError, match="is being trained by another process"), RunDirectory(tmp_path).lock():
-        raise AssertionError("two processes hold the lock")
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    with RunDirectory(tmp_path).lock():
-        assert tmp_path.is_dir()
