@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -146,27 +145,17 @@ def train_in_process(arguments: Sequence[str] = (), out: str | os.PathLike[str] 
         jobs.append(open_job(cfg))
         train_job(jobs[0])
 
-    given = [*arguments, *([] if out is None else [f"hydra.run.dir={Path(out).expanduser().absolute()}"])]
-    call_in_process(train_one, given, "config", prepend_resumed_overrides)
+    given = arguments if out is None else [*arguments, f"hydra.run.dir={Path(out).expanduser().absolute()}"]
+    call_in_process(train_one, given, "gan_lab.train", "config", prepend_resumed_overrides)
     return Run.open(jobs[0].directory.path, device=jobs[0].cfg.device)
 
 
 def _check_call(arguments: Sequence[str], out: str | os.PathLike[str] | None) -> None:
-    """Raise ValueError for what only the command can do, and for arguments that are no list of texts."""
-    if isinstance(arguments, str) or not all(isinstance(argument, str) for argument in arguments):
-        raise ValueError(
-            f"gan_lab.train({arguments!r}): takes a list of texts, such as gan_lab.train(['model=dcgan', 'epochs=2'])"
-        )
-    if flags := [argument for argument in arguments if argument.startswith("-")]:
-        purpose = "starts several runs" if {"-m", "--multirun"} & set(flags) else "is a flag of the command"
-        raise ValueError(
-            f"gan_lab.train: trains one run; {flags[0]} {purpose}: type python -m gan_lab.train {shlex.join(arguments)}"
-        )
+    """Raise ValueError under ``torchrun``, and if there are two run directories."""
     if is_distributed():
         raise ValueError("gan_lab.train: trains in one process; for several, start the command: torchrun -m gan_lab.train ...")
-    keys = {argument.partition("=")[0] for argument in arguments}
-    if out is not None and (clash := sorted(keys & {"resume", "hydra.run.dir"})):
-        raise ValueError(f"out={os.fspath(out)}: the run directory is already given by {clash[0]}=...; leave one of them out")
+    if out is not None and (other := [a for a in arguments if a.startswith(("resume=", "hydra.run.dir="))]):
+        raise ValueError(f"out={os.fspath(out)}: {other[0]} already gives the run directory; leave one of them out")
 
 
 class _CallableModule(ModuleType):

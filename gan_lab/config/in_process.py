@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 def call_in_process(
     function: Callable[[DictConfig], Result],
     arguments: Sequence[str],
+    module: str,
     config: str,
     rewrite: Callable[[Sequence[str]], list[str]] = list,
 ) -> Result:
@@ -32,6 +34,7 @@ def call_in_process(
     Args:
         function: called with the configuration, while Hydra is running.
         arguments: the command line without the command.
+        module: of the command, for messages.
         config: name of the command's configuration.
         rewrite: changes the command line before Hydra sees it.
 
@@ -39,8 +42,9 @@ def call_in_process(
         What ``function`` returns.
 
     Raises:
-        ValueError: an argument is wrong; the message is that of the command.
+        ValueError: an argument is wrong, with the message of the command, or a flag.
     """
+    _check(arguments, module)
     results: list[Result] = []
 
     def logged(cfg: DictConfig) -> None:
@@ -57,6 +61,14 @@ def call_in_process(
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(error_message(error, arguments, config)) from None  # the rest is about Hydra's internals
     return results[0]
+
+
+def _check(arguments: Sequence[str], module: str) -> None:
+    if isinstance(arguments, str) or not all(isinstance(argument, str) for argument in arguments):
+        raise ValueError(f"{arguments!r}: the arguments are a list of texts, such as ['model=dcgan', 'epochs=2']")
+    if flag := next((argument for argument in arguments if argument.startswith("-")), None):
+        what = "starts several runs" if flag in ("-m", "--multirun") else "is a flag of the command"
+        raise ValueError(f"{flag} {what}: type python -m {module} {shlex.join(arguments)}")
 
 
 @contextmanager

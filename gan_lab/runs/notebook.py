@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from functools import partial
 from html import escape
+
+from matplotlib.figure import Figure
 
 from gan_lab.reporting.pages import data_uri
 from gan_lab.reporting.run_page import final_scores
@@ -29,3 +33,15 @@ def run_html(directory: RunDirectory, images_seen: int) -> str:
     newest = next((grid for grid in grids if grid.is_file()), None)
     image = "" if newest is None else f'<img src="{data_uri(newest)}" alt="samples" style="max-width: 100%">'
     return f"<div>{image}<table>{cells}</table></div>"
+
+
+def show_in_notebooks(figure: Figure) -> Figure:
+    """Let a figure show itself at the end of a cell; without this, notebooks show only those made by ``matplotlib.pyplot``."""
+    vars(figure)["_repr_png_"] = partial(_png, figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -7,6 +7,7 @@ are optimized in their styles, one for all layers, others in their latents, whic
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,15 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor
 
+from gan_lab.data.image_decoding import decode
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.models.draws import draw
 from gan_lab.runs.run import Run
 from gan_lab.storage.files import write_atomically
-from gan_lab.utils.image_ops import normalize
+from gan_lab.utils.image_ops import normalize, to_pil
 from gan_lab.utils.progress import Progress, silent
 from gan_lab.utils.suggestions import Typed
 
@@ -103,6 +106,34 @@ def load_found(path: Path, run: Run) -> tuple[Tensor, Tensor | None]:
             f"{list(expected.shape[1:])}; a latent belongs to the generator that it was found with"
         )
     return styles, None if labels is None else labels.to(run.device)
+
+
+def read_target(picture: str | os.PathLike[str] | Image.Image | Tensor, run: Run) -> Tensor:
+    """A picture, cropped to the largest square and resized to the run's images: what :func:`project` takes.
+
+    Args:
+        picture: a file, a Pillow image, or uint8 ``[C, H, W]``.
+        run: with a generator of latents.
+
+    Returns:
+        uint8 ``[C, H, W]``.
+
+    Raises:
+        ValueError: the picture can't be read, or the generator enlarges images.
+    """
+    name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "picture"
+    if run.latents.size == 0:
+        raise ValueError(f"project={name}: the generator of {run.directory.path} enlarges images and has no latents")
+    _, channels, _, size = run.sample(1).shape  # a generator that is still growing makes smaller images than the dataset's
+    try:
+        if isinstance(picture, str | os.PathLike):
+            with Image.open(picture) as image:
+                pixels = decode(image, size, channels, "crop")
+        else:
+            pixels = decode(to_pil(picture) if isinstance(picture, Tensor) else picture, size, channels, "crop")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"project={name}: can't be read ({error})") from error
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
 def project(

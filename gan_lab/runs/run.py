@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,11 +25,16 @@ from gan_lab.runtime.device import choose_device
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory, check_checkpoint_name
 from gan_lab.storage.weights_file import load_weights
-from gan_lab.utils.image_ops import to_uint8, upsample_nearest
+from gan_lab.utils.image_ops import image_grid, to_uint8, upsample_nearest
 from gan_lab.utils.suggestions import Typed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from PIL.Image import Image
+
+    from gan_lab.metrics.perceptual_networks import PerceptualNetwork
+    from gan_lab.runs.projection import Found
 
 
 class Run:
@@ -236,11 +242,115 @@ class Run:
             part = slice(start, start + batch_size)
             yield latents[part].to(self.device), None if labels is None else labels[part].to(self.device)
 
+    def walk(
+        self,
+        kind: str = "loop",
+        frames: int = 240,
+        *,
+        count: int = 1,
+        keyframes: int = 6,
+        seed: int = 0,
+        classes: Sequence[Typed] = (),
+        truncation: float | None = None,
+        out: str | os.PathLike[str] | None = None,
+        fps: float = 30,
+    ) -> Tensor:
+        """Walk through the latent space, as ``gan-sample walk=...`` does.
+
+        Args:
+            kind: ``line``, ``loop``, ``random`` or ``classes``.
+            frames: number of frames.
+            count: images that walk side by side.
+            keyframes: images that each passes; of a random walk, its oscillations.
+            seed, classes, truncation: as in :meth:`sample`; only ``classes`` passes several.
+            out: a file that the frames are also written to as a film: ``.webp``, ``.gif`` or ``.mp4``.
+            fps: frames per second of that film.
+
+        Returns:
+            uint8 ``[frames, count, C, H, W]`` on the CPU.
+
+        Raises:
+            ValueError: there is no such walk or class, a number is out of range, or ``out`` has another ending.
+        """
+        from gan_lab.runs.video import check_video, write_video
+        from gan_lab.runs.walks import WalkOptions, walk
+
+        path = None if out is None else Path(out).expanduser()
+        if path is not None:
+            check_video(path, fps)
+        images = torch.stack(list(walk(self, kind, frames, WalkOptions(count, keyframes, seed, classes, truncation))))
+        if path is not None:
+            write_video((image_grid(frame, scale=2) for frame in images), path, fps)
+        return images
+
+    def project(
+        self,
+        picture: str | os.PathLike[str] | Image | Tensor,
+        *,
+        steps: int = 200,
+        lr: float = 0.1,
+        candidates: int = 512,
+        starts: int = 4,
+        pixel_weight: float = 10,
+        seed: int = 0,
+        classes: Sequence[Typed] = (),
+        network: PerceptualNetwork | None = None,
+    ) -> Found:
+        """Search the latent whose image is most like a picture, as ``gan-sample project=...`` does.
+
+        ``run.render(found.styles, found.labels)`` makes its image.
+
+        Args:
+            picture: a file, a Pillow image, or uint8 ``[C, H, W]``; cropped to a square and resized.
+            steps, lr, candidates, starts, pixel_weight, seed, classes: see
+                :class:`gan_lab.runs.projection.ProjectionOptions`.
+            network: whose feature maps are compared; None: the untrained one of ``perception=random``.
+
+        Raises:
+            ValueError: the picture can't be read, a number is out of range, or the generator enlarges images.
+        """
+        from gan_lab.metrics.perceptual_networks import RandomPerceptual
+        from gan_lab.runs.projection import ProjectionOptions, project, read_target
+
+        options = ProjectionOptions(steps, lr, candidates, starts, pixel_weight, seed, classes)
+        return project(self, read_target(picture, self), network or RandomPerceptual(width=32, seed=0), options)
+
+    def evaluate(self, arguments: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+        """Score the open checkpoint, as ``gan-evaluate run=...`` does: ``run.evaluate(["evaluation=full"])``.
+
+        Needs the dataset. Writes nothing; the command records its scores.
+
+        Args:
+            arguments: what follows the command and its ``run=...``; by default it measures what the training measured.
+
+        Returns:
+            For each protocol, such as ``default``, its scores by name.
+
+        Raises:
+            ValueError: an argument is wrong, nothing is measured, or data or networks are missing.
+        """
+        from gan_lab.runs.scoring import evaluate
+
+        return {result.name: dict(result.scores) for result in evaluate(self, arguments)}
+
+    def frame(self) -> DataFrame:
+        """The rows of ``metrics.jsonl`` as a pandas table, one column for each metric; NaN where a row has no value.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ValueError("run.frame() needs the package pandas: pip install 'gan_lab[notebook]'") from error
+        return DataFrame(self.history)
+
     def losses(self) -> Figure:
         """Losses and accuracies of both networks against epochs, as a Matplotlib figure."""
         from gan_lab.reporting.plots import losses_and_accuracies  # sampling needs no Matplotlib
+        from gan_lab.runs.notebook import show_in_notebooks
 
-        return losses_and_accuracies(self.history)
+        return show_in_notebooks(losses_and_accuracies(self.history))
 
     def _repr_html_(self) -> str:
         """The run in a notebook: its newest sample grid and its scores."""

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from PIL import Image
-from torch import Tensor
 
 from gan_lab.config import instantiate
-from gan_lab.data.image_decoding import decode
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
-from gan_lab.runs.projection import ProjectionOptions, load_found, project
+from gan_lab.runs.projection import ProjectionOptions, load_found, project, read_target
 from gan_lab.runs.run import Run
 from gan_lab.sampling.output import classes_of, output_file
 from gan_lab.utils.image_ops import image_grid, to_pil
@@ -32,7 +29,7 @@ def write_projection(run: Run, cfg: DictConfig) -> None:
     folder = Path(cfg.out).expanduser() if cfg.out else run.directory.samples / f"project-{source.stem}"
     if folder.exists() and any(folder.iterdir()) and not cfg.overwrite:
         raise ValueError(f"{folder} already holds files: choose another out=, or overwrite=true")
-    target = _read(source, run)
+    target = read_target(source, run)
     options = ProjectionOptions(**cfg.projection, seed=cfg.seed, classes=classes_of(cfg))
     network: PerceptualNetwork = instantiate(cfg.perception, "perception")
     with progress_bar(f"projecting {source.name}", "steps") as progress:
@@ -66,16 +63,3 @@ def write_latent(run: Run, cfg: DictConfig) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     to_pil(run.render(styles, labels)[0]).save(out)
     print(out)
-
-
-def _read(path: Path, run: Run) -> Tensor:
-    """A picture, cropped to the largest square and resized to the run's images, uint8 ``[C, H, W]``."""
-    if run.latents.size == 0:
-        raise ValueError(f"project={path}: the generator of {run.directory.path} enlarges images and has no latents")
-    _, channels, _, size = run.sample(1).shape  # a generator that is still growing makes smaller images than the dataset's
-    try:
-        with Image.open(path) as image:
-            pixels = decode(image, size, channels, "crop")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"project={path}: can't be read ({error})") from error
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

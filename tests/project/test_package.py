@@ -33,7 +33,7 @@ def test_the_wheel_trains_far_from_the_checkout(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
     options = {f"gan_lab/conf/{p.relative_to(ROOT / 'conf').as_posix()}" for p in (ROOT / "conf").rglob("*.yaml")}
     assert options <= names
-    assert "gan_lab/data/embedded/LICENSE-fashion-mnist" in names
+    assert {"gan_lab/data/embedded/LICENSE-fashion-mnist", "gan_lab/tour.ipynb"} <= names
     assert {f"gan_lab/docs/{page.name}" for page in (ROOT / "gan_lab" / "docs").glob("*.md")} <= names
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import gan_lab.train as t\n"

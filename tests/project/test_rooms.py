@@ -29,10 +29,11 @@ LAYERS = [
 
 OUTSIDE = {
     "hydra": {"config", "train", "evaluate", "sample", "export", "report", "prepare", "benchmark"},
-    "omegaconf": {"config", "building", "evaluation", "sampling", "studies", "benchmarks", *LAYERS[-1]},
+    "omegaconf": {"config", "building", "runs.scoring", "evaluation", "sampling", "studies", "benchmarks", *LAYERS[-1]},
     "wandb": {"tracking.wandb"},
     "optuna": {"sweeps"},
-    "matplotlib": {"reporting", "runs.run"},  # the type of Run.losses()
+    "matplotlib": {"reporting", "runs.run", "runs.notebook"},  # the type of Run.losses()
+    "pandas": {"runs.run"},  # Run.frame()
     "jinja2": {"reporting"},
     "IPython": {"tracking.notebook_display"},
 }
