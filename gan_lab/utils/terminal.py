@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,24 +27,24 @@ from rich.table import Table
 from rich.text import Text
 
 from gan_lab.utils.formatting import printable
-from gan_lab.utils.streams import Output
+from gan_lab.utils.streams import Output, in_notebook
 
 log = logging.getLogger(__name__)
 
 
 STDOUT = RichConsole(
-    file=cast(IO[str], Output()), highlight=False, soft_wrap=True, markup=False, emoji=False, force_jupyter=False
+    file=cast(IO[str], Output()),
+    highlight=False,
+    soft_wrap=True,
+    markup=False,
+    emoji=False,
+    force_jupyter=False,
+    force_terminal=False if in_notebook() else None,  # kernels set FORCE_COLOR, but a cell has no cursor to move
 )
 """The only console of the process: log lines and the live table must share it, or they would overwrite each other.
 
 Brackets in its text are no markup, as they may belong to the name of a class or a file. In a notebook its text is plain.
 """
-
-
-def in_notebook() -> bool:
-    """Whether the process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> None:

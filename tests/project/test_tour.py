@@ -68,6 +68,7 @@ def test_the_whole_notebook_runs_in_a_kernel_and_shows_what_it_says(notebook: An
         "walk-code": "image/gif",
     }.items():
         assert kind in shown[name][-1].data, name
+    assert not [o for outputs in shown.values() for o in outputs if "\x1b" in o.get("text", "")], "no bars for a terminal"
     lines = shown["scores-code"][-1].data["text/plain"].splitlines()
     untrained, final = (float(line.split()[-1]) for line in (lines[1], lines[-1]))
     assert final < untrained / 5, "the generator has learned"

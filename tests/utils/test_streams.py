@@ -54,3 +54,18 @@ def test_a_closed_terminal_discards_the_rest(monkeypatch: pytest.MonkeyPatch, ca
     assert [output.write("a"), output.write("b")] == [1, 1]
     output.flush()
     assert capsys.readouterr().err.count("Input/output error") == 1 and not output.isatty()
+
+
+def test_a_notebook_is_no_terminal_although_kernels_ask_for_colors() -> None:
+    """Bars that move the cursor would be shown as escape sequences, line below line."""
+    code = (
+        "import sys, types\n"
+        "kernel = types.SimpleNamespace(kernel=None)\n"
+        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: kernel if len(sys.argv) > 1 else None)\n"
+        "from gan_lab.utils.terminal import STDOUT\n"
+        "print(STDOUT.is_terminal)"
+    )
+    for arguments, expected in ((["notebook"], "False"), ([], "True")):
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, env=os.environ | {"FORCE_COLOR": "1"}, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
