@@ -23,6 +23,7 @@ USES = {
     **{key: ["walk"] for key in ("keyframes", "frames", "fps")},
     **{key: ["project"] for key in ("projection", "perception")},
     "at": ["plane"],
+    "show": ["count", "style_mixing", "plane", "project"],
     "truncation": ["count", "style_mixing", "walk", "plane", "latent"],
     "standing_statistics": ["count", "style_mixing", "walk", "plane", "project", "latent"],
     "tile": ["input"],
@@ -35,11 +36,13 @@ def sample(cfg: DictConfig) -> None:
     """Write generated images, a walk through them, a plane or a projection, or images upscaled by a super-resolution run."""
     from gan_lab.runs.run import Run
     from gan_lab.sampling import COMMANDS
+    from gan_lab.sampling.output import check_show
 
     given = [key for key in OTHER_USES if cfg[key] is not None] or ["count"]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)}: give one of them")
     check_used(HydraConfig.get().overrides.task, given[0], USES)
+    check_show(cfg.show)
     run = Run.open(cfg.run, cfg.checkpoint, cfg.device)
     if cfg.standing_statistics is not None and not run.use_standing_statistics(
         cfg.standing_statistics, cfg.batch_size, cfg.seed, cfg.truncation

@@ -16,4 +16,6 @@ def build_trackers(cfg: DictConfig, processes: SingleProcess) -> Trackers:
     if not processes.is_main_process:
         return Trackers({})
     chosen = {name: instantiate(node, f"tracker.{name}") for name, node in cfg.tracker.items() if node is not None}
-    return Trackers({"files": Files(), "console": Console(cfg.console), **chosen}, essential=["files"])
+    return Trackers(
+        {"files": Files(), "console": Console(cfg.console, cfg.get("preview", False)), **chosen}, essential=["files"]
+    )

@@ -23,6 +23,7 @@ NOT_TRAINED = (
     "seeds",
     "paths",
     "console",
+    "preview",
     "tracker",
     "device",
 )

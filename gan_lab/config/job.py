@@ -22,7 +22,7 @@ from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.version import __version__
 
-NOT_IN_NAME = ("console", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
+NOT_IN_NAME = ("console", "preview", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
 """Beginnings of overrides that are left out of a job's name, as they don't affect what is trained."""
 
 

@@ -32,6 +32,7 @@ NOT_COMPARED = (
     "study",
     "pruner",
     "console",
+    "preview",
     "tracker",
     "paths",
     "device",

@@ -115,6 +115,7 @@ class Config:
     sample: SampleSection = MISSING
     checkpoint: CheckpointSection = MISSING
     console: str = MISSING
+    preview: bool = MISSING
     seeds: int = MISSING
     objective: Any = MISSING
     study: StudySection = MISSING
@@ -187,6 +188,7 @@ class SampleCommand:
     overwrite: bool = MISSING
     singles: bool = MISSING
     columns: int | None = MISSING
+    show: Any = MISSING
     scale: int = MISSING
     batch_size: int = MISSING
     device: str = MISSING

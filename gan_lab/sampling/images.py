@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_lab.models.draws import parse_seeds
 from gan_lab.runs.run import Run
-from gan_lab.sampling.output import classes_of, file_prefixes, singles_and_grid
+from gan_lab.sampling.output import classes_of, file_prefixes, show, singles_and_grid
 from gan_lab.sampling.singles import write_singles
 from gan_lab.utils.formatting import format_count
 from gan_lab.utils.image_ops import image_grid
@@ -56,7 +56,9 @@ def write_images(run: Run, cfg: DictConfig) -> None:
     columns = len(numbers) if classes and cfg.columns is None else cfg.columns
     names = [as_typed(name) for name in classes] if columns == len(numbers) and len(shown) == total else []
     grid.parent.mkdir(parents=True, exist_ok=True)
-    image_grid(torch.stack(shown), columns, cfg.scale, row_names=names).save(grid)
+    picture = image_grid(torch.stack(shown), columns, cfg.scale, row_names=names)
+    picture.save(grid)
+    show(picture, shown[0].shape[-1], cfg)
     what = "grid" if len(shown) == total else f"grid of the first {len(shown):,}"
     where = f"{what} {grid}" + (f", single images in {singles}" if cfg.singles else "")
     print(f"{format_count(total, 'image')} of {run.directory.path} at {run.images_seen:,} images seen: {where}")

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from gan_lab.runs.run import Run
 from gan_lab.runs.style_mixing import mix_styles
-from gan_lab.sampling.output import classes_of, singles_and_grid
+from gan_lab.sampling.output import classes_of, show, singles_and_grid
 from gan_lab.utils.image_ops import image_grid
 from gan_lab.utils.suggestions import as_names
 
@@ -28,5 +28,7 @@ def write_mixed(run: Run, cfg: DictConfig) -> None:
     numbers = [layer for layer in layers if isinstance(layer, int)]
     images = mix_styles(run, numbers, rows, columns, cfg.seed, cfg.batch_size, name=name, truncation=cfg.truncation)
     grid.parent.mkdir(parents=True, exist_ok=True)
-    image_grid(images, columns + 1, cfg.scale).save(grid)
+    picture = image_grid(images, columns + 1, cfg.scale)
+    picture.save(grid)
+    show(picture, images.shape[-1], cfg)
     print(f"styles of {rows} and {columns} images of {run.directory.path}, mixed: {grid}")

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
+from PIL import Image
 
 from gan_lab.runs.run import Run
 from gan_lab.utils.suggestions import Typed, as_names, as_typed
+from gan_lab.utils.terminal_pictures import show_grid
 
 
 def classes_of(cfg: DictConfig) -> list[Typed]:
@@ -50,6 +52,18 @@ def singles_and_grid(run: Run, cfg: DictConfig) -> tuple[Path, Path]:
         what = "exists already" if exists.is_file() else "already holds files"
         raise ValueError(f"{exists} {what}: choose another out=, another seed=, or overwrite=true")
     return singles, grid
+
+
+def check_show(value: object) -> None:
+    """Raise ValueError if ``show`` has another value than those it may have."""
+    if value != "auto" and not isinstance(value, bool):
+        raise ValueError(f"show={value}: must be auto, true or false")
+
+
+def show(grid: Image.Image, size: int, cfg: DictConfig) -> None:
+    """Show a grid of images with ``size`` pixels a side in the terminal, unless ``show=false``."""
+    if cfg.show:
+        show_grid(grid, size, cfg.scale, blocks=cfg.show is True)
 
 
 def file_prefixes(classes: Sequence[Typed]) -> list[str]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from gan_lab.models.draws import parse_seeds
 from gan_lab.models.latent_plane import LatentPlane, square_points
 from gan_lab.runs.run import Run
-from gan_lab.sampling.output import classes_of, output_file
+from gan_lab.sampling.output import classes_of, output_file, show
 from gan_lab.utils.image_ops import image_grid
 
 SIDE = 8
@@ -33,7 +33,9 @@ def write_plane(run: Run, cfg: DictConfig) -> None:
     points = square_points(side) if point is None else torch.tensor([point])
     images = torch.cat([_images(run, plane, part, cfg.truncation) for part in points.split(cfg.batch_size)])
     out.parent.mkdir(parents=True, exist_ok=True)
-    image_grid(images, side if point is None else 1, cfg.scale).save(out)
+    picture = image_grid(images, side if point is None else 1, cfg.scale)
+    picture.save(out)
+    show(picture, images.shape[-1], cfg)
     print(f"{'a plane' if point is None else 'an image'} of {run.directory.path}: {out}")
 
 

@@ -11,7 +11,7 @@ from gan_lab.config import instantiate
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.runs.projection import ProjectionOptions, load_found, project, read_target
 from gan_lab.runs.run import Run
-from gan_lab.sampling.output import classes_of, output_file
+from gan_lab.sampling.output import classes_of, output_file, show
 from gan_lab.utils.image_ops import image_grid, to_pil
 from gan_lab.utils.terminal import progress_bar
 
@@ -37,7 +37,9 @@ def write_projection(run: Run, cfg: DictConfig) -> None:
     image = run.render(found.styles, found.labels)[0]
     folder.mkdir(parents=True, exist_ok=True)
     to_pil(image).save(folder / "found.png")
-    image_grid(torch.stack([target, image]), 2, cfg.scale, column_names=("picture", "found")).save(folder / "comparison.png")
+    comparison = image_grid(torch.stack([target, image]), 2, cfg.scale, column_names=("picture", "found"))
+    comparison.save(folder / "comparison.png")
+    show(comparison, image.shape[-1], cfg)
     found.save(folder / LATENT)
     error = float((image.float() - target).abs().mean()) / 255
     print(

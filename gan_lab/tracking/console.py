@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import zip_longest
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -20,7 +22,13 @@ from gan_lab.storage.metric_names import display_name, distinct_keys
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 from gan_lab.tracking.notebook_display import NotebookDisplay
 from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci, format_with_error
-from gan_lab.utils.terminal import STDOUT, _progress, fold, in_notebook, line_limit, text_column
+from gan_lab.utils.streams import in_notebook
+from gan_lab.utils.terminal import STDOUT, _progress, fold, line_limit, text_column
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from gan_lab.utils.half_blocks import HalfBlocks
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +45,12 @@ HEADING_WIDTH = 10
 
 LINES_AROUND_TABLE = 6
 """Lines of the live display besides those of the table: its border, the progress bars, and an empty line."""
+
+PANEL_WIDTH = 4
+"""Characters of a line of the table's border."""
+
+PREVIEW_FRACTION = 0.35
+"""A wider layout of the table must leave this fraction of the terminal's width to the sample grid."""
 
 LINE_METRICS = (
     "d/loss",
@@ -78,12 +92,14 @@ class Console(Tracker):
     Args:
         mode: ``live`` (a table that is updated in place), ``plain`` (a line per row), or ``auto``: ``live`` in a terminal and
             in a notebook.
+        preview: whether the newest sample grid is shown too: next to the table in half-block characters if the terminal has at
+            least 256 colors, in a notebook below it.
 
     Raises:
         ValueError: ``mode`` is none of these.
     """
 
-    def __init__(self, mode: str = "auto") -> None:
+    def __init__(self, mode: str = "auto", preview: bool = False) -> None:
         if mode not in MODES:
             raise ValueError(f"console={mode}: must be one of {', '.join(MODES)}")
         self._screen = STDOUT
@@ -93,6 +109,8 @@ class Console(Tracker):
             self._screen = self._live.console
         elif mode == "live" or (mode == "auto" and STDOUT.is_terminal):
             self._live = Live(console=STDOUT, refresh_per_second=4)
+        self._preview = preview
+        self._grid: Image.Image | None = None  # one pixel for each pixel of its images
 
     def start(self, info: RunInfo) -> None:
         self._info = info
@@ -150,6 +168,21 @@ class Console(Tracker):
         if self._live is not None:
             self._live.update(self._render())
 
+    def image_grid(self, name: str, path: Path, images: int) -> None:
+        if name != "samples" or not self._preview or self._live is None:
+            return
+        if isinstance(self._live, NotebookDisplay):
+            self._live.update(self._render())  # the table comes first
+            self._live.show_picture(path)
+            return
+        from gan_lab.utils.half_blocks import can_show_blocks  # with Pillow and PyTorch, which the commands' help does not need
+        from gan_lab.utils.image_ops import open_grid
+
+        if can_show_blocks(self._screen):
+            with suppress(OSError):  # a damaged file: the one before stays
+                self._grid = open_grid(path).reduce(self._info.config["sample"]["scale"])
+            self._live.update(self._render())
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         if self._live is not None:
             self._live.stop()
@@ -167,10 +200,33 @@ class Console(Tracker):
         d, g, others = groups
         layouts = ([d, g, others], [d + g, others], [d + g + others])
         tables = [_table(columns, self._screen.height - LINES_AROUND_TABLE) for columns in layouts]
-        room = self._screen.width - 4  # of the panel
         options = self._screen.options.update(max_width=10_000)
-        table = next((t for t in tables if Measurement.get(self._screen, options, t).maximum <= room), tables[-1])
-        return Group(Panel(table, title=Text(self._info.name), title_align="left", border_style="dim"), self._bars)
+        widths = [Measurement.get(self._screen, options, table).maximum + PANEL_WIDTH for table in tables]
+        fitting = [n for n, width in enumerate(widths) if width <= self._screen.width] or [len(tables) - 1]
+        panels = [Panel(table, title=Text(self._info.name), title_align="left", border_style="dim") for table in tables]
+        for n in fitting if self._grid is not None else ():
+            room = self._screen.width - widths[n] - 1
+            if room < self._screen.width * PREVIEW_FRACTION and n != fitting[-1]:
+                continue  # a narrower table leaves more
+            if (blocks := self._blocks(room)) is not None:
+                beside = Table.grid(padding=(0, 1, 0, 0))
+                beside.add_column(width=self._screen.width - blocks.width - 1)
+                beside.add_column(width=blocks.width)
+                beside.add_row(panels[n], blocks)
+                return Group(beside, self._bars)
+        return Group(panels[fitting[0]], self._bars)
+
+    def _blocks(self, width: int) -> HalfBlocks | None:
+        """The newest sample grid, at most ``width`` characters wide and as high as the table may be."""
+        assert self._grid is not None
+        from gan_lab.utils.half_blocks import HalfBlocks, fit_grid
+        from gan_lab.utils.image_ops import GAP
+
+        height = 2 * (self._screen.height - LINES_AROUND_TABLE)
+        config = self._info.config
+        size = max(self._grid.size) if config["degradation"]["steps"] else config["dataset"]["size"]
+        picture = fit_grid(self._grid, size, GAP, width, height) if width > 0 and height > 0 else None
+        return None if picture is None else HalfBlocks(picture)
 
     def _cells(self, key: str) -> list[Text]:
         """Name, latest value, and an arrow if it is higher or lower than the one before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -30,6 +31,7 @@ class NotebookDisplay:
         )
         self._shown: RenderableType | None = None
         self._handle: Any = None
+        self._picture: Any = None
         self._last = 0.0
 
     def start(self) -> None:
@@ -48,6 +50,16 @@ class NotebookDisplay:
     def stop(self) -> None:
         """Show the last state, which stays."""
         self._show()
+
+    def show_picture(self, path: Path) -> None:
+        """Show a PNG file below the table, in place of the one before."""
+        from IPython.display import Image, display
+
+        picture = Image(data=path.read_bytes(), format="png")
+        if self._picture is None:
+            self._picture = display(picture, display_id=True)
+        else:
+            self._picture.update(picture)
 
     def _show(self) -> None:
         if self._shown is None:

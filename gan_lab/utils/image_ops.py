@@ -46,11 +46,15 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
+GAP = 2
+"""Pixels between the images of a grid."""
+
+
 def image_grid(
     images: Tensor,
     columns: int | None = None,
     scale: int = 1,
-    gap: int = 2,
+    gap: int = GAP,
     row_names: Sequence[str] = (),
     column_names: Sequence[str] = (),
 ) -> Image.Image:

@@ -25,9 +25,8 @@ TWO_EPOCHS = [*SMALL, "epochs=2"]
 
 @pytest.fixture(autouse=True)
 def unchanged_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In an empty folder and without pages of runs; afterwards neither Hydra nor logging knows of the calls."""
+    """In an empty folder; afterwards neither Hydra nor logging knows of the calls."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gan_lab.building.trainer.write_run_page", lambda directory: None)  # most of a tiny run's time
     root = logging.getLogger()
     before = root.handlers[:], root.level, logging.getLogger("matplotlib").level, signal.getsignal(signal.SIGTERM)
     yield

@@ -35,7 +35,6 @@ def test_the_cells_of_the_notebook_run_in_their_order(
     """In this process, which has imported everything: a kernel would take longer to start than the cells to run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GAN_LAB_TOUR", "quick")
-    monkeypatch.setattr("gan_lab.building.trainer.write_run_page", lambda directory: None)  # two thirds of the time
     variables: dict[str, Any] = {}
     shown: dict[str, Any] = {}
     for cell in notebook.cells:

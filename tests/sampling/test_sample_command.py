@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from escape_sequences import from_kitty
 from helpers import compose_config, run_module
 from PIL import Image
+from rich.console import Console
 
 from gan_lab import Run
 from gan_lab.sampling import images
 from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.utils import terminal_pictures
 from gan_lab.utils.image_ops import to_pil
 
 
@@ -54,6 +58,31 @@ def test_a_grid_shows_the_first_of_very_many(folder: Path, monkeypatch: pytest.M
     images.write_images(Run.open(folder / "run"), cfg)
     with Image.open(folder / "few.png") as grid:
         assert grid.size == (66, 66)
+
+
+class Kitty(io.StringIO):
+    """Standard output of a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_grid_is_shown_in_a_terminal_and_not_in_a_pipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Kitty()
+    monkeypatch.setattr(terminal_pictures, "STDOUT", Console(file=screen, force_terminal=True, width=80))
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    monkeypatch.delenv("TMUX", raising=False)
+    run = Run.open(folder / "run")
+    for show in ("auto", "false"):
+        cfg = compose_config(f"run={folder / 'run'}", "count=9", f"out={folder / show}", f"show={show}", config="sample")
+        images.write_images(run, cfg)
+    assert screen.getvalue().count("a=T") == 1
+    with Image.open(folder / "auto.png") as grid:
+        assert from_kitty(screen.getvalue())[0].tobytes() == grid.tobytes()
+    done = run_module("sample", "run=run", "count=4", "out=piped", "show=true", cwd=folder)
+    assert done.returncode == 0 and "\x1b" not in done.stdout and done.stdout.count("\n") == 1
+    done = run_module("sample", "run=run", "show=sixel", cwd=folder)
+    assert "show=sixel: must be auto, true or false" in done.stderr
 
 
 def test_a_walk_is_a_film(folder: Path) -> None:

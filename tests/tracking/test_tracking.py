@@ -15,9 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from escape_sequences import from_blocks
 from helpers import SMALL, make_job, run_module
+from PIL import Image
 from rich.console import Console as RichConsole
 
 from gan_lab.building.trainer import build_trainer
@@ -27,6 +31,7 @@ from gan_lab.tracking import RunInfo, Tracker, Trackers, console
 from gan_lab.tracking import wandb as wandb_tracker
 from gan_lab.tracking.console import Console, plain_line
 from gan_lab.utils import terminal
+from gan_lab.utils.image_ops import image_grid
 
 
 def info(path: Path) -> RunInfo:
@@ -184,6 +189,50 @@ def test_a_notebook_has_one_live_table_that_is_replaced_in_place(tmp_path: Path,
     assert len(pages) == 1 and first != pages[0] and "75 images" in pages[0] and "75 images" not in first
     assert re.search(r"D loss.*0\.5.*↓", pages[0]) and "\x1b" not in pages[0]
     assert Console("plain")._live is None
+
+
+GRID_CONFIG = {"sample": {"scale": 2}, "dataset": {"size": 16}, "degradation": {"steps": {}}}
+
+
+def with_preview(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mode: str = "live", preview: bool = True, color_system: Any = "truecolor"
+) -> tuple[str, Image.Image]:
+    """What a terminal receives of a training with a sample grid, and that grid."""
+    screen = RichConsole(file=io.StringIO(), force_terminal=True, width=120, height=40, color_system=color_system)
+    for module in (console, terminal):
+        monkeypatch.setattr(module, "STDOUT", screen)
+    shown = Console(mode, preview)
+    shown.start(replace(info(folder), config=GRID_CONFIG))
+    shown.metrics(row(50, 0.75))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16), dtype=np.uint8)
+    grid = image_grid(torch.from_numpy(pixels), scale=2)
+    grid.save(folder / "grid.png")
+    (folder / "damaged.png").write_bytes(b"\x89PNG")
+    for name, file in (("reals", "none.png"), ("samples", "grid.png"), ("samples", "damaged.png")):
+        shown.image_grid(name, folder / file, 50)
+    shown.metrics(row(75, 0.5))
+    shown.finish({})
+    return screen.file.getvalue(), grid  # type: ignore[attr-defined]
+
+
+def test_a_preview_is_the_newest_grid_next_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, grid = with_preview(tmp_path, monkeypatch)
+    last = text[text.rindex("╭") :]
+    assert from_blocks(last).tobytes() == grid.reduce(2).tobytes()
+    lines = [re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", line) for line in last.splitlines()]
+    assert "D loss" in lines[1] and "▀" in lines[1] and all(len(line.rstrip()) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"preview": False}, {"mode": "plain"}, {"color_system": None}, {"color_system": "standard"}],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_there_is_no_preview_unless_the_terminal_shows_it_well(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, _ = with_preview(tmp_path, monkeypatch, **options)
+    assert "▀" not in text
 
 
 def test_long_lines_are_broken_for_a_terminal_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
