@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format bench sweep evaluate report clean
+.PHONY: help setup train test test-slow soak lint format bench sweep evaluate report clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(READY)  ## run the default tests, about 7 minutes on two cores
 
 test-slow: $(READY)  ## run all tests, half an hour on two cores
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+soak: $(READY)  ## kill trainings at 50 random moments, fill their disk, and compare their ends: half an hour, ARGS="--kills 10"
+	$(BIN)/python tests/soak.py $(ARGS)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

@@ -90,4 +90,4 @@ def _default_value(key: str, base: DictConfig, chosen: dict[str, str]) -> str:
     value: Any = OmegaConf.to_container(OmegaConf.load(option) if in_option else base, resolve=False)
     for part in (rest if in_option else key).split("."):
         value = value.get(part, "") if isinstance(value, dict) else ""
-    return format_choice(value)
+    return "{...}" if isinstance(value, dict) else format_choice(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -16,6 +17,9 @@ except ImportError:  # Windows has no file locks of this kind: a second process 
     fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
+
+TEMPORARY = re.compile(r"\..+\.\d+")
+"""Names of the files that :func:`atomic_file` writes: those that they replace, hidden, and with the number of the process."""
 
 
 @contextmanager
@@ -54,6 +58,13 @@ def _sync_folder(path: Path) -> None:
             os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes have left of :func:`atomic_file` in a folder and its subfolders; nobody may be writing."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gan_lab.storage.files import write_atomically
+from gan_lab.storage.files import remove_temporaries, write_atomically
 from gan_lab.utils.formatting import format_duration
 
 try:
@@ -79,6 +79,7 @@ def hold_run(folder: Path) -> Iterator[None]:
             )
         if other is not None:
             log.info("%s was left by %s, which ended without a trace", folder, other)
+        remove_temporaries(folder)
         write_atomically(path, json.dumps(asdict(own)))
         ended = threading.Event()
         renewal = threading.Thread(target=_renew, args=(path, ended), name="gan_lab-lock", daemon=True)

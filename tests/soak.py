@@ -1,0 +1,224 @@
+"""Kill trainings at random moments, fill their disk, and compare what comes of them with an uninterrupted training.
+
+::
+
+    python tests/soak.py [--kills 50] [--seconds 1800] [--seed 0] [--only NAME]      # also: make soak
+
+Each configuration of ``RUNS`` in ``fingerprint.py`` is trained once without interruption, by the real command line, on the
+CPU with one thread. Then the same training is killed (SIGKILL) at random moments, resumed, killed again, and resumed to its
+end. Its metrics, every tensor of its last checkpoint and every sample grid must be those of the uninterrupted run, and no
+temporary file may be left. Where a file system of limited size can be mounted, which needs the rights of root, trainings also
+run into a full disk: they must end with a message and without a traceback, and be resumed to the same end. The exit code is 1
+if anything differs. It ends by itself.
+"""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from fingerprint import COMMON, RUNS, write_images
+from helpers import comparable
+
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.storage.run_lock import OWNER
+
+OFTEN = "epochs=3 checkpoint.every_kimg=0.064 sample.every_kimg=0.064 checkpoint.keep_every_kimg=0.256"
+"""Checkpoints and grids after every fourth batch, so that most moments are near one."""
+
+KILLS_OF_A_RUN = 2
+"""How often a training is killed before it may end."""
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Soak:
+    """What was tried and what went wrong.
+
+    Attributes:
+        folder: a scratch folder.
+        random: chooses configurations and moments.
+        deadline: time at which it ends.
+        kills: trainings that were killed.
+        faults: trainings that had a full disk.
+        failures: a sentence for each.
+    """
+
+    folder: Path
+    random: random.Random
+    deadline: float
+    kills: int = 0
+    faults: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def start(self, arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "gan_lab.train", *arguments]
+        with self.output.open("a") as output:
+            return subprocess.Popen(
+                command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            )
+
+    @property
+    def output(self) -> Path:
+        """What the trainings of the present configuration have printed."""
+        return self.folder / "output.txt"
+
+    def arguments(self, name: str, cwd: Path) -> list[str]:
+        """The command line that starts the run in ``cwd``, or resumes it if it has a checkpoint."""
+        directory = RunDirectory(cwd / "run")
+        if directory.config.is_file() and directory.checkpoint("last").is_file():
+            return ["resume=run"]
+        shutil.rmtree(directory.path, ignore_errors=True)  # killed before its first checkpoint: there is nothing to resume
+        return [*COMMON.split(), *RUNS[name].split(), *OFTEN.split(), "hydra.run.dir=run"]
+
+    def train(self, name: str, cwd: Path) -> int:
+        return self.start(self.arguments(name, cwd), cwd).wait()
+
+    def whole(self, name: str) -> tuple[RunDirectory, float]:
+        """The uninterrupted run of a configuration, trained on first use, and how long it took with its start."""
+        cwd = self.folder / f"whole-{name}"
+        if not cwd.is_dir():
+            cwd.mkdir()
+            write_images(cwd / "pictures")
+            started = time.monotonic()
+            if self.train(name, cwd):
+                raise RuntimeError(f"{name}: the uninterrupted training fails:\n{self.output.read_text()[-2000:]}")
+            (cwd / "seconds.txt").write_text(str(time.monotonic() - started))
+        return RunDirectory(cwd / "run"), float((cwd / "seconds.txt").read_text())
+
+    def kill(self, name: str) -> None:
+        """Kill a training :data:`KILLS_OF_A_RUN` times, and compare it when it has ended."""
+        expected, seconds = self.whole(name)
+        cwd = self.folder / "victim"
+        cwd.mkdir()
+        write_images(cwd / "pictures")
+        self.output.unlink(missing_ok=True)
+        moments = []
+        for _ in range(KILLS_OF_A_RUN):
+            process = self.start(self.arguments(name, cwd), cwd)
+            moments.append(self.random.uniform(0.3, 1.0) * seconds)
+            try:
+                process.wait(moments[-1])
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                self.kills += 1
+        what = f"{name}, killed after {' and '.join(f'{moment:.2f} s' for moment in moments)}"
+        self.finish(name, cwd, expected, what)
+
+    def finish(self, name: str, cwd: Path, expected: RunDirectory, what: str) -> None:
+        """Let a training end, and compare it with the uninterrupted one."""
+        directory = RunDirectory(cwd / "run")
+        ended, before = directory.read_summary().get("status") == "finished", len(self.failures)
+        if not ended and (code := self.train(name, cwd)):
+            self.failures.append(f"{what}: the resume ends with {code}: {self.output.read_text()[-1000:]}")
+        else:
+            self.failures += [f"{what}: {difference}" for difference in differences(expected, directory)]
+        print(f"{what}: {'as expected' if len(self.failures) == before else self.failures[-1]}", flush=True)
+        shutil.rmtree(cwd)
+
+    def fill_disk(self, name: str) -> None:
+        """Let a training run into a full disk, then enlarge the disk and compare the end."""
+        expected, _ = self.whole(name)
+        size = sum(path.stat().st_size for path in expected.path.rglob("*") if path.is_file())
+        limit = int(size * self.random.uniform(0.3, 1.1))
+        cwd, rest = self.folder / "victim", self.folder / "rest"
+        self.output.unlink(missing_ok=True)
+        with limited_disk(cwd, limit) as enlarge:
+            write_images(cwd / "pictures")
+            code = self.train(name, cwd)
+            enlarge(8 * size)
+            self.faults += 1
+            what = f"{name}, disk of {limit / size:.0%}"
+            output = self.output.read_text(errors="replace")
+            if "Traceback" in output:
+                self.failures.append(f"{what}: a traceback: {output[-1500:]}")
+            print(f"{what}: ended with {code}", flush=True)
+            shutil.copytree(cwd, rest)
+        self.finish(name, rest, expected, what)
+
+
+def differences(expected: RunDirectory, found: RunDirectory) -> list[str]:
+    """In what a run differs from the uninterrupted one, in words."""
+    (rows, state), (other_rows, other_state) = comparable(expected), comparable(found)
+    wrong = [] if rows == other_rows else [f"the metrics differ: {len(other_rows)} rows instead of {len(rows)}"]
+    for entry, value in state.items():
+        try:
+            torch.testing.assert_close(other_state[entry], value, rtol=0, atol=0)
+        except AssertionError as error:
+            wrong.append(f"{entry} of the last checkpoint differs: {str(error).splitlines()[0]}")
+    grids = {path.name: path.read_bytes() for path in expected.samples.glob("*.png")}
+    others = {path.name: path.read_bytes() for path in found.samples.glob("*.png")}
+    wrong += [f"{name} differs" for name in sorted(grids.keys() | others.keys()) if grids.get(name) != others.get(name)]
+    return wrong + [f"{path.name} is left" for path in found.path.rglob(".*") if path.is_file() and path.name != OWNER]
+
+
+@contextmanager
+def limited_disk(folder: Path, size: int) -> Iterator[Callable[[int], None]]:
+    """Mount a file system of ``size`` bytes in memory at ``folder``; yields a function that gives it another size."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True, capture_output=True)
+
+    def enlarge(size: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True, capture_output=True)
+
+    try:
+        yield enlarge
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True, capture_output=True)
+        folder.rmdir()
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether this process may mount a file system."""
+    try:
+        with limited_disk(folder / "trial", 2**20):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50, help="trainings that are killed")
+    parser.add_argument("--seconds", type=float, default=1800, help="no training begins after so many seconds")
+    parser.add_argument("--seed", type=int, default=0, help="of configurations and moments")
+    parser.add_argument("--only", help="one configuration")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        soak = Soak(Path(folder), random.Random(options.seed), time.monotonic() + options.seconds)
+        names = [options.only] if options.only else list(RUNS)
+        faults = can_mount(soak.folder)
+        if not faults:
+            print("this process may mount no file system: full disks are left out")
+        while soak.kills < options.kills and time.monotonic() < soak.deadline:
+            soak.random.shuffle(names)
+            for name in names:
+                if soak.kills >= options.kills or time.monotonic() > soak.deadline:
+                    break
+                soak.kill(name)
+                if faults and soak.random.random() < 0.3:
+                    soak.fill_disk(name)
+        print(f"{soak.kills} kills, {soak.faults} full disks, {len(soak.failures)} failures (seed {options.seed})")
+        print("\n".join(soak.failures))
+    sys.exit(bool(soak.failures))
+
+
+if __name__ == "__main__":
+    main()
