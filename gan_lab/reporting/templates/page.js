@@ -97,7 +97,7 @@ function startClocks() {
 
 // ---- sliders -----------------------------------------------------------------------------------------------------------
 
-function startSlider(root, number_) {
+function startSlider(root, index) {
   const films = all(".film", root).map((film) => all("figure", film));
   const places = [...new Set(films.flat().map((frame) => Number(frame.dataset.images)))].sort((a, b) => a - b);
   const range = root.querySelector("input[type=range]"), output = root.querySelector("output"), play = root.querySelector("[data-play]");
@@ -112,12 +112,12 @@ function startSlider(root, number_) {
     range.setAttribute("aria-valuetext", output.textContent);
   };
   range.max = places.length - 1;
-  const kept = stored(`slider${number_}`);
+  const kept = stored(`slider${index}`);
   range.value = kept === null ? range.max : nearest(places, Number(kept));
   const choose = () => {
     show();
-    if (range.value === range.max) try { sessionStorage.removeItem(`${location.pathname}slider${number_}`); } catch { /* */ }
-    else store(`slider${number_}`, places[Number(range.value)]);
+    if (range.value === range.max) try { sessionStorage.removeItem(`${location.pathname}slider${index}`); } catch { /* */ }
+    else store(`slider${index}`, places[Number(range.value)]);
   };
   range.addEventListener("input", choose);
   let timer = null;
