@@ -22,9 +22,17 @@ FORMAT = 7
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``, with the format's version, to ``path`` in one step."""
+    """Write ``state``, with the format's version, to ``path`` in one step.
+
+    Raises:
+        OSError: the file can't be written, for example because the disk is full.
+    """
     with atomic_file(path) as handle:
-        torch.save({"format": FORMAT, **state}, handle)
+        try:
+            torch.save({"format": FORMAT, **state}, handle)
+        except RuntimeError as error:  # of the archive's end, which hides that a write before it has failed
+            cause = error.__context__
+            raise (cause if isinstance(cause, OSError) else error) from None
 
 
 def shift_newest(directory: RunDirectory, keep: int) -> None:

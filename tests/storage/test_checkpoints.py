@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,6 +67,22 @@ def test_the_newest_one_is_complete_whenever_the_process_is_killed(tmp_path: Pat
                 with suppress(KeyboardInterrupt):
                     write(directory, before + 1, keep=3)
             assert stored(directory)["last"] in (before, before + 1), (name, allowed)
+
+
+def test_a_full_disk_is_reported_as_such(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    write(directory, 1, keep=2)
+    limit = 2 * directory.checkpoint("last").stat().st_size
+    code = (
+        "import resource, signal, sys, torch; from pathlib import Path; from gan_lab.storage import checkpoint\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "try: checkpoint.save(Path(sys.argv[1]), {'images': 2, 'weights': torch.zeros(10_000, 100)})\n"
+        "except OSError as error: print('OSError', error.errno)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(directory.checkpoint("last"))], capture_output=True, text=True)
+    assert done.stdout == f"OSError {errno.EFBIG}\n", done.stderr
+    assert stored(directory) == {"last": 1} and not list(directory.checkpoints.glob(".*"))
 
 
 def test_a_training_keeps_checkpoints_at_intervals_and_no_step_twice(tmp_path: Path) -> None:
