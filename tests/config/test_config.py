@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import SMALL, compose_config, every_nth, make_job
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR
 from gan_lab.config.path_arguments import quote_paths
+from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.config.schema import Config, check
 from gan_lab.runtime.device import choose_device
 from gan_lab.runtime.distributed import SingleProcess
@@ -157,6 +158,18 @@ def test_models_losses_and_precisions_combine(loss: str, model: str, precision: 
     assert all(value == value and abs(value) < 1e6 for value in figures.values()), figures
 
 
+def test_what_tests_compose_is_what_hydra_composes() -> None:
+    overrides = [
+        *(*SMALL, "model=progan", "optimizer.lr=1e-3", "penalty=[r1,drift]", "+penalty.discriminator.r1.more={a: 1}"),
+        *("~model.growth.grown_at", "model.growth.lr_factors=[]", "+schedule.of.optimizer.lr={to: 0}"),
+    ]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        expected = compose("config", overrides=overrides)
+    find_scheduled_arguments(expected)
+    OmegaConf.resolve(expected)
+    assert compose_config(*overrides) == expected
+
+
 def test_every_top_level_key_has_a_type_and_a_value() -> None:
     given = set(yaml.safe_load((CONF_DIR / "config.yaml").read_text())) - {"defaults", "hydra"}
     groups = {next(iter(d)) for d in yaml.safe_load((CONF_DIR / "config.yaml").read_text())["defaults"] if isinstance(d, dict)}
@@ -273,11 +286,8 @@ def test_what_can_not_be_built_is_named(override: str, message: str, tmp_path: P
     ],
 )
 def test_what_does_not_fit_together_is_named(override: str, message: str) -> None:
-    cfg = compose_config(*SMALL)
-    given = OverridesParser.create().parse_override(override)
-    OmegaConf.update(cfg, given.key_or_group, given.value())
     with pytest.raises(ValueError, match=message):
-        check(cfg)
+        check(compose_config(*SMALL, override))
 
 
 def test_one_players_optimizer_can_differ(tmp_path: Path) -> None:
