@@ -184,7 +184,7 @@ def test_scores_of_bicubic_interpolation_are_compared(run: Path, tmp_path: Path,
             (["run=run", "out=run"], "out=run is a folder"),
             (["compare=run"], "give two or more run directories"),
         ],
-        3,
+        5,
     ),
 )
 def test_invalid_evaluations_are_an_error_with_a_reason(

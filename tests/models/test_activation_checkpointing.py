@@ -97,7 +97,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("overrides", every_nth(CASES.values(), 2), ids=CASES)
+@pytest.mark.parametrize("overrides", every_nth(CASES.values(), 3), ids=CASES)
 @pytest.mark.filterwarnings("ignore:lr_scheduler")
 def test_training_is_bit_for_bit_the_same_with_checkpointing(overrides: list[str], tmp_path: Path) -> None:
     results = []
@@ -142,12 +142,15 @@ class LiveMemory(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("overrides", "fraction"),
-    [
-        (["model=dcgan", "model.width=16"], 0.7),
-        (["model=dcgan_cifar", "model.width=16"], 0.75),
-        (["model=sngan", "model.width=8"], 0.7),
-        (["model=progan", "model.width=8", "model.latents.size=8"], 0.6),
-    ],
+    every_nth(
+        [
+            (["model=dcgan", "model.width=16"], 0.7),
+            (["model=dcgan_cifar", "model.width=16"], 0.75),
+            (["model=sngan", "model.width=8"], 0.7),
+            (["model=progan", "model.width=8", "model.latents.size=8"], 0.6),
+        ],
+        3,
+    ),
     ids=["dcgan", "dcgan_cifar", "sngan", "progan-and-gradient-penalty"],
 )
 def test_a_step_needs_less_memory(overrides: list[str], fraction: float, tmp_path: Path) -> None:
