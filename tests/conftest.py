@@ -17,7 +17,7 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings in the tests' own process write no ``report.html``, which would take longer than their few steps."""
-    monkeypatch.setattr("gan_lab.building.trainer.write_run_page", lambda directory: None)
+    monkeypatch.setattr("gan_lab.building.trainer.write_run_page", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

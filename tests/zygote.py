@@ -67,7 +67,7 @@ def serve() -> None:
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             if not asked["pages"]:
-                gan_lab.building.trainer.write_run_page = lambda directory: None
+                gan_lab.building.trainer.write_run_page = lambda *_, **__: None
             code = become(asked["module"], asked["arguments"])
             threading._shutdown()
             atexit._run_exitfuncs()
