@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gan_lab.reporting.charts import CLOCKS
-from gan_lab.reporting.configurations import Configuration
+from gan_lab.reporting.configurations import Configuration, group_by_configuration
 from gan_lab.reporting.films import Film, read_frames, relative_link
 from gan_lab.reporting.metric_charts import RUN_COLORS, compared_charts
 from gan_lab.reporting.pages import render_page
 from gan_lab.reporting.run_page import final_scores
-from gan_lab.reporting.run_records import RunRecord, run_metrics
+from gan_lab.reporting.run_records import RunRecord, read_record
 from gan_lab.reporting.significance import same_protocol
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.metric_names import METRICS_NOTE, display_name
@@ -63,15 +63,17 @@ def render_comparison(runs: Sequence[ComparedRun], folder: Path, command: str) -
     """
     if not 2 <= len(runs) <= MAX_RUNS:
         raise ValueError(f"runs: a comparison takes 2 to {MAX_RUNS} runs, not {len(runs)}")
-    names = run_names([run.directory.path for run in runs])
+    records = [read_record(run.directory) for run in runs]
+    names = run_names(records)
     histories = [run.directory.history() for run in runs]
     summaries = [run.directory.read_summary() for run in runs]
-    comparable = have_same_protocol([run.directory for run in runs])
+    comparable = same_protocol([Configuration("", {}, (record,)) for record in records])
     return render_page(
         "comparison.html.j2",
         title=f"{len(runs)} runs compared",
         running=any(summary.get("status") == "running" for summary in summaries),
         names=names,
+        paths=[str(run.directory.path) for run in runs],
         colors=RUN_COLORS,
         links=[relative_link(run.directory.report, folder) if run.directory.report.is_file() else "" for run in runs],
         facts=_facts(summaries),
@@ -89,18 +91,14 @@ def render_comparison(runs: Sequence[ComparedRun], folder: Path, command: str) -
     )
 
 
-def run_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the runs' paths that tell them apart."""
-    parts = [path.resolve().parts for path in paths]
+def run_names(records: Sequence[RunRecord]) -> list[str]:
+    """The options in which each run differs from the others, or the ends of their paths if these don't tell them apart."""
+    groups = group_by_configuration(records)
+    if len(groups) == len(records):
+        return [group.label for group in groups]
+    parts = [Path(record.metrics["run"]).resolve().parts for record in records]
     length = next(n for n in range(1, 1 + max(map(len, parts))) if len({p[-n:] for p in parts}) == len(set(parts)))
     return ["/".join(p[-length:]) for p in parts]
-
-
-def have_same_protocol(directories: Sequence[RunDirectory]) -> bool:
-    """Whether the scores of runs may be compared."""
-    metrics = [run_metrics(directory) for directory in directories]
-    records = [RunRecord({}, m["seed"], None, m, directory) for m, directory in zip(metrics, directories, strict=True)]
-    return same_protocol([Configuration("", {}, (record,)) for record in records])
 
 
 def differences(configs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:

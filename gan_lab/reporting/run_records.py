@@ -70,13 +70,18 @@ def read_runs(folder: Path) -> list[RunRecord]:
     """The runs below a folder in the order of their directories, then those of its study that are on other machines."""
     directories = [RunDirectory(config.parent) for config in folder.rglob("config.yaml") if "wandb" not in config.parts]
     directories.sort(key=lambda directory: _natural_order(directory.path.relative_to(folder).as_posix()))
-    records = [_record(run_metrics(directory), directory) for directory in directories if directory.read_summary()]
+    records = [read_record(directory) for directory in directories if directory.read_summary()]
     trials = read_study(folder).get("trials", [])
     lost = {trial["number"] for trial in trials if trial["state"] == LOST}
     found = {(record.trial, record.seed) for record in records}
     stored = [metrics for trial in trials for metrics in trial["figures"]]
     records += [_record(metrics, None) for metrics in stored if (metrics["trial"], metrics["seed"]) not in found]
     return [record for record in records if record.trial not in lost]  # a lost trial is repeated under another number
+
+
+def read_record(directory: RunDirectory) -> RunRecord:
+    """The record of one run."""
+    return _record(run_metrics(directory), directory)
 
 
 def read_study(folder: Path) -> dict[str, Any]:
