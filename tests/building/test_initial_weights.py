@@ -40,6 +40,7 @@ def test_published_weights_are_scored_and_sampled_without_training(reference: di
     assert len([row for row in run.history if run.summary["score"] in row]) == 1
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_published_weights(reference: dict[str, Any], tmp_path: Path) -> None:
     torch.save(reference["generator"], tmp_path / "g.pt")
     torch.save(reference["discriminator"], tmp_path / "d.pt")

@@ -400,6 +400,7 @@ def test_super_resolution_of_small_gray_images_and_of_squares(tmp_path: Path) ->
 # -- commands ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_can_be_evaluated_on_given_images(upscaling: RunDirectory, photographs: Path, tmp_path: Path) -> None:
     arguments = [
         f"run={upscaling.path}",
@@ -427,6 +428,7 @@ def test_a_run_can_be_evaluated_on_given_images(upscaling: RunDirectory, photogr
     assert other.returncode == 0 and "jpeg quality 40 to 95" in other.stdout, other.stderr
 
 
+@pytest.mark.slow
 def test_reals_are_an_error_for_a_run_with_latents(finished: RunDirectory, photographs: Path) -> None:
     done = run_module("evaluate", "device=cpu", f"run={finished.path}", "reals=pictures", "out=x.json", cwd=photographs)
     assert done.returncode == 1 and "reals=... needs fakes=..., or a super-resolution run" in done.stderr

@@ -323,6 +323,7 @@ def run_benchmark(*arguments: str, cwd: Path) -> dict[str, dict[str, list[float]
     return json.loads((cwd / "bench" / "benchmark.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_growth_benchmark_measures_every_resolution(tmp_path: Path) -> None:
     result = run_benchmark(
         "benchmark=growth",
@@ -339,6 +340,7 @@ def test_the_growth_benchmark_measures_every_resolution(tmp_path: Path) -> None:
     assert done.returncode == 1 and "benchmark=growth needs a progressive network" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_data_benchmark_measures_all_actions(tmp_path: Path) -> None:
     result = run_benchmark(
         "benchmark=data",

@@ -113,7 +113,7 @@ def test_every_option_composes_alone(option: str) -> None:
 
 
 TRAINED = [
-    option for name in GROUPS for option in every_nth(reversed([o for o in of_group(name) if o not in BUILT_ELSEWHERE]), 3)
+    option for name in GROUPS for option in every_nth(reversed([o for o in of_group(name) if o not in BUILT_ELSEWHERE]), 5)
 ]
 """By default a third of each group."""
 

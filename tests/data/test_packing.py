@@ -207,6 +207,7 @@ def test_processes_give_the_same_result_as_one_thread(tmp_path: Path, shared: di
     assert np.array_equal(from_zip.pixels, by_one.pixels), "processes must not share the zip file's position"
 
 
+@pytest.mark.slow
 def test_two_processes_can_pack_the_same_dataset(tmp_path: Path, shared: dict[str, Any]) -> None:
     path = write_images(tmp_path / "images", 300)
     code = (

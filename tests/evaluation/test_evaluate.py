@@ -237,6 +237,7 @@ def test_classes_of_folders_are_matched_by_name(tmp_path: Path) -> None:
     assert by_class == {"a": pytest.approx(0, abs=1e-6), "c": pytest.approx(0, abs=1e-6)}
 
 
+@pytest.mark.slow
 def test_invalid_folders_are_an_error(tmp_path: Path, refusal: Refusal) -> None:
     write_pictures(tmp_path / "small", 4, 0)
     write_pictures(tmp_path / "large", 4, 0, size=24)

@@ -71,6 +71,7 @@ def test_onnx_gives_the_images_of_the_run(name: str, runs: Callable[[str], Run],
     assert json.loads(known["classes"]) == list(run.labels.names) and known["output"] == "images with values in [0, 1]"
 
 
+@pytest.mark.slow
 def test_an_exported_upscaler_takes_images_of_any_size(upscaling: RunDirectory, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     run = Run.open(upscaling.path)

@@ -196,7 +196,7 @@ class FailingRecorder(RecordedOperations):
             raise
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_an_iteration_that_cannot_be_recorded_runs_eagerly(
     tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

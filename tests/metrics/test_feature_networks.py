@@ -252,7 +252,8 @@ def torch_fidelity_inception(inception_file: Path) -> nn.Module:
     return extractor
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (48, 80), *(pytest.param((n, n), marks=pytest.mark.slow) for n in (64, 299, 400))])
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(28, 28), (48, 80), (64, 64), (299, 299), (400, 400)])
 def test_inception_matches_torch_fidelity(
     network: InceptionV3, torch_fidelity_inception: nn.Module, garments: Callable[..., Tensor], shape: tuple[int, int]
 ) -> None:
@@ -379,6 +380,7 @@ def test_position_embeddings_are_interpolated_as_in_metas_code() -> None:
     assert torch.equal(dinov2._resize_positions({"pos_embed": fitted})["pos_embed"], fitted)
 
 
+@pytest.mark.slow
 def test_dinov2_matches_timm(tmp_path: Path, garments: Callable[..., Tensor]) -> None:
     """All position embeddings are equal here, because timm interpolates them differently."""
     timm = pytest.importorskip("timm")

@@ -121,7 +121,8 @@ def theirs(fakes: Path, reals: Path, weights: Path) -> dict[str, float]:
     )
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [8, 100])
 def test_fid_kid_is_precision_and_recall_match_torch_fidelity(count: int, inception_weights: Path, tmp_path: Path) -> None:
     fakes, reals = write_pictures(tmp_path / "fakes", 0, count), write_pictures(tmp_path / "reals", count, count + 4)
     found = ours(fakes, reals, inception_weights, "[torch_fidelity]", tmp_path)["torch_fidelity"]

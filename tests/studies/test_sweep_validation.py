@@ -80,6 +80,7 @@ def test_there_is_at_least_one_seed() -> None:
         read_multirun(["-m", *SMALL, "seeds=0"])
 
 
+@pytest.mark.slow
 def test_an_error_that_no_searched_value_causes_does_not_name_them() -> None:
     with pytest.raises(ValueError, match=r"^study\.heartbeat=0: must be at least 1$"):
         read_multirun(["-m", *SWEEP, "study.heartbeat=0"])

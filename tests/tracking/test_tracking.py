@@ -255,6 +255,7 @@ def test_a_resumed_run_says_where_it_goes_on(tmp_path: Path, caplog: pytest.LogC
     assert "resumed   at 75 images, epoch 1.50" in caplog.text
 
 
+@pytest.mark.slow
 def test_wandb_keeps_its_id_after_a_resume_and_needs_no_login(tmp_path: Path) -> None:
     done = run_module("train", *SMALL, "tracker=wandb", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0 and "disabled" not in done.stdout, done.stdout + done.stderr
