@@ -12,8 +12,14 @@ from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
-ALLOWED_TARGETS = ("gan_lab.", "torch.optim.", "optuna.pruners.")
-"""Prefixes of allowed ``_target_``s, so that a configuration can't run arbitrary code."""
+PACKAGES = ("benchmarks", "data", "iteration", "losses", "metrics", "models", "tracking", "training")
+"""Packages of gan_lab whose classes a configuration may name: none of them writes anything when it is only constructed."""
+
+ALLOWED_TARGETS = (*(f"gan_lab.{package}." for package in PACKAGES), "torch.optim.", "optuna.pruners.")
+"""Prefixes of allowed ``_target_``s, which are classes, so that a configuration can't call what it likes.
+
+The configuration may be that of a run of somebody else.
+"""
 
 
 def instantiate(node: Any, where: str = "", **more: Any) -> Any:
@@ -55,13 +61,15 @@ def _check_section(node: Any, where: str, given: tuple[str, ...] = ()) -> None:
 def _check_arguments(node: DictConfig, where: str, given: tuple[str, ...]) -> None:
     name = node["_target_"]
     if not str(name).startswith(ALLOWED_TARGETS):
-        raise ValueError(f"{where}._target_={name}: targets are objects of {' or '.join(t + '*' for t in ALLOWED_TARGETS)}")
+        raise ValueError(f"{where}._target_={name}: targets are classes of {' or '.join(t + '*' for t in ALLOWED_TARGETS)}")
     try:
         target = get_object(name)
     except (ImportError, ValueError, HydraException) as error:
         raise ValueError(f"{where}._target_={name}: no such object") from error
     if not f"{getattr(target, '__module__', '')}.".startswith(ALLOWED_TARGETS):  # reached through a module that imports it
         raise ValueError(f"{where}._target_={name}: belongs to {getattr(target, '__module__', 'another module')}")
+    if not inspect.isclass(target):
+        raise ValueError(f"{where}._target_={name}: is no class")
     parameters, hints = _signature(target)
     own = {str(key): node[key] for key in node if not str(key).startswith("_")}
     takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -105,7 +113,7 @@ def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a plain configuration value fits a type hint; hints that are not plain types accept everything."""
-    if OmegaConf.is_dict(value) or hint is Any:
+    if hint is Any:
         return True
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -115,6 +123,8 @@ def _fits(value: Any, hint: Any) -> bool:
             return False
         items = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1] * len(value)
         return len(value) == len(items) and all(map(_fits, value, items))
+    if OmegaConf.is_dict(value):
+        return hint not in (str, bool, int, float, type(None))
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:

@@ -209,7 +209,7 @@ def test_what_can_not_be_composed_is_named(override: str, message: str) -> None:
             ("optimizer.lr=-1", "Invalid learning rate"),
             ("+model.generator.depth=3", "model.generator.depth: gan_lab.models.dcgan.Generator takes size, channels, width"),
             ("~model.generator.size", "model.generator: gan_lab.models.dcgan.Generator needs size"),
-            ("model.generator._target_=os.system", r"targets are objects of gan_lab"),
+            ("model.generator._target_=os.system", r"targets are classes of gan_lab"),
             ("model.generator._target_=gan_lab.models.dcgan.Generatr", "no such object"),
             ("precision=tf32", "precision=tf32 needs an NVIDIA GPU"),
             ("device=cuda", "device=cuda: this machine, or this build of PyTorch, has no CUDA"),

@@ -73,6 +73,8 @@ class DatasetBuilder(ABC):
         mirror: bool = False,
         drop_last: bool = True,
     ) -> None:
+        if not name or set(name) & set("/\\\0"):
+            raise ValueError(f"dataset.name={name!r}: must be a name without slashes; the packed file is called after it")
         if not 1 <= size <= 8192:
             raise ValueError(f"dataset.size={size}: must be 1 to 8192 pixels")
         if channels not in (1, 3):
