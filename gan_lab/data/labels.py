@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import unicodedata
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gan_lab.data.image_files import LABELS_FILE
+from gan_lab.storage.json_records import parse_json
 from gan_lab.utils.formatting import format_count
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def listed_labels(names: Sequence[str], content: bytes, prefixes: Sequence[str],
 
 def _read_entries(content: bytes, where: str) -> list[tuple[str, Any]] | None:
     try:
-        entries = json.loads(content).get("labels")
+        entries = parse_json(content).get("labels")
         return None if entries is None else [(str(path), label) for path, label in entries]
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f'{where}: {LABELS_FILE} must contain {{"labels": [[path, class_index], ...]}} ({error})') from error

@@ -72,7 +72,7 @@ def read_frames(directory: RunDirectory, rows: Rows, page: Path, share: float = 
         if most <= 2 or sum(map(len, encoded.values())) <= MAX_BYTES * share:
             break
         most = max(2, len(chosen) // 2)
-    growth = [row for row in rows if "growth/resolution" in row]
+    growth = [row for row in rows if None not in (row.get("growth/resolution"), row.get("growth/alpha"))]
     frames = ((_images(path), data, path) for path, data in encoded.items())
     return [Frame(images, caption(images, growth), data, relative_link(path, page)) for images, data, path in frames]
 

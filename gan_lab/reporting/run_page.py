@@ -101,7 +101,7 @@ def _explorer(directory: RunDirectory) -> dict[str, Any] | None:
     """What the page needs of the explorer: its sheet, and the commands that make an image; None if there is none."""
     if not (directory.explorer.is_file() and directory.explorer_plan.is_file()):
         return None
-    plan = json.loads(directory.explorer_plan.read_text(encoding="utf-8"))
+    plan = directory.read_explorer_plan()
     seeds = f"{min(plan['seeds'])}-{max(plan['seeds'])}"
     classes = [[f"classes=[{json.dumps(name)}]"] for name in plan["planes"]] or [[]]
     run = f"run={directory.path}"
@@ -164,7 +164,7 @@ def final_scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "name": name,
             "final": format_with_ci(final, name),
-            "best": format_with_ci(best, name),
+            "best": format_with_ci(best, name) if "images" in best else "",
             "best_images": best.get("images"),
             "bicubic": format_with_ci(final, f"{BICUBIC}{name}"),
         }
@@ -178,7 +178,7 @@ def _evaluations(directory: RunDirectory) -> list[dict[str, Any]]:
     return [
         {
             "title": f"{entry.get('checkpoint', '')} checkpoint, {format_count(entry.get('images', 0), 'image')}",
-            "time": entry["time"],
+            "time": entry.get("time", ""),
             "protocol": result["protocol"],
             "scores": {n: format_with_ci(result["scores"], n) for n in result["scores"] if not n.endswith(CI_SUFFIX)},
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_lab.storage.json_records import STUDY_SHAPE, parse_json
 from gan_lab.storage.metric_names import LOGGED_KEYS
 from gan_lab.storage.run_directory import PRUNED, STUDY, RunDirectory
 from gan_lab.utils.formatting import CI_SUFFIX
@@ -92,10 +92,13 @@ def read_study(folder: Path) -> dict[str, Any]:
     """
     path = folder / STUDY
     try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not path.exists():
+            return {}
+        record: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        STUDY_SHAPE(record, "study")
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} can't be read: {error}") from error
-    return record if isinstance(record, dict) else {}
+    return record
 
 
 def split_overrides(name: str) -> dict[str, str]:
@@ -126,7 +129,7 @@ def _read_number(directory: RunDirectory, key: str) -> int | None:
 
 
 def _status(summary: Mapping[str, Any]) -> str:
-    if summary.get("status") == EARLY_STOPPED and any(alarm["alarm"] == PRUNED for alarm in summary["alarms"]):
+    if summary.get("status") == EARLY_STOPPED and any(alarm["alarm"] == PRUNED for alarm in summary.get("alarms", [])):
         return PRUNED
     return str(summary.get("status", "not started"))
 

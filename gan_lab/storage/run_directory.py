@@ -17,13 +17,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from gan_lab.storage.json_records import EVALUATIONS_SHAPE, EXPLORER_SHAPE, SUMMARY_SHAPE, Shape, is_number, parse_json
 from gan_lab.storage.run_lock import hold_run
 
 CHECKPOINT_NAME = re.compile(r"last(-[1-9]\d*)?|best|pretrained|images-\d+")
@@ -154,34 +154,38 @@ class RunDirectory:
         return sorted(self.samples.glob("nearest-*.png"))
 
     def history(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl`` in order of ``images``, without a last line that a crash left incomplete."""
+        """The rows of ``metrics.jsonl`` in order of ``images``, without a last line that a crash left incomplete.
+
+        Each has ``images`` and ``epoch``. All values are finite numbers or None; others are left out.
+        """
         rows: list[dict[str, Any]] = []
         if not self.metrics.exists():
             return rows
         for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
+                row = parse_json(line)
+            except ValueError:
                 continue
-            if isinstance(row, dict) and "images" in row:
-                rows.append(row)
+            if isinstance(row, dict) and is_number(row.get("images")):
+                known = {name: value for name, value in row.items() if value is None or is_number(value)}
+                rows.append({"epoch": 0.0, **known} if known.get("epoch") is None else known)
         return rows
 
     def read_summary(self) -> dict[str, Any]:
         """``summary.json``, or an empty dictionary before the run has written one.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or an entry has another type than a run writes.
         """
-        if not self.summary.exists():
-            return {}
-        try:
-            summary = json.loads(self.summary.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.summary} is damaged: {error}") from error
-        if not isinstance(summary, dict):
-            raise ValueError(f"{self.summary} is not the summary of a run")
-        return summary
+        return _read_record(self.summary, SUMMARY_SHAPE, "summary") if self.summary.exists() else {}
+
+    def read_explorer_plan(self) -> dict[str, Any]:
+        """``explorer.json``.
+
+        Raises:
+            ValueError: the file is damaged, or an entry has another type than a run writes.
+        """
+        return _read_record(self.explorer_plan, EXPLORER_SHAPE, "explorer")
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The evaluations in ``scores.json``, oldest first; see :func:`read_evaluations`."""
@@ -226,10 +230,20 @@ def read_evaluations(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        evaluations = json.loads(path.read_text(encoding="utf-8"))
-        valid = isinstance(evaluations, list) and all(isinstance(entry, dict) and "results" in entry for entry in evaluations)
+        evaluations: list[dict[str, Any]] = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} can't be read as scores of gan_lab ({error})") from error
-    if not valid:
-        raise ValueError(f"{path} holds no scores of gan_lab")
+    try:
+        EVALUATIONS_SHAPE(evaluations, "evaluations")
+    except ValueError as error:
+        raise ValueError(f"{path} holds no scores of gan_lab: {error}") from error
     return evaluations
+
+
+def _read_record(path: Path, shape: Shape, name: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        shape(content, name)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return content
