@@ -22,6 +22,7 @@ from gan_lab.config.path_arguments import quote_paths
 from gan_lab.config.resolvers import claiming_folders
 from gan_lab.runtime.signals import exit_on_termination
 from gan_lab.runtime.torchrun import rank_prefix, report_error
+from gan_lab.utils.formatting import printable_lines
 from gan_lab.utils.streams import encode_anything
 from gan_lab.version import __version__
 
@@ -81,7 +82,7 @@ def hydra_arguments(arguments: Sequence[str], config: str, rewrite: Callable[[Se
 def error_message(error: Exception, arguments: Sequence[str], config: str) -> str:
     """What one of :data:`USER_ERRORS` says to the user of a command."""
     from_hydra = isinstance(error, HydraException | OmegaConfBaseException)
-    return explain(error, arguments, config) if from_hydra else str(error)
+    return printable_lines(explain(error, arguments, config) if from_hydra else str(error))
 
 
 def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> None:

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gan_lab.storage.json_records import parse_json
+
 MAGIC = b"GANPACK1"
 _TAIL = struct.Struct("<Q8s")
 
@@ -142,5 +144,5 @@ def _read_manifest(handle: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
         start = end - _TAIL.size - length
         if magic == MAGIC and start >= 0:
             handle.seek(start)
-            return json.loads(handle.read(length)), start
+            return parse_json(handle.read(length)), start
     raise ValueError(f"{path} is truncated or no packed file; delete it, and it will be created again")

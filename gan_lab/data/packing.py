@@ -22,6 +22,7 @@ from gan_lab.data.parallel_decoding import DecodedChunk, ImageFormat, decode_in_
 from gan_lab.data.raw_images import RawImages
 from gan_lab.runtime.signals import exit_on_termination
 from gan_lab.storage.files import file_lock, write_atomically
+from gan_lab.storage.json_records import parse_json
 from gan_lab.utils.progress import Progress
 from gan_lab.version import __version__
 
@@ -62,12 +63,12 @@ class PackingProgress:
     def read(cls, path: Path, request: str) -> PackingProgress:
         """The progress that an earlier attempt at the same ``request`` saved; the start if there is none or it is damaged."""
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = parse_json(path.read_text(encoding="utf-8"))
             if stored["same"] == request:
                 unreadable = {int(index): reason for index, reason in stored["bad"].items()}
                 counts = (stored[key] for key in ("crc", "written", "sizes", "enlarged"))
                 return cls(stored["following"], unreadable, *counts)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
         return cls()
 

@@ -16,6 +16,12 @@ BLOCK = 64
 """Images whose random numbers are drawn together. More are drawn in further blocks, of which the last is cut off: PyTorch's
 random numbers depend on how many are asked for at once."""
 
+MAX_SEEDS = 1_000_000
+"""Upper bound of the number of seeds in a text, so that a digit too many does not fill the memory."""
+
+MAX_DIGITS = 18
+"""Longest seed in digits; PyTorch's generators take 64 bits."""
+
 
 def draw(
     latents: NormalLatents | NoLatents,
@@ -68,14 +74,19 @@ def parse_seeds(text: str, key: str = "seeds") -> list[int]:
     """Seeds and ranges of them: ``0-3,100`` is [0, 1, 2, 3, 100]; ``key`` is named in messages.
 
     Raises:
-        ValueError: the text has another form, a range is empty, or there are no seeds.
+        ValueError: the text has another form, a range is empty, there are no seeds, or more than :data:`MAX_SEEDS`.
     """
     seeds: list[int] = []
     for part in text.replace(" ", "").split(","):
         first, dash, last = part.partition("-")
-        if not (first.isdecimal() and (last.isdecimal() or not dash)) or (dash and int(last) < int(first)):
-            raise ValueError(f"{key}={text}: must be numbers and ranges of them, such as 0-63,100")
-        seeds += range(int(first), int(last if dash else first) + 1)
+        if not (first.isdecimal() and (last.isdecimal() or not dash)) or max(len(first), len(last)) > MAX_DIGITS:
+            raise ValueError(f"{key}={text[:100]}: must be numbers and ranges of them, such as 0-63,100")
+        numbers = range(int(first), int(last if dash else first) + 1)
+        if not numbers:
+            raise ValueError(f"{key}={text[:100]}: must be numbers and ranges of them, such as 0-63,100")
+        if len(seeds) + len(numbers) > MAX_SEEDS:
+            raise ValueError(f"{key}={text[:100]}: are more than {MAX_SEEDS:,} seeds; draw them in several parts")
+        seeds += numbers
     return seeds
 
 

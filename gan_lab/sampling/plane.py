@@ -23,7 +23,7 @@ def write_plane(run: Run, cfg: DictConfig) -> None:
     """
     if cfg.scale < 1 or (cfg.columns is not None and cfg.columns < 2):
         raise ValueError(f"scale={cfg.scale} must be at least 1, and columns={cfg.columns} of a plane at least 2")
-    point = None if cfg.at is None else _parse_point(str(cfg.at))
+    point = None if cfg.at is None else parse_point(str(cfg.at))
     side = cfg.columns or SIDE
     bound = None if run.generator.truncates_styles else cfg.truncation
     run.check_truncation(cfg.truncation)
@@ -45,7 +45,7 @@ def _images(run: Run, plane: LatentPlane, points: torch.Tensor, truncation: floa
     return run.render(run.styles(latents, labels, truncation), labels)
 
 
-def _parse_point(text: str) -> tuple[float, float]:
+def parse_point(text: str) -> tuple[float, float]:
     """The coordinates ``0.25,0.5``.
 
     Raises:

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gan_lab.storage.files import remove_temporaries, write_atomically
+from gan_lab.storage.json_records import parse_json
 from gan_lab.utils.formatting import format_duration
 
 try:
@@ -50,7 +51,7 @@ class Owner:
     def read(cls, path: Path) -> Owner | None:
         """The owner in a file; None if there is none, or it is not readable."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**parse_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from gan_lab.storage.files import write_atomically
+from gan_lab.storage.json_records import parse_json
 from gan_lab.version import __version__
 
 KIND = "gan_lab generator"
@@ -71,8 +72,8 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 def _entries(tensors: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
     table = tensors.pop(LABELS, None)
-    labels = {} if table is None else {"names": json.loads(metadata["classes"]), "table": table}
-    weights = {**tensors, **json.loads(metadata["other_state"])}
+    labels = {} if table is None else {"names": parse_json(metadata["classes"]), "table": table}
+    weights = {**tensors, **parse_json(metadata["other_state"])}
     return {"generator_ema": weights, "labels": labels, "images": int(metadata["images"])}
 
 

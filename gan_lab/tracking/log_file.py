@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from gan_lab.utils.formatting import printable_lines
+
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +30,7 @@ class LogFile(logging.Handler):
             return
         try:
             self._file = self._file or self._path.open("a", encoding="utf-8", errors="backslashreplace")
-            self._file.write(self.format(record) + "\n")
+            self._file.write(printable_lines(self.format(record)) + "\n")
             self._file.flush()
         except OSError as error:
             self._failed = True

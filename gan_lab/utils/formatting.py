@@ -62,6 +62,11 @@ def printable(name: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in unprintable else c for c in name)
 
 
+def printable_lines(text: str) -> str:
+    """A text whose line breaks stay, with other control characters as :func:`printable` writes them."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type if there is none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

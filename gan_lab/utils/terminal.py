@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from gan_lab.utils.formatting import printable
+from gan_lab.utils.formatting import printable, printable_lines
 from gan_lab.utils.streams import Output, in_notebook
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], notes: Ite
         STDOUT.print()
         _print_columns(titles, cells, columns)
     for n, line in enumerate(notes):
-        STDOUT.print(Text(line if n else f"\n{line}"))
+        STDOUT.print(Text(printable_lines(line if n else f"\n{line}")))
 
 
 def line_limit() -> int | None:

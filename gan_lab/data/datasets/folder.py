@@ -24,7 +24,8 @@ from gan_lab.data.image_files import (
 )
 from gan_lab.data.labels import Labels, folder_classes, listed_labels, number_classes, with_slashes
 from gan_lab.data.packed_file import VariableSizePixels
-from gan_lab.data.raw_images import ArrayImages, FileImages, RawImages, ZipImages
+from gan_lab.data.raw_images import LARGEST_MEMBER, ArrayImages, FileImages, RawImages, ZipImages
+from gan_lab.utils.formatting import printable
 
 
 class Folder(DatasetBuilder):
@@ -73,19 +74,28 @@ class Folder(DatasetBuilder):
 
     def _read_zip(self) -> RawImages:
         try:
-            with zipfile.ZipFile(self._path) as archive:
-                members = self._members(archive)
-                images = sorted(name for name in members if is_image(name))
-                top = _top_folder(images, members)
-                labels_files = [name for name in (LABELS_FILE, top + LABELS_FILE) if name in members]
-                labels_json = archive.read(members[labels_files[0]]) if labels_files else None
-        except zipfile.BadZipFile as error:
+            archive = zipfile.ZipFile(self._path)
+        except Exception as error:  # damaged files raise many types
             raise ValueError(f"dataset.path={self._path} is damaged or no zip file ({error})") from error
+        with archive:
+            members = self._members(archive)
+            images = sorted(name for name in members if is_image(name))
+            top = _top_folder(images, members)
+            labels_files = [name for name in (LABELS_FILE, top + LABELS_FILE) if name in members]
+            labels_json = self._read_member(archive, members[labels_files[0]]) if labels_files else None
         others = [name for name in members if not is_image(name) and name not in labels_files]
         passed_over = count_endings(name for name in others if not any(part.startswith(".") for part in name.split("/")))
         self._check_not_empty(images, passed_over)
         labels, classes = self._labels([name.removeprefix(top) for name in images], labels_json, top)
         return ZipImages(self._path, [members[name] for name in images], labels, classes, passed_over=passed_over)
+
+    def _read_member(self, archive: zipfile.ZipFile, name: str) -> bytes:
+        try:
+            if archive.getinfo(name).file_size > LARGEST_MEMBER:
+                raise ValueError(f"it has more than {LARGEST_MEMBER:,} bytes")
+            return archive.read(name)
+        except Exception as error:  # damaged files raise many types
+            raise ValueError(f"dataset.path={self._path}: its member {printable(name)} can't be read ({error})") from error
 
     def _members(self, archive: zipfile.ZipFile) -> dict[str, str]:
         """The files of an archive as they are stored, by their paths with ``/``."""
@@ -93,19 +103,22 @@ class Folder(DatasetBuilder):
         for stored in dict.fromkeys(info.filename for info in archive.infolist()):
             path = PurePosixPath(with_slashes(stored))
             if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"dataset.path={self._path}: its member {stored} has a path outside the archive")
+                raise ValueError(f"dataset.path={self._path}: its member {printable(stored)} has a path outside the archive")
             if with_slashes(stored).endswith("/") or path.parts[:1] == ("__MACOSX",):
                 continue
             if path.as_posix() in members:
-                raise ValueError(f"dataset.path={self._path}: it has two files {path}, in different spellings; remove one")
+                raise ValueError(
+                    f"dataset.path={self._path}: it has two files {printable(str(path))}, in different spellings; remove one"
+                )
             members[path.as_posix()] = stored
         return members
 
     def _read_array(self) -> RawImages:
         try:
-            stored: Any = np.load(self._path, allow_pickle=False, mmap_mode="r")
-            images, labels = (stored["images"], stored.get("labels")) if self._path.suffix.lower() == ".npz" else (stored, None)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            images, labels = _load_arrays(self._path)
+            if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray | None):
+                raise ValueError("one of its members is no array")
+        except Exception as error:  # damaged files raise many types
             raise ValueError(f"dataset.path={self._path} can't be read as an array of images ({error})") from error
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
             raise ValueError(
@@ -132,6 +145,14 @@ class Folder(DatasetBuilder):
             return folder_classes(names)
         prefixes = [top, self._path.name, self._path.stem, f"{self._path.stem}/{top}", str(self._path)]
         return listed_labels(names, labels_json, prefixes, f"dataset.path={self._path}")
+
+
+def _load_arrays(path: Path) -> tuple[Any, Any]:
+    """The images of an array file, and the labels or None."""
+    if path.suffix.lower() == ".npy":
+        return np.load(path, allow_pickle=False, mmap_mode="r"), None
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+        return stored["images"], stored.get("labels")
 
 
 def _top_folder(images: list[str], members: Collection[str]) -> str:

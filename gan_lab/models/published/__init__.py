@@ -30,6 +30,9 @@ def find_networks(contents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
     Args:
         contents: a state dict, which counts as the generator's, or a dictionary that holds state dicts under the usual names.
+
+    Raises:
+        ValueError: as of :func:`own_names`.
     """
     found = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
     networks = {
@@ -41,9 +44,20 @@ def find_networks(contents: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def own_names(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A state dict with this project's names; one whose names no family recognizes is returned as it is."""
-    family = next((family for family in FAMILIES if family.recognizes(state)), None)
+    """A state dict with this project's names; one whose names no family recognizes is returned as it is.
+
+    Raises:
+        ValueError: some of its names are those of a family, but it is not a state dict of one of the family's networks.
+    """
+    names_are_text = all(isinstance(name, str) for name in state)
+    family = next((family for family in FAMILIES if names_are_text and family.recognizes(state)), None)
     if family is None:
         return state
-    converted: dict[str, Tensor] = family.convert(state)
+    try:
+        converted: dict[str, Tensor] = family.convert(state)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever tensors, and other values, a file has under these names
+        name = family.__name__.rpartition(".")[2]
+        raise ValueError(f"the file has tensors of a published {name} network, but not all of them ({error!r})") from error
     return converted
