@@ -18,7 +18,7 @@ from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.environment import count_parameters, describe_device
 from gan_lab.tracking import RunInfo
-from gan_lab.utils.formatting import format_count
+from gan_lab.utils.formatting import format_count, hide_passwords
 
 RECIPE_GROUPS = (
     "initial_weights",
@@ -58,7 +58,7 @@ def describe_run(
         directory=job.directory.path,
         name=job.name,
         group=job.group,
-        config=OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True),  # type: ignore[arg-type]
+        config=hide_passwords(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)),
         total_images=total_images,
         images_per_epoch=images_per_epoch,
         score=suite.score_name,

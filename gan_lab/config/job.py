@@ -20,10 +20,14 @@ from gan_lab.config.resume import RESUME_KEYS, with_changes
 from gan_lab.config.stored_config import read_config
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.utils.formatting import hide_passwords
 from gan_lab.version import __version__
 
 NOT_IN_NAME = ("console", "preview", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
 """Beginnings of overrides that are left out of a job's name, as they don't affect what is trained."""
+
+MULTIRUN = "multirun.yaml"
+"""File in the folder of a multirun in which Hydra records its command line."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +125,20 @@ def option(group: str, name: str) -> Any:
 
 
 def write_config(job: Job) -> None:
-    """Write ``config.yaml``, which makes the directory a run directory.
+    """Write ``config.yaml``, which makes the directory a run directory, without the passwords of databases.
+
+    Hydra's own record of a multirun loses them, too.
 
     Raises:
         ValueError: the directory already belongs to another run.
     """
-    cfg = OmegaConf.to_container(job.cfg)
-    assert isinstance(cfg, dict)
-    head = {"version": __version__, "choices": job.choices, "overrides": list(job.overrides)}
+    cfg = hide_passwords(OmegaConf.to_container(job.cfg))
+    head = {"version": __version__, "choices": job.choices, "overrides": hide_passwords(job.overrides)}
     text = OmegaConf.to_yaml(OmegaConf.create(head | {key: value for key, value in cfg.items() if key not in RESUME_KEYS}))
+    if job.folder is not None and (record := job.folder / MULTIRUN).is_file():
+        shown = record.read_text(encoding="utf-8")
+        if (hidden := hide_passwords(shown)) != shown:
+            write_atomically(record, hidden)
     if job.resumed:
         return write_atomically(job.directory.config, text)
     job.directory.path.mkdir(parents=True, exist_ok=True)

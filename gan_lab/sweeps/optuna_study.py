@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import STUDY
 from gan_lab.sweeps.optuna_trial import RUN_METRICS
-from gan_lab.sweeps.study_storage import DEFAULT, LOST, TRIAL, StudyStorage, hide_password, study_lock
-from gan_lab.utils.formatting import format_count
+from gan_lab.sweeps.study_storage import DEFAULT, LOST, TRIAL, StudyStorage, study_lock
+from gan_lab.utils.formatting import format_count, hide_passwords
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ class OptunaStudy:
             if stored is None:
                 if self._study.trials:
                     raise ValueError(
-                        f"study.name={name}: the study of that name in {hide_password(url)} was not created by gan_lab; choose "
-                        "another study.name"
+                        f"study.name={name}: the study of that name in {hide_passwords(url)} was not created by gan_lab; "
+                        "choose another study.name"
                     )
                 self._study.set_user_attr(DEFINITION, asdict(definition))
                 self._study.set_user_attr(DEFAULT, default)

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan_lab.storage.files import file_lock
-from gan_lab.utils.formatting import format_count
+from gan_lab.utils.formatting import format_count, hide_passwords
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +81,16 @@ class StudyStorage(RDBStorage):
                 )
         except ImportError as error:
             raise ValueError(
-                f"study.storage={hide_password(url)}: the database driver is missing ({error.__cause__ or error}); "
+                f"study.storage={hide_passwords(url)}: the database driver is missing ({error.__cause__ or error}); "
                 "for PostgreSQL: pip install 'gan_lab[postgresql]'"
             ) from error
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            raise ValueError(f"study.storage={hide_password(url)} can't be reached: {reason}") from error
+            raise ValueError(f"study.storage={hide_passwords(url)} can't be reached: {reason}") from error
 
     def __repr__(self) -> str:
         """The URL, which Hydra's sweeper logs at its start."""
-        return hide_password(self.url)
+        return str(hide_passwords(self.url))
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """Create the next trial; overrides the method that Optuna calls for it.
@@ -208,13 +208,6 @@ def _template(system: dict[str, Any], user: dict[str, Any]) -> FrozenTrial:
         trial = create_trial(state=TrialState.RUNNING, system_attrs=system, user_attrs=user)
     trial.datetime_start = datetime.now()
     return trial
-
-
-def hide_password(url: str) -> str:
-    """The URL with ``***`` in place of its password."""
-    with suppress(Exception):
-        return str(make_url(url).render_as_string(hide_password=True))
-    return url
 
 
 def suggest_trial_number(config: Any, trial: Trial) -> None:

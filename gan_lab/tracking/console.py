@@ -21,7 +21,7 @@ from rich.text import Text
 from gan_lab.storage.metric_names import display_name, distinct_keys
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 from gan_lab.tracking.notebook_display import NotebookDisplay
-from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci, format_with_error, printable_lines
+from gan_lab.utils.formatting import CI_SUFFIX, format_with_ci, format_with_error
 from gan_lab.utils.streams import in_notebook
 from gan_lab.utils.terminal import STDOUT, _progress, fold, line_limit, text_column
 
@@ -82,7 +82,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (ConsoleHandler.table_shown and getattr(record, "in_table", False)):
-            text, separator = printable_lines(self.format(record)), getattr(record, "separator", None)
+            text, separator = self.format(record), getattr(record, "separator", None)
             STDOUT.print(Text(text if separator is None else fold(text, separator, line_limit(), HEADING_WIDTH)))
 
 

@@ -1,4 +1,4 @@
-"""``train.log``, the log of a command."""
+"""``train.log``, the log of a command, and how its lines are written."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from gan_lab.utils.formatting import printable_lines
+from gan_lab.utils.formatting import hide_passwords, printable_lines
 
 log = logging.getLogger(__name__)
+
+
+class PlainFormatter(logging.Formatter):
+    """Formats log lines without control characters, which names of others may contain, and without passwords of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(hide_passwords(printable_lines(super().format(record))))
 
 
 class LogFile(logging.Handler):
@@ -30,7 +37,7 @@ class LogFile(logging.Handler):
             return
         try:
             self._file = self._file or self._path.open("a", encoding="utf-8", errors="backslashreplace")
-            self._file.write(printable_lines(self.format(record)) + "\n")
+            self._file.write(self.format(record) + "\n")
             self._file.flush()
         except OSError as error:
             self._failed = True

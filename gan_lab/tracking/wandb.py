@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from gan_lab.storage.run_directory import COMPLETED
 from gan_lab.tracking.base import Row, RunInfo, Tracker
-from gan_lab.utils.formatting import first_line
+from gan_lab.utils.formatting import first_line, hide_passwords
 from gan_lab.utils.image_ops import open_grid
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,13 @@ class Wandb(Tracker):
 
     def _init(self, mode: str) -> Any:
         timeout = self._timeout
+        arguments, sys.argv = sys.argv, hide_passwords(sys.argv)  # W&B records them
+        try:
+            return self._start(mode, timeout)
+        finally:
+            sys.argv = arguments
+
+    def _start(self, mode: str, timeout: float) -> Any:
         return self._wandb.init(
             project=self._project,
             entity=self._entity,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 CI_SUFFIX = "_ci95"
 """Suffix of the name of a metric's error, the half-width of its 95 % confidence interval."""
+
+PASSWORD = re.compile(r"""(://[^:/@\s'"]*:)[^@\s'"]*(?=@)|([?&]password=)[^&\s'"]*""")
+"""The password of a URL: ``scheme://user:password@host``, or ``?password=...`` at its end."""
 
 
 def format_number(value: float) -> str:
@@ -65,6 +69,15 @@ def printable(name: str) -> str:
 def printable_lines(text: str) -> str:
     """A text whose line breaks stay, with other control characters as :func:`printable` writes them."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def hide_passwords(value: Any) -> Any:
+    """A text with ``***`` in place of the passwords of URLs; of lists and dictionaries all texts in them."""
+    if isinstance(value, str):
+        return PASSWORD.sub(r"\1\2***", value)
+    if isinstance(value, Mapping):
+        return {name: hide_passwords(item) for name, item in value.items()}
+    return [hide_passwords(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def first_line(error: BaseException) -> str:
