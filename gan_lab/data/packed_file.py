@@ -75,7 +75,17 @@ class PackedDataset:
 
         Raises:
             ValueError: the file is truncated, damaged or no packed file.
+            OSError: it can't be read.
         """
+        try:
+            return cls._map(path)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # a manifest may have any content
+            raise ValueError(f"{path} is damaged ({error!r}); delete it, and it will be created again") from error
+
+    @classmethod
+    def _map(cls, path: Path) -> PackedDataset:
         with path.open("rb") as handle:  # a single handle, because another process may replace the file
             manifest, end = _read_manifest(handle, path)
             sizes, end = _read_sizes(handle, manifest.get("sizes"), end)

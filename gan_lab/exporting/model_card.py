@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from gan_lab.models.upscaler import Upscaler
 from gan_lab.reporting.run_page import final_scores
 from gan_lab.runs.run import Run
+from gan_lab.utils.formatting import printable
 from gan_lab.version import __version__
 
 USE = """```python
@@ -26,7 +28,7 @@ def model_card(run: Run, picture: str | None) -> str:
     """
     cfg, upscales = run.config, isinstance(run.generator, Upscaler)
     kind = "image-to-image" if upscales else "unconditional-image-generation"
-    title = f"{run.config.choices.get('model') or 'generator'} on {cfg.dataset.name}"
+    title = _as_text(f"{run.config.choices.get('model') or 'generator'} on {cfg.dataset.name}")
     call = (
         "run.tiled_upscaler().upscale(image)  # a Pillow image"
         if upscales
@@ -57,7 +59,12 @@ def _facts(run: Run) -> dict[str, str]:
     }
     if run.labels.names:
         facts["attributes" if run.labels.multi_label else "classes"] = ", ".join(run.labels.names)
-    return facts
+    return {name: _as_text(value) for name, value in facts.items()}
+
+
+def _as_text(value: Any) -> str:
+    """A value of the run in one line that is no HTML, which a page of the Hub may show."""
+    return escape(printable(str(value)), quote=False)
 
 
 def _choice(value: Any) -> str:
@@ -69,9 +76,9 @@ def _scores(run: Run) -> str:
     final = run.summary.get("final", {})
     if not (scores := final_scores(run.summary)):
         return "No score was measured during the training."
-    rows = ["| score | value |", "|---|---|", *(f"| {score['name']} | {score['final']} |" for score in scores)]
+    rows = ["| score | value |", "|---|---|", *(f"| {_as_text(score['name'])} | {score['final']} |" for score in scores)]
     protocols = [
-        f"- protocol {name}: {'; '.join(f'{key} {value}' for key, value in record.items())}"
+        _as_text(f"- protocol {name}: {'; '.join(f'{key} {value}' for key, value in record.items())}")
         for name, record in final.get("protocols", {}).items()
     ]
     return "\n".join([f"## Scores after {final.get('images', 0):,} images", "", *rows, "", *protocols])

@@ -156,7 +156,7 @@ class RunDirectory:
     def history(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.jsonl`` in order of ``images``, without a last line that a crash left incomplete.
 
-        Each has ``images`` and ``epoch``. All values are finite numbers or None; others are left out.
+        Each has ``images``, ``epoch`` and ``seconds``. All values are finite numbers or None; others are left out.
         """
         rows: list[dict[str, Any]] = []
         if not self.metrics.exists():
@@ -168,7 +168,7 @@ class RunDirectory:
                 continue
             if isinstance(row, dict) and is_number(row.get("images")):
                 known = {name: value for name, value in row.items() if value is None or is_number(value)}
-                rows.append({"epoch": 0.0, **known} if known.get("epoch") is None else known)
+                rows.append(known | {clock: 0.0 for clock in ("epoch", "seconds") if known.get(clock) is None})
         return rows
 
     def read_summary(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def load_weights(path: Path) -> dict[str, Any]:
     tensors, metadata = _read(path)
     if metadata.get("format") != KIND:
         raise ValueError(f"{path} has no metadata of gan_lab: it is not a generator that gan_lab.export wrote")
-    return _entries(tensors, metadata)
+    return _entries(path, tensors, metadata)
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -67,10 +67,17 @@ def read_weights(path: Path) -> dict[str, Any]:
         ValueError: the file is damaged, or no safetensors file.
     """
     tensors, metadata = _read(path)
-    return _entries(tensors, metadata) if metadata.get("format") == KIND else tensors
+    return _entries(path, tensors, metadata) if metadata.get("format") == KIND else tensors
 
 
-def _entries(tensors: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+def _entries(path: Path, tensors: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return _read_metadata(tensors, metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: its metadata are incomplete ({error!r})") from error
+
+
+def _read_metadata(tensors: dict[str, torch.Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
     table = tensors.pop(LABELS, None)
     labels = {} if table is None else {"names": parse_json(metadata["classes"]), "table": table}
     weights = {**tensors, **parse_json(metadata["other_state"])}

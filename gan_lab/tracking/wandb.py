@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import uuid
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ SCORE = "score"
 
 RUN_ID = "WANDB_RUN_ID"
 """Environment variable in which the agent of a W&B sweep gives the id of the run."""
+
+ID = re.compile(r"[\w-]{1,64}")
+"""Ids of runs that a checkpoint may hold; W&B names a folder after them."""
 
 TAKEN_IDS: set[str] = set()
 """Values of :data:`RUN_ID` that were refused to, or used by, a run of this process."""
@@ -105,7 +109,8 @@ class Wandb(Tracker):
         return {"id": self._id}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._id = state.get("id")
+        stored = state.get("id")
+        self._id = stored if isinstance(stored, str) and ID.fullmatch(stored) else None
 
     def _log(self, images: int, values: Mapping[str, Any]) -> None:
         if images >= self._step:
