@@ -64,7 +64,7 @@ def train(processes: Threaded, job: Job, bucket_bytes: int | None, iterations: i
     return [p.detach() for network in (gan.generator, gan.discriminator) for p in network.parameters()]
 
 
-@pytest.mark.parametrize("name", every_nth(CONFIGURATIONS, 4))
+@pytest.mark.parametrize("name", every_nth(CONFIGURATIONS, 6))
 def test_training_is_the_same_as_with_one_message_per_update(name: str, tmp_path: Path) -> None:
     job = make_job(tmp_path, *CONFIGURATIONS[name], "reuse_fakes=false" if name != "reused fakes" else "reuse_fakes=true")
     iterations = 24 if name == "growth" else 4

@@ -69,7 +69,7 @@ def assert_same_state(one: Trainer, other: Trainer) -> None:
 PROJECTED = ["model=fastgan_projected_small", "model.discriminator.width=4", "model.discriminator.resize=32"]
 
 RECIPES = [
-    ["model=dcgan"],
+    pytest.param(["model=dcgan"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "reuse_fakes=false", "schedule=linear", "ema=none"], marks=pytest.mark.slow),
     ["model=dcgan", "n_critic=2", "loss=wasserstein", "penalty=gradient_penalty", "schedule=cosine"],
     pytest.param(
@@ -77,7 +77,7 @@ RECIPES = [
         marks=pytest.mark.slow,
     ),
     ["model=dcgan", "augment=ada", "augment.ada.interval=2", "augment.ada.kimg=0.1"],
-    ["model=dcgan", "augment=diffaugment", "conditioning=auxiliary_classifier"],
+    pytest.param(["model=dcgan", "augment=diffaugment", "conditioning=auxiliary_classifier"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "augment=instance_noise", "loss=relativistic", "max_grad_norm=1.0"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "loss=minimax", "penalty=dragan", "gradient_accumulation_steps=2"], marks=pytest.mark.slow),
     ["model=dcgan", "loss=relativistic", "reuse_fakes=false", "reuse_reals=false"],
