@@ -295,6 +295,7 @@ def test_schedules_restart_with_each_stage() -> None:
     assert Pretraining().progress(30, 120) == 0.25 and not Pretraining().ends_between(0, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_at", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 13))])
 def test_a_resumed_run_is_bit_identical_in_either_stage(stopped_at: int, upscaling: RunDirectory, photographs: Path) -> None:
     cwd, name = photographs, f"stopped-{stopped_at}"

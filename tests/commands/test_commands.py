@@ -439,6 +439,7 @@ def test_a_run_killed_before_its_first_epoch_can_be_resumed(tmp_path: Path) -> N
     assert run.read_summary()["images"] == 192
 
 
+@pytest.mark.slow
 def test_a_skipped_first_step_keeps_sgds_momentum_finite(tmp_path: Path) -> None:
     trainer = build_trainer(make_job(tmp_path, "optimizer=sgd", "precision=fp16", "loss.generator.hinge.weight=1e6"))
     trainer.callbacks = trainer.callbacks.subset([], end=10**9)

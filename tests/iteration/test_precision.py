@@ -56,6 +56,7 @@ class Narrowed(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

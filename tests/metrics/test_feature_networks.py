@@ -337,6 +337,7 @@ def test_only_published_weights_give_fid_kid_and_is(inception_file: Path, monkey
 # VGG-16
 
 
+@pytest.mark.slow
 def test_vgg16_matches_torch_fidelity(garments: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The tensors are passed directly, as the file would have 528 MB."""
     models = pytest.importorskip("torchvision.models")

@@ -124,6 +124,7 @@ def test_classes_without_images_and_without_a_row_in_the_grid_are_named(
     assert "the sample grids show 1 of the 2 classes; sample.count=2 sample.columns=1 shows all of them" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_conditional_gan_learns_the_classes(tmp_path: Path) -> None:
     """Two classes of uniform images, dark and bright: after some steps the generated images of each have its brightness."""
     for n in range(64):

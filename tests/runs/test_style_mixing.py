@@ -24,6 +24,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
+@pytest.mark.slow
 def test_truncation_moves_styles_toward_their_average(trained: Path) -> None:
     run = Run.open(trained / "run")
     assert torch.equal(run.sample(4), run.sample(4, truncation=1.0))

@@ -116,6 +116,7 @@ def test_an_unreachable_storage_is_reported_without_a_traceback_or_the_password(
     assert not list(tmp_path.rglob("config.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
