@@ -63,7 +63,7 @@ def named_check(name: str) -> Check:
             ("precision=auto, fp32", "chose fp32"),
             ("optimizer=sgd optimizer.fused=true, fp32", "captured and eager identical"),
         ],
-        4,
+        9,
     ),
 )
 def test_checks_pass(tmp_path: Path, name: str, message: str) -> None:

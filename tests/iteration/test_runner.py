@@ -80,7 +80,7 @@ RECIPES = [
     pytest.param(["model=dcgan", "augment=diffaugment", "conditioning=auxiliary_classifier"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "augment=instance_noise", "loss=relativistic", "max_grad_norm=1.0"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "loss=minimax", "penalty=dragan", "gradient_accumulation_steps=2"], marks=pytest.mark.slow),
-    ["model=dcgan", "loss=relativistic", "reuse_fakes=false", "reuse_reals=false"],
+    pytest.param(["model=dcgan", "loss=relativistic", "reuse_fakes=false", "reuse_reals=false"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan_cifar", "loss=hinge", "schedule=steps"], marks=pytest.mark.slow),
     ["model=sngan", "penalty=r1", "penalty.discriminator.r1.interval=3", "schedule=linear"],
     pytest.param(["model=sngan", "conditioning=projection", "loss=lsgan", "optimizer=adamw"], marks=pytest.mark.slow),
