@@ -44,7 +44,7 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
     ``-m``, commas separate several paths, unless a file has the name with the commas.
 
     Raises:
-        ValueError: a path contains ``${``, which would refer to a key.
+        ValueError: a path contains ``${``, which would refer to a key, or begins with ``~`` and the name of no user.
     """
     multirun = bool({"-m", "--multirun"} & set(arguments))
     return [_quote_argument(argument, multirun) for argument in arguments]
@@ -90,7 +90,12 @@ def _literal(value: str) -> str:
     path = text if not _exists(value) and (value[:1] in ("'", '"') or _exists(text)) else value
     if not path.startswith("~"):
         return path
-    return str(Path(path).absolute() if _exists(path) else Path(path).expanduser())
+    if _exists(path):
+        return str(Path(path).absolute())
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no user of this name, whose home folder it could be") from None
 
 
 def _split(text: str) -> list[str]:
