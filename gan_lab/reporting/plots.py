@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -51,7 +53,7 @@ def score_vs_time_plot(curves: Mapping[str, Sequence[tuple[float, float]]], scor
 def svg(figure: Figure) -> str:
     """The plot as an ``<svg>`` element, for a page."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
+    _save(figure, buffer, format="svg")
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
@@ -59,8 +61,15 @@ def svg(figure: Figure) -> str:
 def png(figure: Figure, dpi: int = 120) -> bytes:
     """The plot as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    _save(figure, buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def _save(figure: Figure, buffer: io.StringIO | io.BytesIO, **options: Any) -> None:
+    with warnings.catch_warnings():
+        for about in ("Glyph .* missing from font", "constrained_layout not applied"):  # names may be of any kind
+            warnings.filterwarnings("ignore", about)
+        figure.savefig(buffer, **options)
 
 
 def _plot_metric(axes: Axes, rows: Rows, key: str, color: str) -> None:

@@ -119,8 +119,8 @@ def _explorer(directory: RunDirectory) -> dict[str, Any] | None:
 def _shares(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Where the time went: name, duration and percentage of training steps and of everything else, longest first."""
     seconds = {"training steps": summary.get("seconds", 0.0), **summary.get("other_seconds", {})}
-    total = sum(seconds.values())
     longest = sorted(((name, value) for name, value in seconds.items() if value > 0), key=lambda share: -share[1])
+    total = sum(value for _, value in longest)
     return [
         {"name": name, "duration": format_duration(value), "percent": round(100 * value / total, 2)} for name, value in longest
     ]

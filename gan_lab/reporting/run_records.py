@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan_lab.storage.json_records import STUDY_SHAPE, parse_json
+from gan_lab.storage.json_records import parse_json, study_shape
 from gan_lab.storage.metric_names import LOGGED_KEYS
 from gan_lab.storage.run_directory import PRUNED, STUDY, RunDirectory
 from gan_lab.utils.formatting import CI_SUFFIX
@@ -95,7 +95,7 @@ def read_study(folder: Path) -> dict[str, Any]:
         if not path.exists():
             return {}
         record: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-        STUDY_SHAPE(record, "study")
+        study_shape(record, "study")
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} can't be read: {error}") from error
     return record

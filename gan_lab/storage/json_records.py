@@ -41,9 +41,9 @@ def count(value: Any, name: str) -> None:
         raise ValueError(f"{name} must be a whole number, not {_shorten(value)}")
 
 
-def score(value: Any, name: str) -> None:
-    """A number, which may be NaN or infinite, or None."""
-    if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
+def real(value: Any, name: str) -> None:
+    """A number, which may be NaN or infinite."""
+    if not (isinstance(value, float) and not math.isfinite(value)):
         number(value, name)
 
 
@@ -66,12 +66,26 @@ def optional(shape: Shape) -> Shape:
     return lambda value, name: None if value is None else shape(value, name)
 
 
+score = optional(real)
+
+
 def list_of(shape: Shape) -> Shape:
     def check(value: Any, name: str) -> None:
         if not isinstance(value, list):
             raise ValueError(f"{name} must be a list, not {_shorten(value)}")
         for n, item in enumerate(value):
             shape(item, f"{name}[{n}]")
+
+    return check
+
+
+def filled_list_of(shape: Shape) -> Shape:
+    """A list of one or more values of the shape."""
+
+    def check(value: Any, name: str) -> None:
+        list_of(shape)(value, name)
+        if not value:
+            raise ValueError(f"{name} is empty")
 
     return check
 
@@ -138,7 +152,7 @@ EVALUATIONS_SHAPE = list_of(
 )
 """``scores.json``."""
 
-_TRIAL = {"number": count, "state": text, "params": table_of(anything), "values": optional(list_of(score))}
+_TRIAL = {"number": count, "state": text, "params": table_of(anything), "values": optional(list_of(real))}
 _FIGURES = {
     **dict.fromkeys(("run", "name", "status"), text),
     "seed": count,
@@ -154,20 +168,28 @@ def _figures(value: Any, name: str) -> None:
     table_of(score, **_FIGURES)(value, name)
 
 
-STUDY_SHAPE = record(
+_STUDY = record(
     {
-        "objective": list_of(text),
+        "objective": filled_list_of(text),
         "has_default": flag,
         "trials": list_of(record({**_TRIAL, "figures": list_of(_figures)})),
     },
     {"name": text, "space": table_of(anything), "importance": table_of(table_of(number))},
 )
-"""``study.json``."""
+
+
+def study_shape(value: Any, name: str) -> None:
+    """``study.json``: the trials have a value of each objective."""
+    _STUDY(value, name)
+    for n, trial in enumerate(value["trials"]):
+        if trial["values"] is not None and len(trial["values"]) != len(value["objective"]):
+            raise ValueError(f"{name}.trials[{n}].values must be one for each objective")
+
 
 EXPLORER_SHAPE = record(
     {
         **dict.fromkeys(("side", "nodes", "images"), count),
-        "seeds": list_of(count),
+        "seeds": filled_list_of(count),
         "planes": list_of(text),
     }
 )

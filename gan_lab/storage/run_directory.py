@@ -166,9 +166,9 @@ class RunDirectory:
                 row = parse_json(line)
             except ValueError:
                 continue
-            if isinstance(row, dict) and is_number(row.get("images")):
+            if isinstance(row, dict) and _is_clock(row.get("images")):
                 known = {name: value for name, value in row.items() if value is None or is_number(value)}
-                rows.append(known | {clock: 0.0 for clock in ("epoch", "seconds") if known.get(clock) is None})
+                rows.append(known | {clock: 0.0 for clock in ("epoch", "seconds") if not _is_clock(known.get(clock))})
         return rows
 
     def read_summary(self) -> dict[str, Any]:
@@ -198,6 +198,10 @@ class RunDirectory:
             ValueError: another process is training this run.
         """
         return hold_run(self.path)
+
+
+def _is_clock(value: Any) -> bool:
+    return is_number(value) and value >= 0
 
 
 def check_checkpoint_name(key: str, name: str) -> None:

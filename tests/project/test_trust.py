@@ -125,8 +125,8 @@ def test_a_hostile_run_is_refused_by_every_command(change: dict[str, Any], run: 
     hostile_run(run, tmp_path, **change)
     (tmp_path / "x.pickle").write_bytes(pickle.dumps(Malicious()))
     commands = [("sample", "run=hostile"), ("evaluate", "run=hostile"), ("train", "resume=hostile"), ("report", "run=hostile")]
-    for module, argument in (*commands, ("export", "run=hostile")):
-        done = run_module(module, argument, cwd=tmp_path)
+    for module, *arguments in (*commands, ("export", "run=hostile", "out=a.pt2")):
+        done = run_module(module, *arguments, cwd=tmp_path)
         assert done.returncode == 1 and "is not the configuration of a run" in done.stderr, module
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "pwned").exists()
