@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from omegaconf import DictConfig
@@ -13,6 +14,7 @@ from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.iteration.gan import GAN
 from gan_lab.training.monitor import AlarmListener, TrainingMonitor
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
+from gan_lab.training.roll_backs import RollBacks
 
 
 def build_monitor(cfg: DictConfig, score: str | None, notify: AlarmListener) -> TrainingMonitor:
@@ -25,10 +27,27 @@ def build_monitor(cfg: DictConfig, score: str | None, notify: AlarmListener) -> 
     """
     section = cfg.health
     checks = {str(name): instantiate(node, f"health.{name}") for name, node in section.items() if isinstance(node, Mapping)}
-    if not isinstance(section.roll_back, bool):
-        raise ValueError(f"health.roll_back={section.roll_back}: must be true or false")
+    restore_best = section.get("restore_best", False)  # runs of older versions have no such key
+    if not isinstance(restore_best, bool):
+        raise ValueError(f"health.restore_best={restore_best}: must be true or false")
     stop_at = [section.stop_at] if isinstance(section.stop_at, str) else section.stop_at or []
-    return TrainingMonitor(checks, score, stop_at, section.roll_back, notify)
+    return TrainingMonitor(checks, score, stop_at, restore_best, notify)
+
+
+def build_roll_backs(cfg: DictConfig) -> RollBacks:
+    """What follows a divergence, according to ``cfg.health``; runs of older versions have no such keys and stop."""
+    if (action := cfg.health.get("on_divergence", "stop")) not in ("stop", "roll_back"):
+        raise ValueError(f"health.on_divergence={action}: must be stop or roll_back")
+    roll_backs = RollBacks(cfg.health.get("max_roll_backs", 0), cfg.health.get("roll_back_lr_factor", 0.5))
+    return roll_backs if action == "roll_back" else replace(roll_backs, limit=0)
+
+
+def max_skipped_steps(cfg: DictConfig) -> int:
+    """How many steps of a network may be skipped in a row before the training has diverged."""
+    count = cfg.health.get("max_skipped_steps", 50)
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"health.max_skipped_steps={count}: must be a whole number of steps, at least 1")
+    return count
 
 
 def build_overfitting_estimate(

@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_lab.building.gan import build_gan
 from gan_lab.building.initial_weights import load_initial_weights
-from gan_lab.building.monitoring import build_monitor
+from gan_lab.building.monitoring import build_monitor, build_roll_backs, max_skipped_steps
 from gan_lab.building.precision import build_precision
 from gan_lab.building.resumed_data import match_data, renumbered
 from gan_lab.building.run_info import describe_run
@@ -79,7 +79,7 @@ def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess)
     monitor = build_monitor(cfg, evaluator.name, tracker.alarm)
     overfitting = task.overfitting_estimate(gan, device)
     grid = task.sample_grid(job, gan, device)
-    metrics = MetricRecorder(updater, progress, monitor, tracker, device)
+    metrics = MetricRecorder(updater, progress, monitor, tracker, device, max_skipped_steps(cfg))
     parts: dict[str, Stateful] = {"sample_grid": grid, "evaluator": evaluator, "monitor": monitor}
     parts |= {"averager": updater.averager, "tracker": tracker}
     checkpointer = Checkpointer(job.directory, progress, updater, parts, loader.data, device, cfg.checkpoint.keep)
@@ -96,6 +96,7 @@ def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess)
         progress=progress,
         evaluator=evaluator,
         monitor=monitor,
+        roll_backs=build_roll_backs(cfg),
         evaluation=evaluation,
         metrics=metrics,
         checkpointer=checkpointer,

@@ -27,6 +27,7 @@ KEYS = {
     "features.domain": "features.dataset_classifier",
     "features.domain.file": "features.dataset_classifier.file",
     "features.domain.folder": "features.dataset_classifier.folder",
+    "health.roll_back": "health.restore_best",
     "health.collapse.share": "health.collapse.fraction",
     "precision.weights": "precision.param_dtype",
     "conditioning.generator.speed": "conditioning.generator.lr_multiplier",

@@ -111,7 +111,7 @@ class AdaptiveAugment(Augmentation):
         Args:
             real_logits: see :meth:`Augmentation.observe`.
         """
-        self.signs += real_logits.sign().sum()
+        self.signs += real_logits.sign().nan_to_num().sum()
         self.seen += real_logits.numel()
         self.turns += 1
         mean = self.signs / self.seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from gan_lab.data.loader import Batch
 from gan_lab.iteration.capturable_optimizer import make_capturable
+from gan_lab.iteration.conditional_step import step_if
 from gan_lab.iteration.gan import GAN, BatchNoise, SharedFakes
 from gan_lab.iteration.gradient_reduction import OverlappedReduction
 from gan_lab.iteration.precision import Precision
@@ -22,12 +22,17 @@ from gan_lab.losses.base import LossTerm
 MetricHook = Callable[[StepContext], dict[str, Tensor]]
 """Called with the context after its backward pass, without gradients; returns further metrics by name."""
 
+SKIPPED = "skipped_steps"
+"""The metric of a phase that is 1 in a step that was skipped. Its mean is recorded unless it is 0."""
+
 DECAY_KEYS = ("alpha", "momentum")
 """RMSprop's and SGD's names for the decay that Adam calls ``betas``."""
 
 
 class Phase:
     """A network with its optimizer, gradient scaler and loss terms (StyleGAN2-ADA's word for it).
+
+    An update whose gradients are not all finite is skipped: it changes neither weights nor the optimizer's state.
 
     The terms of every step share one update. Lazy terms (``interval`` > 1) get an update of their own after it, terms of the
     same interval together, as in StyleGAN2's regularization phases. The optimizer's learning rate and decay are corrected for
@@ -81,7 +86,7 @@ class Phase:
         self.overlapped_reduction = overlapped_reduction
         self.steps = 0
         self.intervals = sorted({1} | {term.interval for term in terms.values()})
-        self._last_finite: dict[int, dict[str, Tensor]] = {}
+        self._skipped_in_a_row = {interval: torch.zeros((), device=precision.device) for interval in self.intervals}
         self._main_fraction = 1.0 / (1.0 + sum(1.0 / interval for interval in self.intervals if interval > 1))
         _correct_for_lazy_updates(optimizer, self._main_fraction)
         self._weights: dict[str, float | Tensor] = {name: term.weight for name, term in self.terms.items()}
@@ -108,7 +113,8 @@ class Phase:
         """One update, and the lazy updates that are due. :meth:`advance` has to follow.
 
         Returns:
-            Metrics as tensors on the device; nothing waits for the device.
+            Metrics as tensors on the device; nothing waits for the device. ``skipped_steps`` is 1 if one of its updates was
+            skipped, else 0.
         """
         stores_fakes = shared_fakes is not None and self.network is gan.discriminator
         self.opponent.requires_grad_(stores_fakes)  # fakes for the generator step carry the generator's graph
@@ -116,6 +122,7 @@ class Phase:
         metrics: dict[str, Tensor] = {}
         for interval in self.due_intervals:  # loss and gradient norm are those of the first, the main update
             metrics = self._update(gan, batch, interval, shared_fakes if interval == 1 else None) | metrics
+        metrics[SKIPPED] = torch.stack([self._skipped_in_a_row[interval] > 0 for interval in self.due_intervals]).any().float()
         return {f"{self.name}/{name}": value for name, value in metrics.items()}
 
     def advance(self) -> None:
@@ -177,10 +184,12 @@ class Phase:
         metrics = {f"{self.name}/learning_rate": self._base_rates[0] * self._lr_factor}
         return metrics | ({f"{self.name}/loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {})
 
-    def has_diverged(self, metrics: Mapping[str, float]) -> bool:
-        """Whether averaged metrics show a loss that is not finite, or steps skipped at every loss scale."""
-        loss, skipped = metrics.get(f"{self.name}/loss", 0.0), metrics.get(f"{self.name}/skipped_steps", 0.0)
-        return not math.isfinite(loss) or (skipped == 1.0 and self.scaler.get_scale() < 1.0)
+    def skipped_in_a_row(self) -> int:
+        """How many of its latest updates were skipped, one after the other; of lazy terms and others the larger number.
+
+        Waits for the device.
+        """
+        return int(torch.stack(list(self._skipped_in_a_row.values())).max())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -188,7 +197,7 @@ class Phase:
             "scaler": self.scaler.state_dict(),
             "precision": self.precision.state_dict(),
             "steps": self.steps,
-            "latest": self._last_finite,
+            "skipped_in_a_row": dict(self._skipped_in_a_row),
             "terms": {name: state for name, term in self.terms.items() if (state := term.state_dict())},
         }
 
@@ -204,10 +213,9 @@ class Phase:
         for name, saved in state.get("terms", {}).items():
             if name in self.terms:  # a resume may change the terms
                 self.terms[name].load_state_dict(saved)
-        device = self.precision.device
-        self._last_finite = {
-            n: {name: value.to(device) for name, value in latest.items()} for n, latest in state["latest"].items()
-        }
+        for interval, count in state.get("skipped_in_a_row", {}).items():  # older checkpoints have no such entry
+            if interval in self._skipped_in_a_row:
+                self._skipped_in_a_row[interval].copy_(count)
 
     def _update(self, gan: GAN, batch: Batch, interval: int, shared_fakes: SharedFakes | None) -> dict[str, Tensor]:
         """One optimizer step on the terms with this ``interval``."""
@@ -221,12 +229,14 @@ class Phase:
             gan.processes.all_reduce_mean_([p.grad for p in self.network.parameters() if p.grad is not None])
         else:
             self.overlapped_reduction.finish()
-        metrics["gradient_norm"] = self._clip_gradient()
-        self.scaler.step(self.optimizer)
+        metrics["gradient_norm"] = norm = self._clip_gradient()
+        is_finite = norm.isfinite()
+        step_if(is_finite, self.optimizer)
         self.scaler.update()
+        self._skipped_in_a_row[interval].add_(1.0).mul_(~is_finite)
         for term in self.terms.values():
             term.after_step(self.network)
-        return self._keep_finite(metrics, interval) if self.scaler.is_enabled() else metrics
+        return metrics
 
     def _contexts(
         self, gan: GAN, batch: Batch, terms: Mapping[str, LossTerm], shared_fakes: SharedFakes | None
@@ -277,17 +287,6 @@ class Phase:
         if self.max_grad_norm is not None:
             clip_grads_with_norm_(self.network.parameters(), self.max_grad_norm, norm)
         return norm
-
-    def _keep_finite(self, metrics: dict[str, Tensor], interval: int) -> dict[str, Tensor]:
-        """Repeat the last finite metrics in a step that the scaler skipped because of an overflow."""
-        finite = metrics["gradient_norm"].isfinite()
-        latest = self._last_finite.setdefault(interval, {})
-        for name, value in metrics.items():
-            if name not in latest:
-                latest[name] = torch.zeros_like(value)
-            metrics[name] = torch.where(finite, value, latest[name])
-            latest[name].copy_(metrics[name])
-        return {**metrics, "skipped_steps": 1.0 - finite.float()}
 
 
 def _correct_for_lazy_updates(optimizer: torch.optim.Optimizer, fraction: float) -> None:

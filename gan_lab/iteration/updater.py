@@ -15,7 +15,7 @@ from gan_lab.iteration.ema import ExponentialMovingAverage, NoEMA
 from gan_lab.iteration.gan import GAN, SharedFakes
 from gan_lab.iteration.growth import Growth, GrowthState
 from gan_lab.iteration.metric_averager import MetricAverager
-from gan_lab.iteration.phase import Phase
+from gan_lab.iteration.phase import SKIPPED, Phase
 from gan_lab.iteration.pretraining import Pretraining
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.runner import CompiledRunner, EagerRunner, GraphRecorder, GraphRunner, Runner
@@ -41,6 +41,7 @@ class GANUpdater:
 
     Attributes:
         growth_state: the current state of the networks.
+        lr_factor: further factor of all learning rates, below 1 after a roll-back.
         runner: executes iterations, eagerly by default.
     """
 
@@ -58,6 +59,8 @@ class GANUpdater:
         self.gan, self.phases, self.growth, self.schedule = gan, phases, growth, schedule
         self.ema, self.pretraining, self.averager, self.scheduled = ema, pretraining, averager, scheduled
         self.runner: Runner = CompiledRunner(self._save, gan.compiled.clear) if gan.compiled else EagerRunner()
+        self.lr_factor = 1.0
+        self._buffers = [*_running_buffers(gan.generator), *_running_buffers(gan.discriminator)]
         self.growth_state = growth.state_at(0)
         growth.apply(self.growth_state, self.networks)
 
@@ -102,8 +105,11 @@ class GANUpdater:
         for value in self.scheduled:
             value.set_progress(self.pretraining.images_after(progress.images))
         for phase in due:
-            phase.set_lr_factor(self.schedule(fraction) * self.growth_state.lr_factor)
+            phase.set_lr_factor(self._lr_factor(fraction, self.growth_state))
         self.ema.set_progress(progress.images + count, count)
+
+    def _lr_factor(self, fraction: float, growth: GrowthState) -> float:
+        return self.schedule(fraction) * growth.lr_factor * self.lr_factor
 
     def schedule_at(self, progress: TrainingProgress) -> dict[str, float]:
         """What is a function of the completed fraction of the training, for the iteration after ``progress.images`` images.
@@ -112,7 +118,7 @@ class GANUpdater:
         fades out as ``augment.NAME``. Values of ``schedule.of`` keep their own length and are not among them.
         """
         fraction = self.pretraining.progress(progress.images, progress.total_images)
-        factor = self.schedule(fraction) * self.growth.state_at(progress.images).lr_factor
+        factor = self._lr_factor(fraction, self.growth.state_at(progress.images))
         for value in self.scheduled:  # the learning rates that the factor multiplies
             value.set_progress(self.pretraining.images_after(progress.images))
         rates = {f"{phase.name}/learning_rate": phase.base_rate * factor for phase in self.phases_at(progress.images)}
@@ -126,8 +132,14 @@ class GANUpdater:
         batch = self.growth_state.match_resolution(batch, alpha)
         shared_fakes = SharedFakes() if self.gan.reuse_fakes and len(due) == len(self.phases) else None
         metrics: dict[str, Tensor] = {}
+        before = [buffer.clone() for buffer in self._buffers]
         for phase in due:
             metrics |= phase.step(self.gan, self.batch_of(phase, batch), shared_fakes)
+        is_finite = ~torch.stack([metrics[f"{phase.name}/{SKIPPED}"] for phase in due]).any()
+        for buffer, value in zip(
+            self._buffers, before, strict=True
+        ):  # an overflow in a forward pass would stay in running statistics
+            buffer.copy_(torch.where(is_finite, buffer, value))
         self.averager.add(metrics)
         self.ema.update()
 
@@ -173,9 +185,14 @@ class GANUpdater:
     def all_reduce_buffers(self) -> None:
         """Average running statistics over the processes; each process has updated its own from its rows."""
         for network in self.networks:
-            fixed = {id(buffer) for module in network.modules() if isinstance(module, Frozen) for buffer in module.buffers()}
-            buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point() and id(buffer) not in fixed]
-            self.gan.processes.all_reduce_mean_(buffers)
+            self.gan.processes.all_reduce_mean_(_running_buffers(network))
+
+    def skipped_in_a_row(self) -> int:
+        """How many of the latest updates of a network were skipped, one after the other: the larger number of both networks.
+
+        Waits for the device.
+        """
+        return max(phase.skipped_in_a_row() for phase in self.all_phases)
 
     def has_finite_weights(self) -> bool:
         """Whether every weight of both networks is finite; synchronizes with the device."""
@@ -185,6 +202,7 @@ class GANUpdater:
     def state_dict(self) -> dict[str, Any]:
         return {
             "growth": vars(self.growth_state),
+            "lr_factor": self.lr_factor,
             "generator": self.gan.generator.state_dict(),
             "discriminator": self.gan.discriminator.state_dict(),
             "generator_ema": self.ema.state_dict(),
@@ -196,9 +214,16 @@ class GANUpdater:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.runner.reset()
         self.growth_state = GrowthState(**state["growth"])
+        self.lr_factor = state.get("lr_factor", 1.0)  # older checkpoints have no such entry
         self.gan.generator.load_state_dict(state["generator"])
         self.gan.discriminator.load_state_dict(state["discriminator"])
         self.ema.load_state_dict(state["generator_ema"])
         for phase in self.all_phases:
             phase.load_state_dict(state["phases"][phase.name])
         self.gan.augment.load_state_dict(state["augment"])
+
+
+def _running_buffers(network: nn.Module) -> list[Tensor]:
+    """Running statistics and other floating-point buffers that training changes: those outside of frozen networks."""
+    frozen = {id(buffer) for module in network.modules() if isinstance(module, Frozen) for buffer in module.buffers()}
+    return [buffer for buffer in network.buffers() if buffer.is_floating_point() and id(buffer) not in frozen]

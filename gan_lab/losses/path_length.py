@@ -42,7 +42,7 @@ class PathLengthPenalty(LossTerm):
         images, styles = context.generate_from_styles(math.ceil(len(context.real) * self.batch_fraction))
         lengths = self.lengths(context, images, styles)
         mean = self.mean_length.to(lengths.dtype).lerp(lengths.mean(), self.decay)
-        self.mean_length.copy_(mean.detach())
+        self.mean_length.copy_(torch.where(mean.isfinite(), mean.detach(), self.mean_length))
         return (lengths - mean).square().mean()
 
     def lengths(self, context: LossContext, images: Tensor, styles: Tensor) -> Tensor:

@@ -80,7 +80,6 @@ class Checkpointer:
         self._directory, self._progress, self._updater = directory, progress, updater
         self._parts, self._device, self._keep = dict(parts), device, keep
         self._newest: int | None = None
-        """Images of ``last.pt``; None if there is none, or if it is no predecessor of the current state."""
         self._told_size = False
         self._data = {"num_images": len(data), "data": data.identity()}
         self._gan = updater.gan
@@ -153,7 +152,19 @@ class Checkpointer:
         if processes.rank < len(state["rng_states"]):  # a resume may use more processes than the run had
             checkpoint.restore_random_state(state["rng_states"][processes.rank], self._device, self._gan.rng)
 
-    def restore_best(self, keep: str) -> None:
-        """Load the best checkpoint, but keep the current state of the part called ``keep``."""
-        self.wait()
-        self.restore({**checkpoint.load(self._directory.checkpoint("best")), keep: self._parts[keep].state_dict()})
+    def go_back(self, name: str, keep: str) -> None:
+        """Load the checkpoint called ``name``, but keep the current state of the part called ``keep``; all processes take part.
+
+        Raises:
+            ValueError: it is missing or damaged.
+        """
+        with self._gan.processes.main_process_first():
+            self.wait()
+        self.restore(
+            {**checkpoint.load(self._directory.checkpoint(name)), keep: self._parts[keep].state_dict()}, name == "last"
+        )
+
+    @property
+    def newest(self) -> int | None:
+        """Images of ``last.pt``; None if there is none, or if it is no predecessor of the current state."""
+        return self._newest

@@ -18,6 +18,8 @@ CheckResult = str | None
 COVERAGE = "coverage_"
 GRADIENT_NORM = "/gradient_norm"
 OVERFITTING = "d/overfitting"
+SKIPPED_STEPS = "/skipped_steps"
+LOSS_SCALE = "/loss_scale"
 
 
 class Check(ABC):
@@ -138,7 +140,7 @@ class OverfittingCheck(Check):
 class GradientCheck(Check):
     """The gradient norm of a network explodes or vanishes, compared with the median of its latest values.
 
-    A step that loss scaling skips has the norm of the step before it, so it raises no alarm.
+    The norm of a row is the mean over the steps that were not skipped.
 
     Args:
         explosion: multiple of the median above which the norm has exploded; above 1.
@@ -178,6 +180,40 @@ class GradientCheck(Check):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._norms = {name: list(norms)[-self._window :] for name, norms in state["norms"].items()}
+
+
+class SkippedStepsCheck(Check):
+    """Steps of a network were skipped, because its gradients were not finite.
+
+    Under loss scaling some steps are skipped in every training, while it looks for the largest scale, so these raise no alarm
+    unless they are many.
+
+    Args:
+        fraction: of the steps since the last row; a larger one is an alarm. In [0, 1).
+        scaled_fraction: the same for a network with loss scaling. In [0, 1).
+    """
+
+    def __init__(self, fraction: float, scaled_fraction: float) -> None:
+        if not 0 <= fraction < 1 or not 0 <= scaled_fraction < 1:
+            raise ValueError(f"health.skipped_steps: {fraction=} and {scaled_fraction=} must be in [0, 1)")
+        self._fraction, self._scaled_fraction = fraction, scaled_fraction
+
+    def check(self, metrics: Metrics, score: str | None) -> CheckResult:
+        if not any(name.endswith(GRADIENT_NORM) for name in metrics):  # a row of scores
+            return None
+        skipped = {name.removesuffix(SKIPPED_STEPS): metrics[name] for name in metrics if name.endswith(SKIPPED_STEPS)}
+        limits = {phase: self._scaled_fraction if f"{phase}{LOSS_SCALE}" in metrics else self._fraction for phase in skipped}
+        return " and ".join(
+            f"{value:.0%} of the steps of {phase} were skipped, because their gradients were not finite"
+            for phase, value in skipped.items()
+            if value > limits[phase]
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Each row is checked by itself."""
 
 
 def _check_patience(check: str, patience: int) -> int:

@@ -39,7 +39,7 @@ class TrainingMonitor:
         checks: by the name of their alarm.
         score: name of the run's primary score, or None.
         stop_at: names of alarms that end the training.
-        roll_back: whether the run then goes back to its best checkpoint.
+        restore_best: whether the run then goes back to its best checkpoint.
         notify: called for each alarm that is raised.
 
     Attributes:
@@ -51,16 +51,16 @@ class TrainingMonitor:
     """
 
     def __init__(
-        self, checks: Mapping[str, Check], score: str | None, stop_at: Sequence[str], roll_back: bool, notify: AlarmListener
+        self, checks: Mapping[str, Check], score: str | None, stop_at: Sequence[str], restore_best: bool, notify: AlarmListener
     ) -> None:
         if unknown := [name for name in stop_at if name not in checks]:
             known = f"must be one of {', '.join(checks)}" if checks else "there are no checks; health=watch has some"
             raise ValueError(f"health.stop_at={unknown[0]}: {known}")
-        if roll_back and score is None:
+        if restore_best and score is None:
             raise ValueError(
-                "health.roll_back=true: without a score (evaluation=none) there is no best checkpoint to go back to"
+                "health.restore_best=true: without a score (evaluation=none) there is no best checkpoint to go back to"
             )
-        self._checks, self._score, self._stop_at, self._roll_back = dict(checks), score, frozenset(stop_at), roll_back
+        self._checks, self._score, self._stop_at, self._restore_best = dict(checks), score, frozenset(stop_at), restore_best
         self._notify = notify
         self.alarms: list[Alarm] = []
         self.ended_by: Alarm | None = None
@@ -71,9 +71,17 @@ class TrainingMonitor:
         self._stop_at |= {name}
 
     @property
-    def rolls_back(self) -> bool:
+    def restores_best(self) -> bool:
         """Whether an alarm has ended the training and the run goes back to its best checkpoint."""
-        return self._roll_back and self.ended_by is not None
+        return self._restore_best and self.ended_by is not None
+
+    def report(self, name: str, text: str, images: int) -> None:
+        """Record an alarm about something that is over already, such as a divergence after which the run went back."""
+        self._raise(Alarm(name, images, text, over=images))
+
+    def count(self, name: str) -> int:
+        """How many alarms of this name there were."""
+        return sum(alarm.alarm == name for alarm in self.alarms)
 
     def check(self, metrics: Mapping[str, float], images: int) -> dict[str, float]:
         """Pass a row of metrics, measured after ``images`` images, to every check.

@@ -113,13 +113,14 @@ class RunRecorder:
         if self._is_main_process and self._evaluator.outdated is not None and best.exists():
             best.replace(self.directory.checkpoint(f"best-{self._evaluator.outdated}"))
 
-    def roll_back(self) -> None:
-        """Adapt the records to a run that went back to its best checkpoint."""
+    def roll_back(self, name: str, lr_factor: float) -> None:
+        """Adapt the records to a run that went back to the checkpoint ``name``, with ``lr_factor`` times its rates."""
         self.discard_later_samples()
         if self._is_main_process:
             self.tracker.roll_back(self._progress.images)
         self.write_samples()
-        log.info("went back to the best checkpoint, at %s images", f"{self._progress.images:,}")
+        rates = "" if lr_factor == 1.0 else f"; learning rates are now {lr_factor:g} times the configured ones"
+        log.info("went back to %s.pt, at %s images%s", name, f"{self._progress.images:,}", rates)
 
     def finish(self, status: str) -> None:
         """Write the summary, the explorer and the page, and log where the results are or how to resume."""

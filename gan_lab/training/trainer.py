@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Callable
@@ -22,9 +23,12 @@ from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.graceful_shutdown import GracefulShutdown
 from gan_lab.training.metric_recorder import MetricRecorder, TrainingDiverged
 from gan_lab.training.monitor import TrainingMonitor
+from gan_lab.training.roll_backs import NOT_FINITE, RollBacks
 from gan_lab.training.run_recorder import RunRecorder
 from gan_lab.training.scheduled_evaluation import ScheduledEvaluation
 from gan_lab.utils.image_ops import NotFinite
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Trainer:
         progress: images, iterations and seconds so far.
         evaluator: computes scores.
         monitor: raises alarms.
+        roll_backs: what happens when the training has diverged.
         evaluation: the callback that evaluates.
         metrics: averages and logs metrics.
         checkpointer: saves and restores checkpoints.
@@ -51,6 +56,7 @@ class Trainer:
     progress: TrainingProgress
     evaluator: TrainingEvaluator
     monitor: TrainingMonitor
+    roll_backs: RollBacks
     evaluation: ScheduledEvaluation
     metrics: MetricRecorder
     checkpointer: Checkpointer
@@ -80,6 +86,8 @@ class Trainer:
             self.processes,
         )
         self._earlier_seconds = 0.0
+        self._restored: int | None = None
+        """Images of the checkpoint that the run went back to most recently."""
 
     def _timed(self, name: str, callback: Callable[[], None]) -> Callable[[], None]:
         """The callback, whose time the summary and the page list under ``name``."""
@@ -97,7 +105,8 @@ class Trainer:
             The summary, with status ``finished``, or ``early_stopped`` by an alarm.
 
         Raises:
-            TrainingDiverged: a loss or weight is not finite; the last checkpoint with finite weights is kept.
+            TrainingDiverged: a loss, a weight or too many gradients are not finite, and no roll-back is left; the last
+                checkpoint with finite weights is kept.
             KeyboardInterrupt: after a SIGINT, when everything is saved; it also ends a multirun.
             SystemExit: after a SIGTERM or SIGHUP, likewise.
         """
@@ -107,10 +116,9 @@ class Trainer:
             try:
                 with self.progress.timer.spent_on("preparation"):
                     self._prepare()
-                with self.progress.timer.running():
-                    ended = self._loop(shutdown)
+                ended = self._loop_until_end(shutdown)
                 if ended == "interrupted":
-                    self.save_checkpoint()
+                    self.checkpointer.save("last")
                 elif ended == "early_stopped":
                     self._end_early()
                 self.checkpointer.wait()
@@ -126,6 +134,15 @@ class Trainer:
             raise KeyboardInterrupt if shutdown.signal is signal.SIGINT else SystemExit(128 + shutdown.signal)
         return self.records.summary(status)
 
+    def _loop_until_end(self, shutdown: GracefulShutdown) -> str:
+        """Loop, again after each divergence from which the run can go back to a checkpoint."""
+        while True:
+            try:
+                with self.progress.timer.running():
+                    return self._loop(shutdown)
+            except (TrainingDiverged, NotFinite) as error:
+                self._roll_back(error)
+
     def _loop(self, shutdown: GracefulShutdown) -> str:
         if self.progress.total_images == 0:
             with self.progress.timer.paused():
@@ -140,7 +157,7 @@ class Trainer:
             if self.monitor.ended_by is not None:
                 return "early_stopped"
             self.step(batch)
-        return "early_stopped" if self.monitor.rolls_back else "finished"
+        return "early_stopped" if self.monitor.restores_best else "finished"
 
     def step(self, batch: Batch) -> None:
         """Perform one update, then run the callbacks that are due."""
@@ -173,9 +190,12 @@ class Trainer:
         self.metrics.log_averages()
 
     def save_checkpoint(self) -> None:
-        """Write ``last.pt`` and the summary."""
-        self.checkpointer.save("last")
-        self.records.write_summary("running")
+        """Write ``last.pt`` and the summary, unless the present weights may be those that lead to no finite gradients."""
+        if not self.progress.finished and (skipped := self.updater.skipped_in_a_row()):
+            log.info("no checkpoint at %s images: the latest steps were skipped (%d)", f"{self.progress.images:,}", skipped)
+        else:
+            self.checkpointer.save("last")
+            self.records.write_summary("running")
 
     def _prepare(self) -> None:
         """Prepare the first update; a new run also writes grids of real and untrained images, and a checkpoint."""
@@ -197,9 +217,34 @@ class Trainer:
 
     def _end_early(self) -> None:
         """After an alarm, run all callbacks as at a regular end, or go back to the best checkpoint."""
-        if not self.monitor.rolls_back:
+        if not self.monitor.restores_best:
             self.callbacks.run_remaining()
             return
-        self.checkpointer.restore_best(keep="monitor")  # keeps the alarms, which are reported at the end
+        self._go_back("best")
+
+    def _roll_back(self, error: TrainingDiverged | NotFinite) -> None:
+        """Go back to the last checkpoint with lower learning rates; without a new one since then, to the one before it.
+
+        Raises:
+            TrainingDiverged, NotFinite: ``error``, if no roll-back is left.
+        """
+        done = self.monitor.count(NOT_FINITE)
+        if done >= self.roll_backs.limit:
+            raise error
+        images, seconds = self.progress.images, self.progress.timer.seconds
+        self.monitor.report(NOT_FINITE, str(error), images)
+        is_new = self._restored is None or self.checkpointer.newest != self._restored
+        has_earlier = self.records.directory.checkpoint("last-1").is_file()
+        self._go_back("last" if is_new or not has_earlier else "last-1", lr_factor=self.roll_backs.lr_factor ** (done + 1))
+        spent = self.progress.timer.other_seconds
+        spent["rolled back"] = spent.get("rolled back", 0.0) + seconds - self.progress.timer.seconds
+
+    def _go_back(self, name: str, lr_factor: float | None = None) -> None:
+        """Restore a checkpoint, keeping the alarms, and make it the newest one."""
+        self.checkpointer.go_back(name, keep="monitor")
+        if lr_factor is not None:
+            self.updater.lr_factor = lr_factor
+        self.metrics.start()
         self.checkpointer.save("last")
-        self.records.roll_back()
+        self.records.roll_back(name, self.updater.lr_factor)
+        self._restored = self.checkpointer.newest

@@ -146,28 +146,25 @@ def test_an_overflow_under_float16_skips_the_step_and_lowers_the_scale() -> None
     before, scale = flat_weights(game.discriminator), phase.scaler.get_scale()
     figures = phase.step(game, make_batch())
     assert torch.equal(flat_weights(game.discriminator), before)
-    assert (figures["d/skipped_steps"], figures["d/gradient_norm"]) == (1, 0)
+    assert figures["d/skipped_steps"] == 1 and not figures["d/gradient_norm"].isfinite()
     assert phase.optimizer_metrics()["d/loss_scale"] == scale / 2
 
 
-def test_a_skipped_step_repeats_the_last_metrics_until_no_scale_helps() -> None:
+def test_steps_skipped_one_after_the_other_are_counted_also_after_a_resume() -> None:
     game = make_gan()
     phase = make_phase(
         game, "d", adversarial.BCEDiscriminatorLoss(), precision=Precision(CPU, autocast="float16", loss_scaling=True)
     )
-    before = phase.step(game, make_batch())
+    assert phase.step(game, make_batch())["d/skipped_steps"] == 0 == phase.skipped_in_a_row()
     phase.set_weight("loss_term", float("inf"))
-    after = phase.step(game, make_batch())
-    assert after["d/skipped_steps"] == 1 and after["d/loss"] == before["d/loss"]
+    assert [float(phase.step(game, make_batch())["d/skipped_steps"]) for _ in range(3)] == [1, 1, 1]
+    assert phase.skipped_in_a_row() == 3
     other = make_phase(make_gan(), "d", adversarial.BCEDiscriminatorLoss(), precision=phase.precision)
     other.load_state_dict(phase.state_dict())
-    assert other._last_finite[1]["loss"] == before["d/loss"], "also after a resume"
-    figures = {name: float(value) for name, value in after.items()}
-    assert not phase.has_diverged(figures), "one overflow is none of anybody's business"
-    for _ in range(20):
-        figures = {name: float(value) for name, value in phase.step(game, make_batch()).items()}
-    assert phase.has_diverged(figures), "the scale has gone below 1 and it still overflows"
-    assert phase.has_diverged({"d/loss": float("nan")}) and not phase.has_diverged({"d/loss": 1.0, "g/loss": float("nan")})
+    assert other.skipped_in_a_row() == 3
+    phase.set_weight("loss_term", 1.0)
+    phase.step(game, make_batch())
+    assert phase.skipped_in_a_row() == 0
 
 
 def test_a_learning_rate_changed_for_a_resume_wins_over_the_stored_one() -> None:

@@ -131,7 +131,7 @@ class RecordingTracker(Tracker):
 
 
 def health(recorded: RecordingTracker, **more: object) -> TrainingMonitor:
-    arguments = {"score": "fd_x", "stop_at": [], "roll_back": False} | more
+    arguments = {"score": "fd_x", "stop_at": [], "restore_best": False} | more
     return TrainingMonitor(
         {"divergence": DivergenceCheck(2.0, 1), "overfitting": OverfittingCheck(0.5, 1)},
         notify=Trackers({"t": recorded}).alarm,
@@ -182,15 +182,18 @@ def test_a_resumed_run_with_stop_at_ends_at_an_active_alarm() -> None:
         [
             (
                 ["health.stop_at=[colapse]"],
-                "health.stop_at=colapse: must be one of collapse, divergence, overfitting, gradients",
+                "health.stop_at=colapse: must be one of collapse, divergence, overfitting, gradients, skipped_steps",
             ),
             (
                 ["health=none", "health.stop_at=[collapse]"],
                 "health.stop_at=collapse: there are no checks; health=watch has some",
             ),
-            (["health.collapse=null", "health.stop_at=collapse"], "must be one of divergence, overfitting, gradients"),
-            (["health.roll_back=true", "evaluation=none"], r"health.roll_back=true: without a score \(evaluation=none\)"),
-            (["health.roll_back=often"], "health.roll_back=often: must be true or false"),
+            (
+                ["health.collapse=null", "health.stop_at=collapse"],
+                "must be one of divergence, overfitting, gradients, skipped_steps",
+            ),
+            (["health.restore_best=true", "evaluation=none"], r"health.restore_best=true: without a score \(evaluation=none\)"),
+            (["health.restore_best=often"], "health.restore_best=often: must be true or false"),
             (["health.held_out=-1"], "health.held_out=-1"),
             (["health.collapse.fraction=1.5"], "fraction=1.5"),
             (["health.divergence.factor=0"], "health.divergence.factor=0: must be positive"),
@@ -403,7 +406,7 @@ def test_an_alarm_can_end_a_run_which_can_be_resumed(tmp_path: Path) -> None:
 def test_a_run_that_rolls_back_ends_at_its_best_checkpoint(tmp_path: Path) -> None:
     """A rate so high that every evaluation after the first trained one is worse."""
     rising = ["epochs=6", "optimizer.lr=0.1", "health.divergence.factor=1"]
-    trainer = trained(tmp_path, *rising, "health.stop_at=[divergence]", "health.roll_back=true")
+    trainer = trained(tmp_path, *rising, "health.stop_at=[divergence]", "health.restore_best=true")
     summary = trainer.records.directory.read_summary()
     (alarm,) = summary["alarms"]
     assert summary["status"] == "early_stopped" and summary["images"] < alarm["images"] < trainer.progress.total_images
