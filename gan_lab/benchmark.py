@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, Job, instantiate, open_job, remove_empty_output_dir, run_command
+from gan_lab.config import Job, hydra_main, instantiate, open_job, remove_empty_output_dir, run_command
 from gan_lab.storage.files import write_atomically
 
 TUNE = (False, True, "recipe")
@@ -19,7 +18,7 @@ FILE_NAME = "benchmark.json"
 """Name of the written file, unless the result has a ``file_name``."""
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
+@hydra_main("benchmark")
 @remove_empty_output_dir
 def benchmark(cfg: DictConfig) -> None:
     """Run the chosen benchmark, print its tables, and write the result as JSON."""

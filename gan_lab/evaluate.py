@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, check_used, open_evaluation, prepend_run_overrides, run_command
+from gan_lab.config import check_used, hydra_main, open_evaluation, prepend_run_overrides, run_command
 
 USES = {"checkpoints": ["run"], "reals": ["run", "fakes"], "out": ["run", "fakes"], "fit": ["fit_features"]}
 """The uses in which a key has an effect, of those that have one in some uses only."""
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="evaluate")
+@hydra_main("evaluate")
 def evaluate(cfg: DictConfig) -> None:
     """Score a run or a folder of images, compare the scores of runs, or train a classifier that provides features."""
     modes = {"run": cfg.run, "fakes": cfg.fakes, "compare": cfg.compare, "fit_features": cfg.fit_features or None}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, run_command
+from gan_lab.config import hydra_main, run_command
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="export")
+@hydra_main("export")
 def export(cfg: DictConfig) -> None:
     """Write the generator of a run to a file or a folder, by the ending of ``out``."""
     from gan_lab.exporting.formats import FORMATS, find_format, written_files

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, instantiate, run_command
+from gan_lab.config import hydra_main, instantiate, run_command
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="prepare")
+@hydra_main("prepare")
 def prepare(cfg: DictConfig) -> None:
     """Pack a dataset, verify the packed file, and with ``show=true`` print its statistics and write a contact sheet."""
     from gan_lab.data.inspection import Inspection

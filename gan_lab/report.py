@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, changes_from_default, check_used, configuration_values, run_command
+from gan_lab.config import changes_from_default, check_used, configuration_values, hydra_main, run_command
 from gan_lab.storage.run_directory import RunDirectory, latest_study
 from gan_lab.utils.suggestions import as_names
 
@@ -16,7 +15,7 @@ USES = {"baseline": ["study"], "out": ["runs"], "overwrite": ["runs"], "port": [
 """The uses in which a key has an effect, of those that have none in some."""
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="report")
+@hydra_main("report")
 def report(cfg: DictConfig) -> None:
     """Rewrite the page of a run or of a study, compare runs, or show all of them in a browser."""
     given = [key for key in COMMANDS if cfg[key] not in (None, False)]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gan_lab.config import CONF_DIR, check_used, run_command
+from gan_lab.config import check_used, hydra_main, run_command
 
 OTHER_USES = ("input", "style_mixing", "walk", "plane", "project", "latent")
 """Keys that select another use than generating images, which is called ``count`` below."""
@@ -31,7 +30,7 @@ USES = {
 """The uses in which a key has an effect, of those that have none in some."""
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="sample")
+@hydra_main("sample")
 def sample(cfg: DictConfig) -> None:
     """Write generated images, a walk through them, a plane or a projection, or images upscaled by a super-resolution run."""
     from gan_lab.runs.run import Run

@@ -11,14 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gan_lab.config import (
-    CONF_DIR,
     Job,
     call_in_process,
+    hydra_main,
     jobs_per_seed,
     open_job,
     prepend_resumed_overrides,
@@ -39,7 +38,7 @@ STUDY_PAGE = LivePage(write_study_pages)
 """The page of a multirun, rewritten after its runs."""
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
+@hydra_main("config")
 @remove_empty_output_dir
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run the job that Hydra has started; returns the values that a sweep minimizes."""

@@ -28,7 +28,7 @@ os.environ["GAN_LAB_WEIGHTS"] = os.environ["GAN_LAB_DATA"]
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -38,6 +38,7 @@ from torch import Tensor
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR, Job, write_config
+from gan_lab.config.hydra_versions import initialize
 from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.runs.run import Run
 from gan_lab.storage import checkpoint
@@ -90,7 +91,7 @@ def _compose(overrides: tuple[str, ...], config: str, data: str) -> DictConfig:
 @functools.cache
 def _compose_groups(overrides: tuple[str, ...], config: str, data: str) -> DictConfig:
     """What Hydra composes before it sets single values: takes half a second, and many tests differ in values only."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize():
         return compose(config, overrides=list(overrides))
 
 

@@ -9,6 +9,7 @@ from gan_lab.config.command import remove_empty_output_dir, run_command
 from gan_lab.config.compose import flatten_config
 from gan_lab.config.evaluation_config import open_evaluation, prepend_run_overrides
 from gan_lab.config.export_experiment import export_experiment
+from gan_lab.config.hydra_versions import hydra_main
 from gan_lab.config.in_process import call_in_process
 from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import Job, compose_job, jobs_per_seed, open_job, option, write_config
@@ -32,6 +33,7 @@ __all__ = [
     "export_experiment",
     "flatten_config",
     "format_choice",
+    "hydra_main",
     "instantiate",
     "jobs_per_seed",
     "open_evaluation",

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gan_lab.config.argument_checks import SCHEDULED, check_additions, check_arguments
 from gan_lab.config.argument_errors import explain
 from gan_lab.config.help import format_help
+from gan_lab.config.hydra_versions import COMMAND_TARGETS, allowing_targets
 from gan_lab.config.path_arguments import quote_paths
 from gan_lab.config.resolvers import claiming_folders
 from gan_lab.runtime.signals import exit_on_termination
@@ -109,7 +110,8 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
             arguments = hydra_arguments(arguments, config, rewrite)
             sys.argv[1:] = arguments
             only_shows = {flag.partition("=")[0] for flag in arguments} & {"--cfg", "-c", "--info", "-i"}
-            with without_echo(), exit_on_termination(), nullcontext() if only_shows else claiming_folders():
+            folders = nullcontext() if only_shows else claiming_folders()
+            with without_echo(), exit_on_termination(), allowing_targets(COMMAND_TARGETS), folders:
                 command()
         if sys.stdout is not None:  # it may be closed
             sys.stdout.flush()

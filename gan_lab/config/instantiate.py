@@ -12,6 +12,8 @@ from hydra.utils import get_object
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.hydra_versions import allowing_targets
+
 PACKAGES = ("benchmarks", "data", "iteration", "losses", "metrics", "models", "tracking", "training")
 """Packages of gan_lab whose classes a configuration may name: none of them writes anything when it is only constructed."""
 
@@ -38,7 +40,8 @@ def instantiate(node: Any, where: str = "", **more: Any) -> Any:
     """
     _check_section(node, where, tuple(more))
     try:
-        return hydra_instantiate(node, _convert_="all", **more)
+        with allowing_targets(ALLOWED_TARGETS):
+            return hydra_instantiate(node, _convert_="all", **more)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ValueError):

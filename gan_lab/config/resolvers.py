@@ -8,8 +8,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from gan_lab.config.hydra_versions import register_resolver
 from gan_lab.storage.files import claim_folder
 from gan_lab.storage.run_directory import RunDirectory
 
@@ -58,7 +57,7 @@ def _release() -> None:
     _claimed = None
 
 
-OmegaConf.register_new_resolver("gan_lab.run_dir", _run_dir, replace=True, use_cache=True)
-OmegaConf.register_new_resolver("gan_lab.new_dir", _new_dir, replace=True, use_cache=True)
-OmegaConf.register_new_resolver("gan_lab.times", lambda factor, number: factor * number, replace=True)
-OmegaConf.register_new_resolver("gan_lab.r1_gamma", lambda size, batch: 2e-4 * size**2 / batch, replace=True)
+register_resolver("gan_lab.run_dir", _run_dir, use_cache=True)
+register_resolver("gan_lab.new_dir", _new_dir, use_cache=True)
+register_resolver("gan_lab.times", lambda factor, number: factor * number)
+register_resolver("gan_lab.r1_gamma", lambda size, batch: 2e-4 * size**2 / batch)

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import SMALL, compose_config, every_nth, run_module
-from hydra import initialize_config_dir
 from PIL import Image
 from torch.nn.functional import softplus
 from torchvision import transforms
@@ -27,6 +26,7 @@ from gan_lab.benchmarks.tutorial import FolderImages, Loop, Tutorial, image_fold
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR, Job, instantiate
 from gan_lab.config.help import format_help
+from gan_lab.config.hydra_versions import initialize
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.training.callbacks import IntervalTrigger, MilestoneTrigger
 
@@ -41,7 +41,7 @@ def make_job(path: Path, *overrides: str) -> Job:
 
 def measure(path: Path, *overrides: str):
     job = make_job(path, *overrides)
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize():
         return instantiate(job.cfg.benchmark, "benchmark")(job)
 
 

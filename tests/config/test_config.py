@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import SMALL, compose_config, every_nth, make_job
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gan_lab.building.trainer import build_trainer
 from gan_lab.config import CONF_DIR
+from gan_lab.config.hydra_versions import initialize
 from gan_lab.config.path_arguments import quote_paths
 from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.config.schema import Config, check
@@ -168,7 +169,7 @@ def test_what_tests_compose_is_what_hydra_composes() -> None:
         *(*SMALL, "model=progan", "optimizer.lr=1e-3", "penalty=[r1,drift]", "+penalty.discriminator.r1.more={a: 1}"),
         *("~model.growth.grown_at", "model.growth.lr_factors=[]", "+schedule.of.optimizer.lr={to: 0}"),
     ]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize():
         expected = compose("config", overrides=overrides)
     find_scheduled_arguments(expected)
     OmegaConf.resolve(expected)
