@@ -14,6 +14,7 @@ from gan_lab.config.in_process import call_in_process
 from gan_lab.config.instantiate import instantiate
 from gan_lab.config.job import Job, compose_job, jobs_per_seed, open_job, option, write_config
 from gan_lab.config.multirun_spec import MultirunSpec, SweepSpec, read_multirun
+from gan_lab.config.plugins import register_plugin
 from gan_lab.config.resume import prepend_resumed_overrides
 from gan_lab.config.scheduled_values import scheduled_entries
 from gan_lab.config.schema import CONF_DIR
@@ -43,6 +44,7 @@ __all__ = [
     "prepend_run_overrides",
     "read_config",
     "read_multirun",
+    "register_plugin",
     "remove_empty_output_dir",
     "run_command",
     "scheduled_entries",

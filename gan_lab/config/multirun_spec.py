@@ -44,6 +44,9 @@ NOT_COMPARED = (
 """Keys and sections in which workers of one study may differ, because they do not change a trial's results."""
 
 
+SWEEPER = "hydra_plugins.gan_lab_sweeper.StudySweeper"
+"""The sweeper of the options in ``conf/sweep/``."""
+
 DERIVED_SWEEPER_KEYS = {
     "hydra.sweeper.n_trials": "study.trials",
     "hydra.sweeper.storage": "study.storage",
@@ -114,7 +117,7 @@ def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
             fixed.append(f"hydra.searchpath=[{quote(f'file://{Path(parsed.config_dir).absolute()}')}]")
         swept = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
         first = compose(BASE_CONFIG, [*fixed, *nth_values(swept, 0)], return_hydra_config=True)
-        if "optuna" not in str(first.hydra.sweeper._target_):
+        if first.hydra.sweeper._target_ != SWEEPER:
             seeds = _seed_overrides(first, swept)
             replaced = ("seeds", "seed") if seeds else ()
             kept = [as_typed(override) for override in overrides if override.get_key_element() not in replaced]
@@ -131,8 +134,8 @@ def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
 
 
 def _is_grid(cfg: DictConfig) -> bool:
-    """Whether the sweep's sampler is a grid, the only one without a seed."""
-    return "seed" not in cfg.hydra.sweeper.sampler
+    """Whether the sweep's sampler is a grid."""
+    return str(cfg.hydra.sweeper.sampler._target_).endswith(".GridSampler")
 
 
 def _seed_overrides(cfg: DictConfig, swept: Mapping[str, Override]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from gan_lab.config import Job, MultirunSpec, SweepSpec, export_experiment, instantiate, read_multirun
+from gan_lab.config import Job, MultirunSpec, SweepSpec, export_experiment, instantiate, read_multirun, register_plugin
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import PRUNED, RunDirectory
 from gan_lab.studies.run_clock import CLOCK
@@ -125,9 +125,12 @@ def open_study(search: SweepSpec) -> OptunaStudy:
         ValueError: the objective will not be measured, the pruner can't be used, the storage can't be reached, or the study was
             started with another definition.
     """
+    from hydra_plugins.gan_lab_sweeper import StudySweeper
+
     from gan_lab.building.tasks import primary_score_name
     from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
 
+    register_plugin(StudySweeper)
     cfg = search.cfg
     objective = Objective(search.objective)
     objective.check(primary_score_name(cfg))

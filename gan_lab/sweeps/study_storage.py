@@ -24,6 +24,7 @@ from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan_lab.storage.files import file_lock
+from gan_lab.sweeps.optuna_versions import fail_trial
 from gan_lab.utils.formatting import format_count, hide_passwords
 
 log = logging.getLogger(__name__)
@@ -74,10 +75,7 @@ class StudyStorage(RDBStorage):
                 Path(file).parent.mkdir(parents=True, exist_ok=True)
             with study_lock(url):  # or two workers would both create the tables
                 super().__init__(
-                    url,
-                    engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
-                    heartbeat_interval=heartbeat,
-                    grace_period=MISSED_HEARTBEATS * heartbeat,
+                    url, engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
                 )
         except ImportError as error:
             raise ValueError(
@@ -87,6 +85,12 @@ class StudyStorage(RDBStorage):
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise ValueError(f"study.storage={hide_passwords(url)} can't be reached: {reason}") from error
+        self.heartbeat_interval: int | None = heartbeat
+        self.grace_period: int | None = MISSED_HEARTBEATS * heartbeat
+
+    def get_heartbeat_interval(self) -> int | None:
+        """None: heartbeats are sent here, and not by ``Study.optimize``, of which Optuna would otherwise warn."""
+        return None
 
     def __repr__(self) -> str:
         """The URL, which Hydra's sweeper logs at its start."""
@@ -151,7 +155,7 @@ class StudyStorage(RDBStorage):
             self.set_trial_user_attr(trial_id, LOST, True)
             if GRID in self.get_trial_system_attrs(trial_id):
                 self.set_trial_system_attr(trial_id, "search_space", {})
-            self.set_trial_state(trial_id, TrialState.FAIL)
+            fail_trial(self, trial_id)
 
     def _has_running_trials(self) -> bool:
         """Whether this process has created trials that are still running."""

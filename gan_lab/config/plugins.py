@@ -1,0 +1,11 @@
+"""Plugins of Hydra that gan_lab brings along in ``hydra_plugins``."""
+
+from __future__ import annotations
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.plugin import Plugin
+
+
+def register_plugin(plugin: type[Plugin]) -> None:
+    """Let a configuration name a plugin, which Hydra does not find itself if gan_lab is installed with ``pip install --editable``."""
+    Plugins.instance().register(plugin)
