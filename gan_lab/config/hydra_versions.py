@@ -54,5 +54,5 @@ def register_resolver(name: str, function: Callable[..., Any], use_cache: bool =
         use_cache: whether a configuration keeps the first value that the function returns.
     """
     # OmegaConf 2.3 has a method register_resolver too, an older one without replace=
-    register = OmegaConf.register_new_resolver if _allow is None else OmegaConf.register_resolver
+    register: Any = OmegaConf.register_new_resolver if _allow is None else OmegaConf.register_resolver
     register(name, function, replace=True, use_cache=use_cache)

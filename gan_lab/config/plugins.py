@@ -7,5 +7,5 @@ from hydra.plugins.plugin import Plugin
 
 
 def register_plugin(plugin: type[Plugin]) -> None:
-    """Let a configuration name a plugin, which Hydra does not find itself if gan_lab is installed with ``pip install --editable``."""
+    """Let a configuration name a plugin; Hydra itself does not find it after ``pip install --editable``."""
     Plugins.instance().register(plugin)

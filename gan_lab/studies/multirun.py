@@ -125,10 +125,9 @@ def open_study(search: SweepSpec) -> OptunaStudy:
         ValueError: the objective will not be measured, the pruner can't be used, the storage can't be reached, or the study was
             started with another definition.
     """
-    from hydra_plugins.gan_lab_sweeper import StudySweeper
-
     from gan_lab.building.tasks import primary_score_name
     from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
+    from hydra_plugins.gan_lab_sweeper import StudySweeper
 
     register_plugin(StudySweeper)
     cfg = search.cfg

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy import text
@@ -61,7 +62,8 @@ class StudyStorage(RDBStorage):
         heartbeat: seconds between two heartbeats of a worker, at least 1.
 
     Raises:
-        ValueError: the database can't be reached, its driver is not installed, or a number is below 1.
+        ValueError: the database can't be reached, its driver is not installed, another version of Optuna has written it, or a
+            number is below 1.
     """
 
     def __init__(self, url: str, trials: int, heartbeat: int) -> None:
@@ -74,9 +76,7 @@ class StudyStorage(RDBStorage):
             if sqlite and (file := make_url(url).database):
                 Path(file).parent.mkdir(parents=True, exist_ok=True)
             with study_lock(url):  # or two workers would both create the tables
-                super().__init__(
-                    url, engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
-                )
+                super().__init__(url, engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True})
         except ImportError as error:
             raise ValueError(
                 f"study.storage={hide_passwords(url)}: the database driver is missing ({error.__cause__ or error}); "
@@ -85,6 +85,11 @@ class StudyStorage(RDBStorage):
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise ValueError(f"study.storage={hide_passwords(url)} can't be reached: {reason}") from error
+        except RuntimeError as error:  # Optuna compares the version of the tables
+            raise ValueError(
+                f"study.storage={hide_passwords(url)}: its tables are not those of Optuna {optuna.__version__}; older ones are "
+                "converted by optuna storage upgrade --storage URL, or choose another study.storage"
+            ) from error
         self.heartbeat_interval: int | None = heartbeat
         self.grace_period: int | None = MISSED_HEARTBEATS * heartbeat
 

@@ -14,9 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+PACKAGES = ("gan_lab", "hydra_plugins")
+
+
 def test_every_package_of_the_tree_is_named_for_the_wheel() -> None:
     named = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "gan_lab").rglob("__init__.py")}
+    found = {".".join(p.parent.relative_to(ROOT).parts) for top in PACKAGES for p in (ROOT / top).rglob("__init__.py")}
     assert named == found | {"gan_lab.conf", "gan_lab.data.embedded"}
 
 
@@ -24,7 +27,7 @@ def test_every_package_of_the_tree_is_named_for_the_wheel() -> None:
 def test_the_wheel_trains_far_from_the_checkout(tmp_path: Path) -> None:
     """Builds the wheel, unpacks it elsewhere and runs it from there: configuration, data and templates travel with it."""
     source = tmp_path / "source"  # a copy, so that the checkout gets no build folder that a later build would take files from
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "build", "outputs", "multirun", "*.egg-info"))
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "outputs", "multirun", "*.egg-info"))
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
     subprocess.run(build, check=True)
     (wheel,) = tmp_path.glob("*.whl")

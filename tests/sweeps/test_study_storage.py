@@ -138,6 +138,15 @@ def test_a_study_of_another_program_is_refused(tmp_path: Path) -> None:
         open_study(url)
 
 
+def test_the_tables_of_another_version_of_optuna_are_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url)
+    with StudyStorage(url, 4, 60).engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(ValueError, match=r"tables are not those of Optuna .*optuna storage upgrade"):
+        open_study(url)
+
+
 def test_a_trial_has_its_number_as_a_parameter(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
     open_study(url)
