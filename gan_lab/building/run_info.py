@@ -18,7 +18,7 @@ from gan_lab.metrics.suite import MetricSuite
 from gan_lab.models.base import ProgressiveNetwork
 from gan_lab.runtime.environment import count_parameters, describe_device
 from gan_lab.tracking import RunInfo
-from gan_lab.utils.formatting import format_count, hide_passwords
+from gan_lab.utils.formatting import format_count, format_duration, hide_passwords
 
 RECIPE_GROUPS = (
     "initial_weights",
@@ -54,6 +54,7 @@ def describe_run(
     parameters = [f"{name} {count_parameters(getattr(gan, name)):,} parameters" for name in ("generator", "discriminator")]
     place = f", {loader.placement.description}" if loader.placement.description else ""
     length = f"{format_count(total_images / images_per_epoch, 'epoch')}, {total_images / 1000:g} kimg"
+    limit = f", at most {format_duration(job.cfg.max_seconds)}" if job.cfg.get("max_seconds") else ""
     return RunInfo(
         directory=job.directory.path,
         name=job.name,
@@ -74,7 +75,7 @@ def describe_run(
             **_first_stage(cfg, total_images),
             **_score(suite),
             "compute": compute.describe(cfg, precision, gan.joint_pass),
-            "training": f"{length}, batch {cfg.batch_size}, on {_machine(precision, gan.processes.world_size)}",
+            "training": f"{length}{limit}, batch {cfg.batch_size}, on {_machine(precision, gan.processes.world_size)}",
         },
     )
 

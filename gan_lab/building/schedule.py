@@ -24,7 +24,7 @@ def build_progress(cfg: DictConfig, loader: BatchLoader, device: torch.device) -
     if cfg.max_kimg is not None:
         images = min(images, cfg.max_kimg * 1000)
     total_images = math.ceil(round(images) / loader.batch_size) * loader.batch_size
-    return TrainingProgress(total_images, loader.images_per_epoch, TrainingTimer(device))
+    return TrainingProgress(total_images, loader.images_per_epoch, TrainingTimer(device), cfg.get("max_seconds"))
 
 
 def build_growth(cfg: DictConfig, gan: GAN, progress: TrainingProgress, resolution: int) -> Growth:

@@ -158,6 +158,9 @@ def resume(trainer: Trainer, path: Path, state: Mapping[str, Any], is_last: bool
         done = trainer.progress.epoch
         raise ValueError(f"resume: {path} has already trained {done:g} epochs; set more, such as epochs={done * 2:g}")
     progress = trainer.progress
+    if progress.time_is_up:
+        done = progress.timer.seconds
+        raise ValueError(f"resume: {path} has already trained {done:.3g} seconds; set more, such as max_seconds={2 * done:.3g}")
     now = {"total_images": progress.total_images, **trainer.updater.schedule_at(progress)}
     before = state.get("schedule", now)
     if jumps := describe_jumps(before, now, progress.images_per_epoch, trainer.records.info.rate_keys):

@@ -94,6 +94,7 @@ class Config:
     epochs: float = MISSING
     kimg: float | None = MISSING
     max_kimg: float | None = MISSING
+    max_seconds: float | None = MISSING
     batch_size: int = MISSING
     n_critic: int = MISSING
     gradient_accumulation_steps: int = MISSING
@@ -264,7 +265,7 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and not 0 <= value < math.inf:
             raise ValueError(f"{key}={value}: must be 0 or more, and finite; 0 scores and samples the initial weights")
-    for key in ("max_kimg", "max_grad_norm", *(f"{name}.every_kimg" for name in cadences)):
+    for key in ("max_kimg", "max_seconds", "max_grad_norm", *(f"{name}.every_kimg" for name in cadences)):
         value = OmegaConf.select(cfg, key)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{key}={value}: must be positive and finite")

@@ -17,6 +17,7 @@ class TrainingProgress:
         total_images: real images at which the training ends.
         images_per_epoch: images in one pass over the dataset.
         timer: seconds of training, without evaluation, sampling and checkpoints.
+        max_seconds: of training, after which it ends before ``total_images``; None: no such limit.
         images: real images seen so far, over all processes.
         iteration: training iterations so far.
     """
@@ -24,12 +25,17 @@ class TrainingProgress:
     total_images: int
     images_per_epoch: int
     timer: TrainingTimer
+    max_seconds: float | None = None
     images: int = 0
     iteration: int = 0
 
     @property
     def finished(self) -> bool:
         return self.images >= self.total_images
+
+    @property
+    def time_is_up(self) -> bool:
+        return self.max_seconds is not None and self.timer.seconds >= self.max_seconds
 
     @property
     def epoch(self) -> float:

@@ -30,6 +30,9 @@ from gan_lab.utils.image_ops import NotFinite
 
 log = logging.getLogger(__name__)
 
+TIME_IS_UP = 1000
+"""Passed between processes in place of the number of a signal, all of which are smaller, when ``max_seconds`` are over."""
+
 
 @dataclass
 class Trainer:
@@ -119,10 +122,10 @@ class Trainer:
                 ended = self._loop_until_end(shutdown)
                 if ended == "interrupted":
                     self.checkpointer.save("last")
-                elif ended == "early_stopped":
+                elif ended in ("early_stopped", "out_of_time"):
                     self._end_early()
                 self.checkpointer.wait()
-                status = ended
+                status = "finished" if ended == "out_of_time" else ended
             except (TrainingDiverged, NotFinite) as error:
                 status = "diverged"
                 raise TrainingDiverged(str(error)) from error
@@ -151,7 +154,10 @@ class Trainer:
         for batch in self.loader.batches(self.progress.images, lambda images: batch_size(images).batch_size):
             if self.progress.finished:
                 break
-            if received := self.processes.all_reduce_max_async(shutdown.signal or 0):
+            flag = shutdown.signal or (TIME_IS_UP if self.progress.time_is_up else 0)
+            if (received := self.processes.all_reduce_max_async(flag)) == TIME_IS_UP:
+                return "out_of_time"
+            if received:
                 shutdown.signal = signal.Signals(received)
                 return "interrupted"
             if self.monitor.ended_by is not None:
@@ -216,7 +222,7 @@ class Trainer:
             self.save_checkpoint()  # from now on there is always a checkpoint to resume from
 
     def _end_early(self) -> None:
-        """After an alarm, run all callbacks as at a regular end, or go back to the best checkpoint."""
+        """After an alarm or the last second, run all callbacks as at a regular end, or go back to the best checkpoint."""
         if not self.monitor.restores_best:
             self.callbacks.run_remaining()
             return

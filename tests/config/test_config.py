@@ -276,6 +276,7 @@ def test_what_can_not_be_built_is_named(override: str, message: str, tmp_path: P
         ("n_critic=0", "n_critic=0"),
         ("gradient_accumulation_steps=3", "gradient_accumulation_steps=3: must divide batch_size=16"),
         ("epochs=-1", "epochs=-1.0: must be 0 or more, and finite"),
+        ("max_seconds=0", "max_seconds=0.0: must be positive and finite"),
         ("max_grad_norm=0", "max_grad_norm=0.0: must be positive"),
         ("sample.every_kimg=0", "sample.every_kimg=0.0: must be positive"),
         ("memory_format=sideways", "memory_format=sideways: must be one of auto, channels_last, contiguous"),
