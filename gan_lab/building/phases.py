@@ -16,9 +16,18 @@ from gan_lab.iteration.gan import GAN
 from gan_lab.iteration.gradient_reduction import overlapped_reduction
 from gan_lab.iteration.phase import MetricHook, Phase
 from gan_lab.iteration.precision import Precision
+from gan_lab.losses.adversarial import DiscriminatorLoss
 from gan_lab.losses.base import LossTerm
 from gan_lab.losses.content import PairedLoss
+from gan_lab.losses.path_length import PathLengthPenalty
+from gan_lab.losses.penalties import DriftPenalty, GradientNormPenalty, R1Penalty, R2Penalty
 from gan_lab.models.latents import NormalLatents
+
+OF_THE_OTHER = {
+    "generator": (DiscriminatorLoss, DriftPenalty, GradientNormPenalty, R1Penalty, R2Penalty),
+    "discriminator": (PairedLoss, PathLengthPenalty),
+}
+"""For each network, the terms that train only the other one."""
 
 
 def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase, Phase]:
@@ -84,9 +93,17 @@ def build_terms(cfg: DictConfig, network: str) -> dict[str, LossTerm]:
     """The loss terms of ``network`` (``generator`` or ``discriminator``) by name, from loss, penalty and conditioning.
 
     Raises:
-        ValueError: no term is computed in every step.
+        ValueError: no term is computed in every step, or one is a term of the other network.
     """
-    terms = {name: instantiate(node, key) for name, key, node in term_sections(cfg, network)}
+    terms = {}
+    for name, key, node in term_sections(cfg, network):
+        terms[name] = instantiate(node, key)
+        if isinstance(terms[name], OF_THE_OTHER[network]):
+            other = "discriminator" if network == "generator" else "generator"
+            raise ValueError(
+                f"{key}={node.get('_target_')}: must be a term that trains the {network}, and this one trains the "
+                f"{other}; give it under {key.replace(f'.{network}.', f'.{other}.')}"
+            )
     if all(term.interval > 1 for term in terms.values()):
         raise ValueError(
             f"loss.{network}: no term is computed in every step (interval=1); add an adversarial loss, such as "

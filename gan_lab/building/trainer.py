@@ -18,7 +18,7 @@ from gan_lab.building.schedule import build_progress, build_time_limits, build_t
 from gan_lab.building.tasks import Task, build_task
 from gan_lab.building.trackers import build_trackers
 from gan_lab.building.updater import build_updater
-from gan_lab.config import Job, changes_from_default
+from gan_lab.config import Job, changes_from_default, odd_values
 from gan_lab.iteration.precision import Precision
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
@@ -56,6 +56,8 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS, state: Ma
     set_num_threads(cfg.num_threads)
     precision = build_precision(job, device)
     seed_everything(cfg.seed, cfg.deterministic)
+    for sentence in odd_values(cfg):
+        log.warning("%s", sentence)
     task = build_task(cfg)
     if state is None or (order := match_data(cfg, task.data, state)) is None:
         return _build(job, task, precision, processes)

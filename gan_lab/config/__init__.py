@@ -3,6 +3,7 @@
 It imports neither torch nor anything that does, so that ``--help``, ``--cfg job`` and a mistyped key are answered at once.
 """
 
+from gan_lab.config.allowed_values import odd_values
 from gan_lab.config.argument_checks import check_used
 from gan_lab.config.changes import Change, changes_from_default, configuration_values
 from gan_lab.config.command import remove_empty_output_dir, run_command
@@ -37,6 +38,7 @@ __all__ = [
     "hydra_main",
     "instantiate",
     "jobs_per_seed",
+    "odd_values",
     "open_evaluation",
     "open_job",
     "option",

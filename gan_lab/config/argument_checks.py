@@ -165,6 +165,9 @@ def _check_options(group: str, value: str, folders: Sequence[Path]) -> None:
         raise ValueError(f"{group}={value}: {group} takes one option, not a list; one of {', '.join(options)}")
     if not any(chosen) and group not in OPTIONAL_GROUPS:
         raise ValueError(f"{group}={value}: choose at least one of {', '.join(options)}")
+    if len(chosen) > 1 and "none" in chosen and is_list:
+        others = ",".join(item for item in chosen if item != "none")
+        raise ValueError(f"{group}={value}: none stands alone; type {group}=[{others}]")
     if repeated := next((item for item in chosen if chosen.count(item) > 1), None):
         raise ValueError(f"{group}={value}: {repeated} is listed twice")
     if any(sign in value for sign in "()") or (not is_list and "," in value):

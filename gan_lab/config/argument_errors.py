@@ -10,6 +10,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from gan_lab.config.allowed_values import allowed_at
 from gan_lab.config.argument_checks import override_arguments
 from gan_lab.config.compose import compose_options, dotted_keys, has_key, hydra_compose, is_group
 from gan_lab.config.path_arguments import quote as hydra_quote
@@ -49,6 +50,8 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
             cfg = compose_options(overrides, config)
     except (HydraException, OmegaConfBaseException, ValueError):
         return _first_line(error)
+    if config in COMPOSED_OF_TRAINING and (refusal := _refused_by_table(overrides, cfg)) is not None:
+        return refusal
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if str(error).startswith("Ambiguous value") and f"'{override}'" in str(error):
@@ -64,6 +67,9 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
         return f"{missing} has no default and must be given: {missing}=..."
     return _first_line(error)
 
+
+COMPOSED_OF_TRAINING = ("config", "evaluate", "benchmark")
+"""Configurations with the keys of a training."""
 
 QUOTES = ("'", '"')
 
@@ -81,6 +87,21 @@ def _unparsed(override: str, reason: str) -> str:
         return f"{override}: has characters with a special meaning; put each entry in quotes: {quote(f'{key}={quoted}')}"
     typed = quote(f"{key}={hydra_quote(value)}")
     return f"{override}: has characters with a special meaning; put the value in quotes: {typed}"
+
+
+def _refused_by_table(overrides: Sequence[str], cfg: DictConfig) -> str | None:
+    """The message about the first value that the table of allowed values excludes."""
+    for override in overrides:
+        parsed = OverridesParser.create().parse_override(override)
+        allowed = allowed_at(parsed.key_or_group)
+        if allowed is None or parsed.is_sweep_override() or parsed.is_delete() or is_group(parsed.key_or_group):
+            continue
+        key, _, value = override.lstrip("+").partition("=")
+        if has_key(cfg, key) and not allowed.accepts(parsed.value()):
+            section = OmegaConf.select(cfg, key, throw_on_missing=False)
+            keys = f": {', '.join(f'{key}.{name}' for name in section)}" if OmegaConf.is_dict(section) and section else ""
+            return f"{key}={value}: must be {allowed}{keys}"
+    return None
 
 
 def _unknown_key(key: str, cfg: DictConfig) -> str:

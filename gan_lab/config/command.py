@@ -32,6 +32,9 @@ USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
+LOG_FILE = "train.log"
+"""Name of the log in a run directory."""
+
 HYDRA_ECHO = "Error executing job with overrides:"
 """Beginning of the line, with all overrides, that Hydra prints before an error."""
 
@@ -47,6 +50,8 @@ def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[Dict
             folder = Path(HydraConfig.get().runtime.output_dir).resolve()
             if folder != Path.cwd():  # some commands run in the working directory
                 with suppress(OSError):
+                    if {path.name for path in folder.iterdir()} == {LOG_FILE}:
+                        (folder / LOG_FILE).unlink()  # the error ends the command before the run began: the console has it all
                     folder.rmdir()
                     for parent in folder.parents:
                         if parent == Path.cwd() or not parent.is_relative_to(Path.cwd()):

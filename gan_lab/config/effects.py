@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.allowed_values import Section, allowed_at
 from gan_lab.config.compose import BASE_CONFIG, compose_options
 from gan_lab.config.scheduled_values import scheduled_entries
 
@@ -60,6 +61,8 @@ def learning_rate_keys(cfg: DictConfig) -> tuple[str, ...]:
 
 def _is_shared(cfg: DictConfig, key: str) -> bool:
     """Whether a key is a value of one of the sections of :data:`SHARED`, and no argument of an object."""
+    if isinstance(allowed_at(key), Section):
+        return False
     if not any(key == section or key.startswith(f"{section}.") for section in SHARED):
         return False
     parent = OmegaConf.select(cfg, key.rpartition(".")[0])

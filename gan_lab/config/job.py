@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.allowed_values import check_sections
 from gan_lab.config.compose import BASE_CONFIG, group_choices, hydra_compose
 from gan_lab.config.effects import check_effects, learning_rate_keys
 from gan_lab.config.resolve import resolve_and_validate
@@ -75,9 +76,12 @@ def open_job(cfg: DictConfig) -> Job:
     task = [o for o in hydra.overrides.task if o.partition("=")[0] not in RESUME_KEYS]
     given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)
     folder = Path(hydra.sweep.dir) if multirun else None
+    check_sections(cfg, given)
     rate_keys = learning_rate_keys(cfg)
     if cfg.resume is None:
         check_effects(cfg, given, task)
+        if not multirun and (of_a_study := next((o for o in given if o.lstrip("+").startswith("study.")), None)):
+            raise ValueError(f"{of_a_study}: has no effect without a sweep, only with -m sweep=...; leave it out")
         cfg = resolve_and_validate(cfg, given)
         directory = RunDirectory(_shorten(hydra.runtime.output_dir))
         return Job(cfg, choices, given, directory, _name(task), folder, resumed=False, rate_keys=rate_keys)

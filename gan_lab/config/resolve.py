@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lab.config.allowed_values import check_sections
 from gan_lab.config.scheduled_values import find_scheduled_arguments
 from gan_lab.config.schema import check
 
@@ -24,6 +25,7 @@ def resolve_and_validate(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
     Raises:
         ValueError: both ``epochs`` and ``kimg`` were given, or both lengths of pretraining, or a value is not allowed.
     """
+    check_sections(cfg, given)
     named = {override.lstrip("+").partition("=")[0] for override in given} & {"epochs", "kimg"}
     if len(named) == 2:
         raise ValueError("epochs and kimg both say how long to train: give one of them")
@@ -36,7 +38,7 @@ def resolve_and_validate(cfg: DictConfig, given: Sequence[str]) -> DictConfig:
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and (key != "dataset.path" or Path(value).expanduser().exists()):  # else a name on a hub
             OmegaConf.update(cfg, key, str(Path(value).expanduser().absolute()))
-    check(cfg)
+    check(cfg, given)
     return cfg
 
 

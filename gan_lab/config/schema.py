@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from gan_lab.config.allowed_values import check_values, shown_value
 from gan_lab.storage.run_directory import check_checkpoint_name
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -240,71 +240,38 @@ ConfigStore.instance().store(name="prepare_schema", node=PrepareCommand)
 ConfigStore.instance().store(name="benchmark_schema", node=BenchmarkConfig)
 
 
-def check(cfg: DictConfig) -> None:
-    """Check the values that types alone don't restrict.
+MOST_PIXELS = 2 * 10**8
+"""Pixels of a sample grid; more take minutes and gigabytes."""
+
+
+def check(cfg: DictConfig, given: Sequence[str] = ()) -> None:
+    """Check the values of a resolved configuration, one by one and together.
+
+    Args:
+        cfg: the configuration.
+        given: overrides of the command line, for the message.
 
     Raises:
         ValueError: a value is not allowed; the message has the key, the value and what is allowed.
     """
-    for key in (
-        "batch_size",
-        "n_critic",
-        "gradient_accumulation_steps",
-        "seeds",
-        "study.trials",
-        "study.heartbeat",
-        "sample.count",
-        "sample.scale",
-        "sample.columns",
-    ):
-        value = OmegaConf.select(cfg, key)
-        if value is not None and value < 1:
-            raise ValueError(f"{key}={value}: must be at least 1")
-    cadences = ("log", "sample", "checkpoint", "evaluation")
-    for key in ("epochs", "kimg"):
-        value = OmegaConf.select(cfg, key)
-        if value is not None and not 0 <= value < math.inf:
-            raise ValueError(f"{key}={value}: must be 0 or more, and finite; 0 scores and samples the initial weights")
-    for key in ("max_kimg", "max_seconds", "max_grad_norm", *(f"{name}.every_kimg" for name in cadences)):
-        value = OmegaConf.select(cfg, key)
-        if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-            raise ValueError(f"{key}={value}: must be positive and finite")
-    for key, least in (("batch_size", 1), ("num_fakes", 2), ("seed", 0)):
-        value = OmegaConf.select(cfg, f"evaluation.{key}")
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"evaluation.{key}={value}: must be a whole number, at least {least}")
-    if not 0 <= cfg.seed < 2**32:
-        raise ValueError(f"seed={cfg.seed}: must be 0 to {2**32 - 1}")
+    check_values(cfg, given)
     if cfg.batch_size % cfg.gradient_accumulation_steps:
         raise ValueError(
             f"gradient_accumulation_steps={cfg.gradient_accumulation_steps}: must divide batch_size={cfg.batch_size}"
         )
-    check_choice("memory_format", cfg.memory_format, ("auto", "channels_last", "contiguous"))
-    check_choice("discriminator_passes", cfg.discriminator_passes, ("auto", "joint", "split"))
-    check_choice("compile", cfg.compile, ("none", "generator", "both"))
-    check_choice("capture", cfg.capture, ("auto", "none"))
-    if cfg.num_threads != "auto" and (
-        not isinstance(cfg.num_threads, int) or isinstance(cfg.num_threads, bool) or cfg.num_threads < 1
-    ):
-        raise ValueError(f"num_threads={cfg.num_threads}: must be auto or a whole number, at least 1")
-    if not 0 <= cfg.data_memory_fraction <= 1:
-        raise ValueError(
-            f"data_memory_fraction={cfg.data_memory_fraction}: must lie in [0, 1]; 0 never keeps the dataset on the GPU"
-        )
     check_checkpoint_name("resume_from", cfg.resume_from)
-    check_kept_checkpoints(cfg.checkpoint)
-    check_choice("resume_data", cfg.resume_data, ("same", "changed"))
+    _check_grid(cfg)
 
 
-def check_kept_checkpoints(section: DictConfig) -> None:
-    """Raise ValueError if the numbers of checkpoints that are kept are out of range."""
-    if section.keep < 1:
-        raise ValueError(f"checkpoint.keep={section.keep}: must be at least 1")
-    if section.keep_every_kimg is not None and section.keep_every_kimg <= 0:
-        raise ValueError(f"checkpoint.keep_every_kimg={section.keep_every_kimg}: must be positive, or null for none")
-
-
-def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ValueError unless ``value`` is among ``allowed``."""
-    if value not in allowed:
-        raise ValueError(f"{key}={value}: must be one of {', '.join(allowed)}")
+def _check_grid(cfg: DictConfig) -> None:
+    """Raise ValueError if a sample grid would be too large to draw."""
+    sample, size = cfg.sample, OmegaConf.select(cfg, "dataset.size")
+    if size is None:
+        return
+    columns = sample.columns or 1
+    pixels = -(-sample.count // columns) * columns * (size * sample.scale) ** 2
+    if pixels > MOST_PIXELS:
+        raise ValueError(
+            f"sample.count={sample.count} sample.columns={shown_value(sample.columns)} sample.scale={sample.scale}: with "
+            f"dataset.size={size} a grid has {pixels:,} pixels, must be at most {MOST_PIXELS:,}; lower one of them"
+        )

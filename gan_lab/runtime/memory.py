@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 CPU_MESSAGES = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation")
 """Parts of the messages of PyTorch's CPU allocator, on Linux and on Windows, and of C++."""
@@ -52,6 +58,18 @@ class MemoryOptions:
             f"precision={HALF_PRECISION.get(self.precision)}": self.precision in HALF_PRECISION,
         }
         return [remedy for remedy, possible in remedies.items() if possible]
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory of a GPU; for the CPU those of the machine, or of what the process may use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no such call
+        return 2**63
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource is not None else -1
+    return machine if limit < 0 else min(machine, limit)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def test_help_and_configuration_import_no_heavy_module(command: str, tmp_path: P
             ("nonsense=1", "nonsense"),
             ("model=nonsense", "dcgan_small"),
             ("batch_size=many", "batch_size=many: must be a whole number"),
-            ("batch_size=0", "batch_size=0: must be at least 1"),
+            ("batch_size=0", "batch_size=0: must be a whole number, at least 1"),
         ],
         2,
     ),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
         [
             (["optimizer.genrator.lr=interval(1e-4,1e-3)"], "Key 'genrator' is not in struct"),
             (["loss=choice(bce,hinje)"], "Could not find 'loss/hinje'"),
-            (["batch_size=choice(16,0)"], "batch_size=0: must be at least 1"),
+            (["batch_size=choice(16,0)"], "batch_size=0: must be a whole number, at least 1"),
             (
                 ["study.storage=postgresql://nobody@127.0.0.1:1/none"],
                 "study.storage=postgresql://nobody@127.0.0.1:1/none can't be reached",
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
             (["objective=epoch_seconds"], "pruner: needs a score as the objective"),
             (["hydra/sweeper/sampler=grid"], "a grid needs a list of values; use optimizer.generator.lr=choice(...)"),
             (["hydra.sweeper.n_trials=5"], "hydra.sweeper.n_trials: is set from study.trials; set that instead"),
-            (["study.trials=0"], "study.trials=0: must be at least 1"),
+            (["study.trials=0"], "study.trials=0: must be a whole number, at least 1"),
             (["loss=bce", "optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=1e-4"], "there is nothing to search"),
         ],
         7,
@@ -82,9 +82,9 @@ def test_there_is_at_least_one_seed() -> None:
 
 @pytest.mark.slow
 def test_an_error_that_no_searched_value_causes_does_not_name_them() -> None:
-    with pytest.raises(ValueError, match=r"^study\.heartbeat=0: must be at least 1$"):
+    with pytest.raises(ValueError, match=r"^study\.heartbeat=0: must be a whole number, at least 1"):
         read_multirun(["-m", *SWEEP, "study.heartbeat=0"])
-    with pytest.raises(ValueError, match=r"^at .*batch_size=0: batch_size=0: must be at least 1$"):
+    with pytest.raises(ValueError, match=r"^at .*batch_size=0: batch_size=0: must be a whole number, at least 1"):
         read_multirun(["-m", *SWEEP, "batch_size=choice(16,0)"])
 
 

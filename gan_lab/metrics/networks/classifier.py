@@ -182,7 +182,12 @@ class DatasetClassifier(FeatureSource):
                 "a file, features.dataset_classifier.file=... "
                 f"(the package has {', '.join(_shipped())})"
             )
-        network = Classifier.load(path)
+        try:
+            network = Classifier.load(path)
+        except ValueError as error:
+            raise ValueError(
+                f"features.dataset_classifier.file={path}: {error}" if path == self._file else str(error)
+            ) from error
         if domain.channels > network.metadata.channels and domain.name != STACKED:
             raise ValueError(f"evaluation.features=dataset_classifier: {path} is for gray images, but these are in color")
         return StackedClassifier(network) if domain.name == STACKED else network

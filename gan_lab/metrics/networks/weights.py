@@ -137,7 +137,11 @@ class Weights:
             return Loaded(load_state(path), path, sha256(path), True)
         if not path.is_file():
             raise ValueError(f"{what}: features.{published.features}.weights={path} does not exist")
-        return Loaded(load_state(path), path, sha256(path), checksum is not None and checksum.matches(path))
+        try:
+            state = load_state(path)
+        except ValueError as error:
+            raise ValueError(f"features.{published.features}.weights={path}: {error}") from error
+        return Loaded(state, path, sha256(path), checksum is not None and checksum.matches(path))
 
 
 class Pretrained(FeatureNetwork):
