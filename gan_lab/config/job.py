@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.allowed_values import check_sections
 from gan_lab.config.compose import BASE_CONFIG, group_choices, hydra_compose
@@ -21,11 +23,16 @@ from gan_lab.config.resume import RESUME_KEYS, with_changes
 from gan_lab.config.stored_config import read_config
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.utils.formatting import hide_passwords
+from gan_lab.utils.formatting import first_line, hide_passwords
 from gan_lab.version import __version__
+
+log = logging.getLogger(__name__)
 
 NOT_IN_NAME = ("console", "preview", "tracker", "seeds=", "study.", "pruner", "sweep=", "hydra.")
 """Beginnings of overrides that are left out of a job's name, as they don't affect what is trained."""
+
+FIRST_AND_LAST = ("model", "dataset", "optimizer", "loss", "batch_size", "seed", "paths.data", "paths.weights")
+"""Keys that every stored configuration has; the paths are its end, which a file that was cut short has lost."""
 
 MULTIRUN = "multirun.yaml"
 """File in the folder of a multirun in which Hydra records its command line."""
@@ -89,9 +96,24 @@ def open_job(cfg: DictConfig) -> Job:
     stored = read_config(directory)
     new = given[len(stored.overrides) :]
     check_effects(cfg, new, task)
-    merged = resolve_and_validate(with_changes(stored, cfg, new, directory), new)
-    name = directory.read_summary().get("name") or directory.path.name
+    if missing := [key for key in FIRST_AND_LAST if OmegaConf.select(stored, key) is None]:
+        raise ValueError(f"{directory.config} is damaged: it lacks {' and '.join(missing)}; restore it from a copy")
+    try:
+        merged = resolve_and_validate(with_changes(stored, cfg, new, directory), new)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{directory.config} is damaged: {first_line(error)}; restore it from a copy") from error
+    name = _name_of(directory)
     return Job(merged, dict(stored.choices), given, directory, name, folder, resumed=True, rate_keys=rate_keys)
+
+
+def _name_of(directory: RunDirectory) -> str:
+    """The name of a run; a damaged summary, which is written again, does not keep it from being resumed."""
+    try:
+        return directory.read_summary().get("name") or directory.path.name
+    except ValueError as error:
+        log.warning("resume: %s; it will be written again", error)
+        directory.summary.unlink()
+        return directory.path.name
 
 
 def jobs_per_seed(job: Job) -> list[Job]:

@@ -29,11 +29,12 @@ def handle_signals(handler: Handler, *signals: signal.Signals) -> Iterator[None]
 
 
 def termination_signals() -> list[signal.Signals]:
-    """SIGTERM of a scheduler, SIGUSR1 before a time limit of SLURM (``--signal=USR1@120``), and SIGHUP of a closed terminal.
+    """SIGTERM of a scheduler, SIGUSR1 before a time limit of SLURM (``--signal=USR1@120``), SIGHUP of a closed
+    terminal, and SIGQUIT.
 
     Those that are ignored are left out, as SIGHUP is under ``nohup``; Windows has SIGTERM only.
     """
-    names = ("SIGTERM", "SIGUSR1", "SIGHUP")
+    names = ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGQUIT")
     found = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 

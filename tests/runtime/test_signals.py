@@ -19,7 +19,7 @@ def test_a_handler_is_installed_within_the_block_and_the_previous_one_restored()
     assert received == [signal.SIGUSR1] and signal.getsignal(signal.SIGUSR1) is before
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT])
 def test_a_termination_ends_the_block_with_its_exit_status(number: signal.Signals) -> None:
     with pytest.raises(SystemExit) as ended, exit_on_termination():
         os.kill(os.getpid(), number)
