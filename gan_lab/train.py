@@ -42,7 +42,19 @@ STUDY_PAGE = LivePage(write_study_pages)
 @remove_empty_output_dir
 def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
     """Run the job that Hydra has started; returns the values that a sweep minimizes."""
-    return train_job(open_job(cfg))
+    job = open_job(cfg)
+    if not cfg.plan:
+        return train_job(job)
+    show_plan(job)
+    return None
+
+
+def show_plan(job: Job) -> None:
+    """Print what the run, or all runs of its sweep and seeds, would cost here."""
+    from gan_lab.benchmarks.plan import make_plan
+
+    trials = job.cfg.study.trials if job.choices.get("sweep") is not None else 1
+    make_plan(job).print(runs=trials * job.cfg.seeds)
 
 
 def train_job(job: Job) -> float | tuple[float, ...] | None:
@@ -150,7 +162,9 @@ def train_in_process(arguments: Sequence[str] = (), out: str | os.PathLike[str] 
 
 
 def _check_call(arguments: Sequence[str], out: str | os.PathLike[str] | None) -> None:
-    """Raise ValueError under ``torchrun``, and if there are two run directories."""
+    """Raise ValueError under ``torchrun``, for a plan, and if there are two run directories."""
+    if any(argument.partition("=")[0] == "plan" for argument in arguments):
+        raise ValueError("gan_lab.train: plan=true prints a table and trains nothing; use the command: gan-train plan=true ...")
     if is_distributed():
         raise ValueError("gan_lab.train: trains in one process; for several, start the command: torchrun -m gan_lab.train ...")
     if out is not None and (other := [a for a in arguments if a.startswith(("resume=", "hydra.run.dir="))]):

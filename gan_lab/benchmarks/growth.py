@@ -20,7 +20,7 @@ class GrowthBenchmark(Repeated):
         # otherwise the first step of every measurement would create new optimizer states
         trainer.updater.growth.reset_optimizer = False
         stages = {stage.resolution: stage for stage in _stages(trainer) if stage.alpha == 1.0}
-        actions = {f"{size}x{size}, batch {stage.batch_size}": _step_at(trainer, stage) for size, stage in stages.items()}
+        actions = {f"{size}x{size}, batch {stage.batch_size}": step_at(trainer, stage) for size, stage in stages.items()}
         interleaved(actions, 1, self._warmup)
         seconds = interleaved(actions, self._rounds, self._steps, synchronizer(trainer.device))
         result = Result(seconds, unit={name: s.batch_size for name, s in zip(actions, stages.values(), strict=True)})
@@ -37,7 +37,8 @@ def _stages(trainer: Trainer) -> list[GrowthState]:
     return [trainer.updater.growth.state_at(n * trainer.progress.total_images // points) for n in range(points)]
 
 
-def _step_at(trainer: Trainer, stage: GrowthState) -> Action:
+def step_at(trainer: Trainer, stage: GrowthState) -> Action:
+    """A function that updates both networks in the state ``stage``, with data loading and EMA."""
     batches = trainer.loader.batches(0, lambda images: stage.batch_size)
 
     def step() -> None:

@@ -144,13 +144,14 @@ def effective_settings(job: Job, trainer: Trainer) -> dict[str, Any]:
 
 def _disable_time_limits(trainer: Trainer) -> None:
     """Evaluate and write the page at every call; they would otherwise be skipped beyond a fraction of the training time."""
-
-    def write_page(directory: RunDirectory) -> bool:
-        live_pages.write_run_page(directory, lambda of: [])  # a benchmark writes no configuration
-        return True
-
     trainer.progress.timer.seconds = UNLIMITED_SECONDS
-    trainer.records.write_page = write_page
+    trainer.records.write_page = write_page_without_configuration
+
+
+def write_page_without_configuration(directory: RunDirectory, final: bool = False) -> bool:
+    """Write the page of a trial, which has no configuration file."""
+    live_pages.write_run_page(directory, lambda of: [])
+    return True
 
 
 def _round_up(count: int, multiple: int) -> int:

@@ -78,7 +78,9 @@ def build_phases(cfg: DictConfig, gan: GAN, precision: Precision) -> tuple[Phase
 
 def build_optimizer(node: DictConfig, where: str, network: Any) -> Any:
     """The optimizer of a network's parameters, from a configuration section; ``where`` is its key, for error messages."""
-    return instantiate(node, where)(network.parameters())
+    optimizer = instantiate(node, where)
+    numbers = {"betas": tuple(map(float, betas))} if (betas := node.get("betas")) else {}  # Adam refuses an int beside a float
+    return optimizer(network.parameters(), **numbers)
 
 
 def term_sections(cfg: DictConfig, network: str) -> Iterator[tuple[str, str, DictConfig]]:

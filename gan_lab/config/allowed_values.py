@@ -209,7 +209,7 @@ TABLE: dict[str, Allowed] = {
     "device": Text(),
     "seed": SEED,
     "seeds": count(1, 10**6),
-    "deterministic|reuse_fakes|reuse_reals|activation_checkpointing|sync_batch_norm|preview": Switch(),
+    "deterministic|reuse_fakes|reuse_reals|activation_checkpointing|sync_batch_norm|preview|plan": Switch(),
     "memory_format": Choice(("auto", "channels_last", "contiguous")),
     "discriminator_passes": Choice(("auto", "joint", "split")),
     "compile": Choice(("none", "generator", "both")),

@@ -40,26 +40,30 @@ HYDRA_ECHO = "Error executing job with overrides:"
 
 
 def remove_empty_output_dir(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Decorator that removes the folders which Hydra created for a failed job, if they are empty."""
+    """Decorator that removes the folders which Hydra created for a job that wrote nothing: one that failed, or a plan."""
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
-        except Exception:
-            folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-            if folder != Path.cwd():  # some commands run in the working directory
-                with suppress(OSError):
-                    if {path.name for path in folder.iterdir()} == {LOG_FILE}:
-                        (folder / LOG_FILE).unlink()  # the error ends the command before the run began: the console has it all
-                    folder.rmdir()
-                    for parent in folder.parents:
-                        if parent == Path.cwd() or not parent.is_relative_to(Path.cwd()):
-                            break
-                        parent.rmdir()
-            raise
+        finally:
+            _remove_empty(Path(HydraConfig.get().runtime.output_dir).resolve())
 
     return run
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing but the log, which the console has shown, and parents that are then empty."""
+    if folder == Path.cwd():  # some commands run in the working directory
+        return
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} == {LOG_FILE}:
+            (folder / LOG_FILE).unlink()
+        folder.rmdir()
+        for parent in folder.parents:
+            if parent == Path.cwd() or not parent.is_relative_to(Path.cwd()):
+                break
+            parent.rmdir()
 
 
 def accept_new_key(argument: str) -> str:

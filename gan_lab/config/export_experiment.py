@@ -24,6 +24,7 @@ NOT_TRAINED = (
     "paths",
     "console",
     "preview",
+    "plan",
     "tracker",
     "device",
 )

@@ -77,8 +77,12 @@ def open_job(cfg: DictConfig) -> Job:
     hydra = HydraConfig.get()
     choices = group_choices(hydra)
     multirun = hydra.mode == RunMode.MULTIRUN
+    if cfg.plan and (multirun or cfg.resume is not None):
+        raise ValueError(
+            "plan=true estimates a new run: leave out -m and resume; with sweep=... or seeds=... it is about all runs"
+        )
     for key, several in (("sweep", choices.get("sweep") is not None), ("seeds", cfg.seeds != 1)):
-        if several and not multirun and cfg.resume is None:
+        if several and not multirun and cfg.resume is None and not cfg.plan:
             raise ValueError(f"{key}={choices.get(key, cfg.get(key))} needs several runs: add -m")
     task = [o for o in hydra.overrides.task if o.partition("=")[0] not in RESUME_KEYS]
     given = tuple(o for o in task if o.lstrip("+~").partition("=")[0].partition("@")[0] not in choices)

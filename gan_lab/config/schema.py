@@ -117,6 +117,7 @@ class Config:
     checkpoint: CheckpointSection = MISSING
     console: str = MISSING
     preview: bool = MISSING
+    plan: bool = MISSING
     seeds: int = MISSING
     objective: Any = MISSING
     study: StudySection = MISSING

@@ -78,7 +78,7 @@ class Checkpointer:
         keep: int,
     ) -> None:
         self._directory, self._progress, self._updater = directory, progress, updater
-        self._parts, self._device, self._keep = dict(parts), device, keep
+        self._parts, self._device, self.keep = dict(parts), device, keep
         self._newest: int | None = None
         self._told_size = False
         self._data = {"num_images": len(data), "data": data.identity()}
@@ -107,7 +107,7 @@ class Checkpointer:
             def write() -> None:
                 wait_for_copy()
                 if keeps_previous:
-                    checkpoint.shift_newest(self._directory, self._keep)
+                    checkpoint.shift_newest(self._directory, self.keep)
                 checkpoint.save(self._directory.checkpoint(name), held)
                 self._tell_size(name)
 
@@ -120,7 +120,7 @@ class Checkpointer:
         if not self._told_size:
             self._told_size = True
             size = self._directory.checkpoint(name).stat().st_size / 2**20
-            log.info("a checkpoint takes %.3g MiB; %s and the best one are kept", size, format_count(self._keep, "newest one"))
+            log.info("a checkpoint takes %.3g MiB; %s and the best one are kept", size, format_count(self.keep, "newest one"))
 
     def wait(self) -> None:
         """Wait until the last checkpoint is written.
