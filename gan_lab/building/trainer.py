@@ -68,7 +68,9 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS, state: Ma
 def _build(job: Job, task: Task, precision: Precision, processes: SingleProcess) -> Trainer:
     cfg, device = job.cfg, precision.device
     loader = task.loader(precision, processes)
-    evaluator = TrainingEvaluator(task.training_suite(), processes)
+    evaluator = TrainingEvaluator(task.training_suite(), processes, cfg.evaluation.get("target"))
+    if evaluator.target is not None and evaluator.name is None:
+        raise ValueError(f"evaluation.target={evaluator.target}: this run measures no score")
     tracker = build_trackers(cfg, processes)
 
     gan = build_gan(cfg, loader.data, precision, processes, task.latents())
@@ -159,6 +161,8 @@ def resume(trainer: Trainer, path: Path, state: Mapping[str, Any], is_last: bool
     if trainer.progress.finished:
         done = trainer.progress.epoch
         raise ValueError(f"resume: {path} has already trained {done:g} epochs; set more, such as epochs={done * 2:g}")
+    if trainer.evaluator.has_reached_target:
+        raise ValueError(f"resume: {path} has already reached evaluation.target={trainer.evaluator.target:g}; set a lower one")
     progress = trainer.progress
     if progress.time_is_up:
         done = progress.timer.seconds

@@ -352,6 +352,7 @@ TABLE: dict[str, Allowed] = {
     # scores
     "evaluation.features": Text(),
     "evaluation.score|evaluation.reals": FILE,
+    "evaluation.target": Number(words=NULL),
     "evaluation.num_fakes": count(2, 10**7),
     "evaluation.num_reals": count(2, HUGE, "null"),
     "evaluation.batch_size": count(1, 10**6),

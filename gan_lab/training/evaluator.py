@@ -30,6 +30,7 @@ class TrainingEvaluator:
     Args:
         suite: the metrics.
         processes: the processes that generate the fakes together; the main process computes the metrics.
+        target: the primary score at or below which the training ends; None: it ends otherwise.
 
     Attributes:
         latest, best: scores, with the ``images`` seen and their ``protocols``; empty before the first evaluation.
@@ -37,8 +38,10 @@ class TrainingEvaluator:
             None.
     """
 
-    def __init__(self, suite: MetricSuite | FullReferenceSuite, processes: SingleProcess = SINGLE_PROCESS) -> None:
-        self.suite = suite
+    def __init__(
+        self, suite: MetricSuite | FullReferenceSuite, processes: SingleProcess = SINGLE_PROCESS, target: float | None = None
+    ) -> None:
+        self.suite, self.target = suite, target
         self._processes = processes
         self.latest: dict[str, Any] = {}
         self.best: dict[str, Any] = {}
@@ -49,6 +52,11 @@ class TrainingEvaluator:
     def name(self) -> str | None:
         """The score by which the best checkpoint is chosen; lower is better."""
         return self.suite.score_name
+
+    @property
+    def has_reached_target(self) -> bool:
+        """Whether the latest score is at most the target."""
+        return self.target is not None and self.latest.get(self.name or "", math.inf) <= self.target
 
     def prepare(self, device: torch.device, progress: Progress) -> None:
         """Load feature networks and the statistics of real images."""

@@ -30,8 +30,9 @@ from gan_lab.utils.image_ops import NotFinite
 
 log = logging.getLogger(__name__)
 
-TIME_IS_UP = 1000
-"""Passed between processes in place of the number of a signal, all of which are smaller, when ``max_seconds`` are over."""
+DONE = 1000
+"""Passed between processes in place of a signal's number, all of which are smaller: the training ends by ``max_seconds`` or
+``evaluation.target``."""
 
 
 @dataclass
@@ -122,10 +123,10 @@ class Trainer:
                 ended = self._loop_until_end(shutdown)
                 if ended == "interrupted":
                     self.checkpointer.save("last")
-                elif ended in ("early_stopped", "out_of_time"):
+                elif ended in ("early_stopped", "done_early"):
                     self._end_early()
                 self.checkpointer.wait()
-                status = "finished" if ended == "out_of_time" else ended
+                status = "finished" if ended == "done_early" else ended
             except (TrainingDiverged, NotFinite) as error:
                 status = "diverged"
                 raise TrainingDiverged(str(error)) from error
@@ -154,9 +155,10 @@ class Trainer:
         for batch in self.loader.batches(self.progress.images, lambda images: batch_size(images).batch_size):
             if self.progress.finished:
                 break
-            flag = shutdown.signal or (TIME_IS_UP if self.progress.time_is_up else 0)
-            if (received := self.processes.all_reduce_max_async(flag)) == TIME_IS_UP:
-                return "out_of_time"
+            is_done = self.progress.time_is_up or self.evaluator.has_reached_target
+            received = self.processes.all_reduce_max_async(shutdown.signal or (DONE if is_done else 0))
+            if received == DONE:
+                return "done_early"
             if received:
                 shutdown.signal = signal.Signals(received)
                 return "interrupted"
@@ -222,7 +224,7 @@ class Trainer:
             self.save_checkpoint()  # from now on there is always a checkpoint to resume from
 
     def _end_early(self) -> None:
-        """After an alarm or the last second, run all callbacks as at a regular end, or go back to the best checkpoint."""
+        """Run all callbacks as at a regular end, or after an alarm go back to the best checkpoint."""
         if not self.monitor.restores_best:
             self.callbacks.run_remaining()
             return

@@ -20,6 +20,7 @@ from torchvision import transforms
 from gan_lab.benchmarks import tuning
 from gan_lab.benchmarks.bare_step import bare_step, steps_per_cycle
 from gan_lab.benchmarks.quality import CONFIGURED, TUTORIAL, QualityResult, train_alternately
+from gan_lab.benchmarks.speedrun import Attempt, SpeedrunBenchmark, SpeedrunResult
 from gan_lab.benchmarks.step_report import StepResult, affordable_count, count_events
 from gan_lab.benchmarks.tuning import Trial, TuneResult
 from gan_lab.benchmarks.tutorial import FolderImages, Loop, Tutorial, image_folder_path, start_tutorial
@@ -424,3 +425,28 @@ def test_startup_and_distributed_training_are_measured(tmp_path: Path) -> None:
     assert min(times[0] for times in result.seconds.values()) > 0
     result = measure(tmp_path, "benchmark=distributed", "benchmark.rounds=1", "benchmark.steps=2", *SMALL)
     assert result.ratios["largest difference of a loss in 2 steps"] < 1e-3
+
+
+@pytest.mark.slow
+def test_a_speedrun_is_timed_for_each_seed_until_it_has_reached_its_score(tmp_path: Path) -> None:
+    result = measure(
+        tmp_path, "benchmark=speedrun", "benchmark.seeds=2", *SMALL, "evaluation.target=1e6", "evaluation.every_kimg=0.064"
+    )
+    assert result.reached and [attempt.seed for attempt in result.attempts] == [0, 1]
+    for attempt in result.attempts:
+        assert attempt.kimg == 0.064 and attempt.score <= 1e6 and attempt.seconds > attempt.training_seconds > 0
+    assert result.seconds()[0] == pytest.approx(sum(attempt.seconds for attempt in result.attempts) / 2)
+
+
+def test_a_speedrun_without_a_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"benchmark=speedrun needs evaluation.target=\.\.\."):
+        SpeedrunBenchmark(seeds=1)(make_job(tmp_path))
+
+
+def test_the_interval_of_a_speedrun_is_students(tmp_path: Path) -> None:
+    attempts = [Attempt(seed, seconds, 1.0, 1.0, 9.0) for seed, seconds in enumerate((10.0, 12.0, 14.0))]
+    result = SpeedrunResult("fd_x", 10.0, attempts, "python -m gan_lab.train", "cpu, 2 threads")
+    mean, half_width = result.seconds()
+    assert (mean, half_width) == (12.0, pytest.approx(4.3027 * 2.0 / 3**0.5, rel=1e-4)), "t of 2 degrees of freedom: 4.3027"
+    assert "12.0 ± 5.0 s, 3 seeds" in result.row() and result.reached
+    assert not SpeedrunResult("fd_x", 8.0, attempts, "", "").reached
