@@ -65,8 +65,12 @@ def train_job(job: Job) -> float | tuple[float, ...] | None:
             number = trial.position or HydraConfig.get().job.num + 1
             CLOCK.begin("trial" if trial.position else "run", number, job.cfg.study.trials if trial.position else None)
         jobs = jobs_per_seed(job)
-        summaries = [run(one, objective, trial.watch if one is jobs[0] else None) for one in jobs]
-        trial.save_run_metrics([one.directory for one in jobs])
+        summaries: list[dict[str, Any] | None] = []
+        for seed, one in enumerate(jobs):
+            summaries.append(run(one, objective, trial.watch if seed == 0 else None))
+            if trial.ends_after(seed, summaries[-1], objective):
+                break
+        trial.save_results([one.directory for one in jobs[: len(summaries)]])
     if job.folder is not None:
         STUDY_PAGE(job.folder)
     return None if objective is None else objective(summaries)

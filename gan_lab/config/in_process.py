@@ -46,11 +46,15 @@ def call_in_process(
     """
     _check(arguments, module)
     results: list[Result] = []
+    errors: list[Exception] = []
 
     def logged(cfg: DictConfig) -> None:
         hydra = HydraConfig.get()
         with _job_logging(OmegaConf.to_container(hydra.job_logging, resolve=True), hydra.verbose):
-            results.append(function(cfg))
+            try:
+                results.append(function(cfg))
+            except Exception as error:  # Hydra 1.4 would write it to the log files of the program
+                errors.append(error)
 
     try:
         arguments = hydra_arguments(arguments, config, rewrite)
@@ -58,6 +62,8 @@ def call_in_process(
             hydra = GlobalHydra.instance().hydra
             assert hydra is not None
             hydra.run(config, logged, list(arguments), with_log_configuration=False)
+            if errors:
+                raise errors[0]
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(error_message(error, arguments, config)) from None  # the rest is about Hydra's internals
     return results[0]

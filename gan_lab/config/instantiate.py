@@ -17,7 +17,12 @@ from gan_lab.config.hydra_versions import allowing_targets
 PACKAGES = ("benchmarks", "data", "iteration", "losses", "metrics", "models", "tracking", "training")
 """Packages of gan_lab whose classes a configuration may name: none of them writes anything when it is only constructed."""
 
-ALLOWED_TARGETS = (*(f"gan_lab.{package}." for package in PACKAGES), "torch.optim.", "optuna.pruners.")
+ALLOWED_TARGETS = (
+    *(f"gan_lab.{package}." for package in PACKAGES),
+    "torch.optim.",
+    "gan_lab.sweeps.pruners.",
+    "optuna.pruners.",
+)
 """Prefixes of allowed ``_target_``s, which are classes, so that a configuration can't call what it likes.
 
 The configuration may be that of a run of somebody else.

@@ -7,5 +7,5 @@ from hydra.plugins.plugin import Plugin
 
 
 def register_plugin(plugin: type[Plugin]) -> None:
-    """Let a configuration name a plugin; Hydra itself does not find it after ``pip install --editable``."""
+    """Let a configuration name a plugin; Hydra 1.3 does not find it itself after ``pip install --editable``."""
     Plugins.instance().register(plugin)

@@ -193,7 +193,8 @@ def _plots(study: StudyReport) -> list[tuple[str, Figure]]:
     if any(g.score_name for g in study.groups):
         figures.append(("Score against training time", study_plots.score_curves(study.groups, study.best)))
     if importance := {name: values for name, values in study.record.get("importance", {}).items() if values}:
-        figures.append(("Importance of the parameters", study_plots.importances(importance)))
+        measure = study.record.get("importance_measure", "mean decrease in impurity of a random forest")
+        figures.append(("Importance of the parameters", study_plots.importances(importance, measure)))
     trials = [trial for trial in study.record.get("trials", []) if trial["values"] and all(map(math.isfinite, trial["values"]))]
     if len(trials) > 1:
         figures.append(("All trials", study_plots.parallel_coordinates(trials, study.record["objective"])))

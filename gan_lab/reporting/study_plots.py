@@ -86,11 +86,12 @@ def score_curves(groups: Sequence[Configuration], best: Configuration | None) ->
     return figure
 
 
-def importances(importance: Mapping[str, Mapping[str, float]]) -> Figure:
+def importances(importance: Mapping[str, Mapping[str, float]], measure: str) -> Figure:
     """Bars of each parameter's importance.
 
     Args:
         importance: the importance of each parameter, by objective; see ``OptunaStudy.record``.
+        measure: how it was measured, in words.
     """
     names = list(dict.fromkeys(name for values in importance.values() for name in values))[::-1]
     figure = Figure(figsize=(8, 0.6 + 0.36 * len(names)), layout="constrained")
@@ -103,7 +104,7 @@ def importances(importance: Mapping[str, Mapping[str, float]]) -> Figure:
         axes.barh(y, [values.get(name, 0.0) for name in names], height=height * 0.9, color=color, label=label)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     style_axes(axes, "")
-    axes.set_xlabel("importance: mean decrease in impurity of a random forest, sums to 1")
+    axes.set_xlabel(f"importance: {measure}, sums to 1")
     return figure
 
 

@@ -174,7 +174,7 @@ _STUDY = record(
         "has_default": flag,
         "trials": list_of(record({**_TRIAL, "figures": list_of(_figures)})),
     },
-    {"name": text, "space": table_of(anything), "importance": table_of(table_of(number))},
+    {"name": text, "space": table_of(anything), "importance": table_of(table_of(number)), "importance_measure": text},
 )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig
 
@@ -15,8 +15,12 @@ from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import PRUNED, RunDirectory
 from gan_lab.studies.run_clock import CLOCK
 from gan_lab.sweeps.objective import Objective
+from gan_lab.utils.formatting import format_count
 
 log = logging.getLogger(__name__)
+
+ARTIFACTS = "artifacts"
+"""Folder in a study's folder with the pictures that optuna-dashboard shows."""
 
 if TYPE_CHECKING:
     from gan_lab.sweeps.optuna_study import OptunaStudy
@@ -127,20 +131,22 @@ def open_study(search: SweepSpec) -> OptunaStudy:
     """
     from gan_lab.building.tasks import primary_score_name
     from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
+    from gan_lab.sweeps.pruners import SeedPruner
     from hydra_plugins.gan_lab_sweeper import StudySweeper
 
     register_plugin(StudySweeper)
     cfg = search.cfg
     objective = Objective(search.objective)
     objective.check(primary_score_name(cfg))
-    if prunes(cfg):
+    if has_pruner(cfg):
         objective.check_prunable()
-    instantiate(cfg.pruner, "pruner")
+    if isinstance(pruner := instantiate(cfg.pruner, "pruner"), SeedPruner):
+        pruner.check_seeds(cfg.seeds)
     definition = StudyDefinition(search.objective, search.space, search.fixed)
     return OptunaStudy(cfg.study.name, cfg.study.storage, search.trials, cfg.study.heartbeat, definition, search.default)
 
 
-def prunes(cfg: DictConfig) -> bool:
+def has_pruner(cfg: DictConfig) -> bool:
     """Whether the configuration has a pruner."""
     return "_target_" in cfg.pruner
 
@@ -151,7 +157,11 @@ class NoTrial:
     watch: Callable[[Any], None] | None = None
     position: int | None = None
 
-    def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
+    def ends_after(self, seed: int, summary: Mapping[str, Any] | None, objective: Objective | None) -> bool:
+        """False: every seed is trained."""
+        return False
+
+    def save_results(self, directories: Sequence[RunDirectory]) -> None:
         """Does nothing."""
 
 
@@ -160,16 +170,20 @@ class SweepTrial:
 
     Args:
         trial: the trial in the study.
-        prunes: whether a pruner may end it.
+        prunes: what a pruner may end: the ``training`` of the first seed, or the trial after any of its ``seeds``; None:
+            nothing.
+        artifacts: folder of the study's artifacts.
 
     Attributes:
-        watch: adds the pruner to a trainer's checks; None without a pruner.
+        watch: adds the pruner to a trainer's checks; None without a pruner of trainings.
         position: its number among the trials of the study that are not lost, counted from 1.
     """
 
-    def __init__(self, trial: OptunaTrial, prunes: bool) -> None:
+    def __init__(self, trial: OptunaTrial, prunes: Literal["training", "seeds"] | None, artifacts: Path) -> None:
         self._trial = trial
-        self.watch: Callable[[Any], None] | None = self._watch if prunes else None
+        self._prunes_seeds = prunes == "seeds"
+        self._artifacts = artifacts
+        self.watch: Callable[[Any], None] | None = self._watch if prunes == "training" else None
         self.position: int | None = trial.position
 
     def _watch(self, trainer: Any) -> None:
@@ -177,11 +191,32 @@ class SweepTrial:
 
         trainer.monitor.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.progress.total_images))
 
-    def save_run_metrics(self, directories: Sequence[RunDirectory]) -> None:
-        """Store the runs' metrics in the study, for the pages that workers on other machines write."""
+    def ends_after(self, seed: int, summary: Mapping[str, Any] | None, objective: Objective | None) -> bool:
+        """Report the result of a seed; returns whether the pruner leaves out the seeds after it.
+
+        Args:
+            seed: its number, counted from 0.
+            summary: of its run; None if it diverged.
+            objective: the values that the sweep minimizes.
+        """
+        if not self._prunes_seeds or objective is None:
+            return False
+        value = objective([summary])
+        assert isinstance(value, float), "pruners need a single objective"
+        if not self._trial.should_prune(value, seed):
+            return False
+        log.info("this trial is worse than the best one over %s; further seeds are left out", format_count(seed + 1, "seed"))
+        return True
+
+    def save_results(self, directories: Sequence[RunDirectory]) -> None:
+        """Store the metrics and pictures of the runs in the study.
+
+        The metrics are for the pages that workers on other machines write, the pictures for optuna-dashboard.
+        """
         from gan_lab.reporting.run_records import run_metrics
 
         self._trial.save_run_metrics([run_metrics(directory) for directory in directories])
+        self._trial.attach_pictures([directory.final for directory in directories], self._artifacts)
 
 
 @contextmanager
@@ -192,11 +227,16 @@ def trial_of(job: Job) -> Iterator[NoTrial | SweepTrial]:
         yield NoTrial()
         return
     from gan_lab.sweeps.optuna_trial import open_trial
+    from gan_lab.sweeps.pruners import SeedPruner
 
-    pruner = instantiate(cfg.pruner, "pruner") if prunes(cfg) else None
+    assert job.folder is not None, "a trial is a run of a multirun"
+    pruner = instantiate(cfg.pruner, "pruner") if has_pruner(cfg) else None
+    prunes: Literal["training", "seeds"] | None = (
+        None if pruner is None else "seeds" if isinstance(pruner, SeedPruner) else "training"
+    )
     trial = open_trial(cfg.study.storage, cfg.study.name, cfg.study.trial, cfg.study.trials, cfg.study.heartbeat, pruner)
     try:
-        yield SweepTrial(trial, pruner is not None)
+        yield SweepTrial(trial, prunes, job.folder / ARTIFACTS)
     except (KeyboardInterrupt, SystemExit):
         trial.mark_lost()
         raise

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.importance import MeanDecreaseImpurityImportanceEvaluator, get_param_importances
+from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import STUDY
 from gan_lab.sweeps.optuna_trial import RUN_METRICS
+from gan_lab.sweeps.optuna_versions import importance_evaluator
 from gan_lab.sweeps.study_storage import DEFAULT, LOST, TRIAL, StudyStorage, study_lock
 from gan_lab.utils.formatting import format_count, hide_passwords
 
@@ -126,6 +127,7 @@ class OptunaStudy:
             "space": self._study.user_attrs[DEFINITION]["space"],
             "trials": [_trial_record(trial) for trial in self._trials_so_far()],
             "importance": {name: self._importance(n) for n, name in enumerate(objective)},
+            "importance_measure": importance_evaluator()[0],
         }
 
     def write(self, folder: Path) -> None:
@@ -162,10 +164,9 @@ class OptunaStudy:
             raise ValueError(f"study {self.name}: every trial has failed ({count}), for the reasons logged above") from error
 
     def _importance(self, objective: int) -> dict[str, float]:
-        """Importance of each parameter for one objective: the mean decrease in impurity of a random forest; they sum to 1.
+        """Importance of each parameter for one objective, by :func:`importance_evaluator`; they sum to 1.
 
-        Empty for fewer than four complete trials, or if all have the same value. (fANOVA, the default of Optuna 2, doesn't
-        work with NumPy 2.4.)
+        Empty for fewer than four complete trials, or if all have the same value.
         """
         trials = [trial for trial in self._trials_so_far() if _is_complete(trial) and all(map(math.isfinite, trial.values))]
         if len(trials) < 4 or len({trial.values[objective] for trial in trials}) < 2:
@@ -175,7 +176,9 @@ class OptunaStudy:
             study = optuna.create_study()
             study.add_trials([_single_objective_trial(trial, objective) for trial in trials])
             try:
-                return dict(get_param_importances(study, evaluator=MeanDecreaseImpurityImportanceEvaluator(seed=0)))
+                return {
+                    key: float(part) for key, part in get_param_importances(study, evaluator=importance_evaluator()[1]).items()
+                }
             except (ValueError, RuntimeError) as error:  # such as a single parameter
                 log.debug("parameter importances can't be computed: %s", error)
                 return {}

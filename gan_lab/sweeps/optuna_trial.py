@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,6 +14,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from gan_lab.sweeps.optuna_versions import attach_picture
 from gan_lab.sweeps.study_storage import LOST, StudyStorage
 
 log = logging.getLogger(__name__)
@@ -45,20 +47,35 @@ class OptunaTrial:
         trials = self._study.get_trials(deepcopy=False)
         return sum(trial.number <= self._trial.number and LOST not in trial.user_attrs for trial in trials)
 
-    def should_prune(self, value: float, images: int) -> bool:
+    def should_prune(self, value: float, step: int) -> bool:
         """Report an intermediate score to the study.
+
+        Args:
+            value: the score.
+            step: number of images seen; for a pruner that compares seeds, number of the seed, counted from 0.
 
         Returns:
             Whether the pruner ends the trial; False for a score that is not finite, which is not reported.
         """
         if not math.isfinite(value):
             return False
-        self._trial.report(value, images)
+        self._trial.report(value, step)
         return self._trial.should_prune()
 
     def save_run_metrics(self, metrics: Sequence[Mapping[str, Any]]) -> None:
         """Store the metrics of the trial's runs in the study, one dictionary for each run."""
         self._trial.set_user_attr(RUN_METRICS, list(metrics))
+
+    def attach_pictures(self, pictures: Iterable[Path], folder: Path) -> None:
+        """Copy pictures to a folder from which optuna-dashboard shows them with the trial; see :func:`attach_picture`.
+
+        Args:
+            pictures: those that don't exist are left out.
+            folder: of the study's artifacts.
+        """
+        for picture in pictures:
+            if picture.is_file():
+                attach_picture(self._trial, picture, folder)
 
     def mark_lost(self) -> None:
         """Mark an interrupted trial as lost, so that another worker can repeat it without waiting for missed heartbeats."""

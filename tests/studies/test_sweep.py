@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ def test_the_exported_best_experiment_reproduces_its_trial(swept: Path) -> None:
         for key in ("choices", "overrides", "study", "objective"):
             cfg.pop(key)
     assert stored[0] == stored[1]
+
+
+@pytest.mark.skipif(find_spec("optuna.artifacts") is None, reason="Optuna 2 has no artifacts")
+def test_the_dashboard_finds_the_picture_of_each_trial(swept: Path) -> None:
+    import optuna.artifacts
+
+    folder = swept / "multirun" / "quality"
+    study = optuna.load_study(study_name="quality", storage=f"sqlite:///{folder / 'study.db'}")
+    for trial in study.trials:
+        (picture,) = optuna.artifacts.get_all_artifact_meta(trial, storage=study._storage)
+        assert picture.filename == "final.png" and picture.mimetype == "image/png"
+        assert (folder / "artifacts" / picture.artifact_id).read_bytes() == RunDirectory(
+            folder / str(trial.number)
+        ).final.read_bytes()
 
 
 @pytest.mark.slow
