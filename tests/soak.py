@@ -84,7 +84,6 @@ class Soak:
         directory = RunDirectory(cwd / "run")
         if directory.config.is_file() and directory.checkpoint("last").is_file():
             return ["resume=run"]
-        shutil.rmtree(directory.path, ignore_errors=True)  # killed before its first checkpoint: there is nothing to resume
         return [*COMMON.split(), *RUNS[name].split(), *OFTEN.split(), "hydra.run.dir=run"]
 
     def train(self, name: str, cwd: Path) -> int:
@@ -147,8 +146,10 @@ class Soak:
             self.faults += 1
             what = f"{name}, disk of {limit / size:.0%}"
             output = self.output.read_text(errors="replace")
-            if "Traceback" in output:
-                self.failures.append(f"{what}: a traceback: {output[-1500:]}")
+            if "Traceback" in output or output.count("error: ") != bool(code):
+                self.failures.append(f"{what}: not one message: {output[-1500:]}")
+            if code and RunDirectory(cwd / "run").read_summary().get("status") == "running":
+                self.failures.append(f"{what}: its summary says that it is running")
             print(f"{what}: ended with {code}", flush=True)
             shutil.copytree(cwd, rest)
         self.finish(name, rest, expected, what)

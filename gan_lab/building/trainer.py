@@ -25,7 +25,7 @@ from gan_lab.runtime.device import choose_device, seed_everything, set_num_threa
 from gan_lab.runtime.distributed import SINGLE_PROCESS, SingleProcess
 from gan_lab.runtime.timer import reset_peak_memory
 from gan_lab.storage import checkpoint
-from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.storage.run_directory import COMPLETED, RunDirectory
 from gan_lab.training.checkpointer import Checkpointer, Stateful
 from gan_lab.training.evaluator import TrainingEvaluator
 from gan_lab.training.image_sampler import ImageSampler
@@ -123,10 +123,17 @@ def read_checkpoint(directory: RunDirectory, name: str) -> dict[str, Any]:
     try:
         return checkpoint.load_of_run(directory, name)
     except ValueError as error:
+        if not directory.has_begun():
+            raise ValueError(
+                f"resume: {directory.path} ended before its first checkpoint; start it again with the same command and "
+                f"hydra.run.dir={directory.path}"
+            ) from error
         names = directory.existing_checkpoints()
         earlier = [other for other in names if other.startswith("last-")] + [other for other in names if other == "best"]
+        choice = next((other for other in names if other != name and checkpoint.is_readable(directory, other)), None)
+        advice = "no other one can be read; restore one from a copy" if choice is None else f"resume_from={choice} chooses it"
         if name != "last" or directory.weights.is_file():
-            raise ValueError(f"resume: {error}; resume_from=... chooses another one") from error
+            raise ValueError(f"resume: {error}; {advice}") from error
         for other in earlier:
             try:
                 state = checkpoint.load(directory.checkpoint(other))
@@ -137,7 +144,7 @@ def read_checkpoint(directory: RunDirectory, name: str) -> dict[str, Any]:
                 path.replace(directory.checkpoint("damaged"))
             log.warning("resume: %s; the run goes on from %s.pt, at %s images", error, other, f"{state['images']:,}")
             return state
-        raise ValueError(f"resume: {error}") from error
+        raise ValueError(f"resume: {error}; {advice}") from error
 
 
 def resume(trainer: Trainer, path: Path, state: Mapping[str, Any], is_last: bool = True) -> None:
@@ -158,7 +165,7 @@ def resume(trainer: Trainer, path: Path, state: Mapping[str, Any], is_last: bool
         raise ValueError(
             f"resume: the checkpoint of {path} does not fit this configuration ({str(error).splitlines()[0]})"
         ) from error
-    if trainer.progress.finished:
+    if trainer.progress.finished and trainer.records.directory.read_summary().get("status") in COMPLETED:
         done = trainer.progress.epoch
         raise ValueError(f"resume: {path} has already trained {done:g} epochs; set more, such as epochs={done * 2:g}")
     if trainer.evaluator.has_reached_target:

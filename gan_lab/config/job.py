@@ -169,16 +169,9 @@ def write_config(job: Job) -> None:
         shown = record.read_text(encoding="utf-8")
         if (hidden := hide_passwords(shown)) != shown:
             write_atomically(record, hidden)
-    if job.resumed:
-        return write_atomically(job.directory.config, text)
-    job.directory.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with job.directory.config.open("x", encoding="utf-8") as handle:
-            handle.write(text)
-    except FileExistsError:
-        raise ValueError(
-            f"{job.directory.path} already holds a run: {quote(f'resume={job.directory.path}')} continues it"
-        ) from None
+    if not job.resumed and job.directory.has_begun():
+        raise ValueError(f"{job.directory.path} already holds a run: {quote(f'resume={job.directory.path}')} continues it")
+    write_atomically(job.directory.config, text)
 
 
 def _shorten(path: str) -> Path:

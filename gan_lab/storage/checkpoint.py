@@ -90,14 +90,23 @@ def load_of_run(directory: RunDirectory, name: str) -> dict[str, Any]:
     """Read a checkpoint of a run.
 
     Raises:
-        ValueError: as of :func:`load`; the message lists the run's other checkpoints.
+        ValueError: as of :func:`load`; the message lists the run's other checkpoints that can be read.
         OSError: there is no permission to read it.
     """
     try:
         return load(directory.checkpoint(name))
     except ValueError as error:
-        others = [other for other in directory.existing_checkpoints() if other != name]
+        others = [other for other in directory.existing_checkpoints() if other != name and is_readable(directory, other)]
         raise ValueError(f"{error}; the run has {', '.join(others)}" if others else str(error)) from error
+
+
+def is_readable(directory: RunDirectory, name: str) -> bool:
+    """Whether a checkpoint of a run is complete; reads it."""
+    try:
+        load(directory.checkpoint(name))
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def random_state(device: torch.device, latents: torch.Generator) -> dict[str, Any]:

@@ -23,6 +23,17 @@ TEMPORARY = re.compile(r"\..+\.\d+")
 
 
 @contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Within the block, errors of the system that name no file, as those of a full disk, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A binary file that replaces ``path`` in one step when the block ends without an error.
 
@@ -32,19 +43,21 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         path: the file to replace; missing parent folders are created.
 
     Raises:
-        OSError: the folder or the file cannot be written.
+        OSError: the folder or the file cannot be written; the error names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming_file(path):
+        try:
+            with temporary.open("wb") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            with suppress(OSError):  # of a file system that has become read-only; the error in the block is the one to report
+                temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:

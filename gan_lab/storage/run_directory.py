@@ -141,6 +141,13 @@ class RunDirectory:
         names = (path.stem for path in self.checkpoints.glob("*.pt"))
         return sorted(filter(CHECKPOINT_NAME.fullmatch, names), key=lambda name: (not name.startswith("last"), name))
 
+    def has_begun(self) -> bool:
+        """Whether the folder holds a run, or an exported one, and not only what is left of one without any checkpoint."""
+        if not self.config.is_file():
+            return False
+        has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.glob("*.pt"))
+        return has_checkpoint or self.weights.is_file() or bool(self.history())
+
     def sample_grid(self, images: int) -> Path:
         """The sample grid of the generator after training on ``images`` images."""
         return self.samples / f"images-{images:09d}.png"

@@ -91,7 +91,8 @@ def hold_run(folder: Path) -> Iterator[None]:
             ended.set()
             renewal.join()
             if Owner.read(path) == own:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # of a file system that has become read-only, which the training has reported
+                    path.unlink(missing_ok=True)
 
 
 @contextmanager

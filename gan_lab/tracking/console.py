@@ -83,7 +83,12 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not (ConsoleHandler.table_shown and getattr(record, "in_table", False)):
             text, separator = self.format(record), getattr(record, "separator", None)
-            STDOUT.print(Text(text if separator is None else fold(text, separator, line_limit(), HEADING_WIDTH)))
+            try:
+                STDOUT.print(Text(text if separator is None else fold(text, separator, line_limit(), HEADING_WIDTH)))
+            except BrokenPipeError:  # ends the command
+                raise
+            except OSError:  # printed to a file on a full disk: a training does not end for a line
+                pass
 
 
 class Console(Tracker):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from gan_lab.storage.files import write_atomically
+from gan_lab.storage.files import naming_file, write_atomically
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.tracking.base import Row, RunInfo, Tracker
 
@@ -24,19 +26,23 @@ class Files(Tracker):
 
     def metrics(self, row: Row) -> None:
         finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
-        self._lines.write(json.dumps(finite) + "\n")  # JSON has neither NaN nor infinity
+        with naming_file(self._directory.metrics):
+            self._lines.write(json.dumps(finite) + "\n")  # JSON has neither NaN nor infinity
 
     def roll_back(self, images: int) -> None:
         self.close()
         self._open(images)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        self.close()
-        write_summary(self._directory, summary)
+        try:
+            self.close()
+        finally:
+            write_summary(self._directory, summary)
 
     def close(self) -> None:
         """Close ``metrics.jsonl``."""
-        self._lines.close()
+        with naming_file(self._directory.metrics):
+            self._lines.close()
 
     def _open(self, images: int) -> None:
         """Open ``metrics.jsonl`` for rows after ``images`` images; those of the untrained networks are recorded again at 0."""
@@ -50,5 +56,23 @@ class Files(Tracker):
 
 
 def write_summary(directory: RunDirectory, summary: Mapping[str, Any]) -> None:
-    """Write ``summary.json``."""
-    write_atomically(directory.summary, json.dumps(summary, indent=2) + "\n")
+    """Write ``summary.json``.
+
+    Raises:
+        OSError: it can't be written. On a full disk a run that was running becomes a failed one all the same.
+    """
+    try:
+        write_atomically(directory.summary, json.dumps(summary, indent=2) + "\n")
+    except OSError:
+        with suppress(OSError):
+            _mark_as_failed(directory.summary)
+        raise
+
+
+def _mark_as_failed(path: Path) -> None:
+    """Replace the status within the file, which takes no space: the text keeps its length."""
+    running, failed = b'"status": "running"', b'"status": "failed" '
+    with path.open("r+b") as handle:
+        if (start := handle.read().find(running)) >= 0:
+            handle.seek(start)
+            handle.write(failed)

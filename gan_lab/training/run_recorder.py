@@ -122,8 +122,20 @@ class RunRecorder:
         rates = "" if lr_factor == 1.0 else f"; learning rates are now {lr_factor:g} times the configured ones"
         log.info("went back to %s.pt, at %s images%s", name, f"{self._progress.images:,}", rates)
 
-    def finish(self, status: str) -> None:
-        """Write the summary, the explorer and the page, and log where the results are or how to resume."""
+    def explain(self, error: OSError) -> str:
+        """The message of a training that a file has ended, and how to go on."""
+        path = self.directory.path
+        text = f"{error.filename}: {error.strerror}. When that is mended,"
+        if self.directory.checkpoint("last").is_file():
+            return f"{text} {format_command('train', f'resume={path}')} goes on from the last checkpoint"
+        return f"{text} start again with the same command and hydra.run.dir={path}; there was no checkpoint yet"
+
+    def finish(self, status: str, advise: bool = True) -> None:
+        """Write the summary, the explorer and the page, and log where the results are or, with ``advise``, how to resume.
+
+        Raises:
+            OSError: the summary can't be written.
+        """
         if not self._is_main_process:
             return
         self.tracker.finish(self.summary(status))
@@ -134,7 +146,8 @@ class RunRecorder:
         log.info("%s at %s images after %s of training", status, f"{images:,}", format_duration(seconds))
         if score := self._evaluator.format_summary():
             log.info("score: %s", score)
-        log_resume_hint(self.directory, status, self._monitor.ended_by, has_page, self.info.rate_keys)
+        if advise:
+            log_resume_hint(self.directory, status, self._monitor.ended_by, has_page, self.info.rate_keys)
 
     def _write_explorer(self) -> None:
         sampler, gan, seconds = self.sampler, self.sampler.gan, self._progress.timer.seconds

@@ -113,8 +113,8 @@ class Trainer:
                 checkpoint with finite weights is kept.
             KeyboardInterrupt: after a SIGINT, when everything is saved; it also ends a multirun.
             SystemExit: after a SIGTERM or SIGHUP, likewise.
+            ValueError: a file can't be read or written; the message names it and says how to go on.
         """
-        status = "failed"
         self.records.start()
         with GracefulShutdown() as shutdown:
             try:
@@ -127,16 +127,28 @@ class Trainer:
                     self._end_early()
                 self.checkpointer.wait()
                 status = "finished" if ended == "done_early" else ended
-            except (TrainingDiverged, NotFinite) as error:
-                status = "diverged"
-                raise TrainingDiverged(str(error)) from error
-            finally:
-                with suppress(OSError):  # raised above, unless there is another error to report
-                    self.checkpointer.wait()
                 self.records.finish(status)
+            except (TrainingDiverged, NotFinite) as error:
+                self._finish_after_error("diverged")
+                raise TrainingDiverged(str(error)) from error
+            except OSError as error:
+                self._finish_after_error("failed", advise=error.filename is None)
+                if error.filename is None:  # not of a file
+                    raise
+                raise ValueError(self.records.explain(error)) from error
+            except BaseException:
+                self._finish_after_error("failed")
+                raise
         if shutdown.signal is not None and status == "interrupted":
             raise KeyboardInterrupt if shutdown.signal is signal.SIGINT else SystemExit(128 + shutdown.signal)
         return self.records.summary(status)
+
+    def _finish_after_error(self, status: str, advise: bool = True) -> None:
+        """Write the records as far as that is possible: the error that ends the training is the one to report."""
+        with suppress(OSError):
+            self.checkpointer.wait()
+        with suppress(OSError):
+            self.records.finish(status, advise)
 
     def _loop_until_end(self, shutdown: GracefulShutdown) -> str:
         """Loop, again after each divergence from which the run can go back to a checkpoint."""
@@ -221,7 +233,8 @@ class Trainer:
             self.records.write_reals(self.loader)
             self.evaluation.keep_untrained()
             self.records.write_samples()
-            self.save_checkpoint()  # from now on there is always a checkpoint to resume from
+            self.save_checkpoint()
+            self.checkpointer.wait()  # from now on there is always a checkpoint to resume from
 
     def _end_early(self) -> None:
         """Run all callbacks as at a regular end, or after an alarm go back to the best checkpoint."""

@@ -396,7 +396,7 @@ def test_keys_of_any_group_may_change_when_resuming_from_another_working_directo
     assert "end: 0.5" in config and config.count("momentum: 0.25") == 3
     Image.new("RGB", (20, 20)).save(images / "new.png")
     done = run_module("train", "resume=run", "epochs=3", cwd=tmp_path)
-    assert done.returncode == 1 and "the dataset has 33 images now and had 32" in done.stderr
+    assert done.returncode == 1 and "the data set has 33 images now and had 32" in done.stderr
 
 
 @pytest.mark.slow
