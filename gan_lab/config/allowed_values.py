@@ -305,7 +305,7 @@ TABLE: dict[str, Allowed] = {
     "model.*.size|conditioning.generator.size": count(1, 8192, "null"),
     "model.*.channels": Number(1, 3, whole=True),
     "model.*.resize": PIXELS,
-    "model.generator.scale": count(1, 16),
+    "model.generator.scale": count(1, 16, "null"),
     "model.*.network|model.generator.upsample": Text(),
     "model.generator.average_beta|model.latents.mixing": FRACTION,
     "model.growth.fade_kimg|model.growth.stable_kimg": Number(0, 1e7, above=True, words=NULL),
@@ -393,6 +393,8 @@ TABLE: dict[str, Allowed] = {
     "health.roll_back_lr_factor": Number(0, 1, above=True),
     "health.stop_at": Items(Text()),
     # sweeps and trackers
+    "pruner.max_resource": count(1, HUGE, "auto"),
+    "pruner.p_threshold": Number(0, 1, above=True, below=True),
     "pruner.*": count(0, HUGE),
     "tracker.wandb.entity": FILE,
     "tracker.wandb.mode": Choice(("offline", "online", "disabled")),
