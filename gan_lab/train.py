@@ -167,7 +167,7 @@ def train_in_process(arguments: Sequence[str] = (), out: str | os.PathLike[str] 
 
 def _check_call(arguments: Sequence[str], out: str | os.PathLike[str] | None) -> None:
     """Raise ValueError under ``torchrun``, for a plan, and if there are two run directories."""
-    if any(argument.partition("=")[0] == "plan" for argument in arguments):
+    if any(str(argument).partition("=")[0] == "plan" for argument in arguments):
         raise ValueError("gan_lab.train: plan=true prints a table and trains nothing; use the command: gan-train plan=true ...")
     if is_distributed():
         raise ValueError("gan_lab.train: trains in one process; for several, start the command: torchrun -m gan_lab.train ...")
