@@ -17,8 +17,12 @@ from gan_lab.tracking.base import Row, RunInfo, Tracker
 class Files(Tracker):
     """Appends each row to ``metrics.jsonl``, flushed line by line, and writes ``summary.json`` at the end.
 
-    A resume or a roll-back removes the rows of later images, which will be trained again.
+    A resume or a roll-back removes the rows of later images, which will be trained again. A resume also removes rows of the
+    checkpoint's step that are newer than the checkpoint.
     """
+
+    def __init__(self) -> None:
+        self._rows: int | None = None
 
     def start(self, info: RunInfo) -> None:
         self._directory = RunDirectory(info.directory)
@@ -28,9 +32,11 @@ class Files(Tracker):
         finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
         with naming_file(self._directory.metrics):
             self._lines.write(json.dumps(finite) + "\n")  # JSON has neither NaN nor infinity
+        self._rows = (self._rows or 0) + 1
 
     def roll_back(self, images: int) -> None:
         self.close()
+        self._rows = None
         self._open(images)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -39,6 +45,12 @@ class Files(Tracker):
         finally:
             write_summary(self._directory, summary)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self._rows or 0}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._rows = state.get("rows")  # None: of a version that did not count them
+
     def close(self) -> None:
         """Close ``metrics.jsonl``."""
         with naming_file(self._directory.metrics):
@@ -46,12 +58,13 @@ class Files(Tracker):
 
     def _open(self, images: int) -> None:
         """Open ``metrics.jsonl`` for rows after ``images`` images; those of the untrained networks are recorded again at 0."""
-        path = self._directory.metrics
+        path, kept = self._directory.metrics, list[dict[str, Any]]()
         if path.exists():
-            kept = [row for row in self._directory.history() if row["images"] <= images and images]
+            kept = [row for row in self._directory.history() if row["images"] <= images and images][: self._rows]
             text = "".join(json.dumps(row) + "\n" for row in kept)
             if text != path.read_text(encoding="utf-8", errors="replace"):
                 write_atomically(path, text)
+        self._rows = len(kept)
         self._lines = path.open("a", encoding="utf-8", buffering=1)
 
 

@@ -22,6 +22,7 @@ tracker             state of the trackers, such as the ID of a W&B run
 num_images          images in the dataset
 data                fingerprints of its images and labels, and its class names
 schedule            length of the training in images, and what depends on the completed fraction of it
+pending             names of callbacks of this step that had not run yet, such as its evaluation: a resume begins with them
 rng_states          for each process the state of torch, CUDA, Python and the latents' generator
 ==================  ====================================================================================
 """
@@ -80,6 +81,8 @@ class Checkpointer:
         self._directory, self._progress, self._updater = directory, progress, updater
         self._parts, self._device, self.keep = dict(parts), device, keep
         self._newest: int | None = None
+        self.pending: list[str] = []
+        """Callbacks of the present step that have not run yet."""
         self._told_size = False
         self._data = {"num_images": len(data), "data": data.identity()}
         self._gan = updater.gan
@@ -137,6 +140,7 @@ class Checkpointer:
             **self._updater.state_dict(),
             **{name: part.state_dict() for name, part in self._parts.items()},
             **self._data,
+            "pending": list(self.pending),
             "schedule": {"total_images": self._progress.total_images, **self._updater.schedule_at(self._progress)},
             "rng_states": self._gan.processes.all_gather_object(checkpoint.random_state(self._device, self._gan.rng)),
         }
@@ -144,6 +148,7 @@ class Checkpointer:
     def restore(self, state: Mapping[str, Any], is_last: bool = False) -> None:
         """Load a checkpoint into a newly built trainer; ``is_last`` says whether it is ``last.pt``."""
         self._newest = state["images"] if is_last else None
+        self.pending = list(state.get("pending", ()))
         self._progress.load_state_dict(state)
         self._updater.load_state_dict(state)
         for name, part in self._parts.items():

@@ -163,6 +163,10 @@ class Trainer:
         if self.progress.total_images == 0:
             with self.progress.timer.paused():
                 self._timed("evaluation", self.evaluation)()  # of the initial weights
+        if pending := self.checkpointer.pending:
+            self.checkpointer.pending = []
+            with self.progress.timer.paused():
+                self.callbacks.run(pending, self.progress.timer.seconds - self._earlier_seconds, self.progress.images)
         batch_size = self.updater.growth.state_at
         for batch in self.loader.batches(self.progress.images, lambda images: batch_size(images).batch_size):
             if self.progress.finished:
@@ -190,7 +194,21 @@ class Trainer:
         if due := self.callbacks.due(before, self.progress.images):
             with self.progress.timer.paused():
                 self._timed("evaluation", self._evaluate_untrained)()
-                self.callbacks.run(due, self.progress.timer.seconds - self._earlier_seconds, self.progress.images)
+                self._run_callbacks(due)
+
+    def _run_callbacks(self, due: list[str]) -> None:
+        """Run the callbacks called ``due``. A checkpoint comes also before an evaluation, which may take long.
+
+        A run that is ended by a signal meanwhile does not lose its steps; the later checkpoint holds the scores.
+        """
+        seconds, images = self.progress.timer.seconds - self._earlier_seconds, self.progress.images
+        if {"evaluation", "checkpoint"} <= {*due}:
+            self.callbacks.run([name for name in due if name == "logging"], seconds, images)
+            due = [name for name in due if name != "logging"]
+            self.checkpointer.pending = due
+            self.callbacks.run(["checkpoint"], seconds, images)
+            self.checkpointer.pending = []
+        self.callbacks.run(due, seconds, images)
 
     def _kept_checkpoints(self, before: int, after: int) -> list[str]:
         """Names of the checkpoints that are written after the step from ``before`` to ``after`` images and never replaced."""
