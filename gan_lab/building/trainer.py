@@ -19,6 +19,7 @@ from gan_lab.building.tasks import Task, build_task
 from gan_lab.building.trackers import build_trackers
 from gan_lab.building.updater import build_updater
 from gan_lab.config import Job, changes_from_default, odd_values
+from gan_lab.data.packed_file import PackedDataset, mapped_file
 from gan_lab.iteration.precision import Precision
 from gan_lab.reporting.live_pages import LivePage, write_run_page
 from gan_lab.runtime.device import choose_device, seed_everything, set_num_threads
@@ -59,6 +60,9 @@ def build_trainer(job: Job, processes: SingleProcess = SINGLE_PROCESS, state: Ma
     for sentence in odd_values(cfg):
         log.warning("%s", sentence)
     task = build_task(cfg)
+    if state is not None and processes.is_main_process and (file := mapped_file(task.data.pixels)) is not None:
+        log.info("comparing %s with its checksum", file)  # smaller ones, in memory, are compared whenever they are read
+        PackedDataset.open(file).check_content()
     if state is None or (order := match_data(cfg, task.data, state)) is None:
         return _build(job, task, precision, processes)
     with renumbered(cfg, order):

@@ -451,18 +451,26 @@ def check_values(cfg: DictConfig, given: Sequence[str] = ()) -> None:
 
 
 def check_sections(cfg: DictConfig, given: Sequence[str] = ()) -> None:
-    """Check that what has to be a section is one; the configuration may have references.
+    """Check that what has to be a section is one, and that no switch was given a number; the configuration may have references.
 
     Args:
         cfg: the configuration.
         given: overrides of the command line, for the message.
 
     Raises:
-        ValueError: a section was replaced by a value.
+        ValueError: a section was replaced by a value, or a switch by a number.
     """
     plain = OmegaConf.to_container(cfg, resolve=False)
     sections = [entry for entry in _listed(plain, "") if isinstance(entry[2], Section) and not _is_reference(entry[1])]
-    _refuse_first([entry for entry in sections if not entry[2].accepts(entry[1])], given)
+    wrong = [entry for entry in sections if not entry[2].accepts(entry[1])]
+    _refuse_first([*_numbers_for_switches(given), *wrong], given)
+
+
+def _numbers_for_switches(given: Sequence[str]) -> list[tuple[str, Any, Allowed]]:
+    """Switches that were given a number on the command line, which OmegaConf takes as true or false without a word."""
+    typed = [(key.lstrip("+"), value) for key, _, value in (override.partition("=") for override in given)]
+    found = [(key, value, allowed_at(key)) for key, value in typed if re.fullmatch(r"[+-]?\d+", value)]
+    return [(key, value, allowed) for key, value, allowed in found if isinstance(allowed, Switch)]
 
 
 def _is_reference(value: Any) -> bool:

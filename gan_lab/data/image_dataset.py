@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lab.data.packed_file import VariableSizePixels
+from gan_lab.data.packed_file import VariableSizePixels, check_mapping
 from gan_lab.utils.suggestions import Typed, as_typed, index_of_name
 
 
@@ -109,11 +109,13 @@ class ImageDataset:
     def images(self, which: Tensor | np.ndarray | slice) -> Tensor:
         """A batch of images by their indices in this dataset: uint8 ``[n, C, H, W]`` in channels-last memory format."""
         assert isinstance(self.pixels, np.ndarray), "images have different sizes"
+        check_mapping(self.pixels)
         gathered = self.pixels[self.index[np.asarray(which) if isinstance(which, Tensor) else which]]
         return torch.from_numpy(gathered).permute(0, 3, 1, 2)
 
     def image(self, number: int, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """One image of any size, or a crop of it, by its index in this dataset: uint8 ``[C, H, W]``."""
+        check_mapping(self.pixels)
         return torch.from_numpy(np.array(self.pixels[self.index[number]][rows, columns])).permute(2, 0, 1)
 
     def labels_of(self, which: Tensor | np.ndarray | slice) -> Tensor | None:

@@ -12,6 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from itertools import accumulate
+from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,6 +52,11 @@ class VariableSizePixels:
     def in_memory(self) -> VariableSizePixels:
         """A copy that doesn't depend on the mapped file."""
         return VariableSizePixels(np.array(self._flat), self.sizes, self.channels)
+
+    @property
+    def flat(self) -> np.ndarray:
+        """All pixels, uint8, one-dimensional."""
+        return self._flat
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,39 @@ class PackedDataset:
                 block = handle.read(min(remaining, 2**22))
                 crc, remaining = zlib.crc32(block, crc), remaining - len(block)
         return crc
+
+    def check_content(self) -> None:
+        """Compare the pixels with the manifest's checksum; reads the whole file: 0.7 s for a GiB that the system has cached.
+
+        Raises:
+            ValueError: they are not those that were written.
+        """
+        if self.checksum() != self.manifest["crc32"]:
+            raise ValueError(f"{self.path} is damaged: its pixels have changed; delete it, and it will be created again")
+
+
+def mapped_file(pixels: np.ndarray | VariableSizePixels) -> Path | None:
+    """The packed file that pixels are mapped from; None for pixels in memory."""
+    flat = pixels.flat if isinstance(pixels, VariableSizePixels) else pixels
+    return Path(flat.filename) if isinstance(flat, np.memmap) and flat.filename is not None else None
+
+
+def check_mapping(pixels: np.ndarray | VariableSizePixels) -> None:
+    """Check that a mapped file still has all pixels: the system ends a process that reads beyond the end of a file.
+
+    It takes a microsecond. A file that is cut short in the middle of the next read is not noticed.
+
+    Raises:
+        ValueError: the file has become shorter.
+    """
+    array: object = pixels.flat if isinstance(pixels, VariableSizePixels) else pixels
+    while isinstance(array, np.ndarray):
+        array = array.base
+    if isinstance(array, mmap) and array.size() < len(array):
+        raise ValueError(
+            f"{mapped_file(pixels)} has become shorter while it was read: {array.size():,} bytes instead of at least "
+            f"{len(array):,}; delete it, and it will be created again"
+        )
 
 
 def _read_sizes(handle: BinaryIO, header: dict[str, Any] | None, end: int) -> tuple[np.ndarray | None, int]:

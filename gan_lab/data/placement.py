@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gan_lab.data.image_dataset import ImageDataset
+from gan_lab.data.packed_file import check_mapping
 from gan_lab.runtime.memory import exhausted_device
 
 log = logging.getLogger(__name__)
@@ -115,11 +116,12 @@ class StreamedPlacement(Placement):
     description = "streamed from host memory"
 
     def __init__(self, data: ImageDataset, transfer: Transfer) -> None:
-        self._index, self._device = data.index, transfer.device
+        self._index, self._pixels, self._device = data.index, data.pixels, transfer.device
         self._ring = _StagingRing(_arrays(data), transfer)
 
     def gather(self, which: Tensor) -> tuple[Tensor, Tensor | None]:
         batch = self._ring.empty_targets(len(which), self._device)
+        check_mapping(self._pixels)
         self._ring.copy(self._index[which.numpy()], batch)
         return _images_and_labels(batch)
 

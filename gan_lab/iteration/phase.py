@@ -197,6 +197,7 @@ class Phase:
             "scaler": self.scaler.state_dict(),
             "precision": self.precision.state_dict(),
             "steps": self.steps,
+            "lr_factor": self._lr_factor,
             "skipped_in_a_row": dict(self._skipped_in_a_row),
             "terms": {name: state for name, term in self.terms.items() if (state := term.state_dict())},
         }
@@ -207,6 +208,7 @@ class Phase:
         self.optimizer.load_state_dict({**state["optimizer"], "param_groups": saved})  # a resume may change the options
         for group, wanted in zip(self.optimizer.param_groups, configured, strict=True):
             group.update(wanted)  # the same tensors as before
+        self.set_lr_factor(state.get("lr_factor", self._lr_factor))  # a phase of a stage that is over keeps its last rate
         self.scaler.load_state_dict(state["scaler"])
         self.precision.load_state_dict(state["precision"])
         self.steps = state["steps"]

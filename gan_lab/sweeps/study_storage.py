@@ -74,7 +74,7 @@ class StudyStorage(RDBStorage):
         sqlite = url.startswith("sqlite")
         try:
             if sqlite and (file := make_url(url).database):
-                Path(file).parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(Path(file).parent, url)
             with study_lock(url):  # or two workers would both create the tables
                 super().__init__(url, engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True})
         except ImportError as error:
@@ -179,6 +179,23 @@ class StudyStorage(RDBStorage):
                     self._own.discard(trial_id)
                     return
                 self.record_heartbeat(trial_id)
+
+
+def _make_folder(folder: Path, url: str) -> None:
+    """Create the folder of an SQLite file, but none at the root of the file system, where a path is mistyped or not mounted.
+
+    Raises:
+        ValueError: the folder can't be created.
+    """
+    absolute = folder.absolute()
+    if len(absolute.parts) > 1 and not Path(*absolute.parts[:2]).exists():
+        raise ValueError(
+            f"study.storage={hide_passwords(url)}: there is no folder {Path(*absolute.parts[:2])}; create it first"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"study.storage={hide_passwords(url)}: {folder} can't be created ({error.strerror})") from error
 
 
 @contextmanager

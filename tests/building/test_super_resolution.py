@@ -499,3 +499,12 @@ def test_experiments_have_the_published_settings(experiment: str) -> None:
     for optimizer, rate in ((cfg.optimizer.generator, 1e-4), (cfg.pretraining.optimizer, 2e-4)):
         assert optimizer.lr == rate and list(optimizer.betas) == [0.9, 0.99]
     assert cfg.pretraining.fraction * cfg.kimg == pytest.approx(16_000, rel=1e-3) and cfg.kimg == 22_400
+
+
+def test_the_optimizer_of_a_finished_stage_keeps_its_rate_in_a_resume(tmp_path: Path) -> None:
+    first, resumed = (build(tmp_path / name, "schedule=linear") for name in ("first", "resumed"))
+    phase = next(phase for phase in first.updater.all_phases if phase.name == "pretraining")
+    phase.set_lr_factor(0.25)
+    resumed.updater.load_state_dict(first.updater.state_dict())
+    other = next(phase for phase in resumed.updater.all_phases if phase.name == "pretraining")
+    assert other.optimizer.param_groups[0]["lr"] == phase.optimizer.param_groups[0]["lr"] == 0.25 * phase.base_rate

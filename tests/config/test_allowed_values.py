@@ -31,6 +31,7 @@ from gan_lab.config.allowed_values import (
     Switch,
     Text,
     allowed_at,
+    check_sections,
 )
 from gan_lab.config.schema import check
 
@@ -226,3 +227,10 @@ def test_what_is_allowed_is_said_in_words() -> None:
     assert str(Items(Text(), words=("null",))) == "a list, each a text that is not empty, or null"
     assert str(Either((Switch(), Text()))) == "true or false, or a text that is not empty"
     assert Anything().accepts(None)
+
+
+@pytest.mark.parametrize("value", ["7", "1", "-1"])
+def test_a_switch_takes_no_number(value: str) -> None:
+    with pytest.raises(ValueError, match=f"deterministic={value}: must be true or false"):
+        check_sections(OmegaConf.create({}), [f"deterministic={value}"])
+    check_sections(OmegaConf.create({}), ["deterministic=true", "batch_size=7"])

@@ -22,6 +22,7 @@ from dataset_files import folder_dataset, make_zip, write_images
 from helpers import picture
 
 from gan_lab.data import packing
+from gan_lab.data.datasets import base
 from gan_lab.data.packed_file import PackedDataset, write_tail
 from gan_lab.data.raw_images import FileImages
 
@@ -313,3 +314,28 @@ def test_a_changed_folder_discards_the_part_file(tmp_path: Path, shared: dict[st
     packed = source.packed()
     other = folder_dataset(path, {**shared, "root": str(tmp_path / "other")}).packed()
     assert len(packed.pixels) == 199 and np.array_equal(packed.pixels, other.pixels)
+
+
+def test_a_mapped_file_that_is_cut_short_gives_a_message_not_a_signal(
+    folder: Path, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "IN_MEMORY", 0)
+    builder = folder_dataset(folder, shared)
+    data = builder.load()
+    assert len(data.images(slice(None))) == len(data)
+    os.truncate(builder.packed_path(), 10)
+    with pytest.raises(ValueError, match=r"\.pack has become shorter while it was read: 10 bytes"):
+        data.images(slice(None))
+    with pytest.raises(ValueError, match=r"\.pack has become shorter"):
+        data.image(0)
+
+
+def test_a_changed_byte_of_the_pixels_is_noticed(folder: Path, shared: dict[str, Any]) -> None:
+    builder = folder_dataset(folder, shared)
+    builder.load()
+    with builder.packed_path().open("r+b") as handle:
+        first = handle.read(1)[0]
+        handle.seek(0)
+        handle.write(bytes([first ^ 1]))
+    with pytest.raises(ValueError, match=r"\.pack is damaged: its pixels have changed; delete it"):
+        builder.load()

@@ -14,7 +14,7 @@ from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import TrialState
 
 from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
-from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, suggest_trial_number
+from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, _make_folder, suggest_trial_number
 
 DEFINITION = StudyDefinition(["score"], {"x": "interval(0,1)"}, {})
 
@@ -152,3 +152,11 @@ def test_a_trial_has_its_number_as_a_parameter(tmp_path: Path) -> None:
     open_study(url)
     worker = connect(url)
     assert [ask(worker).params[TRIAL] for _ in range(3)] == [0, 1, 2]
+
+
+def test_no_folder_is_created_at_the_root(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"study\.storage=sqlite:////nonexistent/x\.db: there is no folder /nonexistent"):
+        _make_folder(Path("/nonexistent"), "sqlite:////nonexistent/x.db")
+    assert not Path("/nonexistent").exists()
+    _make_folder(tmp_path / "new" / "folder", "sqlite:///new/folder/x.db")
+    assert (tmp_path / "new" / "folder").is_dir()

@@ -157,6 +157,7 @@ class DatasetBuilder(ABC):
         packed = self.packed(progress)
         pixels = packed.pixels
         if pixels.nbytes <= IN_MEMORY:
+            packed.check_content()
             pixels = pixels.in_memory() if isinstance(pixels, VariableSizePixels) else np.array(pixels)
         origin = f"crc32 {packed.manifest['crc32']:08x}"
         data = ImageDataset.from_arrays(pixels, packed.labels, packed.manifest["classes"], origin)
