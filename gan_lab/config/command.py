@@ -32,6 +32,9 @@ USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
+NO_ROOM_FOR_LIBRARY = "failed to map segment"
+"""What the system says about a library for which there is no address space."""
+
 LOG_FILE = "train.log"
 """Name of the log in a run directory."""
 
@@ -129,6 +132,10 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discard what is still buffered
         sys.exit(141)
+    except ImportError as error:
+        if with_traceback or NO_ROOM_FOR_LIBRARY not in str(error):
+            raise
+        sys.exit(f"error: there is too little memory to load a library ({error}); a limit may be set, see ulimit -v")
     except USER_ERRORS as error:
         if with_traceback:
             raise

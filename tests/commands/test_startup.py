@@ -114,3 +114,11 @@ def test_a_first_step_imports_only_what_it_needs(tmp_path: Path, environment: di
     answer = ask("-c", FIRST_STEP, *SMALL, "hydra.run.dir=run", cwd=tmp_path, env=environment)
     assert answer.code == 0, answer.error
     assert answer.imported == {"torch", "numpy", "PIL"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are the system's")
+def test_too_little_memory_for_the_libraries_is_one_message(tmp_path: Path) -> None:
+    limited = f"ulimit -v 1000000; exec {sys.executable} -m gan_lab.train debug=tiny device=cpu hydra.run.dir=run"
+    done = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: there is too little memory to load a library")
