@@ -162,7 +162,7 @@ def test_a_resumed_run_may_be_longer_and_have_other_values(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [run.path], "a resumed run keeps its directory"
     logged = [row for row in run.history() if "d/loss" in row]
     assert [row["images"] for row in logged] == [64, 128, 192]
-    assert [row["g/learning_rate"] for row in logged] == [6e-4, 1e-4, 1e-4]
+    assert [row["g/learning_rate"] for row in logged] == [1e-3, 1e-4, 1e-4]
     config = run.config.read_text()
     assert "epochs: 3" in config and "- optimizer.lr=1e-4" in config and "limit: 64" in config
     assert run.read_summary()["images"] == 192

@@ -340,7 +340,7 @@ def test_tensorboard_has_the_metrics_and_the_image_grids(tmp_path: Path) -> None
         for name in ("experiment", "session_start_info", "session_end_info")
     }
     values = content["session_start_info"].session_start_info.hparams
-    assert values["model"].string_value == "dcgan_small" and values["optimizer.lr"].number_value == 6e-4
+    assert values["model"].string_value == "dcgan_small" and values["optimizer.lr"].number_value == 1e-3
     assert values["batch_size"].number_value == 16 and not any(name.startswith("paths") for name in values)
     assert content["experiment"].experiment.metric_infos[0].name.tag == "fd_fashion"
 

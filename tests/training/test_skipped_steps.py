@@ -134,7 +134,7 @@ def test_the_lower_rates_last_over_a_resume(
     resume(resumed, run.path, state)
     assert resumed.train()["status"] == "finished"
     rows = [row for row in resumed.records.directory.history() if "d/loss" in row]
-    assert {row["d/learning_rate"] for row in rows} == {0.0003}
+    assert {row["d/learning_rate"] for row in rows} == {0.0005}
 
 
 @pytest.mark.parametrize(
