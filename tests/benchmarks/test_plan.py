@@ -35,6 +35,7 @@ def test_a_growing_network_is_tried_at_each_resolution(tmp_path: Path) -> None:
     assert all(times > 0 for _, times in stages) and "evaluation" not in {what for what, _, _ in plan.rows}
 
 
+@pytest.mark.slow
 def test_the_command_says_the_cost_and_trains_nothing(tmp_path: Path) -> None:
     done = train("plan=true", "seeds=3", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

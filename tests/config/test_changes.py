@@ -32,7 +32,7 @@ def test_options_and_single_values_that_are_not_the_default_ones(tmp_path: Path)
         Change("model", "dcgan_small", "r3gan", "model=r3gan"),
         Change("penalty", "none", "[r1,r2]", "penalty=[r1,r2]"),
         Change("sweep", "null", "quality", ""),
-        Change("epochs", "6", "3", "epochs=3"),
+        Change("epochs", "4", "3", "epochs=3"),
         Change("augment.mine.p", "", "0.5", "+augment.mine.p=0.5"),
         Change("dataset.path", "", "a b", "dataset.path='a b'"),
         Change("model.width", "", "8", "model.width=8"),

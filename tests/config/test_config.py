@@ -93,7 +93,11 @@ TOGETHER = [
 """Every option, with one of each other group: a composition takes as long for one as for twenty."""
 
 
-@pytest.mark.parametrize("options", TOGETHER, ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(o, marks=[] if len(o) > 1 or n % 3 == 0 else pytest.mark.slow) for n, o in enumerate(TOGETHER)],
+    ids=" ".join,
+)
 def test_every_option_composes(options: tuple[str, ...]) -> None:
     try:
         compose_option(*options)
@@ -113,10 +117,24 @@ def test_every_option_composes_alone(option: str) -> None:
     compose_option(option)
 
 
+TRAINED_ELSEWHERE = (
+    "augment",
+    "degradation",
+    "ema",
+    "evaluation",
+    "health",
+    "initial_weights",
+    "perception",
+    "pruner",
+    "tracker",
+)
+"""Groups whose options the tests of their own files train, too."""
 TRAINED = [
-    option for name in GROUPS for option in every_nth(reversed([o for o in of_group(name) if o not in BUILT_ELSEWHERE]), 8)
+    option if name not in TRAINED_ELSEWHERE else pytest.param(*getattr(option, "values", (option,)), marks=pytest.mark.slow)
+    for name in GROUPS
+    for option in every_nth(reversed([o for o in of_group(name) if o not in BUILT_ELSEWHERE]), 12)
 ]
-"""By default every eighth option of each group, and at least one."""
+"""By default every twelfth option of the other groups, and at least one of each."""
 
 
 @pytest.mark.parametrize("option", TRAINED)

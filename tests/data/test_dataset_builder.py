@@ -67,4 +67,4 @@ def test_prepare_packs_verifies_and_shows_statistics(folder: Path, tmp_path: Pat
     data[0] ^= 1
     path.write_bytes(data)
     done = run_module("prepare", *arguments, cwd=tmp_path)
-    assert done.returncode == 1 and "its checksum differs" in done.stderr
+    assert done.returncode == 1 and "is damaged: its pixels have changed; delete it" in done.stderr

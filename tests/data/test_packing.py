@@ -236,7 +236,8 @@ def test_changed_labels_and_images_added_during_packing_are_noticed(folder: Path
     assert len(folder_dataset(folder, shared).packed().pixels) == 7
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_packing_releases_its_lock_and_leaves_no_processes(
     tmp_path: Path, shared: dict[str, Any], signal_number: signal.Signals
 ) -> None:

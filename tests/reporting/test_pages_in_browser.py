@@ -177,6 +177,7 @@ def test_charts_show_values_under_the_pointer_on_every_clock(run: RunDirectory, 
     assert score.locator(".legend output").inner_text() == f"{1e3 / 201:.4g} ± 0.5", "the last but one of six scores"
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(run: RunDirectory, open_page: Callable[..., Any]) -> None:
     page = open_page(run.report)
     assert page.locator("h1").inner_text().startswith(HOSTILE)
@@ -184,6 +185,7 @@ def test_hostile_names_stay_text(run: RunDirectory, open_page: Callable[..., Any
     assert [button.inner_text() for button in page.locator(".planes button").all()] == list(CLASSES)
 
 
+@pytest.mark.slow
 def test_a_picture_opens_large_and_commands_are_copied(run: RunDirectory, open_page: Callable[..., Any]) -> None:
     page = open_page(run.report)
     page.locator(".frames figure.current img").click()
@@ -196,7 +198,7 @@ def test_a_picture_opens_large_and_commands_are_copied(run: RunDirectory, open_p
     playwright.expect(row.locator("button")).not_to_have_text("copy")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_page_fits_a_phone(run: RunDirectory, open_page: Callable[..., Any], scheme: str) -> None:
     page = open_page(run.report, width=420, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
@@ -204,6 +206,7 @@ def test_a_page_fits_a_phone(run: RunDirectory, open_page: Callable[..., Any], s
     assert (color == "rgb(255, 255, 255)") == (scheme == "light")
 
 
+@pytest.mark.slow
 def test_a_page_is_readable_without_scripts(run: RunDirectory, open_page: Callable[..., Any]) -> None:
     page = open_page(run.report, java_script_enabled=False)
     assert page.locator(".frames figure img").first.is_visible() and page.locator(".map img").is_visible()
