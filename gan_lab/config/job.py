@@ -20,7 +20,7 @@ from gan_lab.config.compose import BASE_CONFIG, group_choices, hydra_compose
 from gan_lab.config.effects import check_effects, learning_rate_keys
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.resume import RESUME_KEYS, with_changes
-from gan_lab.config.stored_config import read_config
+from gan_lab.config.stored_config import FIRST_LINE, LAST_LINE, read_config
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.utils.formatting import first_line, hide_passwords
@@ -171,7 +171,7 @@ def write_config(job: Job) -> None:
             write_atomically(record, hidden)
     if not job.resumed and job.directory.has_begun():
         raise ValueError(f"{job.directory.path} already holds a run: {quote(f'resume={job.directory.path}')} continues it")
-    write_atomically(job.directory.config, text)
+    write_atomically(job.directory.config, f"{FIRST_LINE}{text}{LAST_LINE}")
 
 
 def _shorten(path: str) -> Path:

@@ -34,6 +34,10 @@ REFERENCE = re.compile(r"\$\{\s*[\w.]+\s*:")
 """A call of a function of the configuration, such as ``${oc.env:HOME}``, which reads a variable of the environment."""
 
 
+FIRST_LINE, LAST_LINE = "# the configuration of a run; its last line ends the YAML document\n", "...\n"
+"""A file with this first line has this last line, unless it was cut short. Earlier runs have neither."""
+
+
 def read_config(directory: RunDirectory) -> DictConfig:
     """Read a run's configuration.
 
@@ -44,10 +48,13 @@ def read_config(directory: RunDirectory) -> DictConfig:
     path = directory.config
     try:
         cfg = OmegaConf.load(path)
+        text = path.read_text(encoding="utf-8")
     except (OSError, OmegaConfBaseException, ValueError) as error:
         raise ValueError(f"{path} can't be read: {error}") from error
     except Exception as error:  # the YAML parser's own errors, without importing it for their name
         raise ValueError(f"{path} is not YAML: {error}") from error
+    if text.startswith(FIRST_LINE) and not text.endswith(LAST_LINE):
+        raise ValueError(f"{path} was cut short: its last line, {LAST_LINE.strip()}, is missing")
     if (
         not isinstance(cfg, DictConfig)
         or "model" not in cfg
