@@ -35,7 +35,7 @@ $(READY) $(READY_NEXT): pyproject.toml
 train: $(READY)  ## train the default GAN on embedded images: samples, curves and a score, in minutes
 	$(BIN)/python -m gan_lab.train $(ARGS)
 
-test: $(READY)  ## run the default tests, about 7 minutes on two cores
+test: $(READY)  ## run the default tests, 8 to 9 minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: $(READY)  ## run all tests, half an hour on two cores
