@@ -33,6 +33,8 @@ from pathlib import Path
 import torch
 from fingerprint import COMMON, RUNS, write_images
 from helpers import comparable
+from torch import Tensor
+from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.storage.run_lock import OWNER
@@ -159,11 +161,13 @@ def differences(expected: RunDirectory, found: RunDirectory) -> list[str]:
     """In what a run differs from the uninterrupted one, in words."""
     (rows, state), (other_rows, other_state) = comparable(expected), comparable(found)
     wrong = [] if rows == other_rows else [f"the metrics differ: {len(other_rows)} rows instead of {len(rows)}"]
-    for entry, value in state.items():
-        try:
-            torch.testing.assert_close(other_state[entry], value, rtol=0, atol=0)
-        except AssertionError as error:
-            wrong.append(f"{entry} of the last checkpoint differs: {str(error).splitlines()[0]}")
+    paths, leaves = tree_flatten_with_path(state)[0], dict(tree_flatten_with_path(other_state)[0])
+    for path, value in paths:
+        other = leaves.get(path)
+        same = torch.equal(value, other) if isinstance(value, Tensor) and isinstance(other, Tensor) else value == other
+        if not same:
+            wrong.append(f"{keystr(path)} of the last checkpoint differs")
+    wrong += [f"the last checkpoint has {keystr(path)} besides" for path in leaves.keys() - dict(paths).keys()]
     grids = {path.name: path.read_bytes() for path in expected.samples.glob("*.png")}
     others = {path.name: path.read_bytes() for path in found.samples.glob("*.png")}
     wrong += [f"{name} differs" for name in sorted(grids.keys() | others.keys()) if grids.get(name) != others.get(name)]

@@ -131,16 +131,16 @@ class RunRecorder:
         return f"{text} start again with the same command and hydra.run.dir={path}; there was no checkpoint yet"
 
     def finish(self, status: str, advise: bool = True) -> None:
-        """Write the summary, the explorer and the page, and log where the results are or, with ``advise``, how to resume.
+        """Write the explorer, the summary and the page, and log where the results are or, with ``advise``, how to resume.
 
         Raises:
             OSError: the summary can't be written.
         """
         if not self._is_main_process:
             return
-        self.tracker.finish(self.summary(status))
         if status in COMPLETED:
-            self._write_explorer()
+            self._write_explorer()  # before the summary: a run that is killed meanwhile is not finished and can be resumed
+        self.tracker.finish(self.summary(status))
         has_page = self.write_page(self.directory, final=True)
         images, seconds = self._progress.images, self._progress.timer.seconds
         log.info("%s at %s images after %s of training", status, f"{images:,}", format_duration(seconds))
