@@ -53,7 +53,7 @@ def read_config(directory: RunDirectory) -> DictConfig:
         raise ValueError(f"{path} can't be read: {error}") from error
     except Exception as error:  # the YAML parser's own errors, without importing it for their name
         raise ValueError(f"{path} is not YAML: {error}") from error
-    if text.startswith(FIRST_LINE) and not text.endswith(LAST_LINE):
+    if text.startswith(FIRST_LINE) and not f"{text.rstrip()}\n".endswith(f"\n{LAST_LINE}"):
         raise ValueError(f"{path} was cut short: its last line, {LAST_LINE.strip()}, is missing")
     if (
         not isinstance(cfg, DictConfig)

@@ -24,7 +24,7 @@ def test_a_configuration_that_was_cut_anywhere_is_refused_with_its_name(finished
     text = finished.config.read_text(encoding="utf-8")
     assert text.startswith(FIRST_LINE) and text.endswith(LAST_LINE)
     for size in (
-        len(text) - 1,
+        len(text) - 2,
         len(text) - len(LAST_LINE) - 1,
         len(text) - len(LAST_LINE) - 3,
         len(text) // 2,
