@@ -78,7 +78,7 @@ def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: Se
         return "activation checkpointing reads the state of the random generator"
     if names := [name for phase in phases for name, term in phase.terms.items() if term.draws_on_host]:
         return f"the loss term {names[0]} draws random numbers on the host"
-    reasons = (why_not_capturable(phase.optimizer, precision.loss_scaling) for phase in phases)
+    reasons = (why_not_capturable(phase.optimizer) for phase in phases)
     return next(filter(None, reasons), "")
 
 
