@@ -68,7 +68,7 @@ def _why_not_compiled(cfg: DictConfig, networks: Mapping[str, nn.Module], precis
     return "it does not work with activation_checkpointing=true" if cfg.activation_checkpointing else ""
 
 
-def why_not_captured(cfg: DictConfig, gan: GAN, precision: Precision, phases: Sequence[Phase]) -> str:
+def why_not_captured(cfg: DictConfig, gan: GAN, phases: Sequence[Phase]) -> str:
     """Why iterations can't be recorded as CUDA graphs; empty if they can."""
     if gan.processes.world_size > 1:
         return "several processes exchange gradients in every step"

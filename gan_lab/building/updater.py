@@ -38,7 +38,7 @@ def build_updater(cfg: DictConfig, gan: GAN, precision: Precision, progress: Tra
         scheduled=build_scheduled_values(cfg, gan, phases, ema, pretraining.images_after(progress.total_images)),
     )
     if cfg.capture == "auto" and precision.device.type == "cuda":
-        if reason := compute.why_not_captured(cfg, gan, precision, updater.all_phases):
+        if reason := compute.why_not_captured(cfg, gan, updater.all_phases):
             log.warning("capture=auto: iterations are not captured as CUDA graphs, because %s", reason)
         else:
             updater.capture(CUDAGraphs(precision.device, [gan.rng, *precision.generators]))
