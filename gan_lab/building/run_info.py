@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -116,7 +116,13 @@ def _first_stage(cfg: DictConfig, total_images: int) -> dict[str, str]:
 def _growth(cfg: DictConfig, gan: GAN) -> dict[str, str]:
     if not isinstance(gan.generator, ProgressiveNetwork):
         return {}
-    sizes = ", ".join(map(str, gan.generator.resolutions))
     section = cfg.model.growth
-    stage = f"{section.stable_kimg:g} kimg of each, then {section.fade_kimg:g} kimg of fade-in of the next"
-    return {"growth": f"{sizes} pixels; {stage}"}
+    if section.stable_kimg is None:
+        return {"growth": f"{gan.generator.resolutions[-1]} pixels from the start"}
+    sizes = ", ".join(map(str, gan.generator.resolutions))
+    stable, fade = _numbers(section.stable_kimg), _numbers(section.fade_kimg)
+    return {"growth": f"{sizes} pixels; {stable} kimg of each, then {fade} kimg of fade-in of the next"}
+
+
+def _numbers(value: float | Sequence[float]) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else ", ".join(f"{number:g}" for number in value)

@@ -308,7 +308,7 @@ TABLE: dict[str, Allowed] = {
     "model.generator.scale": count(1, 16, "null"),
     "model.*.network|model.generator.upsample": Text(),
     "model.generator.average_beta|model.latents.mixing": FRACTION,
-    "model.growth.fade_kimg|model.growth.stable_kimg": Number(0, 1e7, above=True, words=NULL),
+    "model.growth.fade_kimg|model.growth.stable_kimg": Either((LENGTH, Items(Number(0, 1e7)))),
     "model.growth.grown_at": SHARE,
     "model.growth.lr_factors": Items(Items(Number(0, 1e6, above=True), length=2), words=NULL),
     "model.growth.max_batch_size": count(1, HUGE, "null"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +77,9 @@ class ProgressiveGrowing:
         batch_size: real images in a step at the full resolution. Half the resolution uses twice as many, up to
             ``max_batch_size``.
         total_images: length of the training.
-        fade_kimg, stable_kimg: thousands of images; 600 and 600 in the paper. Both None: equal lengths such that the last
-            layers have faded in at ``grown_at``.
+        fade_kimg, stable_kimg: thousands of images; 600 and 600 in the paper. A list has a length for each resolution: the
+            fades into the second to the last, the stable stages of the first to the last but one. Both None: equal lengths
+            such that the last layers have faded in at ``grown_at``.
         grown_at: fraction of the training, in (0, 1].
         max_batch_size: see ``batch_size``.
         lr_factors: pairs ``[resolution, factor]``: from that resolution on, learning rates are multiplied by the factor.
@@ -92,8 +95,8 @@ class ProgressiveGrowing:
         resolutions: Sequence[int],
         batch_size: int,
         total_images: int,
-        fade_kimg: float | None = None,
-        stable_kimg: float | None = None,
+        fade_kimg: float | Sequence[float] | None = None,
+        stable_kimg: float | Sequence[float] | None = None,
         grown_at: float = 0.6,
         max_batch_size: int = 128,
         lr_factors: list[list[float]] | None = None,
@@ -113,16 +116,17 @@ class ProgressiveGrowing:
             )
         start = resolutions[0 if total_images else -1] if start_resolution is None else start_resolution
         self._resolutions = list(resolutions[resolutions.index(start) :])
-        if len(self._resolutions) == 1:
-            fade_kimg = stable_kimg = 1.0  # nothing fades in
-        elif fade_kimg is None or stable_kimg is None:
-            fade_kimg = stable_kimg = grown_at * total_images / 1000 / max(1, len(self._resolutions) - 1) / 2
-        if fade_kimg < 0 or stable_kimg < 0 or fade_kimg + stable_kimg == 0:
-            raise ValueError(f"model.growth: {fade_kimg=} and {stable_kimg=} must not be negative, nor both 0")
-        self._fade, self._stable = round(fade_kimg * 1000), round(stable_kimg * 1000)
-        if self._fade + self._stable == 0:
-            raise ValueError(f"model.growth: {fade_kimg=} and {stable_kimg=} are less than one image")
-        self.fade_kimg, self.stable_kimg = self._fade / 1000, self._stable / 1000
+        doublings = len(self._resolutions) - 1
+        if doublings and (fade_kimg is None or stable_kimg is None):
+            fade_kimg = stable_kimg = grown_at * total_images / 1000 / doublings / 2
+        fades, stables = _lengths("fade_kimg", fade_kimg, doublings), _lengths("stable_kimg", stable_kimg, doublings)
+        if any(fade + stable == 0 for fade, stable in zip(fades, stables, strict=True)):
+            raise ValueError(
+                f"model.growth: fade_kimg={fade_kimg} and stable_kimg={stable_kimg} are less than one image at a resolution"
+            )
+        self.fade_kimg, self.stable_kimg = fade_kimg, stable_kimg
+        stages = [length for lengths in zip(stables, fades, strict=True) for length in lengths]  # 4, 4 to 8, 8, 8 to 16, ...
+        self._starts = [0, *accumulate(stages)]
         self.reset_optimizer = reset_optimizer
         self._batch_size = batch_size
         self._max_batch_size = max(1, max_batch_size // batch_size) * batch_size  # a multiple, so that micro-batches stay equal
@@ -130,12 +134,10 @@ class ProgressiveGrowing:
 
     def state_at(self, images: int) -> GrowthState:
         """The state for the step that begins after ``images`` images."""
-        level, within = divmod(images, self._stable + self._fade)  # integers, so that stages begin exactly
-        alpha = 1.0
-        if within >= self._stable:
-            level, alpha = level + 1, (within - self._stable) / self._fade
-        if level >= len(self._resolutions):
-            level, alpha = len(self._resolutions) - 1, 1.0
+        stage = bisect_right(self._starts, images) - 1
+        level, fades = (stage + 1) // 2, stage % 2 == 1
+        start, *end = self._starts[stage : stage + 2]
+        alpha = (images - start) / (end[0] - start) if fades else 1.0
         resolution = self._resolutions[level]
         batch_size = min(self._batch_size * (self._resolutions[-1] // resolution), self._max_batch_size)
         lr_factor = next((factor for start, factor in reversed(self._lr_factors) if resolution >= start), 1.0)
@@ -150,6 +152,19 @@ class ProgressiveGrowing:
     def metrics(self, state: GrowthState) -> dict[str, float]:
         """The metrics that are logged."""
         return {"growth/resolution": state.resolution, "growth/alpha": state.alpha, "growth/batch_size": state.batch_size}
+
+
+def _lengths(name: str, kimg: float | Sequence[float] | None, doublings: int) -> list[int]:
+    """The length of a kind of stage for each doubling of the resolution, in whole images, so that stages begin exactly."""
+    if kimg is None:
+        return []
+    each = [kimg] * doublings if isinstance(kimg, int | float) else list(kimg)
+    if len(each) != doublings or any(length < 0 for length in each):
+        raise ValueError(
+            f"model.growth.{name}={kimg}: must be a number that is not negative, or a list of {doublings}, one for each "
+            "doubling of the resolution"
+        )
+    return [round(1000 * length) for length in each]
 
 
 Growth = FixedResolution | ProgressiveGrowing

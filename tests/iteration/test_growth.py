@@ -71,7 +71,9 @@ def test_without_kimg_the_last_layers_have_faded_in_at_a_fraction_of_the_trainin
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"fade_kimg": -1.0, "stable_kimg": 1.0}, "must not be negative"),
+        ({"fade_kimg": -1.0, "stable_kimg": 1.0}, "fade_kimg=-1.0: must be a number that is not negative"),
+        ({"fade_kimg": 1.0, "stable_kimg": [1.0]}, r"stable_kimg=\[1.0\]: must be .* a list of 2"),
+        ({"fade_kimg": [1.0, 0.0], "stable_kimg": [1.0, 0.0]}, "less than one image"),
         ({"fade_kimg": 5.0}, "both fade_kimg and stable_kimg, or neither"),
         ({"grown_at": 0.0}, "grown_at=0.0"),
         ({"max_batch_size": 0}, "max_batch_size=0"),
@@ -95,6 +97,16 @@ def test_resolutions_never_shrink_and_stages_begin_and_end_exactly(fade: float, 
         before, after = growth.state_at(level * period - 1), growth.state_at(level * period)
         assert before.resolution == size and before.alpha < 1 and (after.resolution, after.alpha) == (size, 1.0)
         assert growth.state_at(level * period - round(1000 * fade)).alpha == 0
+
+
+def test_each_resolution_may_have_lengths_of_its_own() -> None:
+    growth = ProgressiveGrowing([4, 8, 16], 8, 1, fade_kimg=[0.4, 1.0], stable_kimg=[0.1, 0.2])
+    states = [growth.state_at(n) for n in (0, 99, 100, 300, 500, 699, 700, 950, 1700, 9999)]
+    found = [(state.resolution, state.alpha) for state in states]
+    assert found == [(4, 1), (4, 1), (8, 0), (8, 0.5), (8, 1), (8, 1), (16, 0), (16, 0.25), (16, 1), (16, 1)]
+    whole = ProgressiveGrowing([4, 8, 16], 8, 1, fade_kimg=0.4, stable_kimg=0.1)
+    listed = ProgressiveGrowing([4, 8, 16], 8, 1, fade_kimg=[0.4, 0.4], stable_kimg=[0.1, 0.1])
+    assert all(whole.state_at(n) == listed.state_at(n) for n in range(0, 1200, 10))
 
 
 def test_a_fade_of_length_zero_is_a_jump() -> None:
