@@ -14,6 +14,7 @@ from gan_lab.config.allowed_values import allowed_at
 from gan_lab.config.argument_checks import override_arguments
 from gan_lab.config.compose import compose_options, dotted_keys, has_key, hydra_compose, is_group
 from gan_lab.config.path_arguments import quote as hydra_quote
+from gan_lab.config.schema import COMPOSED_OF_TRAINING
 from gan_lab.utils.formatting import first_line
 from gan_lab.utils.suggestions import did_you_mean, similar_key
 
@@ -39,7 +40,8 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
     Returns:
         A message about the argument that caused the error; if none is found, the first line of the original error.
     """
-    overrides = [override for override in override_arguments(arguments) if not override.lstrip("+~").startswith("hydra")]
+    given = list(override_arguments(arguments))
+    overrides = [override for override in given if not override.lstrip("+~").startswith("hydra")]
     for override in overrides:
         try:
             OverridesParser.create().parse_override(override)
@@ -62,14 +64,19 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
             return _unknown_key(key, cfg)
         if key == _failing_key(error):
             return _wrong_value(key, value, cfg, _first_line(error))
+    for override in set(given) - set(overrides):
+        key, _, value = override.lstrip("+~").partition("=")
+        section, _, name = key.rpartition(".")
+        if section and f"Key '{name}' not in" in _first_line(error):
+            hint = "; those of a study need sweep=..., such as sweep=quality" if section == "hydra.sweeper" else ""
+            return f"{override}: there is no such key{hint}"
+        if f"'{value}'" in _first_line(error):
+            return f"{override}: {_first_line(error)}"
     missing = _failing_key(error)
     if isinstance(_root_cause(error), MissingMandatoryValue) and missing:
         return f"{missing} has no default and must be given: {missing}=..."
     return _first_line(error)
 
-
-COMPOSED_OF_TRAINING = ("config", "evaluate", "benchmark")
-"""Configurations with the keys of a training."""
 
 QUOTES = ("'", '"')
 

@@ -47,6 +47,16 @@ def check_effects(cfg: DictConfig, overrides: Sequence[str], command_line: Seque
         raise ValueError(f"{override}: has no effect, as {advice}")
 
 
+def check_study_keys(overrides: Sequence[str]) -> None:
+    """Check that a command without a sweep sets nothing of a study.
+
+    Raises:
+        ValueError: it does.
+    """
+    if of_a_study := next((override for override in overrides if override.lstrip("+").startswith("study.")), None):
+        raise ValueError(f"{of_a_study}: has no effect without a sweep, only with -m sweep=...; leave it out")
+
+
 def learning_rate_keys(cfg: DictConfig) -> tuple[str, ...]:
     """The keys that set the learning rates of both networks; ``cfg`` as composed, with its references."""
     raw = dict(_values(cfg))

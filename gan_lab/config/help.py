@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -10,12 +11,14 @@ from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
-from gan_lab.config.schema import CONF_DIR
+from gan_lab.config.allowed_values import Items, Number, allowed_at
+from gan_lab.config.schema import COMPOSED_OF_TRAINING, CONF_DIR
 
 WIDTH = 80
 HIDDEN_GROUPS = frozenset({"hydra", "wandb"})
 HIDDEN_SECTIONS = frozenset({"defaults", "hydra"})
 HELP = "override hydra/help"
+ABSURDLY_SMALL, ABSURDLY_LARGE = 1e-6, 1e4
 
 
 class Key(NamedTuple):
@@ -47,7 +50,9 @@ def format_help(config: str, arguments: Sequence[str] = ()) -> str:
         groups = _default_options(file)
         if groups:
             parts.append("Choices, as group=option; * marks the default:\n\n" + "\n".join(_format_groups(groups)))
-        parts.append("Keys, as key=value, with their defaults:\n\n" + "\n".join(_format_keys(_keys(file))))
+        keys = _keys(file)
+        described = [_with_allowed(key) for key in keys] if config in COMPOSED_OF_TRAINING else keys
+        parts.append("Keys, as key=value, with their defaults:\n\n" + "\n".join(_format_keys(described)))
         if groups:
             parts.append(
                 _wrap(
@@ -91,7 +96,26 @@ def _format_option(group: str, name: str) -> str:
     keys = [key for key in _keys(file) if key.name]
     prefix = "" if "# @package _global_" in file.read_text(encoding="utf-8") else f"{group}."
     named = [key._replace(name=prefix + key.name) for key in keys if "_target_" not in key.name]
-    return "\n".join([f"{group}={name}", *(_wrap(line, "  ") for line in about[:1]), "", *_format_keys(named)])
+    described = [_with_allowed(key) for key in named]
+    return "\n".join([f"{group}={name}", *(_wrap(line, "  ") for line in about[:1]), "", *_format_keys(described)])
+
+
+def _with_allowed(key: Key) -> Key:
+    """The key with its range from the table of allowed values in brackets behind its comment, as ``[from 0 to 1]``."""
+    allowed = allowed_at(key.name)
+    each, entry = ("each ", allowed.of) if isinstance(allowed, Items) else ("", allowed)
+    if "${" in key.default or not isinstance(entry, Number) or not (ends := _ends(entry)):
+        return key
+    return key._replace(comment=f"{key.comment} [{each}{ends}]".lstrip())
+
+
+def _ends(allowed: Number) -> str:
+    """Both ends of an interval in short; limits that only exclude absurd values are left out."""
+    least, most = allowed.least, allowed.most
+    above = allowed.above or 0 < least <= ABSURDLY_SMALL
+    low = f"{'above' if above else 'from'} {0 if least <= ABSURDLY_SMALL else least:g}" if least >= 0 else f"from {least:g}"
+    high = f"to {'below ' if allowed.below else ''}{most:g}" if most < ABSURDLY_LARGE else ""
+    return " ".join(end for end in ("" if least == -math.inf else low, high) if end)
 
 
 def _keys(file: Path) -> list[Key]:

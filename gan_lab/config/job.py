@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gan_lab.config.allowed_values import check_sections
 from gan_lab.config.compose import BASE_CONFIG, group_choices, hydra_compose
-from gan_lab.config.effects import check_effects, learning_rate_keys
+from gan_lab.config.effects import check_effects, check_study_keys, learning_rate_keys
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.resume import RESUME_KEYS, with_changes
 from gan_lab.config.stored_config import FIRST_LINE, LAST_LINE, read_config
@@ -91,8 +91,8 @@ def open_job(cfg: DictConfig) -> Job:
     rate_keys = learning_rate_keys(cfg)
     if cfg.resume is None:
         check_effects(cfg, given, task)
-        if not multirun and (of_a_study := next((o for o in given if o.lstrip("+").startswith("study.")), None)):
-            raise ValueError(f"{of_a_study}: has no effect without a sweep, only with -m sweep=...; leave it out")
+        if not multirun:
+            check_study_keys(given)
         cfg = resolve_and_validate(cfg, given)
         directory = RunDirectory(_shorten(hydra.runtime.output_dir))
         return Job(cfg, choices, given, directory, _name(task), folder, resumed=False, rate_keys=rate_keys)

@@ -14,11 +14,13 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config.compose import BASE_CONFIG, flatten_config, hydra_compose
+from gan_lab.config.effects import check_study_keys
 from gan_lab.config.path_arguments import quote
 from gan_lab.config.resolvers import claiming_folders
 from gan_lab.config.search_space import (
     as_typed,
     check_grid,
+    check_values,
     compose_all_values,
     default_point,
     nth_values,
@@ -118,6 +120,8 @@ def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
         swept = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
         first = compose(BASE_CONFIG, [*fixed, *nth_values(swept, 0)], return_hydra_config=True)
         if first.hydra.sweeper._target_ != SWEEPER:
+            check_study_keys(fixed)
+            check_values(swept, has_sweep=False)
             seeds = _seed_overrides(first, swept)
             replaced = ("seeds", "seed") if seeds else ()
             kept = [as_typed(override) for override in overrides if override.get_key_element() not in replaced]
@@ -178,6 +182,7 @@ def _read_search(first: DictConfig, fixed: list[str], swept: Mapping[str, Overri
     if (jobs := first.hydra.sweeper.get("n_jobs", 1)) < 1:
         raise ValueError(f"hydra.sweeper.n_jobs={jobs}: must be at least 1")
     space, defaults = _search_space(first, fixed, swept)
+    check_values(space, has_sweep=True)
     cfg = compose_all_values([*fixed, *defaults], space)
     _check_study_name(cfg)
     objective = _objectives(cfg, first.hydra.sweeper.direction)

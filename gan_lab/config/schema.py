@@ -17,6 +17,9 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (folder / "config.yaml").is_file())
 """The configuration tree: inside the package in a wheel, next to it in a checkout."""
 
+COMPOSED_OF_TRAINING = ("config", "evaluate", "benchmark")
+"""Configurations with the keys of a training."""
+
 
 @dataclass
 class SampleSection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.compose import BASE_CONFIG
+from gan_lab.config.allowed_values import allowed_at, shown_value
+from gan_lab.config.compose import BASE_CONFIG, is_group
 from gan_lab.config.effects import check_effects
 from gan_lab.config.resolve import resolve_and_validate
 from gan_lab.config.stored_config import format_choice
@@ -87,6 +89,31 @@ def values_of(override: Override) -> list[str]:
         interval: Any = override.value()
         return [str(interval.start), str(interval.end)]
     return [str(value) for value in override.sweep_iterator(transformer=Transformer.encode)]
+
+
+def check_values(space: Mapping[str, Override], has_sweep: bool) -> None:
+    """Check each of several values on its own, without composing a configuration.
+
+    Args:
+        space: overrides with several values, by key.
+        has_sweep: whether a sweep searches them; without one, each is trained.
+
+    Raises:
+        ValueError: a value is not allowed; an end of an interval is not finite, or the larger one comes first; or an interval
+            is given without a sweep.
+    """
+    for key, override in space.items():
+        typed = as_typed(override)
+        if override.is_interval_sweep():
+            interval: Any = override.value()
+            if not has_sweep:
+                raise ValueError(f"{typed}: only a sweep searches an interval; add sweep=quality, or list values: {key}=a,b")
+            if not (math.isfinite(interval.start) and math.isfinite(interval.end) and interval.start < interval.end):
+                raise ValueError(f"{typed}: the ends must be finite numbers, the smaller one first")
+        elif (allowed := allowed_at(key)) is not None and not is_group(key):
+            for value in override.sweep_iterator():
+                if not allowed.accepts(value):
+                    raise ValueError(f"{typed}: {key}={shown_value(value)} must be {allowed}")
 
 
 def check_grid(space: Mapping[str, Override]) -> None:

@@ -86,7 +86,8 @@ class BatchLoader:
         self.data = data
         if batch_size * reals_per_image > len(self):
             twice = " with reuse_reals=false needs twice as many images and" if reals_per_image > 1 else ""
-            raise ValueError(f"batch_size={batch_size}{twice} is larger than the dataset, which has {len(self)} images")
+            has = f"{len(self)} image{'s' if len(self) > 1 else ''}"
+            raise ValueError(f"batch_size={batch_size}{twice} is larger than the dataset, which has {has}")
         self.batch_size = batch_size
         self.images_per_epoch = len(self) // batch_size * batch_size if drop_last else len(self)
         self._seed = seed

@@ -73,15 +73,17 @@ def _fold(name: str) -> str:
 def similar_key(key: str, known: Sequence[str]) -> str | None:
     """The dotted key among ``known`` that a mistyped ``key`` most likely stands for, or None if none is similar.
 
-    Tried in this order: a similar full name, the same last part in the same section, then anywhere, a similar last part.
+    Tried in this order: a similar full name, the same last part in the same section, then in a part of it, then anywhere, a
+    similar last part.
     """
     if similar := get_close_matches(key, known, n=1, cutoff=0.75):
         return similar[0]
     section, _, last = key.rpartition(".")
     last = SYNONYMS.get(last, last)
     same_section = [name for name in known if name.rpartition(".")[0] == section]
+    within = [name for name in known if section and name.startswith(f"{section}.")]
     last_parts = [name.rpartition(".")[2] for name in known]
-    if exact := next((name for name in (*same_section, *known) if name.rpartition(".")[2] == last), None):
+    if exact := next((name for name in (*same_section, *within, *known) if name.rpartition(".")[2] == last), None):
         return exact
     similar = get_close_matches(key.rpartition(".")[2], last_parts, n=1, cutoff=0.8)
     return known[last_parts.index(similar[0])] if similar else None

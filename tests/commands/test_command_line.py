@@ -15,6 +15,14 @@ def test_help_lists_options_and_explains_keys(tmp_path: Path) -> None:
     text = run_module("train", "--help", cwd=tmp_path).stdout
     assert "fashion_mnist_10k*" in text and "batch_size" in text and "resume" in text
     assert "shared/" not in text and "_target_" not in text and max(map(len, text.splitlines())) <= 120
+    keys = " ".join(text.split())
+    assert (
+        "batch_size=32 real images in a step [from 1]" in keys
+        and "num_threads=auto" in keys
+        and "torchrun [from 1 to 4096]" in keys
+    )
+    of_option = " ".join(run_module("train", "optimizer=adam", "--help", cwd=tmp_path).stdout.split())
+    assert "optimizer.lr=2e-4 [from 0]" in of_option and "optimizer.betas=[0.5, 0.999] [each from 0 to below 1]" in of_option
     assert run_module("train", "--version", cwd=tmp_path).stdout.split()[-1] == __version__
     assert not list(tmp_path.iterdir())
 

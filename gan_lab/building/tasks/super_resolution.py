@@ -82,8 +82,10 @@ class SuperResolution(Task):
                 "evaluation: super-resolution is evaluated by full-reference metrics, not by Fréchet distances; use "
                 "evaluation=pairs or evaluation=none"
             )
-        super().__init__(cfg)
         section = cfg.degradation
+        if missing := next((key for key in ("patch", "preview") if section[key] is None), None):
+            raise ValueError(f"degradation.{missing}=null: must be a whole number, the side of a picture in pixels")
+        super().__init__(cfg)
         steps = {str(name): instantiate(node, f"degradation.steps.{name}") for name, node in section.steps.items()}
         self.degradation = Degradation(steps, section.scale)
         check_patches(self.image_size, section.scale, section.patches)
