@@ -35,6 +35,9 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 NO_ROOM_FOR_LIBRARY = "failed to map segment"
 """What the system says about a library for which there is no address space."""
 
+WITH_RUN_DIRECTORIES = ("config", "benchmark")
+"""Configurations of the commands that train in new directories."""
+
 LOG_FILE = "train.log"
 """Name of the log in a run directory."""
 
@@ -122,7 +125,7 @@ def run_command(command: Callable[[], Any], config: str, rewrite: Callable[[Sequ
             arguments = hydra_arguments(arguments, config, rewrite)
             sys.argv[1:] = arguments
             only_shows = {flag.partition("=")[0] for flag in arguments} & {"--cfg", "-c", "--info", "-i"}
-            folders = nullcontext() if only_shows else claiming_folders()
+            folders = claiming_folders() if config in WITH_RUN_DIRECTORIES and not only_shows else nullcontext()
             with without_echo(), exit_on_termination(), allowing_targets(COMMAND_TARGETS), folders:
                 command()
         if sys.stdout is not None:  # it may be closed

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from gan_lab.storage.files import check_is_file
+
 MAX_PIXELS = 100_000_000
 """Larger images are rejected before they are decoded, as protection against decompression bombs."""
 
@@ -50,9 +52,11 @@ def open_image(file: Path | IO[bytes]) -> Image.Image:
     """Open an image file with Pillow, without decoding it.
 
     Raises:
-        ValueError: it has more than :data:`MAX_PIXELS` pixels.
+        ValueError: it has more than :data:`MAX_PIXELS` pixels, or is a pipe or a device.
         OSError: the file can't be read, or is no image.
     """
+    if isinstance(file, Path):
+        check_is_file(file)
     try:
         image = Image.open(file)
     except Image.DecompressionBombError as error:  # more than Pillow's own, higher limit

@@ -192,7 +192,9 @@ def _pack(
             _finish(handle, raw_images, image_format, state, metadata)
             part.replace(path)
     except (KeyboardInterrupt, SystemExit, UnreadableImage, BrokenExecutor) as stop:
-        if part.exists():
+        if state.next_index == 0:
+            part.unlink(missing_ok=True)
+        elif part.exists():
             state.write(journal, request)
             log.info(
                 "%s of %s images are packed; run the same command again to continue",

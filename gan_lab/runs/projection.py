@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor
 
-from gan_lab.data.image_decoding import decode
+from gan_lab.data.image_decoding import decode, open_image
 from gan_lab.metrics.perceptual_networks import PerceptualNetwork
 from gan_lab.models.draws import draw
 from gan_lab.runs.run import Run
 from gan_lab.storage.files import write_atomically
+from gan_lab.storage.weights_file import read_weights
 from gan_lab.utils.image_ops import normalize, to_pil
 from gan_lab.utils.progress import Progress, silent
 from gan_lab.utils.suggestions import Typed
@@ -95,9 +95,9 @@ def load_found(path: Path, run: Run) -> tuple[Tensor, Tensor | None]:
         ValueError: the file is missing, damaged, or of another generator.
     """
     try:
-        tensors = safetensors.torch.load_file(path)
+        tensors = read_weights(path)
         styles, labels = tensors["styles"].to(run.device), tensors.get("labels")
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError) as error:
         raise ValueError(f"latent={path}: there is no file of a projection ({error})") from error
     expected, label = _candidates(run, 1, 0, ())
     if styles.shape[1:] != expected.shape[1:] or (labels is None) != (label is None):
@@ -127,11 +127,11 @@ def read_target(picture: str | os.PathLike[str] | Image.Image | Tensor, run: Run
     _, channels, _, size = run.sample(1).shape  # a generator that is still growing makes smaller images than the dataset's
     try:
         if isinstance(picture, str | os.PathLike):
-            with Image.open(picture) as image:
+            with open_image(Path(picture)) as image:
                 pixels = decode(image, size, channels, "crop")
         else:
             pixels = decode(to_pil(picture) if isinstance(picture, Tensor) else picture, size, channels, "crop")
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # decoders raise many types for damaged files
         raise ValueError(f"project={name}: can't be read ({error})") from error
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -12,17 +12,21 @@ from torch import Tensor
 
 
 class BackgroundWriter:
-    """Runs one writing function at a time in a thread. Its error is raised by the next :meth:`start` or :meth:`wait`."""
+    """Runs one writing function at a time in a thread. Its error is raised by the next :meth:`start` or :meth:`wait`.
+
+    The thread is started here and not when there is something to write: ``threading.Thread.start`` never returns if the new
+    thread runs out of memory before it has begun (https://github.com/python/cpython/issues/140746).
+    """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="gan_lab-writer")
+        self._writing: Future[None] = self._executor.submit(lambda: None)
+        self._writing.result()
 
     def start(self, write: Callable[[], None]) -> None:
-        """Wait for the previous function, then run ``write`` in a thread."""
+        """Wait for the previous function, then run ``write`` in the thread."""
         self.wait()
-        self._thread = threading.Thread(target=self._run, args=(write,), name="gan_lab-writer")
-        self._thread.start()
+        self._writing = self._executor.submit(write)
 
     def wait(self) -> None:
         """Wait until everything is written.
@@ -30,18 +34,9 @@ class BackgroundWriter:
         Raises:
             Exception: what the last function raised.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def _run(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except BaseException as error:  # raised in the main thread
-            self._error = error
+        writing, self._writing = self._writing, Future()
+        self._writing.set_result(None)
+        writing.result()
 
 
 def copy_to_host(state: Any) -> tuple[Any, Callable[[], None]]:

@@ -22,6 +22,16 @@ TEMPORARY = re.compile(r"\..+\.\d+")
 """Names of the files that :func:`atomic_file` writes: those that they replace, hidden, and with the number of the process."""
 
 
+def check_is_file(path: Path) -> None:
+    """Check that opening a path cannot wait for ever, as a pipe would, and that its content ends, as a device's may not.
+
+    Raises:
+        ValueError: it is neither a file nor a folder. Nothing is said of a path that does not exist.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path} is a pipe or a device, and no file")
+
+
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
     """Within the block, errors of the system that name no file, as those of a full disk, name ``path``."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from gan_lab.storage.files import check_is_file
+
 
 def load_tensors(path: Path, otherwise: str, *, verify_checksums: bool = False, stand_ins: Sequence[str] = ()) -> Any:
     """Read a file of tensors and plain Python values onto the CPU.
@@ -25,6 +27,7 @@ def load_tensors(path: Path, otherwise: str, *, verify_checksums: bool = False, 
     Raises:
         ValueError: the file cannot be read, is damaged, or contains anything but plain data.
     """
+    check_is_file(path)
     try:
         if verify_checksums:
             with zipfile.ZipFile(path) as archive:

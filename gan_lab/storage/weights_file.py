@@ -14,7 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from gan_lab.storage.files import write_atomically
+from gan_lab.storage.files import check_is_file, write_atomically
 from gan_lab.storage.json_records import parse_json
 from gan_lab.version import __version__
 
@@ -85,6 +85,7 @@ def _read_metadata(tensors: dict[str, torch.Tensor], metadata: Mapping[str, str]
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    check_is_file(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping

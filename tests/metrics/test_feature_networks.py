@@ -104,7 +104,7 @@ def test_the_error_without_internet_says_which_file_to_put_where(tmp_path: Path,
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"evaluation\.features=inception needs"):
         InceptionFeatures(str(tmp_path / "file"), None, "tensorflow1", "tensorflow1").load(COLOR)
-    with pytest.raises(ValueError, match=r"features\.inception\.weights=.*gone does not exist"):
+    with pytest.raises(ValueError, match=r"features\.inception\.weights=.*gone: there is no such file"):
         InceptionFeatures(str(tmp_path), str(tmp_path / "gone"), "tensorflow1", "tensorflow1").load(COLOR)
 
 

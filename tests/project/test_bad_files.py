@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import every_nth, run_module, untrained_run
+from helpers import PHOTOGRAPHS, UPSCALER, as_pillow, every_nth, photograph, run_module, untrained_run
 
 TRAIN = "train debug=tiny hydra.run.dir=run"
 OF_PICTURES = f"{TRAIN} model=srgan_small perception=random evaluation=pairs degradation.patch=16 batch_size=2"
@@ -34,7 +34,7 @@ COMMANDS = {
     "evaluate reals": "evaluate fakes=good reals=bad",
     "evaluate compare": "evaluate compare=[bad,trained]",
     "sample run": "sample run=bad",
-    "sample input": "sample run=trained input=bad",
+    "sample input": "sample run=upscaler input=bad",
     "sample project": "sample run=trained project=bad",
     "sample latent": "sample run=trained latent=bad",
     "export run": "export run=bad out=weights.safetensors",
@@ -123,9 +123,13 @@ ROWS = [(key, kind) for key in COMMANDS for kind in KINDS]
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run and a folder of images."""
+    """A folder with two runs and a folder of images."""
     folder = tmp_path_factory.mktemp("material")
     untrained_run(folder / "trained", "model=dcgan_small", "model.width=4", "dataset.limit=64", "sample.count=4")
+    (folder / "pictures").mkdir()
+    for number in range(PHOTOGRAPHS):
+        as_pillow(photograph(48, 48, number, 3)).save(folder / "pictures" / f"{number}.png")
+    untrained_run(folder / "upscaler", *UPSCALER, f"dataset.path={folder / 'pictures'}")
     (folder / "good").mkdir()
     for number in range(4):
         pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
@@ -142,7 +146,7 @@ def files(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(("key", "kind"), every_nth(ROWS, 41))
 def test_a_bad_file_is_refused_with_one_message(key: str, kind: str, material: Path, tmp_path: Path) -> None:
-    for name in ("trained", "good"):
+    for name in ("trained", "upscaler", "good"):
         (tmp_path / name).symlink_to(material / name)
     KINDS[kind](tmp_path / "bad")
     (tmp_path / "data").mkdir()

@@ -120,8 +120,8 @@ class Weights:
         self._file = None if file is None else Path(file).expanduser()
 
     def are_available(self) -> bool:
-        """Whether the file exists; its content is not checked."""
-        return find_file(self._folder, self._published.names) is not None if self._file is None else self._file.is_file()
+        """Whether the published file exists, or a file was named; its content is not checked."""
+        return self._file is not None or find_file(self._folder, self._published.names) is not None
 
     def load(self) -> Loaded:
         """Read the weights, downloading them if necessary.
@@ -136,7 +136,7 @@ class Weights:
             path = obtain_file(self._folder, published.names, [published.address], checksum, what, advice)
             return Loaded(load_state(path), path, sha256(path), True)
         if not path.is_file():
-            raise ValueError(f"{what}: features.{published.features}.weights={path} does not exist")
+            raise ValueError(f"features.{published.features}.weights={path}: there is no such file")
         try:
             state = load_state(path)
         except ValueError as error:
