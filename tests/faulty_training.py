@@ -60,16 +60,8 @@ def read_only() -> None:
             subprocess.run(["chattr", "+i", str(folder)], check=True)
 
 
-def make_writable() -> None:
-    """Take :func:`read_only` back."""
-    for folder in (RUN, *(path for path in RUN.rglob("*") if path.is_dir())):
-        if os.geteuid():
-            folder.chmod(0o755)
-        else:
-            subprocess.run(["chattr", "-i", str(folder)], check=True)
-
-
 def packed_file() -> Path:
+    """The file that the images were packed into."""
     return next(DATA.rglob("*.pack"))
 
 
@@ -97,6 +89,20 @@ FAULTS: dict[str, Callable[[], None]] = {
     fault.__name__: fault
     for fault in (full_memory, raising_tracker, jumping_clock, read_only, data_removed, data_cut, data_changed)
 }
+
+
+def undo(fault: str) -> None:
+    """Mend what is left of a fault in the working directory, as its user would."""
+    if fault == "read_only":
+        for folder in (RUN, *(path for path in RUN.rglob("*") if path.is_dir())):
+            if os.geteuid():
+                folder.chmod(0o755)
+            else:
+                subprocess.run(["chattr", "-i", str(folder)], check=True)
+    for path in Path().rglob("*.away"):
+        path.rename(path.with_suffix(""))
+    if fault in ("data_cut", "data_changed"):
+        packed_file().unlink()  # it is packed again
 
 
 def main() -> None:

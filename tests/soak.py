@@ -7,9 +7,10 @@
 Each configuration of ``RUNS`` in ``fingerprint.py`` is trained once without interruption, by the real command line, on the
 CPU with one thread. Then the same training is killed (SIGKILL) at random moments, resumed, killed again, and resumed to its
 end. Its metrics, every tensor of its last checkpoint and every sample grid must be those of the uninterrupted run, and no
-temporary file may be left. Where a file system of limited size can be mounted, which needs the rights of root, trainings also
-run into a full disk: they must end with a message and without a traceback, and be resumed to the same end. The exit code is 1
-if anything differs. It ends by itself.
+temporary file may be left. Each fault of ``faulty_training.py`` happens once at a random step, and one of two processes of
+``torchrun`` is killed. Where a file system of limited size can be mounted, which needs the rights of root, trainings also run
+into a full disk. These must go on, or end with one message and without a traceback, and be resumed to the same end. The exit
+code is 1 if anything differs. It ends by itself.
 """
 
 # ruff: noqa: T201
@@ -25,11 +26,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import faulty_training
 import torch
 from fingerprint import COMMON, RUNS, write_images
 from helpers import comparable
@@ -45,6 +47,12 @@ OFTEN = "epochs=3 checkpoint.every_kimg=0.064 sample.every_kimg=0.064 checkpoint
 KILLS_OF_A_RUN = 2
 """How often a training is killed before it may end."""
 
+FIRST_STEPS = 40
+"""A fault happens during one of so many steps."""
+
+TRAIN = ("-m", "gan_lab.train")
+ON_TWO_RANKS = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *TRAIN)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -57,7 +65,7 @@ class Soak:
         random: chooses configurations and moments.
         deadline: time at which it ends.
         kills: trainings that were killed.
-        faults: trainings that had a full disk.
+        faults: trainings that something else happened to.
         failures: a sentence for each.
     """
 
@@ -68,9 +76,10 @@ class Soak:
     faults: int = 0
     failures: list[str] = field(default_factory=list)
 
-    def start(self, arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "gan_lab.train", *arguments]
+    def start(self, arguments: list[str], cwd: Path, program: Sequence[str] = TRAIN) -> subprocess.Popen[str]:
+        data = {"GAN_LAB_DATA": str(cwd / "data")}
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | data
+        command = [sys.executable, *program, *arguments]
         with self.output.open("a") as output:
             return subprocess.Popen(
                 command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -88,17 +97,17 @@ class Soak:
             return ["resume=run"]
         return [*COMMON.split(), *RUNS[name].split(), *OFTEN.split(), "hydra.run.dir=run"]
 
-    def train(self, name: str, cwd: Path) -> int:
-        return self.start(self.arguments(name, cwd), cwd).wait()
+    def train(self, name: str, cwd: Path, program: Sequence[str] = TRAIN) -> int:
+        return self.start(self.arguments(name, cwd), cwd, program).wait()
 
-    def whole(self, name: str) -> tuple[RunDirectory, float]:
+    def whole(self, name: str, program: Sequence[str] = TRAIN) -> tuple[RunDirectory, float]:
         """The uninterrupted run of a configuration, trained on first use, and how long it took with its start."""
-        cwd = self.folder / f"whole-{name}"
+        cwd = self.folder / f"whole-{name}{'-two' if program == ON_TWO_RANKS else ''}"
         if not cwd.is_dir():
             cwd.mkdir()
             write_images(cwd / "pictures")
             started = time.monotonic()
-            if self.train(name, cwd):
+            if self.train(name, cwd, program):
                 raise RuntimeError(f"{name}: the uninterrupted training fails:\n{self.output.read_text()[-2000:]}")
             (cwd / "seconds.txt").write_text(str(time.monotonic() - started))
         return RunDirectory(cwd / "run"), float((cwd / "seconds.txt").read_text())
@@ -106,11 +115,7 @@ class Soak:
     def kill(self, name: str) -> None:
         """Kill a training :data:`KILLS_OF_A_RUN` times, and compare it when it has ended."""
         expected, seconds = self.whole(name)
-        cwd = self.folder / "victim"
-        cwd.mkdir()
-        write_images(cwd / "pictures")
-        self.output.unlink(missing_ok=True)
-        moments = []
+        cwd, moments = self.new_folder(), []
         for _ in range(KILLS_OF_A_RUN):
             process = self.start(self.arguments(name, cwd), cwd)
             moments.append(self.random.uniform(0.3, 1.0) * seconds)
@@ -123,16 +128,62 @@ class Soak:
         what = f"{name}, killed after {' and '.join(f'{moment:.2f} s' for moment in moments)}"
         self.finish(name, cwd, expected, what)
 
-    def finish(self, name: str, cwd: Path, expected: RunDirectory, what: str) -> None:
+    def finish(self, name: str, cwd: Path, expected: RunDirectory, what: str, program: Sequence[str] = TRAIN) -> None:
         """Let a training end, and compare it with the uninterrupted one."""
         directory = RunDirectory(cwd / "run")
         ended, before = directory.read_summary().get("status") == "finished", len(self.failures)
-        if not ended and (code := self.train(name, cwd)):
+        if not ended and (code := self.train(name, cwd, program)):
             self.failures.append(f"{what}: the resume ends with {code}: {self.output.read_text()[-1000:]}")
         else:
             self.failures += [f"{what}: {difference}" for difference in differences(expected, directory)]
         print(f"{what}: {'as expected' if len(self.failures) == before else self.failures[-1]}", flush=True)
         shutil.rmtree(cwd)
+
+    def kill_rank(self, name: str) -> None:
+        """Kill one of the two processes of a training by ``torchrun``, which has to end the other one."""
+        expected, seconds = self.whole(name, ON_TWO_RANKS)
+        cwd = self.new_folder()
+        launcher = self.start(self.arguments(name, cwd), cwd, ON_TWO_RANKS)
+        moment = self.random.uniform(0.3, 1.0) * seconds
+        with suppress(subprocess.TimeoutExpired):
+            launcher.wait(moment)
+        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+        if launcher.poll() is None and (ranks := children.read_text().split()):
+            os.kill(int(self.random.choice(ranks)), signal.SIGKILL)
+        code, what = launcher.wait(), f"{name}, one of two processes killed after {moment:.2f} s"
+        self.faults += 1
+        print(f"{what}: ended with {code}", flush=True)
+        self.finish(name, cwd, expected, what, ON_TWO_RANKS)
+
+    def disturb(self, fault: str) -> None:
+        """Let a fault of ``faulty_training.py`` happen to a training; undo it, and compare the end."""
+        name = "srgan_small" if fault.startswith("data") else self.random.choice(list(RUNS))
+        expected, _ = self.whole(name)
+        cwd, step = self.new_folder(), self.random.randint(1, FIRST_STEPS)
+        code = self.train(name, cwd, [str(REPOSITORY / "tests" / "faulty_training.py"), fault, str(step)])
+        what = f"{name}, {fault} after step {step}"
+        self.faults += 1
+        self.check_message(what, code, cwd)
+        print(f"{what}: ended with {code}", flush=True)
+        with chdir(cwd):
+            faulty_training.undo(fault)
+        self.finish(name, cwd, expected, what)
+
+    def check_message(self, what: str, code: int, cwd: Path) -> None:
+        """A training that failed must have said why in one message, and must not count as running."""
+        output = self.output.read_text(errors="replace")
+        if "Traceback" in output or output.count("error: ") != bool(code):
+            self.failures.append(f"{what}: not one message: {output[-1500:]}")
+        if code and RunDirectory(cwd / "run").read_summary().get("status") == "running":
+            self.failures.append(f"{what}: its summary says that it is running")
+
+    def new_folder(self) -> Path:
+        """A folder for the next training, whose output replaces that of the one before."""
+        cwd = self.folder / "victim"
+        cwd.mkdir()
+        write_images(cwd / "pictures")
+        self.output.unlink(missing_ok=True)
+        return cwd
 
     def fill_disk(self, name: str) -> None:
         """Let a training run into a full disk, then enlarge the disk and compare the end."""
@@ -147,11 +198,7 @@ class Soak:
             enlarge(8 * size)
             self.faults += 1
             what = f"{name}, disk of {limit / size:.0%}"
-            output = self.output.read_text(errors="replace")
-            if "Traceback" in output or output.count("error: ") != bool(code):
-                self.failures.append(f"{what}: not one message: {output[-1500:]}")
-            if code and RunDirectory(cwd / "run").read_summary().get("status") == "running":
-                self.failures.append(f"{what}: its summary says that it is running")
+            self.check_message(what, code, cwd)
             print(f"{what}: ended with {code}", flush=True)
             shutil.copytree(cwd, rest)
         self.finish(name, rest, expected, what)
@@ -201,7 +248,7 @@ def can_mount(folder: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50, help="trainings that are killed")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills")
     parser.add_argument("--seconds", type=float, default=1800, help="no training begins after so many seconds")
     parser.add_argument("--seed", type=int, default=0, help="of configurations and moments")
     parser.add_argument("--only", help="one configuration")
@@ -212,6 +259,10 @@ def main() -> None:
         faults = can_mount(soak.folder)
         if not faults:
             print("this process may mount no file system: full disks are left out")
+        for fault in faulty_training.FAULTS:
+            soak.disturb(fault)
+        for name in ("default", "srgan_small"):
+            soak.kill_rank(name)
         while soak.kills < options.kills and time.monotonic() < soak.deadline:
             soak.random.shuffle(names)
             for name in names:
@@ -220,7 +271,7 @@ def main() -> None:
                 soak.kill(name)
                 if faults and soak.random.random() < 0.3:
                     soak.fill_disk(name)
-        print(f"{soak.kills} kills, {soak.faults} full disks, {len(soak.failures)} failures (seed {options.seed})")
+        print(f"{soak.kills} kills, {soak.faults} other faults, {len(soak.failures)} failures (seed {options.seed})")
         print("\n".join(soak.failures))
     sys.exit(bool(soak.failures))
 

@@ -129,7 +129,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pictures").mkdir()
     for number in range(PHOTOGRAPHS):
         as_pillow(photograph(48, 48, number, 3)).save(folder / "pictures" / f"{number}.png")
-    untrained_run(folder / "upscaler", *UPSCALER, f"dataset.path={folder / 'pictures'}")
+    upscaler = [override for override in UPSCALER if not override.startswith("evaluation.")]
+    untrained_run(folder / "upscaler", *upscaler, f"dataset.path={folder / 'pictures'}")
     (folder / "good").mkdir()
     for number in range(4):
         pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
