@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from contextlib import contextmanager
 import torch
 
 from gan_lab.runtime import torchrun
+from gan_lab.utils.formatting import format_count
+
+log = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -50,6 +54,12 @@ def set_num_threads(threads: int | str) -> None:
     """
     _, processes = torchrun.local_rank_and_size()
     if threads != "auto":
+        if int(threads) > available_cores():
+            log.warning(
+                "num_threads=%s: this machine has %s; more threads take longer",
+                threads,
+                format_count(available_cores(), "core"),
+            )
         torch.set_num_threads(int(threads))
     elif processes > 1:
         torch.set_num_threads(max(1, available_cores() // processes))

@@ -68,8 +68,14 @@ def total_memory(device: torch.device) -> int:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no such call
         return 2**63
+    limit = address_space_limit()
+    return machine if limit is None else min(machine, limit)
+
+
+def address_space_limit() -> int | None:
+    """Bytes of address space that this process may use (``ulimit -v``); None: no limit."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource is not None else -1
-    return machine if limit < 0 else min(machine, limit)
+    return None if limit < 0 else limit
 
 
 @contextmanager
@@ -88,9 +94,10 @@ def explain_out_of_memory(options: Callable[[], MemoryOptions]) -> Iterator[None
         if device is None:
             raise
         traceback.clear_frames(error.__traceback__)
-        now = options()
+        now, limit = options(), address_space_limit() if device == "machine" else None
+        limited = "" if limit is None else f" (this process may use {limit / 2**30:.1f} GiB of address space, see ulimit -v)"
         raise ValueError(
-            f"the memory of the {device} is full with {now}; "
+            f"the memory of the {device} is full with {now}{limited}; "
             f"try {', '.join([*now.suggestions(), 'a smaller model.width'])} (a resumed run may change "
             "gradient_accumulation_steps and activation_checkpointing; evaluation uses batches of evaluation.batch_size)"
         ) from error

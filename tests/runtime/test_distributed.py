@@ -80,7 +80,9 @@ def test_merged_statistics_equal_those_of_all_features() -> None:
     assert merged.count == 50
 
 
-def test_rank_and_world_size_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_and_world_size_are_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not torchrun.is_distributed() and torchrun.add_rank_overrides(["-m", "seed=1,2"]) == ["-m", "seed=1,2"]
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))
@@ -91,8 +93,10 @@ def test_rank_and_world_size_are_read_from_the_environment(monkeypatch: pytest.M
     try:
         set_num_threads("auto")
         assert torch.get_num_threads() == max(1, available_cores() // 2)
-        set_num_threads(3)
-        assert torch.get_num_threads() == 3
+        set_num_threads(available_cores())
+        assert torch.get_num_threads() == available_cores() and not caplog.messages
+        set_num_threads(available_cores() + 1)
+        assert torch.get_num_threads() == available_cores() + 1 and "more threads take longer" in caplog.text
     finally:
         torch.set_num_threads(before)
 

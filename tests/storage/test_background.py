@@ -49,6 +49,19 @@ def test_one_is_written_at_a_time_and_an_error_is_raised_once() -> None:
     assert order == ["first", "second", "fourth"]
 
 
+def test_no_thread_is_started_later_when_memory_may_be_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, written = BackgroundWriter(), []
+
+    def start(self: threading.Thread) -> None:
+        raise AssertionError("a thread that runs out of memory before it has begun would be waited for for ever")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for number in range(3):
+        writer.start(lambda number=number: written.append(number))  # type: ignore[misc]
+    writer.wait()
+    assert written == [0, 1, 2]
+
+
 @pytest.mark.parametrize("failing", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_checkpoint_that_can_not_be_written_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
