@@ -201,7 +201,8 @@ class Soak:
             self.check_message(what, code, cwd)
             print(f"{what}: ended with {code}", flush=True)
             shutil.copytree(cwd, rest)
-        self.finish(name, rest, expected, what)
+        rest.rename(cwd)
+        self.finish(name, cwd, expected, what)
 
 
 def differences(expected: RunDirectory, found: RunDirectory) -> list[str]:
