@@ -136,8 +136,8 @@ class Trainer:
                 if error.filename is None:  # not of a file
                     raise
                 raise ValueError(self.records.explain(error)) from error
-            except BaseException:
-                self._finish_after_error("failed")
+            except BaseException as error:
+                self._finish_after_error("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
                 raise
         if shutdown.signal is not None and status == "interrupted":
             raise KeyboardInterrupt if shutdown.signal is signal.SIGINT else SystemExit(128 + shutdown.signal)

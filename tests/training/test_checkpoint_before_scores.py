@@ -39,6 +39,7 @@ def test_a_run_interrupted_in_its_evaluation_is_resumed_from_there(images: int, 
         trainer.train()
     state = read_checkpoint(run, "last")
     assert state["images"] == images, "no step is lost"
+    assert run.read_summary()["status"] == "interrupted"
     resumed = build_trainer(make_job(run.path, *RUN), state=state)
     resume(resumed, run.path, state)
     assert resumed.train()["status"] == "finished"
