@@ -219,7 +219,14 @@ def differences(expected: RunDirectory, found: RunDirectory) -> list[str]:
     grids = {path.name: path.read_bytes() for path in expected.samples.glob("*.png")}
     others = {path.name: path.read_bytes() for path in found.samples.glob("*.png")}
     wrong += [f"{name} differs" for name in sorted(grids.keys() | others.keys()) if grids.get(name) != others.get(name)]
-    return wrong + [f"{path.name} is left" for path in found.path.rglob(".*") if path.is_file() and path.name != OWNER]
+    kept, left = listing(expected), listing(found)
+    return wrong + [f"{name} is {'left' if name in left else 'missing'}" for name in sorted(kept ^ left)]
+
+
+def listing(directory: RunDirectory) -> set[str]:
+    """The names of all files of a run, hidden ones too; that of its owner may stay after a kill."""
+    files = (path for path in directory.path.rglob("*") if path.is_file() and path.name != OWNER)
+    return {str(path.relative_to(directory.path)) for path in files}
 
 
 @contextmanager
