@@ -97,6 +97,10 @@ def bad_values(allowed: Allowed) -> list[str]:
         return ["5", "true", "{a:1}", *entries, *(["[0.1,0.2,0.3]", "[]"] if allowed.length else [])]
     if isinstance(allowed, Section):
         return ["5", "abc", "[1]", "nan", "''", *([] if allowed.null else ["null"])]
+    if isinstance(allowed, Either):
+        values = dict.fromkeys(value for option in allowed.options for value in bad_values(option))
+        parse = OverridesParser.create().parse_override
+        return [value for value in values if not allowed.accepts(parse(f"key={value}").value())]
     return []
 
 
