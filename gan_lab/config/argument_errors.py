@@ -64,13 +64,13 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
             return _unknown_key(key, cfg)
         if key == _failing_key(error):
             return _wrong_value(key, value, cfg, _first_line(error))
-    for override in set(given) - set(overrides):
+    for override in (override for override in given if override not in overrides):
         key, _, value = override.lstrip("+~").partition("=")
         section, _, name = key.rpartition(".")
         if section and f"Key '{name}' not in" in _first_line(error):
             hint = "; those of a study need sweep=..., such as sweep=quality" if section == "hydra.sweeper" else ""
             return f"{override}: there is no such key{hint}"
-        if f"'{value}'" in _first_line(error):
+        if value and f"'{value}'" in _first_line(error):
             return f"{override}: {_first_line(error)}"
     missing = _failing_key(error)
     if isinstance(_root_cause(error), MissingMandatoryValue) and missing:

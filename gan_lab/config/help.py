@@ -19,6 +19,7 @@ HIDDEN_GROUPS = frozenset({"hydra", "wandb"})
 HIDDEN_SECTIONS = frozenset({"defaults", "hydra"})
 HELP = "override hydra/help"
 ABSURDLY_SMALL, ABSURDLY_LARGE = 1e-6, 1e4
+"""Limits beyond these only exclude absurd values, and are left out."""
 
 
 class Key(NamedTuple):
@@ -110,7 +111,7 @@ def _with_allowed(key: Key) -> Key:
 
 
 def _ends(allowed: Number) -> str:
-    """Both ends of an interval in short; limits that only exclude absurd values are left out."""
+    """Both ends of an interval in short."""
     least, most = allowed.least, allowed.most
     above = allowed.above or 0 < least <= ABSURDLY_SMALL
     low = f"{'above' if above else 'from'} {0 if least <= ABSURDLY_SMALL else least:g}" if least >= 0 else f"from {least:g}"

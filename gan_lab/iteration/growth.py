@@ -156,7 +156,7 @@ class ProgressiveGrowing:
 
 def _lengths(name: str, kimg: float | Sequence[float] | None, doublings: int) -> list[int]:
     """The length of a kind of stage for each doubling of the resolution, in whole images, so that stages begin exactly."""
-    if kimg is None:
+    if kimg is None or not doublings:
         return []
     each = [kimg] * doublings if isinstance(kimg, int | float) else list(kimg)
     if len(each) != doublings or any(length < 0 for length in each):

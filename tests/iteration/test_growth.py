@@ -109,6 +109,11 @@ def test_each_resolution_may_have_lengths_of_its_own() -> None:
     assert all(whole.state_at(n) == listed.state_at(n) for n in range(0, 1200, 10))
 
 
+def test_lengths_do_not_matter_to_a_run_without_training() -> None:
+    growth = ProgressiveGrowing([4, 8, 16], 8, 0, fade_kimg=[0.4, 0.4], stable_kimg=[0.1, 0.1])
+    assert growth.state_at(0) == GrowthState(16, 1.0, 8, 1.0) and growth.fade_kimg == [0.4, 0.4]
+
+
 def test_a_fade_of_length_zero_is_a_jump() -> None:
     growth = ProgressiveGrowing([4, 8], 8, 1000, fade_kimg=0, stable_kimg=0.5)
     assert [growth.state_at(n).resolution for n in (0, 499, 500, 900)] == [4, 4, 8, 8]
