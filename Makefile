@@ -46,7 +46,7 @@ test-next: $(READY_NEXT)  ## run the tests of sweeps, configuration and commands
 	$(BIN_NEXT)/python -m pip install --quiet --no-deps --upgrade --target $(VENV_NEXT)/sqlalchemy2 'sqlalchemy>=2,<3'
 	PYTHONPATH=$(abspath $(VENV_NEXT)/sqlalchemy2) $(BIN_NEXT)/python -m pytest -m "not slow" tests/sweeps
 
-soak: $(READY)  ## kill trainings at 50 random moments, fill their disk, and compare their ends: half an hour, ARGS="--kills 10"
+soak: $(READY)  ## kill trainings at 50 random moments, disturb others in nine ways, and compare their ends: half an hour, ARGS="--kills 10"
 	$(BIN)/python tests/soak.py $(ARGS)
 
 lint: $(READY)  ## check style and types
