@@ -39,7 +39,7 @@ from gan_lab.config.argument_errors import _unparsed
             (["hydra.job.num=abc"], "hydra.job.num=abc: Value 'abc' of type 'str' could not be converted to Integer"),
             (["penalty=weight_clipping", "penalty.limit=2"], "did you mean penalty.discriminator.weight_clipping.limit?"),
         ],
-        2,
+        3,
     ),
 )
 def test_a_command_line_that_does_not_compose_ends_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -132,9 +132,9 @@ TRAINED_ELSEWHERE = (
 TRAINED = [
     option if name not in TRAINED_ELSEWHERE else pytest.param(*getattr(option, "values", (option,)), marks=pytest.mark.slow)
     for name in GROUPS
-    for option in every_nth(reversed([o for o in of_group(name) if o not in BUILT_ELSEWHERE]), 12)
+    for option in every_nth(reversed([o for o in of_group(name) if o not in BUILT_ELSEWHERE]), 15)
 ]
-"""By default every twelfth option of the other groups, and at least one of each."""
+"""By default every fifteenth option of the other groups, and at least one of each."""
 
 
 @pytest.mark.parametrize("option", TRAINED)

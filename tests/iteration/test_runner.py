@@ -82,7 +82,9 @@ RECIPES = [
     pytest.param(["model=dcgan", "loss=minimax", "penalty=dragan", "gradient_accumulation_steps=2"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "loss=relativistic", "reuse_fakes=false", "reuse_reals=false"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan_cifar", "loss=hinge", "schedule=steps"], marks=pytest.mark.slow),
-    ["model=sngan", "penalty=r1", "penalty.discriminator.r1.interval=3", "schedule=linear"],
+    pytest.param(
+        ["model=sngan", "penalty=r1", "penalty.discriminator.r1.interval=3", "schedule=linear"], marks=pytest.mark.slow
+    ),
     pytest.param(["model=sngan", "conditioning=projection", "loss=lsgan", "optimizer=adamw"], marks=pytest.mark.slow),
     pytest.param(
         [
@@ -95,7 +97,7 @@ RECIPES = [
         marks=pytest.mark.slow,
     ),
     pytest.param(["model=r3gan_small", "conditioning=embedding", "penalty=none"], marks=pytest.mark.slow),
-    ["model=dcgan", "precision=bf16", "penalty=r1"],
+    pytest.param(["model=dcgan", "precision=bf16", "penalty=r1"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "precision=fp16", "penalty=gradient_penalty"], marks=pytest.mark.slow),
     pytest.param(["model=dcgan", "precision=int16"], marks=pytest.mark.slow),
     ["model=stylegan2_small", "augment=ada", "conditioning=projection"],

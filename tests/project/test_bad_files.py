@@ -145,7 +145,7 @@ def files(folder: Path) -> list[str]:
     )
 
 
-@pytest.mark.parametrize(("key", "kind"), every_nth(ROWS, 101))
+@pytest.mark.parametrize(("key", "kind"), every_nth(ROWS, 151))
 def test_a_bad_file_is_refused_with_one_message(key: str, kind: str, material: Path, tmp_path: Path) -> None:
     for name in ("trained", "upscaler", "good"):
         (tmp_path / name).symlink_to(material / name)

@@ -60,7 +60,7 @@ def test_every_command_names_existing_options(page: str) -> None:
                 assert (CONF_DIR / group / f"{option}.yaml").is_file(), f"{module} {arguments}"
 
 
-@pytest.mark.parametrize(("module", "arguments"), every_nth(dict.fromkeys(command[1:] for command in COMMANDS), 5))
+@pytest.mark.parametrize(("module", "arguments"), every_nth(dict.fromkeys(command[1:] for command in COMMANDS), 7))
 def test_every_command_composes(module: str, arguments: str) -> None:
     for combination in product(*map(choices, overrides_of(arguments))):
         compose_config(*combination, config=CONFIGS.get(module, module))
