@@ -2,14 +2,13 @@
 
 ::
 
-    python tests/fingerprint.py CHECKOUT OUT.json [--old] [--only NAME]    # train with the code in CHECKOUT, write OUT.json
-    python tests/fingerprint.py --compare A.json B.json [--only NAME]      # print differences; exit code 1 if there are any
+    python tests/fingerprint.py CHECKOUT OUT.json [--only NAME]          # train with the code in CHECKOUT, write OUT.json
+    python tests/fingerprint.py --compare A.json B.json [--only NAME]    # print differences; exit code 1 if there are any
 
 Each configuration of ``RUNS`` is trained by the real command line in a scratch folder, on the CPU, with one thread and without
 a network. The fingerprint is the rows of ``metrics.jsonl`` without times and memory, and hashes of ``checkpoints/last.pt`` and
-``samples/final.png``: of values in their order, not of names. ``--old`` says that CHECKOUT is the version before the
-renames: ``OLD_OVERRIDES`` then translates its command lines, and ``NEW_NAMES`` what it has written. Compare only what was made
-on the same machine in the same environment: other processors and versions of PyTorch round differently.
+``samples/final.png``: of values in their order, not of names. Compare only what was made on the same machine in the same
+environment: other processors and versions of PyTorch round differently.
 """
 
 # ruff: noqa: T201
@@ -60,32 +59,10 @@ RUNS = {
     "degradation.patch=32 degradation.patches=4 batch_size=4 evaluation.num_reals=2 model.blocks=2 sample.count=2",
     "resume": "epochs=1 augment=instance_noise dataset.mirror=true",
 }
-"""Command lines, with the new names."""
+"""Command lines."""
 
 RESUMED = {"resume": ["epochs=2"]}
 """Runs that are resumed after their end, and with which overrides."""
-
-OLD_OVERRIDES = {
-    "num_threads": "threads",
-    "model.growth.max_batch_size": "model.growth.largest_batch",
-    "penalty.interval": "penalty.every",
-    "discriminator_passes=split": "passes=separate",
-    "gradient_accumulation_steps": "accumulate",
-    "max_grad_norm": "gradient_clip",
-    "activation_checkpointing": "recompute",
-}
-"""Key or whole override, as ``RUNS`` has it, to what the old version calls it."""
-
-NEW_NAMES = {
-    r"^average$": "generator_ema",
-    r"^random$": "rng_states",
-    r"^growth/size$": "growth/resolution",
-    r"_error$": "_ci95",
-    r"/skipped$": "/skipped_steps",
-    r"ada_sign$": "ada_rt",
-    r"^cs_": "classifier_score_",
-}
-"""Names in the old version's metrics and checkpoints, as regular expressions, to the new ones: ``r"^d/": "discriminator/"``."""
 
 TIME_DEPENDENT = re.compile("seconds$|time/|memory/")
 """Names of metrics that differ from one run to the next."""
@@ -95,7 +72,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs=2, type=Path, metavar="PATH", help="CHECKOUT OUT.json, or A.json B.json with --compare")
     parser.add_argument("--compare", action="store_true", help="print the differences between two files")
-    parser.add_argument("--old", action="store_true", help="CHECKOUT is the version with the old names")
     parser.add_argument("--only", action="append", choices=[*RUNS], metavar="NAME", help="this configuration; may be repeated")
     arguments = parser.parse_args()
     names = arguments.only or [*RUNS]
@@ -106,13 +82,13 @@ def main() -> int:
         return 1 if found else 0
     checkout, out = (path.resolve() for path in arguments.paths)
     with tempfile.TemporaryDirectory(prefix="fingerprint-") as scratch:
-        results = train_all(checkout, Path(scratch), names, arguments.old)
+        results = train_all(checkout, Path(scratch), names)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0 if len(results) == len(names) else 1
 
 
-def train_all(checkout: Path, scratch: Path, names: list[str], old: bool) -> dict[str, Any]:
+def train_all(checkout: Path, scratch: Path, names: list[str]) -> dict[str, Any]:
     """Fingerprints by name, one training after the other; those that fail are reported and left out."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     folders = {"GAN_LAB_DATA": str(scratch / "data"), "GAN_LAB_WEIGHTS": str(scratch / "weights"), "PYTHONPATH": str(checkout)}
@@ -132,13 +108,13 @@ def train_all(checkout: Path, scratch: Path, names: list[str], old: bool) -> dic
         start = time.perf_counter()
         more = [f"resume={name} {overrides}" for overrides in RESUMED.get(name, [])]
         for line in [f"{COMMON} {RUNS[name]} hydra.run.dir={name}", *more]:
-            overrides = [translate(word) if old else word for word in line.split()]
+            overrides = line.split()
             done = python("-m", "gan_lab.train", *overrides)
             if done.returncode:
                 print(f"{name}: FAILED: {' '.join(overrides)}\n{(done.stdout + done.stderr)[-3000:]}", flush=True)
                 break
         else:
-            results[name] = fingerprint(scratch / name, NEW_NAMES if old else {})
+            results[name] = fingerprint(scratch / name)
             print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     return results
 
@@ -152,25 +128,13 @@ def write_images(folder: Path, count: int = 12) -> None:
         blobs.resize((70 - number, 48 + number), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
 
 
-def translate(override: str) -> str:
-    key, _, value = override.partition("=")
-    return OLD_OVERRIDES.get(override) or f"{OLD_OVERRIDES.get(key, key)}={value}"
-
-
-def fingerprint(folder: Path, new_names: Mapping[str, str]) -> dict[str, Any]:
+def fingerprint(folder: Path) -> dict[str, Any]:
     """What must not change of a finished run."""
-
-    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        named = dict(values)
-        for pattern, new in new_names.items():
-            named = {re.sub(pattern, new, name): value for name, value in named.items()}
-        return named
-
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [{k: v for k, v in renamed(json.loads(line)).items() if not TIME_DEPENDENT.match(k)} for line in lines]
-    state = renamed(torch.load(folder / "checkpoints" / "last.pt", map_location="cpu", weights_only=True))
+    rows = [{k: v for k, v in json.loads(line).items() if not TIME_DEPENDENT.match(k)} for line in lines]
+    state = torch.load(folder / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
     hashes = {name: sha256(state[name]) for name in ("generator", "discriminator", "generator_ema", "augment", "rng_states")}
-    hashes |= {f"optimizer {name}": sha256(phase["optimizer"]) for name, phase in renamed(state["phases"]).items()}
+    hashes |= {f"optimizer {name}": sha256(phase["optimizer"]) for name, phase in state["phases"].items()}
     with Image.open(folder / "samples" / "final.png") as image:
         hashes["final.png"] = sha256(torch.from_numpy(np.array(image)))
     return {"sha256": hashes, "metrics": rows}
