@@ -11,7 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config.allowed_values import Section, allowed_at
+from gan_lab.config.allowed_types import Section
+from gan_lab.config.allowed_values import allowed_at
 from gan_lab.config.compose import BASE_CONFIG, compose_options
 from gan_lab.config.scheduled_values import scheduled_entries
 

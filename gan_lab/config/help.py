@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
-from gan_lab.config.allowed_values import Items, Number, allowed_at
+from gan_lab.config.allowed_types import Items, Number
+from gan_lab.config.allowed_values import allowed_at
 from gan_lab.config.schema import COMPOSED_OF_TRAINING, CONF_DIR
 
 WIDTH = 80

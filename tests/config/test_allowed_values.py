@@ -19,20 +19,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lab.config import CONF_DIR, argument_errors, odd_values, path_arguments, run_command
-from gan_lab.config.allowed_values import (
-    TABLE,
-    Allowed,
-    Anything,
-    Choice,
-    Either,
-    Items,
-    Number,
-    Section,
-    Switch,
-    Text,
-    allowed_at,
-    check_sections,
-)
+from gan_lab.config.allowed_types import Allowed, Anything, Choice, Either, Items, Number, Section, Switch, Text
+from gan_lab.config.allowed_values import TABLE, allowed_at, check_sections
 from gan_lab.config.schema import check
 
 COMPOSED = [
