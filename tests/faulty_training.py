@@ -53,11 +53,16 @@ def jumping_clock() -> None:
 
 def read_only() -> None:
     """No file of the run can be written any more, and none added."""
-    for folder in (RUN, *(path for path in RUN.rglob("*") if path.is_dir())):
+    set_read_only(RUN, True)
+
+
+def set_read_only(folder: Path, value: bool) -> None:
+    """Let nobody add files to a folder and to those below it, or undo that; for root by an attribute of the file system."""
+    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         if os.geteuid():
-            folder.chmod(0o555)
-        else:  # root may write everywhere
-            subprocess.run(["chattr", "+i", str(folder)], check=True)
+            path.chmod(0o555 if value else 0o755)
+        else:
+            subprocess.run(["chattr", "+i" if value else "-i", str(path)], check=True, capture_output=True)
 
 
 def packed_file() -> Path:
@@ -94,11 +99,7 @@ FAULTS: dict[str, Callable[[], None]] = {
 def undo(fault: str) -> None:
     """Mend what is left of a fault in the working directory, as its user would."""
     if fault == "read_only":
-        for folder in (RUN, *(path for path in RUN.rglob("*") if path.is_dir())):
-            if os.geteuid():
-                folder.chmod(0o755)
-            else:
-                subprocess.run(["chattr", "-i", str(folder)], check=True)
+        set_read_only(RUN, False)
     for path in Path().rglob("*.away"):
         path.rename(path.with_suffix(""))
     if fault in ("data_cut", "data_changed"):

@@ -254,6 +254,20 @@ def can_mount(folder: Path) -> bool:
         return False
 
 
+def can_forbid_writing(folder: Path) -> bool:
+    """Whether folders can be made read-only for this process."""
+    trial = folder / "trial"
+    trial.mkdir()
+    try:
+        faulty_training.set_read_only(trial, True)
+        faulty_training.set_read_only(trial, False)
+        return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        trial.rmdir()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=50, help="number of kills")
@@ -268,7 +282,10 @@ def main() -> None:
         if not faults:
             print("this process may mount no file system: full disks are left out")
         for fault in faulty_training.FAULTS:
-            soak.disturb(fault)
+            if fault != "read_only" or can_forbid_writing(soak.folder):
+                soak.disturb(fault)
+            else:
+                print("this file system has no read-only folders for root: they are left out")
         for name in ("default", "srgan_small"):
             soak.kill_rank(name)
         while soak.kills < options.kills and time.monotonic() < soak.deadline:
