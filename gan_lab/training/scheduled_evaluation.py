@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gan_lab.iteration.progress import TrainingProgress
 from gan_lab.iteration.updater import GANUpdater
 from gan_lab.training.checkpointer import Checkpointer
@@ -10,6 +12,10 @@ from gan_lab.training.image_sampler import ImageSampler
 from gan_lab.training.metric_recorder import MetricRecorder
 from gan_lab.training.overfitting import NoOverfittingEstimate, OverfittingEstimate
 from gan_lab.utils.progress import Progress
+
+
+class EvaluationStopped(Exception):
+    """An evaluation was given up because the training is to end; nothing of it is recorded."""
 
 
 class ScheduledEvaluation:
@@ -41,6 +47,8 @@ class ScheduledEvaluation:
         self._updater, self._progress = updater, progress
         self._recorder, self._checkpointer, self._show_progress = recorder, checkpointer, show_progress
         self._untrained: ImageSampler | None = None
+        self.is_to_stop: Callable[[], bool] = lambda: False
+        """Whether an evaluation is to be given up; asked after each batch of images."""
 
     def keep_untrained(self) -> None:
         """Keep a copy of the untrained generator, which is evaluated before the first row is logged."""
@@ -57,12 +65,22 @@ class ScheduledEvaluation:
             self._untrained = None
 
     def __call__(self) -> None:
+        """Evaluate.
+
+        Raises:
+            EvaluationStopped: ``is_to_stop`` has become true.
+        """
         self._updater.all_reduce_buffers()
-        scores = self._evaluator.evaluate(self._sampler, self._progress.images, self._show_progress)
+        scores = self._evaluator.evaluate(self._sampler, self._progress.images, self._show_or_stop)
         if metrics := scores | self._measure_overfitting():
             self._recorder.record(metrics)
         if scores and self._evaluator.update_best():
             self._checkpointer.save("best")
+
+    def _show_or_stop(self, done: int, total: int) -> None:
+        self._show_progress(done, total)
+        if done < total and self.is_to_stop():
+            raise EvaluationStopped
 
     def _measure_overfitting(self) -> dict[str, float]:
         """``d/overfitting``, measured by the main process; empty for untrained networks."""

@@ -25,7 +25,7 @@ from gan_lab.training.metric_recorder import MetricRecorder, TrainingDiverged
 from gan_lab.training.monitor import TrainingMonitor
 from gan_lab.training.roll_backs import NOT_FINITE, RollBacks
 from gan_lab.training.run_recorder import RunRecorder
-from gan_lab.training.scheduled_evaluation import ScheduledEvaluation
+from gan_lab.training.scheduled_evaluation import EvaluationStopped, ScheduledEvaluation
 from gan_lab.utils.image_ops import NotFinite
 
 log = logging.getLogger(__name__)
@@ -120,11 +120,9 @@ class Trainer:
             try:
                 with self.progress.timer.spent_on("preparation"):
                     self._prepare()
-                ended = self._loop_until_end(shutdown)
+                ended = self._train_until_end(shutdown)
                 if ended == "interrupted":
                     self.checkpointer.save("last")
-                elif ended in ("early_stopped", "done_early"):
-                    self._end_early()
                 self.checkpointer.wait()
                 status = "finished" if ended == "done_early" else ended
                 self.records.finish(status)
@@ -150,6 +148,17 @@ class Trainer:
         with suppress(OSError):
             self.records.finish(status, advise)
 
+    def _train_until_end(self, shutdown: GracefulShutdown) -> str:
+        """Train, and run the callbacks of an early end. A signal also ends an evaluation, unless others take part in it."""
+        self.evaluation.is_to_stop = lambda: shutdown.signal is not None and self.processes.world_size == 1
+        try:
+            ended = self._loop_until_end(shutdown)
+            if ended in ("early_stopped", "done_early"):
+                self._end_early()
+            return ended
+        except EvaluationStopped:
+            return "interrupted"
+
     def _loop_until_end(self, shutdown: GracefulShutdown) -> str:
         """Loop, again after each divergence from which the run can go back to a checkpoint."""
         while True:
@@ -164,9 +173,8 @@ class Trainer:
             with self.progress.timer.paused():
                 self._timed("evaluation", self.evaluation)()  # of the initial weights
         if pending := self.checkpointer.pending:
-            self.checkpointer.pending = []
             with self.progress.timer.paused():
-                self.callbacks.run(pending, self.progress.timer.seconds - self._earlier_seconds, self.progress.images)
+                self._run_in_turn(pending)
         batch_size = self.updater.growth.state_at
         for batch in self.loader.batches(self.progress.images, lambda images: batch_size(images).batch_size):
             if self.progress.finished:
@@ -201,14 +209,27 @@ class Trainer:
 
         A run that is ended by a signal meanwhile does not lose its steps; the later checkpoint holds the scores.
         """
-        seconds, images = self.progress.timer.seconds - self._earlier_seconds, self.progress.images
         if {"evaluation", "checkpoint"} <= {*due}:
-            self.callbacks.run([name for name in due if name == "logging"], seconds, images)
+            self._run_in_turn([name for name in due if name == "logging"])
             due = [name for name in due if name != "logging"]
             self.checkpointer.pending = due
-            self.callbacks.run(["checkpoint"], seconds, images)
-            self.checkpointer.pending = []
-        self.callbacks.run(due, seconds, images)
+            self.callbacks.run(["checkpoint"], self._seconds_here, self.progress.images)
+        self._run_in_turn(due)
+
+    def _run_in_turn(self, names: list[str]) -> None:
+        """Run the callbacks called ``names``. If an evaluation is given up, they are left for the resume, from it on."""
+        self.checkpointer.pending = []
+        for number, name in enumerate(names):
+            try:
+                self.callbacks.run([name], self._seconds_here, self.progress.images)
+            except EvaluationStopped:
+                self.checkpointer.pending = names[number:]
+                raise
+
+    @property
+    def _seconds_here(self) -> float:
+        """Seconds of training in this process."""
+        return self.progress.timer.seconds - self._earlier_seconds
 
     def _kept_checkpoints(self, before: int, after: int) -> list[str]:
         """Names of the checkpoints that are written after the step from ``before`` to ``after`` images and never replaced."""

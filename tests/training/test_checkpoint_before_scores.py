@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,32 @@ def test_a_run_interrupted_in_its_evaluation_is_resumed_from_there(images: int, 
     assert resumed.train()["status"] == "finished"
     assert_same(whole, run)
     assert resumed.records.summary("finished")["best"] == whole.read_summary()["best"]
+
+
+@pytest.mark.parametrize("images", every_nth([96, 64, 128], 2))
+def test_a_signal_ends_an_evaluation_and_the_resume_evaluates_again(images: int, tmp_path: Path) -> None:
+    """In the middle of an epoch, where no checkpoint is due; where one is; and at the end of the training."""
+    often = [*RUN, "evaluation.every_kimg=0.032", "evaluation.batch_size=16"]
+    whole = RunDirectory(tmp_path / "whole")
+    build_trainer(make_job(whole.path, *often)).train()
+    run = RunDirectory(tmp_path / "run")
+    trainer = build_trainer(make_job(run.path, *often))
+    show, batches = trainer.evaluation._show_progress, 0
+
+    def show_and_terminate(done: int, total: int) -> None:
+        nonlocal batches
+        show(done, total)
+        if trainer.progress.images == images:
+            batches += 1
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.evaluation._show_progress = show_and_terminate
+    with pytest.raises(SystemExit):
+        trainer.train()
+    state = read_checkpoint(run, "last")
+    assert batches == 1 and state["images"] == images and state["pending"][0] == "evaluation"
+    assert run.read_summary()["status"] == "interrupted"
+    resumed = build_trainer(make_job(run.path, *often), state=state)
+    resume(resumed, run.path, state)
+    assert resumed.train()["status"] == "finished"
+    assert_same(whole, run)
