@@ -12,6 +12,7 @@ def prepare(cfg: DictConfig) -> None:
     """Pack a dataset, verify the packed file, and with ``show=true`` print its statistics and write a contact sheet."""
     from gan_lab.data.inspection import Inspection
     from gan_lab.data.packing import describe_enlarged
+    from gan_lab.utils.formatting import format_count
     from gan_lab.utils.terminal import progress_bar
 
     source = instantiate(cfg.dataset, "dataset")
@@ -22,8 +23,8 @@ def prepare(cfg: DictConfig) -> None:
         packed = source.packed()
         if packed.checksum() != packed.manifest["crc32"]:
             raise ValueError(f"{path} is damaged: its checksum differs. Remove it; the next command prepares it again")
-        print(f"{path}: {len(packed.pixels):,} images, {path.stat().st_size / 2**20:,.1f} MiB, checksum correct")
-    print(f"{source.name}: {len(data):,} images {data.format_size()} selected")
+        print(f"{path}: {format_count(len(packed.pixels), 'image')}, {path.stat().st_size / 2**20:,.1f} MiB, checksum correct")
+    print(f"{source.name}: {format_count(len(data), 'image')} {data.format_size()} selected")
     if data.enlarged:
         print(describe_enlarged(data.enlarged, len(data.pixels), source.image_format.size))
     if cfg.show:

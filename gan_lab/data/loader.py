@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from gan_lab.data.image_dataset import ImageDataset
 from gan_lab.data.placement import HostPlacement, Placement, to_device
+from gan_lab.utils.formatting import format_count
 from gan_lab.utils.image_ops import normalize
 
 
@@ -86,7 +87,7 @@ class BatchLoader:
         self.data = data
         if batch_size * reals_per_image > len(self):
             twice = " with reuse_reals=false needs twice as many images and" if reals_per_image > 1 else ""
-            has = f"{len(self)} image{'s' if len(self) > 1 else ''}"
+            has = format_count(len(self), "image")
             raise ValueError(f"batch_size={batch_size}{twice} is larger than the dataset, which has {has}")
         self.batch_size = batch_size
         self.images_per_epoch = len(self) // batch_size * batch_size if drop_last else len(self)

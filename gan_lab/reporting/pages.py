@@ -41,7 +41,7 @@ def _environment() -> Environment:
 
 def data_uri(path: Path) -> str:
     """An image file as a data URI; an empty string if there is no file."""
-    if not path.exists():
+    if not path.is_file():
         return ""
     kind = path.suffix.removeprefix(".")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

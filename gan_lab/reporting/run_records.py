@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gan_lab.storage.files import read_text
 from gan_lab.storage.json_records import parse_json, study_shape
 from gan_lab.storage.metric_names import LOGGED_KEYS
 from gan_lab.storage.run_directory import PRUNED, STUDY, RunDirectory
@@ -94,7 +95,7 @@ def read_study(folder: Path) -> dict[str, Any]:
     try:
         if not path.exists():
             return {}
-        record: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = parse_json(read_text(path))
         study_shape(record, "study")
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} can't be read: {error}") from error
@@ -124,7 +125,7 @@ def _record(metrics: Mapping[str, Any], directory: RunDirectory | None) -> RunRe
 
 def _read_number(directory: RunDirectory, key: str) -> int | None:
     """An integer from ``config.yaml``, without the time to parse the whole file; ``key`` includes its indentation."""
-    found = re.search(rf"^{key}: (\d+)$", directory.config.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(rf"^{key}: (\d+)$", read_text(directory.config), re.MULTILINE)
     return int(found[1]) if found else None
 
 

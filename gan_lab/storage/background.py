@@ -20,8 +20,8 @@ class BackgroundWriter:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="gan_lab-writer")
-        self._writing: Future[None] = self._executor.submit(lambda: None)
-        self._writing.result()
+        self._writing: Future[None] | None = self._executor.submit(lambda: None)
+        self.wait()
 
     def start(self, write: Callable[[], None]) -> None:
         """Wait for the previous function, then run ``write`` in the thread."""
@@ -34,9 +34,9 @@ class BackgroundWriter:
         Raises:
             Exception: what the last function raised.
         """
-        writing, self._writing = self._writing, Future()
-        self._writing.set_result(None)
-        writing.result()
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
 
 def copy_to_host(state: Any) -> tuple[Any, Callable[[], None]]:

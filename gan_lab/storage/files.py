@@ -32,6 +32,17 @@ def check_is_file(path: Path) -> None:
         raise ValueError(f"{path} is a pipe or a device, and no file")
 
 
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a file in UTF-8, as ``path.read_text`` returns it.
+
+    Raises:
+        ValueError: it is a pipe or a device, or with ``errors="strict"`` no UTF-8.
+        OSError: it can't be read.
+    """
+    check_is_file(path)
+    return path.read_text(encoding="utf-8", errors=errors)
+
+
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
     """Within the block, errors of the system that name no file, as those of a full disk, name ``path``."""

@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from gan_lab.storage.files import read_text
 from gan_lab.storage.json_records import EVALUATIONS_SHAPE, EXPLORER_SHAPE, SUMMARY_SHAPE, Shape, is_number, parse_json
 from gan_lab.storage.run_lock import hold_run
 
@@ -164,11 +165,14 @@ class RunDirectory:
         """The rows of ``metrics.jsonl`` in order of ``images``, without a last line that a crash left incomplete.
 
         Each has ``images``, ``epoch`` and ``seconds``. All values are finite numbers or None; others are left out.
+
+        Raises:
+            ValueError: it is a pipe or a device.
         """
         rows: list[dict[str, Any]] = []
         if not self.metrics.exists():
             return rows
-        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_text(self.metrics, errors="replace").splitlines():
             try:
                 row = parse_json(line)
             except ValueError:
@@ -241,7 +245,7 @@ def read_evaluations(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        evaluations: list[dict[str, Any]] = parse_json(path.read_text(encoding="utf-8"))
+        evaluations: list[dict[str, Any]] = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} can't be read as scores of gan_lab ({error})") from error
     try:
@@ -253,7 +257,7 @@ def read_evaluations(path: Path) -> list[dict[str, Any]]:
 
 def _read_record(path: Path, shape: Shape, name: str) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(read_text(path))
         shape(content, name)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error

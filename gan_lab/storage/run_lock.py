@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gan_lab.storage.files import remove_temporaries, write_atomically
+from gan_lab.storage.files import read_text, remove_temporaries, write_atomically
 from gan_lab.storage.json_records import parse_json
 from gan_lab.utils.formatting import format_duration
 
@@ -51,7 +51,7 @@ class Owner:
     def read(cls, path: Path) -> Owner | None:
         """The owner in a file; None if there is none, or it is not readable."""
         try:
-            return cls(**parse_json(path.read_text(encoding="utf-8")))
+            return cls(**parse_json(read_text(path)))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -97,6 +97,8 @@ def open_grid(path: Path, max_side: int = MAX_SHOWN_SIDE) -> Image.Image:
     Raises:
         OSError: the file can't be read, or is no PNG file.
     """
+    if not path.is_file():
+        raise OSError(f"{path} is no file")
     try:
         with PngImageFile(path) as image:
             factor = math.ceil(max(image.size) / max_side)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import struct
 import zipfile
 import zlib
@@ -157,3 +158,14 @@ def test_a_bad_file_is_refused_with_one_message(key: str, kind: str, material: P
     assert done.returncode in (1, 2) and lines and "Traceback" not in done.stderr, done
     assert [line.startswith("error: ") for line in lines].count(True) == 1 and "bad" in done.stderr, done.stderr
     assert files(tmp_path) == before and files(material) == of_material
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl"])
+@pytest.mark.parametrize("command", every_nth(["report run=bad", "train resume=bad epochs=9"], 2))
+def test_a_pipe_in_a_run_is_not_waited_for(command: str, name: str, material: Path, tmp_path: Path) -> None:
+    shutil.copytree(material / "trained", tmp_path / "bad")
+    (tmp_path / "bad" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "bad" / name)
+    done = run_module(*command.split(), cwd=tmp_path, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and f"{name} is a pipe or a device" in done.stderr, done
