@@ -160,12 +160,22 @@ def test_a_bad_file_is_refused_with_one_message(key: str, kind: str, material: P
     assert files(tmp_path) == before and files(material) == of_material
 
 
-@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl"])
-@pytest.mark.parametrize("command", every_nth(["report run=bad", "train resume=bad epochs=9"], 2))
-def test_a_pipe_in_a_run_is_not_waited_for(command: str, name: str, material: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "name", "code"),
+    every_nth(
+        [
+            ("report run=bad", "summary.json", 1),
+            ("train resume=bad epochs=9", "summary.json", 0),  # it is written again, as any damaged summary
+            ("report run=bad", "metrics.jsonl", 1),
+            ("train resume=bad epochs=9", "metrics.jsonl", 1),
+        ],
+        2,
+    ),
+)
+def test_a_pipe_in_a_run_is_not_waited_for(command: str, name: str, code: int, material: Path, tmp_path: Path) -> None:
     shutil.copytree(material / "trained", tmp_path / "bad")
     (tmp_path / "bad" / name).unlink(missing_ok=True)
     os.mkfifo(tmp_path / "bad" / name)
     done = run_module(*command.split(), cwd=tmp_path, timeout=60)
-    assert "Traceback" not in done.stderr
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and f"{name} is a pipe or a device" in done.stderr, done
+    assert done.returncode == code and "Traceback" not in done.stderr, done
+    assert f"{name} is a pipe or a device" in (done.stderr if code else done.stdout), done
