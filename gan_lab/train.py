@@ -67,6 +67,7 @@ def train_job(job: Job) -> float | tuple[float, ...] | None:
         jobs = jobs_per_seed(job)
         summaries: list[dict[str, Any] | None] = []
         for seed, one in enumerate(jobs):
+            trial.begin(one.directory)
             summaries.append(run(one, objective, trial.watch if seed == 0 else None))
             if trial.ends_after(seed, summaries[-1], objective):
                 break

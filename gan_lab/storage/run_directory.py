@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from gan_lab.storage.files import read_text
 from gan_lab.storage.json_records import EVALUATIONS_SHAPE, EXPLORER_SHAPE, SUMMARY_SHAPE, Shape, is_number, parse_json
-from gan_lab.storage.run_lock import hold_run
+from gan_lab.storage.run_lock import OWNER, hold_run
 
 CHECKPOINT_NAME = re.compile(r"last(-[1-9]\d*)?|best|pretrained|images-\d+")
 """Names of checkpoints: the newest and those before it, the one with the best score, the one before adversarial training, and
@@ -148,6 +149,16 @@ class RunDirectory:
             return False
         has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.glob("*.pt"))
         return has_checkpoint or self.weights.is_file() or bool(self.history())
+
+    def clear(self) -> None:
+        """Remove what a run has written except for its log. Its lock has to be held, and is kept."""
+        for path in self.path.iterdir():
+            if path.name == OWNER or path.suffix == ".log":
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def sample_grid(self, images: int) -> Path:
         """The sample grid of the generator after training on ``images`` images."""

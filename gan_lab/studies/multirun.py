@@ -157,6 +157,9 @@ class NoTrial:
     watch: Callable[[Any], None] | None = None
     position: int | None = None
 
+    def begin(self, directory: RunDirectory) -> None:
+        """Does nothing: a run directory that holds a run is refused."""
+
     def ends_after(self, seed: int, summary: Mapping[str, Any] | None, objective: Objective | None) -> bool:
         """False: every seed is trained."""
         return False
@@ -190,6 +193,20 @@ class SweepTrial:
         from gan_lab.training.checks import PruningCheck
 
         trainer.monitor.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.progress.total_images))
+
+    def begin(self, directory: RunDirectory) -> None:
+        """Remove what this trial has left in a run directory, if its worker died and the launcher repeats the job there.
+
+        Ray does so, and SLURM after a preemption. A run that is older than the trial is not the trial's and stays.
+
+        Raises:
+            ValueError: a process is training there.
+        """
+        if not directory.config.is_file() or directory.config.stat().st_mtime < self._trial.begun:
+            return
+        with directory.lock():
+            log.warning("%s: the worker of this trial died; the run begins again", directory.path)
+            directory.clear()
 
     def ends_after(self, seed: int, summary: Mapping[str, Any] | None, objective: Objective | None) -> bool:
         """Report the result of a seed; returns whether the pruner leaves out the seeds after it.

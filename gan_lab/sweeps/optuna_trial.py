@@ -47,6 +47,14 @@ class OptunaTrial:
         trials = self._study.get_trials(deepcopy=False)
         return sum(trial.number <= self._trial.number and LOST not in trial.user_attrs for trial in trials)
 
+    @property
+    def begun(self) -> float:
+        """When it began, in seconds since 1970; infinity if it has ended."""
+        trial = self._study.get_trials(deepcopy=False)[self._trial.number]
+        if trial.state != TrialState.RUNNING or trial.datetime_start is None:
+            return math.inf
+        return trial.datetime_start.timestamp()
+
     def should_prune(self, value: float, step: int) -> bool:
         """Report an intermediate score to the study.
 

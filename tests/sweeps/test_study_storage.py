@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,10 @@ import pytest
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import TrialState
 
+from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.studies.multirun import SweepTrial
 from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
+from gan_lab.sweeps.optuna_trial import open_trial
 from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, _make_folder, suggest_trial_number
 
 DEFINITION = StudyDefinition(["score"], {"x": "interval(0,1)"}, {})
@@ -160,3 +164,34 @@ def test_no_folder_is_created_at_the_root(tmp_path: Path) -> None:
     assert not Path("/nonexistent").exists()
     _make_folder(tmp_path / "new" / "folder", "sqlite:///new/folder/x.db")
     assert (tmp_path / "new" / "folder").is_dir()
+
+
+def test_a_repeated_job_removes_what_its_own_trial_has_left_and_nothing_else(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url)
+    worker = connect(url)
+    trial = ask(worker)
+    opened = open_trial(url, "s", trial.number, 4, 60, None)
+    directory = RunDirectory(tmp_path / "0")
+    directory.checkpoints.mkdir(parents=True)
+    for path in (directory.config, directory.checkpoint("last"), directory.path / "train.log"):
+        path.write_text("x")
+    job = SweepTrial(opened, None, tmp_path)
+
+    before = opened.begun - 60
+    os.utime(directory.config, (before, before))  # of a run that is older than the trial
+    job.begin(directory)
+    assert directory.has_begun()
+
+    os.utime(directory.config)
+    with directory.lock(), pytest.raises(ValueError, match="is being trained by"):
+        job.begin(directory)
+    job.begin(directory)
+    assert [path.name for path in directory.path.iterdir()] == ["train.log"]
+
+    directory.checkpoints.mkdir()
+    for path in (directory.config, directory.checkpoint("last")):
+        path.write_text("x")
+    worker.tell(trial, 1.0)  # the trial has ended: its run stays
+    job.begin(directory)
+    assert directory.has_begun()
