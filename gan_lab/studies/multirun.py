@@ -8,9 +8,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from gan_lab.config import Job, MultirunSpec, SweepSpec, export_experiment, instantiate, read_multirun, register_plugin
+from gan_lab.config import (
+    Job,
+    MultirunSpec,
+    SweepSpec,
+    export_experiment,
+    instantiate,
+    read_config,
+    read_multirun,
+    register_plugin,
+)
 from gan_lab.storage.files import write_atomically
 from gan_lab.storage.run_directory import PRUNED, RunDirectory
 from gan_lab.studies.run_clock import CLOCK
@@ -197,12 +206,14 @@ class SweepTrial:
     def begin(self, directory: RunDirectory) -> None:
         """Remove what this trial has left in a run directory, if its worker died and the launcher repeats the job there.
 
-        Ray does so, and SLURM after a preemption. A run that is older than the trial is not the trial's and stays.
+        Ray does so. A run of another trial, or one that is older than the trial, stays, and is refused later.
 
         Raises:
             ValueError: a process is training there.
         """
         if not directory.config.is_file() or directory.config.stat().st_mtime < self._trial.begun:
+            return
+        if OmegaConf.select(read_config(directory), "study.trial") != self._trial.number:
             return
         with directory.lock():
             log.warning("%s: the worker of this trial died; the run begins again", directory.path)

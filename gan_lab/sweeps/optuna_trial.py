@@ -48,6 +48,11 @@ class OptunaTrial:
         return sum(trial.number <= self._trial.number and LOST not in trial.user_attrs for trial in trials)
 
     @property
+    def number(self) -> int:
+        """Its number in the study, counted from 0."""
+        return self._trial.number
+
+    @property
     def begun(self) -> float:
         """When it began, in seconds since 1970; infinity if it has ended."""
         trial = self._study.get_trials(deepcopy=False)[self._trial.number]

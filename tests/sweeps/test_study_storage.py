@@ -20,6 +20,9 @@ from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
 from gan_lab.sweeps.optuna_trial import open_trial
 from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, _make_folder, suggest_trial_number
 
+CONFIG = "version: 0.2.0\nchoices: {{}}\noverrides: []\nmodel: {{}}\nstudy:\n  trial: {trial}\n"
+"""Of a run that belongs to a trial."""
+
 DEFINITION = StudyDefinition(["score"], {"x": "interval(0,1)"}, {})
 
 
@@ -174,10 +177,16 @@ def test_a_repeated_job_removes_what_its_own_trial_has_left_and_nothing_else(tmp
     opened = open_trial(url, "s", trial.number, 4, 60, None)
     directory = RunDirectory(tmp_path / "0")
     directory.checkpoints.mkdir(parents=True)
-    for path in (directory.config, directory.checkpoint("last"), directory.path / "train.log"):
+    for path in (directory.checkpoint("last"), directory.path / "train.log"):
         path.write_text("x")
+    own = CONFIG.format(trial=trial.number)
+    directory.config.write_text(CONFIG.format(trial=trial.number + 1))
     job = SweepTrial(opened, None, tmp_path)
 
+    job.begin(directory)  # the run of another trial
+    assert directory.has_begun()
+
+    directory.config.write_text(own)
     before = opened.begun - 60
     os.utime(directory.config, (before, before))  # of a run that is older than the trial
     job.begin(directory)
@@ -190,8 +199,8 @@ def test_a_repeated_job_removes_what_its_own_trial_has_left_and_nothing_else(tmp
     assert [path.name for path in directory.path.iterdir()] == ["train.log"]
 
     directory.checkpoints.mkdir()
-    for path in (directory.config, directory.checkpoint("last")):
-        path.write_text("x")
+    directory.config.write_text(own)
+    directory.checkpoint("last").write_text("x")
     worker.tell(trial, 1.0)  # the trial has ended: its run stays
     job.begin(directory)
     assert directory.has_begun()
