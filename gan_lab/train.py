@@ -67,14 +67,15 @@ def train_job(job: Job) -> float | tuple[float, ...] | None:
         jobs = jobs_per_seed(job)
         summaries: list[dict[str, Any] | None] = []
         for seed, one in enumerate(jobs):
-            trial.begin(one.directory)
-            summaries.append(run(one, objective, trial.watch if seed == 0 else None))
+            summaries.append(trial.begin(one.directory) or run(one, objective, trial.watch if seed == 0 else None))
             if trial.ends_after(seed, summaries[-1], objective):
                 break
         trial.save_results([one.directory for one in jobs[: len(summaries)]])
+        values = None if objective is None else objective(summaries)
+        trial.end(values)
     if job.folder is not None:
         STUDY_PAGE(job.folder)
-    return None if objective is None else objective(summaries)
+    return values
 
 
 def run(job: Job, objective: Objective | None, watch: Callable[[Any], None] | None = None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from gan_lab.config import (
     register_plugin,
 )
 from gan_lab.storage.files import write_atomically
-from gan_lab.storage.run_directory import PRUNED, RunDirectory
+from gan_lab.storage.run_directory import COMPLETED, PRUNED, RunDirectory
 from gan_lab.studies.run_clock import CLOCK
 from gan_lab.sweeps.objective import Objective
 from gan_lab.utils.formatting import format_count
@@ -167,13 +168,16 @@ class NoTrial:
     position: int | None = None
 
     def begin(self, directory: RunDirectory) -> None:
-        """Does nothing: a run directory that holds a run is refused."""
+        """None: the run is new, and a run directory that holds one is refused."""
 
     def ends_after(self, seed: int, summary: Mapping[str, Any] | None, objective: Objective | None) -> bool:
         """False: every seed is trained."""
         return False
 
     def save_results(self, directories: Sequence[RunDirectory]) -> None:
+        """Does nothing."""
+
+    def end(self, values: float | tuple[float, ...] | None) -> None:
         """Does nothing."""
 
 
@@ -203,21 +207,28 @@ class SweepTrial:
 
         trainer.monitor.add(PRUNED, PruningCheck(self._trial.should_prune, trainer.progress.total_images))
 
-    def begin(self, directory: RunDirectory) -> None:
-        """Remove what this trial has left in a run directory, if its worker died and the launcher repeats the job there.
+    def begin(self, directory: RunDirectory) -> dict[str, Any] | None:
+        """Deal with what this trial has left in a run directory, if its worker died and the job is repeated there.
 
-        Ray does so. A run of another trial, or one that is older than the trial, stays, and is refused later.
+        A run of another trial, or one that is older than the trial, stays, and is refused later.
+
+        Returns:
+            The summary of the run, if it had ended. None: the run is to be trained; what was left of it is removed.
 
         Raises:
             ValueError: a process is training there.
         """
         if not directory.config.is_file() or directory.config.stat().st_mtime < self._trial.begun:
-            return
+            return None
         if OmegaConf.select(read_config(directory), "study.trial") != self._trial.number:
-            return
+            return None
         with directory.lock():
+            if (summary := directory.read_summary()).get("status") in COMPLETED:
+                log.warning("%s: the worker of this trial died after this run", directory.path)
+                return summary
             log.warning("%s: the worker of this trial died; the run begins again", directory.path)
             directory.clear()
+        return None
 
     def ends_after(self, seed: int, summary: Mapping[str, Any] | None, objective: Objective | None) -> bool:
         """Report the result of a seed; returns whether the pruner leaves out the seeds after it.
@@ -246,10 +257,19 @@ class SweepTrial:
         self._trial.save_run_metrics([run_metrics(directory) for directory in directories])
         self._trial.attach_pictures([directory.final for directory in directories], self._artifacts)
 
+    def end(self, values: float | tuple[float, ...] | None) -> None:
+        """Store the values that the sweep minimizes."""
+        if values is not None:
+            self._trial.store_values(values if isinstance(values, tuple) else [values])
+
 
 @contextmanager
 def trial_of(job: Job) -> Iterator[NoTrial | SweepTrial]:
-    """The trial of a job; if it is interrupted, it is marked as lost so that another worker can repeat it."""
+    """The trial of a job; if it is interrupted, it is marked as lost so that another worker can repeat it.
+
+    Raises:
+        ValueError: the trial has ended, because its worker was taken for dead.
+    """
     cfg = job.cfg
     if cfg.study.trial is None or job.resumed:
         yield NoTrial()
@@ -263,8 +283,14 @@ def trial_of(job: Job) -> Iterator[NoTrial | SweepTrial]:
         None if pruner is None else "seeds" if isinstance(pruner, SeedPruner) else "training"
     )
     trial = open_trial(cfg.study.storage, cfg.study.name, cfg.study.trial, cfg.study.trials, cfg.study.heartbeat, pruner)
+    if trial.begun == math.inf:
+        raise ValueError(f"study.trial={trial.number}: this trial has ended; its worker was taken for dead")
     try:
-        yield SweepTrial(trial, prunes, job.folder / ARTIFACTS)
+        with trial.job():
+            yield SweepTrial(trial, prunes, job.folder / ARTIFACTS)
     except (KeyboardInterrupt, SystemExit):
         trial.mark_lost()
+        raise
+    except Exception as error:
+        trial.store_error(str(error))
         raise

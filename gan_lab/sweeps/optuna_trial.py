@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from gan_lab.sweeps.optuna_versions import attach_picture
-from gan_lab.sweeps.study_storage import LOST, StudyStorage
+from gan_lab.sweeps.study_storage import LOST, Outcome, StudyStorage
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,22 @@ class OptunaTrial:
         """
         if not math.isfinite(value):
             return False
-        self._trial.report(value, step)
+        if step not in self._storage.get_trial(self._id).intermediate_values:  # it may have been, by a job that died
+            self._trial.report(value, step)
         return self._trial.should_prune()
+
+    def job(self) -> AbstractContextManager[None]:
+        """Says that its worker is alive, for as long as the job runs."""
+        return self._storage.job_of(self._id)
+
+    def store_values(self, values: Sequence[float]) -> None:
+        """Store the job's result: its process may die before the sweep has it."""
+        self._storage.store_outcome(self._id, Outcome(list(values)))
+
+    def store_error(self, error: str) -> None:
+        """Store why the job failed."""
+        with suppress(RuntimeError):  # another worker has ended the trial, which may be what failed
+            self._storage.store_outcome(self._id, Outcome(error=error))
 
     def save_run_metrics(self, metrics: Sequence[Mapping[str, Any]]) -> None:
         """Store the metrics of the trial's runs in the study, one dictionary for each run."""

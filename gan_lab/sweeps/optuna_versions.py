@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,24 @@ _HAS_FANOVA = int(optuna.__version__.partition(".")[0]) >= 3
 """Whether Optuna's fANOVA works: that of Optuna 2 doesn't with NumPy 2.4."""
 
 
-def fail_trial(storage: RDBStorage, trial_id: int) -> None:
-    """Mark a running trial as failed.
+def end_trial(storage: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+    """End a running trial.
+
+    Args:
+        storage: of its study.
+        trial_id: of the trial in the storage.
+        state: in which it ends.
+        values: its objectives, for a complete trial.
 
     Raises:
         RuntimeError: the trial has ended.
     """
-    set_state = getattr(storage, "set_trial_state_values", None) or storage.set_trial_state  # Optuna 2 has the second one
-    set_state(trial_id, TrialState.FAIL)
+    if hasattr(storage, "set_trial_state_values"):
+        storage.set_trial_state_values(trial_id, state, values)
+        return
+    if values is not None:  # Optuna 2
+        storage.set_trial_values(trial_id, values)
+    storage.set_trial_state(trial_id, state)
 
 
 def importance_evaluator() -> tuple[str, Any]:

@@ -2,7 +2,7 @@
 
 Hydra's sweeper only asks for trials and reports their values. The coordination of workers therefore happens here, where trials
 are created: a study gets exactly the requested number of trials, each worker sends heartbeats, and the trial of a worker that
-has died is repeated.
+has died is repeated, at most :data:`MAX_ATTEMPTS` times.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan_lab.storage.files import file_lock
-from gan_lab.sweeps.optuna_versions import fail_trial
+from gan_lab.sweeps.optuna_versions import end_trial
 from gan_lab.utils.formatting import format_count, hide_passwords
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,29 @@ GRID = "grid_id"
 
 AGAIN = "again"
 """Key of the user attribute with the number of the lost trial that a trial repeats."""
+
+
+OUTCOME = "outcome"
+"""Key of the system attribute with the :class:`Outcome` of a trial's job, as two lists: values, and at most one error."""
+
+BEGUN = "begun"
+"""Key of the system attribute that says that the trial's job has begun."""
+
+MAX_ATTEMPTS = 3
+"""How often a trial whose worker dies is begun: its configuration may be what kills the worker, by its memory for example."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the job of a trial ended, stored by the job itself, because the process that waits for it may die.
+
+    Attributes:
+        values: its objectives; None if it failed.
+        error: why it failed; None if it did not.
+    """
+
+    values: list[float] | None = None
+    error: str | None = None
 
 
 class StudyComplete(Exception):
@@ -141,18 +165,44 @@ class StudyStorage(RDBStorage):
         """
         for trial_id in self._get_stale_trial_ids(study_id):
             if trial_id not in self._own:
-                self.mark_lost(trial_id)
+                self._end_orphan(trial_id)
         trials = self.get_all_trials(study_id, deepcopy=False)
         if not trials:
             default = self.get_study_user_attrs(study_id).get(DEFAULT)
             return _template({"fixed_params": default}, {}) if default else None
         repeated = {trial.user_attrs.get(AGAIN) for trial in trials}
         for trial in trials:
-            if trial.user_attrs.get(LOST) and trial.number not in repeated and GRID not in trial.system_attrs:
+            if not trial.user_attrs.get(LOST) or trial.number in repeated or GRID in trial.system_attrs:
+                continue
+            if _attempts(trials, trial) < MAX_ATTEMPTS:
                 params = {name: value for name, value in trial.params.items() if name != TRIAL}
                 log.warning("the worker of trial %d died or was interrupted; its trial is repeated", trial.number)
                 return _template({"fixed_params": params}, {AGAIN: trial.number})
         return None
+
+    def _end_orphan(self, trial_id: int) -> None:
+        """End the trial of a dead worker: with the outcome that its job has stored, otherwise as lost."""
+        if (outcome := _outcome(self.get_trial_system_attrs(trial_id))) is None:
+            self.mark_lost(trial_id)
+            return
+        with suppress(RuntimeError):  # the trial has ended in the meantime
+            end_trial(self, trial_id, TrialState.COMPLETE if outcome.values else TrialState.FAIL, outcome.values)
+
+    def store_outcome(self, trial_id: int, outcome: Outcome) -> None:
+        """Store how a trial's job ended."""
+        values = [str(value) for value in outcome.values or ()]  # JSON has no infinity
+        self.set_trial_system_attr(trial_id, OUTCOME, [values, [outcome.error] if outcome.error is not None else []])
+
+    def outcome_of(self, study: str, number: int) -> tuple[bool, Outcome | None]:
+        """Whether the job of a trial has begun, and how it ended; None if it has not.
+
+        Args:
+            study: name of the study.
+            number: of the trial.
+        """
+        trials = self.get_all_trials(self.get_study_id_from_name(study), deepcopy=False)
+        attributes = next(trial.system_attrs for trial in trials if trial.number == number)
+        return BEGUN in attributes, _outcome(attributes)
 
     def mark_lost(self, trial_id: int) -> None:
         """Mark a running trial as failed and lost. A point of a grid becomes available again."""
@@ -160,7 +210,7 @@ class StudyStorage(RDBStorage):
             self.set_trial_user_attr(trial_id, LOST, True)
             if GRID in self.get_trial_system_attrs(trial_id):
                 self.set_trial_system_attr(trial_id, "search_space", {})
-            fail_trial(self, trial_id)
+            end_trial(self, trial_id, TrialState.FAIL)
 
     def _has_running_trials(self) -> bool:
         """Whether this process has created trials that are still running."""
@@ -169,16 +219,44 @@ class StudyStorage(RDBStorage):
     def _start_heartbeat(self, trial_id: int) -> None:
         """Send heartbeats from a thread until the trial or this process ends."""
         self._own.add(trial_id)
-        threading.Thread(target=self._send_heartbeats, args=(trial_id,), name=f"heartbeat of {trial_id}", daemon=True).start()
+        self._start_thread(trial_id, threading.Event())
 
-    def _send_heartbeats(self, trial_id: int) -> None:
-        while True:
-            time.sleep(self.heartbeat_interval or 1)
+    @contextmanager
+    def job_of(self, trial_id: int) -> Iterator[None]:
+        """Send heartbeats while a trial's job runs: the process that created the trial may die, and the job go on."""
+        self.set_trial_system_attr(trial_id, BEGUN, True)
+        ended = threading.Event()
+        self._start_thread(trial_id, ended)
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _start_thread(self, trial_id: int, ended: threading.Event) -> None:
+        name = f"heartbeat of {trial_id}"
+        threading.Thread(target=self._send_heartbeats, args=(trial_id, ended), name=name, daemon=True).start()
+
+    def _send_heartbeats(self, trial_id: int, ended: threading.Event) -> None:
+        while not ended.wait(self.heartbeat_interval or 1):
             with suppress(SQLAlchemyError):  # a lost connection: the next heartbeat may succeed
                 if self.get_trial(trial_id).state.is_finished():
                     self._own.discard(trial_id)
                     return
                 self.record_heartbeat(trial_id)
+
+
+def _outcome(attributes: Mapping[str, Any]) -> Outcome | None:
+    """The outcome in the system attributes of a trial; None if its job has not ended."""
+    if OUTCOME not in attributes:
+        return None
+    values, errors = attributes[OUTCOME]
+    return Outcome([float(value) for value in values] or None, next(iter(errors), None))
+
+
+def _attempts(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
+    """How often this trial has been begun, under its own number and those of the trials that it repeats."""
+    repeated = trial.user_attrs.get(AGAIN)
+    return 1 if repeated is None else 1 + _attempts(trials, trials[repeated])
 
 
 def _make_folder(folder: Path, url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from typing import Any
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 from optuna.samplers import GridSampler, RandomSampler
 from optuna.trial import TrialState
 
+from gan_lab.config import Job
 from gan_lab.storage.run_directory import RunDirectory
-from gan_lab.studies.multirun import SweepTrial
+from gan_lab.studies.multirun import SweepTrial, trial_of
 from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
 from gan_lab.sweeps.optuna_trial import open_trial
 from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, _make_folder, suggest_trial_number
@@ -204,3 +207,76 @@ def test_a_repeated_job_removes_what_its_own_trial_has_left_and_nothing_else(tmp
     worker.tell(trial, 1.0)  # the trial has ended: its run stays
     job.begin(directory)
     assert directory.has_begun()
+
+
+def test_a_repeated_job_keeps_a_run_that_had_ended(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url)
+    trial = ask(connect(url))
+    directory = RunDirectory(tmp_path / "0")
+    directory.path.mkdir()
+    directory.config.write_text(CONFIG.format(trial=trial.number))
+    directory.summary.write_text('{"status": "finished", "score": "fid"}')
+    job = SweepTrial(open_trial(url, "s", trial.number, 4, 60, None), None, tmp_path)
+    assert job.begin(directory) == {"status": "finished", "score": "fid"} and directory.config.exists()
+    directory.summary.write_text('{"status": "interrupted"}')
+    assert job.begin(directory) is None and not directory.config.exists()
+
+
+@pytest.mark.parametrize("values", [(1.5,), (math.inf,), None])
+def test_a_trial_whose_sweep_died_ends_with_what_its_job_has_stored(tmp_path: Path, values: tuple[float, ...] | None) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url, trials=1)
+    dead, alive = connect(url, 1), connect(url, 1)
+    trial = ask(dead)
+    job = open_trial(url, "s", trial.number, 1, 60, None)
+    with job.job():
+        job.store_error("out of memory") if values is None else job.store_values(values)
+    silence(StudyStorage(url, 1, 60), trial._trial_id)
+    with pytest.raises(StudyComplete):
+        alive.ask()
+    (ended,) = alive.trials
+    assert LOST not in ended.user_attrs
+    assert (ended.state, ended.values) == ((TrialState.COMPLETE, [*values]) if values else (TrialState.FAIL, None))
+
+
+def test_a_running_job_keeps_its_trial_although_its_sweep_died(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url, trials=2)
+    trial = ask(connect(url, 2))
+    storage = StudyStorage(url, 2, heartbeat=1)
+    silence(storage, trial._trial_id, seconds=30)
+    with open_trial(url, "s", trial.number, 2, 1, None).job():
+        time.sleep(2)
+        assert storage._get_stale_trial_ids(trial.study._study_id) == []
+    silence(storage, trial._trial_id, seconds=30)
+    time.sleep(2)
+    assert storage._get_stale_trial_ids(trial.study._study_id) == [trial._trial_id], "heartbeats end with the job"
+
+
+def test_a_trial_that_kills_its_workers_is_repeated_twice(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url, trials=1)
+    tried = []
+    for _ in range(4):
+        trial = ask(connect(url, 1))
+        tried.append(trial.params["x"])
+        silence(StudyStorage(url, 1, 60), trial._trial_id)
+    assert tried[0] == tried[1] == tried[2] != tried[3]
+
+
+def test_a_job_whose_trial_has_ended_does_not_train(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    open_study(url)
+    worker = connect(url)
+    trial = ask(worker)
+    worker.tell(trial, 1.0)
+    cfg = OmegaConf.create(
+        {
+            "study": {"storage": url, "name": "s", "trial": trial.number, "trials": 4, "heartbeat": 60},
+            "pruner": {},
+        }
+    )
+    job = Job(cfg, {}, (), RunDirectory(tmp_path / "0"), "", tmp_path, resumed=False)
+    with pytest.raises(ValueError, match=r"study\.trial=0: this trial has ended"), trial_of(job):
+        pass
