@@ -59,6 +59,8 @@ def show_plan(job: Job) -> None:
 
 def train_job(job: Job) -> float | tuple[float, ...] | None:
     """Run one job; returns the values that a sweep minimizes."""
+    from gan_lab.runtime.memory import release_memory
+
     objective = None if job.cfg.objective is None else Objective(job.cfg.objective)
     with trial_of(job) as trial:
         if job.folder is not None:
@@ -67,6 +69,8 @@ def train_job(job: Job) -> float | tuple[float, ...] | None:
         jobs = jobs_per_seed(job)
         summaries: list[dict[str, Any] | None] = []
         for seed, one in enumerate(jobs):
+            if job.folder is not None:
+                release_memory()
             summaries.append(trial.begin(one.directory) or run(one, objective, trial.watch if seed == 0 else None))
             if trial.ends_after(seed, summaries[-1], objective):
                 break

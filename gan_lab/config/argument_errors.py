@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from shlex import quote
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from gan_lab.config.allowed_values import allowed_at
 from gan_lab.config.argument_checks import override_arguments
@@ -23,10 +24,14 @@ EXPECTED_TYPES = {
     "to Float": "a number",
     "is not a valid bool": "true or false",
     "not Optional": "a value, not null",
+    "Incompatible value 'None'": "a value, not null",
     "Cannot convert": "one value, not a list or a section",
     "is not a ListConfig": "a list, such as [1,5,10]",
 }
 """Parts of OmegaConf's messages, and the type that the key expects."""
+
+OPTION = re.compile(r"In '([\w/.-]+)': ")
+"""Beginning of Hydra's message about a mistake in an option's file."""
 
 
 def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
@@ -51,7 +56,7 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
         with hydra_compose():
             cfg = compose_options(overrides, config)
     except (HydraException, OmegaConfBaseException, ValueError):
-        return _first_line(error)
+        return _in_option(error, config) or _first_line(error)
     if config in COMPOSED_OF_TRAINING and (refusal := _refused_by_table(overrides, cfg)) is not None:
         return refusal
     for override in overrides:
@@ -70,6 +75,10 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
         if section and f"Key '{name}' not in" in _first_line(error):
             hint = "; those of a study need sweep=..., such as sweep=quality" if section == "hydra.sweeper" else ""
             return f"{override}: there is no such key{hint}"
+        if _first_line(error) == f"field '{key}' is not Optional":
+            searched = key.removeprefix("hydra.sweeper.params.")
+            hint = f"; {searched}=... with one value takes it out of the search" if searched != key else ""
+            return f"{override}: must be a value, not null{hint}"
         if value and f"'{value}'" in _first_line(error):
             return f"{override}: {_first_line(error)}"
     missing = _failing_key(error)
@@ -120,6 +129,19 @@ def _unknown_key(key: str, cfg: DictConfig) -> str:
     return f"{key}: there is no such key{hint or '; --help lists all keys'}"
 
 
+def _in_option(error: Exception, config: str) -> str | None:
+    """A mistake in the file of an option, which may be the user's own; None for another error."""
+    file, key = OPTION.match(str(error)), _failing_key(error)
+    if file is None or key is None:
+        return None
+    if isinstance(_root_cause(error), ConfigKeyError):
+        with hydra_compose():
+            return f"{file[1]}.yaml: {_unknown_key(key, compose_options([], config))}"
+    reason = _first_line(error)
+    expected = next((words for part, words in EXPECTED_TYPES.items() if part in reason), None)
+    return f"{file[1]}.yaml: {key}: must be {expected}" if expected else f"{file[1]}.yaml: {key}: {reason}"
+
+
 def _wrong_value(key: str, value: str, cfg: DictConfig, reason: str) -> str:
     """A value of the wrong type; ``reason`` is OmegaConf's message."""
     if OmegaConf.is_dict(section := OmegaConf.select(cfg, key, throw_on_missing=False)):
@@ -133,14 +155,19 @@ def _failing_key(error: BaseException | None) -> str | None:
     while error is not None:
         if key := getattr(error, "full_key", None):
             return str(key)
-        error = error.__cause__
+        error = _cause(error)
     return None
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while (cause := _cause(error)) is not None:
+        error = cause
     return error
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What led to an error; Hydra's own are raised without saying so."""
+    return error.__cause__ or (error.__context__ if isinstance(error, ConfigCompositionException) else None)
 
 
 def _first_line(error: BaseException) -> str:

@@ -84,7 +84,9 @@ def _check_arguments(node: DictConfig, where: str, given: tuple[str, ...]) -> No
     parameters = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     for key, value in own.items():
         if key not in parameters and not takes_more:
-            raise ValueError(f"{where}.{key}: {name} takes {', '.join(parameters) or 'no arguments'}")
+            accepted = ", ".join(parameters) or "no arguments"
+            hint = f"if the model or the experiment sets {key}, ~{where}.{key} leaves it out"
+            raise ValueError(f"{where}.{key}: {name} takes {accepted}; {hint}")
         if not _fits(value, hints.get(key, Any)):
             shown = "null" if value is None else value
             raise ValueError(f"{where}.{key}={shown}: must be {_format_hint(hints[key])}")

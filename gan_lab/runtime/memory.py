@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +78,18 @@ def address_space_limit() -> int | None:
     """Bytes of address space that this process may use (``ulimit -v``); None: no limit."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource is not None else -1
     return None if limit < 0 else limit
+
+
+def release_memory() -> None:
+    """Give the memory of an earlier run of this process back to the system.
+
+    It lies in reference cycles, which Python collects late, and the C library keeps what is freed.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers import SMALL
 
-from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory
+from gan_lab.runtime.memory import MemoryOptions, explain_out_of_memory, release_memory
 from gan_lab.storage import checkpoint
 from gan_lab.storage.run_directory import RunDirectory
 
@@ -128,3 +128,21 @@ def test_a_run_out_of_memory_ends_with_one_message_and_keeps_its_last_checkpoint
     run = RunDirectory(tmp_path / "run")
     assert run.read_summary()["status"] == "failed"
     assert checkpoint.load(run.checkpoint("last"))["images"] == 64, "the checkpoint of the first epoch"
+
+
+def test_the_memory_of_an_earlier_run_is_released() -> None:
+    class Network:
+        def __init__(self) -> None:
+            self.tensors = [torch.ones(16_000) for _ in range(4_000)]  # 256 MB in blocks that the C library keeps
+            self.cycle = self
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    release_memory()
+    before = resident()
+    network = Network()
+    assert resident() > before + 200_000_000
+    del network
+    release_memory()
+    assert resident() < before + 50_000_000

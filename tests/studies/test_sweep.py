@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from sweep_helpers import SWEEP, record, sweep
 
 from gan_lab.storage.run_directory import RunDirectory
+from gan_lab.storage.run_lock import OWNER
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::DeprecationWarning")
 
@@ -189,3 +191,39 @@ def test_other_launchers_run_the_trials(launcher: list[str], tmp_path: Path) -> 
     trials = record(tmp_path)["trials"]
     assert [trial["state"] for trial in trials] == ["complete"] * 2
     assert trials[0]["params"] != trials[1]["params"] and all(trial["figures"][0]["d_loss"] for trial in trials)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["the job", "the sweep"])
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_killed_process_loses_and_doubles_no_trial(launcher: str, victim: str, tmp_path: Path) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    options = ["study.trials=4", "study.heartbeat=1", f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2"]
+    command = [sys.executable, "-m", "gan_lab.train", "-m", *SWEEP, *options, "epochs=1e5", "max_seconds=8", "pruner=none"]
+    folder = tmp_path / "multirun" / "quality"
+
+    def start() -> subprocess.Popen[str]:
+        with (tmp_path / "out").open("a") as out:
+            return subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=subprocess.STDOUT, text=True)
+
+    sweep_process = start()
+    both = [folder / str(n) for n in range(2)]
+    while not all((run / "metrics.jsonl").is_file() and (run / OWNER).is_file() for run in both):
+        assert sweep_process.poll() is None, (tmp_path / "out").read_text()
+        time.sleep(0.1)
+    if victim == "the job":
+        os.kill(json.loads((both[1] / OWNER).read_text())["pid"], signal.SIGKILL)
+    else:
+        sweep_process.kill()
+        sweep_process.wait()
+        sweep_process = start()
+    code = sweep_process.wait(timeout=300)
+    out = (tmp_path / "out").read_text()
+    assert code == 0, out
+    trials = record(tmp_path)["trials"]
+    states = [trial["state"] for trial in trials]
+    assert states.count("complete") == 4, out
+    if (victim, launcher) == ("the sweep", "joblib"):  # whose processes end with that of the sweep
+        assert len({json.dumps(trial["params"]) for trial in trials if trial["state"] == "complete"}) == 4
+    else:
+        assert states == ["complete"] * 4 and sorted(path.name for path in folder.glob("[0-9]*")) == ["0", "1", "2", "3"]
