@@ -76,7 +76,7 @@ def train_job(job: Job) -> float | tuple[float, ...] | None:
                 break
         trial.save_results([one.directory for one in jobs[: len(summaries)]])
         values = None if objective is None else objective(summaries)
-        trial.end(values)
+        trial.end(values, summaries)
     if job.folder is not None:
         STUDY_PAGE(job.folder)
     return values

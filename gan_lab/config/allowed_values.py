@@ -98,6 +98,8 @@ TABLE: dict[str, Allowed] = {
     "study.trials": count(1, 10**7),
     "study.heartbeat": count(1, 10**6),
     "study.trial": count(0, HUGE, "null"),
+    "constraints": Section(),
+    "constraints.*": Number(0, 1e12),
     "objective": Either((Text(null=True), Items(Text()))),
     "paths.*": FILE,
     # data

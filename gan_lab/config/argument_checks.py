@@ -42,6 +42,9 @@ NAMED_OBJECTS = frozenset(
 SCHEDULED = "schedule.of."
 """Beginning of the keys that schedule another key; what follows is checked when the configuration is resolved."""
 
+CONSTRAINED = "constraints."
+"""Beginning of the keys that bound a metric of a sweep."""
+
 
 def check_arguments(arguments: Sequence[str]) -> None:
     """Check what can be checked without composing a configuration: flags, spaces, renamed keys, groups and options.
@@ -182,7 +185,7 @@ def _check_options(group: str, value: str, folders: Sequence[Path]) -> None:
 def _check_addition(override: str, cfg: DictConfig) -> None:
     key, _, value = override.lstrip("+").partition("=")
     section = key.rpartition(".")[0]
-    if key.startswith(("hydra", SCHEDULED)) or is_group(key) or (override.startswith("++") and has_key(cfg, key)):
+    if key.startswith(("hydra", SCHEDULED, CONSTRAINED)) or is_group(key) or (override.startswith("++") and has_key(cfg, key)):
         return
     if has_key(cfg, key):
         raise ValueError(f"{override}: {key} exists already; type {key}={value}")

@@ -9,7 +9,7 @@ from shlex import quote
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from gan_lab.config.allowed_values import allowed_at
 from gan_lab.config.argument_checks import override_arguments
@@ -65,7 +65,7 @@ def explain(error: Exception, arguments: Sequence[str], config: str) -> str:
             return f"{override}: has several values; a list is written {key}=[{value}], and several runs need -m"
         if override.startswith("+") or is_group(key):
             continue
-        if not has_key(cfg, key):
+        if not has_key(cfg, key) and not isinstance(_root_cause(error), ValidationError):
             return _unknown_key(key, cfg)
         if key == _failing_key(error):
             return _wrong_value(key, value, cfg, _first_line(error))

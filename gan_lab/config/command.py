@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from gan_lab.config.argument_checks import SCHEDULED, check_additions, check_arguments
+from gan_lab.config.argument_checks import CONSTRAINED, SCHEDULED, check_additions, check_arguments
 from gan_lab.config.argument_errors import explain
 from gan_lab.config.help import format_help
 from gan_lab.config.hydra_versions import COMMAND_TARGETS, allowing_targets
@@ -31,6 +31,9 @@ USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 """Errors of users and of the system (no space, no permission), shown as a message. Other errors are shown with a traceback."""
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+
+MULTIRUN = ("-m", "--multirun")
+"""The flag of several runs, which is put first: Hydra's parser accepts none between two overrides."""
 
 NO_ROOM_FOR_LIBRARY = "failed to map segment"
 """What the system says about a library for which there is no address space."""
@@ -73,9 +76,9 @@ def _remove_empty(folder: Path) -> None:
 
 
 def accept_new_key(argument: str) -> str:
-    """``schedule.of.KEY=...`` with the ``++`` that Hydra demands for keys that may be new, as those of a schedule are."""
+    """``schedule.of.KEY=...`` or ``constraints.METRIC=...`` with the ``++`` that Hydra demands for keys that may be new."""
     key = argument.lstrip("+")
-    return f"++{key}" if key.startswith(SCHEDULED) else argument
+    return f"++{key}" if key.startswith((SCHEDULED, CONSTRAINED, "constraints={")) else argument
 
 
 def hydra_arguments(arguments: Sequence[str], config: str, rewrite: Callable[[Sequence[str]], list[str]] = list) -> list[str]:
@@ -90,7 +93,8 @@ def hydra_arguments(arguments: Sequence[str], config: str, rewrite: Callable[[Se
         ValueError: an argument is wrong.
     """
     check_arguments(arguments)
-    rewritten = rewrite(quote_paths([accept_new_key(argument) for argument in arguments]))
+    ordered = sorted(arguments, key=lambda argument: argument not in MULTIRUN)
+    rewritten = rewrite(quote_paths([accept_new_key(argument) for argument in ordered]))
     check_additions(rewritten, config)
     return rewritten
 

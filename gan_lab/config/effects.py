@@ -54,8 +54,9 @@ def check_study_keys(overrides: Sequence[str]) -> None:
     Raises:
         ValueError: it does.
     """
-    if of_a_study := next((override for override in overrides if override.lstrip("+").startswith("study.")), None):
-        raise ValueError(f"{of_a_study}: has no effect without a sweep, only with -m sweep=...; leave it out")
+    own = ("study.", "constraints=", "constraints.")
+    if of_a_study := next((override for override in overrides if override.lstrip("+").startswith(own)), None):
+        raise ValueError(f"{of_a_study.lstrip('+')}: has no effect without a sweep, only with -m sweep=...; leave it out")
 
 
 def learning_rate_keys(cfg: DictConfig) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ NOT_TRAINED = (
     "overrides",
     "study",
     "objective",
+    "constraints",
     "seed",
     "seeds",
     "paths",

@@ -89,6 +89,7 @@ class SweepSpec:
         outside: the configuration's own values that are outside the search space, as overrides.
         seed: the sampler's, or None for the configuration's.
         takes_seed: whether the sampler is random.
+        takes_constraints: whether the sampler looks at constraints.
     """
 
     cfg: DictConfig
@@ -100,6 +101,7 @@ class SweepSpec:
     outside: list[str]
     seed: int | None
     takes_seed: bool
+    takes_constraints: bool
 
 
 def read_multirun(arguments: Sequence[str]) -> MultirunSpec | None:
@@ -201,6 +203,7 @@ def _read_search(first: DictConfig, fixed: list[str], swept: Mapping[str, Overri
         [] if is_grid else outside,
         first.hydra.sweeper.sampler.get("seed"),
         not is_grid,
+        "constraints_func" in first.hydra.sweeper.sampler,
     )
 
 
@@ -255,4 +258,4 @@ def _objectives(cfg: DictConfig, direction: Any) -> list[str]:
 def _compared_values(cfg: DictConfig) -> dict[str, Any]:
     """The values, by dotted key, that must be the same for all workers of a study."""
     ignored = tuple(f"{key}." for key in NOT_COMPARED)
-    return {key: value for key, value in flatten_config(cfg).items() if not f"{key}.".startswith(ignored)}
+    return {key: value for key, value in flatten_config(cfg).items() if value != {} and not f"{key}.".startswith(ignored)}

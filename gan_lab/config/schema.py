@@ -123,6 +123,7 @@ class Config:
     plan: bool = MISSING
     seeds: int = MISSING
     objective: Any = MISSING
+    constraints: dict[str, float] = MISSING
     study: StudySection = MISSING
     resume: str | None = MISSING
     resume_from: str = MISSING

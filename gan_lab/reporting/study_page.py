@@ -97,17 +97,23 @@ class StudyReport:
 
     @property
     def best(self) -> Configuration | None:
-        """The finished configuration with the lowest value of :attr:`first_objective`; None if no value is known."""
+        """The allowed configuration with the lowest value of :attr:`first_objective`; None if no value is known."""
         return self.lowest(self.first_objective)
 
+    @property
+    def allowed(self) -> list[Configuration]:
+        """The finished configurations that exceed no constraint of the sweep."""
+        bounds = self.record.get("constraints", {})
+        return [g for g in self.complete if not any(_exceeds(g, name, bound) for name, bound in bounds.items())]
+
     def lowest(self, name: str) -> Configuration | None:
-        """The finished configuration with the lowest mean of a metric; None if no value is known."""
-        known = [g for g in self.complete if g.mean(name) is not None]
+        """The allowed configuration with the lowest mean of a metric; None if no value is known."""
+        known = [g for g in self.allowed if g.mean(name) is not None]
         return min(known, key=lambda g: _sort_key(g, name), default=None)
 
     def pareto_front(self) -> list[Configuration]:
-        """The Pareto-optimal finished configurations; empty if their scores are not comparable."""
-        return pareto_front(self.complete, *self.objective) if same_protocol(self.complete) else []
+        """The Pareto-optimal configurations among the allowed ones; empty if their scores are not comparable."""
+        return pareto_front(self.allowed, *self.objective) if same_protocol(self.complete) else []
 
 
 def write_study(study: StudyReport) -> Path:
@@ -150,6 +156,9 @@ def write_study(study: StudyReport) -> Path:
 def conclusions(study: StudyReport) -> list[str]:
     """The results of the study in sentences: the best score, the fastest configuration, and comparisons with the baseline."""
     sentences = []
+    if bounds := _bounds(study):
+        allowed, count = len(study.allowed), format_count(len(study.complete), "finished configuration")
+        sentences.append(f"within the constraint of {bounds}: {allowed or 'none'} of {count}")
     if (best := study.lowest("score")) and same_protocol(study.complete):
         sentences.append(f"best score: {best.describe('score')}")
     if fastest := study.lowest("epoch_seconds"):
@@ -176,10 +185,23 @@ def _facts(study: StudyReport) -> dict[str, str]:
         "trials" if study.record else "runs": counted,
         "configurations": str(len(study.groups)),
         "minimized": ", ".join(study.record.get("objective", [])),
+        "constraints": _bounds(study),
         "training time": format_duration(sum(record.metrics["seconds"] or 0 for record in records)),
         "devices": "; ".join(devices),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _exceeds(group: Configuration, metric: str, bound: float) -> bool:
+    """Whether the mean of a metric is above its bound, or not known."""
+    value = group.mean(metric if metric in RUN_OBJECTIVES else "score")
+    return value is None or value > bound
+
+
+def _bounds(study: StudyReport) -> str:
+    """The constraints of the sweep: ``peak memory (MiB) at most 2,000``."""
+    bounds = study.record.get("constraints", {})
+    return " and ".join(f"{display_name(name)} at most {bound:,g}" for name, bound in bounds.items())
 
 
 def _plots(study: StudyReport) -> list[tuple[str, Figure]]:

@@ -29,10 +29,14 @@ from gan_lab.utils.formatting import format_count
 
 log = logging.getLogger(__name__)
 
+CONSTRAINTS_FUNC = "{_target_:gan_lab.sweeps.constraints.StoredViolations,url:${study.storage},study:${study.name}}"
+"""What samplers that take constraints call, as an override."""
+
 ARTIFACTS = "artifacts"
 """Folder in a study's folder with the pictures that optuna-dashboard shows."""
 
 if TYPE_CHECKING:
+    from gan_lab.sweeps.constraints import Constraints
     from gan_lab.sweeps.optuna_study import OptunaStudy
     from gan_lab.sweeps.optuna_trial import OptunaTrial
 
@@ -76,6 +80,10 @@ class Multirun:
         if search.takes_seed:
             seed = search.cfg.seed if search.seed is None else search.seed
             overrides.append(f"hydra.sweeper.sampler.seed={self._study.seed_for(seed)}")
+        if search.cfg.constraints and search.takes_constraints:
+            overrides.append(f"hydra.sweeper.sampler.constraints_func={CONSTRAINTS_FUNC}")
+        elif search.cfg.constraints:
+            STDOUT.print("the sampler does not look at constraints; they only decide which trial is the best")
         return [*self._spec.arguments, *overrides]
 
     def __call__(self) -> None:
@@ -140,6 +148,7 @@ def open_study(search: SweepSpec) -> OptunaStudy:
             started with another definition.
     """
     from gan_lab.building.tasks import primary_score_name
+    from gan_lab.sweeps.constraints import Constraints
     from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
     from gan_lab.sweeps.pruners import SeedPruner
     from hydra_plugins.gan_lab_sweeper import StudySweeper
@@ -147,7 +156,8 @@ def open_study(search: SweepSpec) -> OptunaStudy:
     register_plugin(StudySweeper)
     cfg = search.cfg
     objective = Objective(search.objective)
-    objective.check(primary_score_name(cfg))
+    objective.check(score := primary_score_name(cfg))
+    Constraints(cfg.constraints).check(score)
     if has_pruner(cfg):
         objective.check_prunable()
     if isinstance(pruner := instantiate(cfg.pruner, "pruner"), SeedPruner):
@@ -177,7 +187,7 @@ class NoTrial:
     def save_results(self, directories: Sequence[RunDirectory]) -> None:
         """Does nothing."""
 
-    def end(self, values: float | tuple[float, ...] | None) -> None:
+    def end(self, values: float | tuple[float, ...] | None, summaries: Sequence[Mapping[str, Any] | None]) -> None:
         """Does nothing."""
 
 
@@ -189,14 +199,18 @@ class SweepTrial:
         prunes: what a pruner may end: the ``training`` of the first seed, or the trial after any of its ``seeds``; None:
             nothing.
         artifacts: folder of the study's artifacts.
+        constraints: of the sweep.
 
     Attributes:
         watch: adds the pruner to a trainer's checks; None without a pruner of trainings.
         position: its number among the trials of the study that are not lost, counted from 1.
     """
 
-    def __init__(self, trial: OptunaTrial, prunes: Literal["training", "seeds"] | None, artifacts: Path) -> None:
+    def __init__(
+        self, trial: OptunaTrial, prunes: Literal["training", "seeds"] | None, artifacts: Path, constraints: Constraints
+    ) -> None:
         self._trial = trial
+        self._constraints = constraints
         self._prunes_seeds = prunes == "seeds"
         self._artifacts = artifacts
         self.watch: Callable[[Any], None] | None = self._watch if prunes == "training" else None
@@ -257,10 +271,11 @@ class SweepTrial:
         self._trial.save_run_metrics([run_metrics(directory) for directory in directories])
         self._trial.attach_pictures([directory.final for directory in directories], self._artifacts)
 
-    def end(self, values: float | tuple[float, ...] | None) -> None:
-        """Store the values that the sweep minimizes."""
+    def end(self, values: float | tuple[float, ...] | None, summaries: Sequence[Mapping[str, Any] | None]) -> None:
+        """Store the values that the sweep minimizes, and by how much the runs' summaries exceed its constraints."""
         if values is not None:
-            self._trial.store_values(values if isinstance(values, tuple) else [values])
+            violations = self._constraints.violations(summaries)
+            self._trial.store_values(values if isinstance(values, tuple) else [values], violations)
 
 
 @contextmanager
@@ -274,6 +289,7 @@ def trial_of(job: Job) -> Iterator[NoTrial | SweepTrial]:
     if cfg.study.trial is None or job.resumed:
         yield NoTrial()
         return
+    from gan_lab.sweeps.constraints import Constraints
     from gan_lab.sweeps.optuna_trial import open_trial
     from gan_lab.sweeps.pruners import SeedPruner
 
@@ -287,7 +303,7 @@ def trial_of(job: Job) -> Iterator[NoTrial | SweepTrial]:
         raise ValueError(f"study.trial={trial.number}: this trial has ended; its worker was taken for dead")
     try:
         with trial.job():
-            yield SweepTrial(trial, prunes, job.folder / ARTIFACTS)
+            yield SweepTrial(trial, prunes, job.folder / ARTIFACTS, Constraints(cfg.constraints))
     except (KeyboardInterrupt, SystemExit):
         trial.mark_lost()
         raise

@@ -35,11 +35,12 @@ class Objective:
                 f"objective={names}: must be the name of a metric, such as score or epoch_seconds, or a list of names"
             )
 
-    def check(self, score_name: str | None) -> None:
+    def check(self, score_name: str | None, given: str | None = None) -> None:
         """Check before training that the run will measure all objectives.
 
         Args:
             score_name: name of the primary score of the run; None if it has none.
+            given: the override that an error names; None: ``objective=...``.
 
         Raises:
             ValueError: an objective will not be measured.
@@ -47,7 +48,7 @@ class Objective:
         known = [*SUMMARY_METRICS, *([SCORE, score_name] if score_name else [])]
         for name in self.names:
             if name not in known:
-                raise ValueError(f"objective={name}: not measured by this run; choose from {', '.join(known)}")
+                raise ValueError(f"{given or f'objective={name}'}: not measured by this run; choose from {', '.join(known)}")
 
     def check_prunable(self) -> None:
         """Check that a pruner can be used.

@@ -118,17 +118,24 @@ class OptunaStudy:
         return random.Random(f"{base} {self._worker}").randrange(2**32)
 
     def record(self) -> dict[str, Any]:
-        """The content of ``study.json``: name, objective, search space, trials, and the importance of each parameter."""
+        """The content of ``study.json``: name, objective, constraints, search space, trials, importance of each parameter."""
         objective = self._study.user_attrs[DEFINITION]["objective"]
         return {
             "name": self.name,
             "objective": objective,
             "has_default": bool(self._study.user_attrs.get(DEFAULT)),
+            "constraints": self.constraints,
             "space": self._study.user_attrs[DEFINITION]["space"],
             "trials": [_trial_record(trial) for trial in self._trials_so_far()],
             "importance": {name: self._importance(n) for n, name in enumerate(objective)},
             "importance_measure": importance_evaluator()[0],
         }
+
+    @property
+    def constraints(self) -> dict[str, float]:
+        """The upper bounds that the best trial must not exceed, by metric."""
+        fixed = self._study.user_attrs[DEFINITION]["fixed"]
+        return {key.removeprefix("constraints."): bound for key, bound in fixed.items() if key.startswith("constraints.")}
 
     def write(self, folder: Path) -> None:
         """Write ``study.json`` in the folder of the study's runs."""
@@ -146,8 +153,8 @@ class OptunaStudy:
         """Wraps the sweep and turns two exceptions into clear messages.
 
         Raises:
-            ValueError: all trials have failed, so there is no best one, which Hydra's sweeper asks for at the end; or the
-                connection to the storage was lost.
+            ValueError: all trials have failed or violate a constraint, so there is no best one, which Hydra's sweeper asks for
+                at the end; or the connection to the storage was lost.
         """
         try:
             yield
@@ -158,6 +165,9 @@ class OptunaStudy:
             ) from error
         except ValueError as error:
             trials = self._trials_so_far()
+            if self.constraints and "feasible" in str(error):
+                bounds = " ".join(f"constraints.{name}={bound:g}" for name, bound in self.constraints.items())
+                raise ValueError(f"study {self.name}: no trial keeps to {bounds}, so there is no best one") from error
             if not trials or any(map(_is_complete, trials)):
                 raise
             count = format_count(len(trials), "trial")

@@ -14,6 +14,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from gan_lab.sweeps.constraints import VIOLATIONS
 from gan_lab.sweeps.optuna_versions import attach_picture
 from gan_lab.sweeps.study_storage import LOST, Outcome, StudyStorage
 
@@ -80,8 +81,14 @@ class OptunaTrial:
         """Says that its worker is alive, for as long as the job runs."""
         return self._storage.job_of(self._id)
 
-    def store_values(self, values: Sequence[float]) -> None:
-        """Store the job's result: its process may die before the sweep has it."""
+    def store_values(self, values: Sequence[float], violations: Sequence[float] = ()) -> None:
+        """Store the job's result: its process may die before the sweep has it.
+
+        Args:
+            values: the objectives.
+            violations: of the constraints; see :meth:`gan_lab.sweeps.constraints.Constraints.violations`.
+        """
+        self._trial.set_user_attr(VIOLATIONS, list(violations))
         self._storage.store_outcome(self._id, Outcome(list(values)))
 
     def store_error(self, error: str) -> None:

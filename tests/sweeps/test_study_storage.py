@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from gan_lab.config import Job
 from gan_lab.storage.run_directory import RunDirectory
 from gan_lab.studies.multirun import SweepTrial, trial_of
+from gan_lab.sweeps.constraints import Constraints
 from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
 from gan_lab.sweeps.optuna_trial import open_trial
 from gan_lab.sweeps.study_storage import LOST, TRIAL, StudyComplete, StudyStorage, _make_folder, suggest_trial_number
@@ -184,7 +185,7 @@ def test_a_repeated_job_removes_what_its_own_trial_has_left_and_nothing_else(tmp
         path.write_text("x")
     own = CONFIG.format(trial=trial.number)
     directory.config.write_text(CONFIG.format(trial=trial.number + 1))
-    job = SweepTrial(opened, None, tmp_path)
+    job = SweepTrial(opened, None, tmp_path, Constraints({}))
 
     job.begin(directory)  # the run of another trial
     assert directory.has_begun()
@@ -217,7 +218,7 @@ def test_a_repeated_job_keeps_a_run_that_had_ended(tmp_path: Path) -> None:
     directory.path.mkdir()
     directory.config.write_text(CONFIG.format(trial=trial.number))
     directory.summary.write_text('{"status": "finished", "score": "fid"}')
-    job = SweepTrial(open_trial(url, "s", trial.number, 4, 60, None), None, tmp_path)
+    job = SweepTrial(open_trial(url, "s", trial.number, 4, 60, None), None, tmp_path, Constraints({}))
     assert job.begin(directory) == {"status": "finished", "score": "fid"} and directory.config.exists()
     directory.summary.write_text('{"status": "interrupted"}')
     assert job.begin(directory) is None and not directory.config.exists()
