@@ -226,15 +226,18 @@ class StudyStorage(RDBStorage):
         """Send heartbeats while a trial's job runs: the process that created the trial may die, and the job go on."""
         self.set_trial_system_attr(trial_id, BEGUN, True)
         ended = threading.Event()
-        self._start_thread(trial_id, ended)
+        thread = self._start_thread(trial_id, ended)
         try:
             yield
         finally:
             ended.set()
+            thread.join(timeout=10)
 
-    def _start_thread(self, trial_id: int, ended: threading.Event) -> None:
+    def _start_thread(self, trial_id: int, ended: threading.Event) -> threading.Thread:
         name = f"heartbeat of {trial_id}"
-        threading.Thread(target=self._send_heartbeats, args=(trial_id, ended), name=name, daemon=True).start()
+        thread = threading.Thread(target=self._send_heartbeats, args=(trial_id, ended), name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _send_heartbeats(self, trial_id: int, ended: threading.Event) -> None:
         while not ended.wait(self.heartbeat_interval or 1):

@@ -248,7 +248,10 @@ def test_a_running_job_keeps_its_trial_although_its_sweep_died(tmp_path: Path) -
     storage = StudyStorage(url, 2, heartbeat=1)
     silence(storage, trial._trial_id, seconds=30)
     with open_trial(url, "s", trial.number, 2, 1, None).job():
-        time.sleep(2)
+        for _ in range(100):
+            if not storage._get_stale_trial_ids(trial.study._study_id):
+                break
+            time.sleep(0.2)
         assert storage._get_stale_trial_ids(trial.study._study_id) == []
     silence(storage, trial._trial_id, seconds=30)
     time.sleep(2)
