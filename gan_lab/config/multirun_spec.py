@@ -181,6 +181,8 @@ def _read_search(first: DictConfig, fixed: list[str], swept: Mapping[str, Overri
         fixed: overrides with a single value.
         swept: overrides with several values, by key.
     """
+    if first.plan:
+        raise ValueError("plan=true: without -m it says what the whole sweep would cost")
     if (jobs := first.hydra.sweeper.get("n_jobs", 1)) < 1:
         raise ValueError(f"hydra.sweeper.n_jobs={jobs}: must be at least 1")
     space, defaults = _search_space(first, fixed, swept)

@@ -50,6 +50,8 @@ def compose_all_values(overrides: list[str], space: Mapping[str, Override]) -> D
             check_effects(cfg, [*overrides, *values], [*overrides, *values])
             composed.append(resolve_and_validate(cfg, values))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
+            if missing := next((key for key in space if f"Could not override '{key}'" in str(error)), None):
+                raise ValueError(f"{missing}: is searched, but with these options there is no such key") from error
             cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
             message = f"{error}{cause}"
             is_about_values = n > 0 or any(key in message for key in space)
