@@ -34,7 +34,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
             (["objective=3"], "objective=3: must be the name of a metric"),
             (["objective=[]"], "objective=[]: name what the sweep minimizes"),
             (["plan=true"], "plan=true: without -m it says what the whole sweep would cost"),
-            (["sweep=equal_images", "model=sngan"], "model.spectral_norm: is searched, but with these options there is no such key"),
+            (
+                ["sweep=equal_images", "model=sngan"],
+                "model.spectral_norm: is searched, but with these options there is no such key",
+            ),
             (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be at least 1"),
             (["objective=[score,epoch_seconds]"], "every objective is minimized, so hydra.sweeper.direction"),
             (
