@@ -13,6 +13,7 @@ from helpers import compose_config
 
 from gan_lab.config import instantiate
 from gan_lab.studies.multirun import SweepTrial
+from gan_lab.sweeps.constraints import Constraints
 from gan_lab.sweeps.objective import Objective
 from gan_lab.sweeps.optuna_study import OptunaStudy, StudyDefinition
 from gan_lab.sweeps.optuna_trial import open_trial
@@ -93,7 +94,7 @@ def test_a_job_trains_no_further_seed_of_a_worse_trial(tmp_path: Path) -> None:
     ends = []
     for number, offset in enumerate([0.0, 0.1]):
         asked = sweeper.ask()
-        trial = SweepTrial(open_trial(url, "s", number, 2, 60, pruner), "seeds", tmp_path)
+        trial = SweepTrial(open_trial(url, "s", number, 2, 60, pruner), "seeds", tmp_path, Constraints({}))
         summaries = [{"score": "fd", "final": {"fd": 10 + offset * (seed + 1)}} for seed in range(6)]
         ends.append([trial.ends_after(seed, summary, Objective("score")) for seed, summary in enumerate(summaries)])
         sweeper.tell(asked, 10 + offset)
