@@ -67,8 +67,8 @@ def printable(name: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """A text whose line breaks stay, with other control characters as :func:`printable` writes them."""
-    return "\n".join(map(printable, text.split("\n")))
+    """A text whose line breaks stay, with spaces for tabs, and other control characters as :func:`printable` writes them."""
+    return "\n".join(map(printable, text.expandtabs(4).split("\n")))
 
 
 def hide_passwords(value: Any) -> Any:
