@@ -29,7 +29,7 @@ from gan_lab.utils.formatting import format_count
 
 log = logging.getLogger(__name__)
 
-CONSTRAINTS_FUNC = "{_target_:gan_lab.sweeps.constraints.StoredViolations,url:${study.storage},study:${study.name}}"
+CONSTRAINTS_FUNC = "{_target_:gan_lab.sweeps.constraints.StoredViolations,url:${study.storage}}"
 """What samplers that take constraints call, as an override."""
 
 ARTIFACTS = "artifacts"

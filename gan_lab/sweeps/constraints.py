@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from gan_lab.sweeps.objective import Objective
@@ -55,15 +55,13 @@ class StoredViolations:
     """What Optuna's samplers call ``constraints_func``: gives the violations that the job of a trial has stored.
 
     Args:
-        url: SQLAlchemy URL of the storage.
-        study: name of the study.
+        url: SQLAlchemy URL of the study's storage.
     """
 
-    def __init__(self, url: str, study: str) -> None:
-        self._url = url
-        self._study = study
+    def __init__(self, url: str) -> None:
+        self._storage = RDBStorage(url)
 
     def __call__(self, trial: FrozenTrial) -> list[float]:
         # read again: Optuna 2 gives the trial as this process has created it
-        stored = optuna.load_study(study_name=self._study, storage=self._url).trials[trial.number]
+        stored = self._storage.get_trial(trial._trial_id)
         return list(stored.user_attrs.get(VIOLATIONS, [DIVERGED]))
